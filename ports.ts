@@ -1,0 +1,407 @@
+/**
+ * The words of the core and the three ports it stands on: Broker, ObjectStore and Cluster (with its Lease).
+ * Owns shapes only: no behaviour, no SDK types. Adapters (mqtt.ts, s3.ts, k8s.ts, embedded/) implement these;
+ * the core (catalog, listener, runs, completion, logs, …) knows nothing else of the outside.
+ */
+
+// ---------------------------------------------------------------- the table
+
+/** One row of the table: what to run when a message comes on its topic. Quantities are Kubernetes quantity strings. */
+export interface Row {
+  /** 1-based line of the CSV on which the row starts. */
+  readonly line: number;
+  readonly jobName: string;
+  /** MQTT topic filter; may hold the wildcards + and #. */
+  readonly mqttTopic: string;
+  readonly image: string;
+  /** Run instead of the image's own entrypoint. Absent: the image decides. */
+  readonly command?: readonly string[];
+  readonly cpuRequest?: string;
+  readonly cpuLimit?: string;
+  readonly memoryRequest?: string;
+  readonly memoryLimit?: string;
+  readonly diskRequest?: string;
+  readonly diskLimit?: string;
+  /** Number of GPUs; 0: the Job does not name `nvidia.com/gpu`. */
+  readonly gpu: number;
+  /** Node label `nvidia.com/gpu.product` that the pod asks for. */
+  readonly gpuProduct?: string;
+  /** Absolute path where an emptyDir of the row's disk size is mounted. */
+  readonly diskMount?: string;
+  /** Pods at once; each is one completion of an Indexed Job. At least 1. */
+  readonly parallelism: number;
+  /** Kubernetes `backoffLimit`; 0 unless the row says otherwise. */
+  readonly backoffLimit: number;
+  /** Kubernetes `activeDeadlineSeconds`, in seconds. */
+  readonly activeDeadlineSeconds?: number;
+}
+
+// ---------------------------------------------------------------- a message
+
+/** What an MQTT message says, without its delivery. */
+export interface Message {
+  readonly topic: string;
+  readonly payload: Uint8Array;
+}
+
+/** One delivery of a message. It stays the broker's until `done` is called; PUBACKs leave in the order of receipt. */
+export interface Delivery extends Message {
+  readonly qos: 0 | 1 | 2;
+  readonly retain: boolean;
+  /** The broker says that it may have sent this before. */
+  readonly dup: boolean;
+  /** Packet identifier; absent with QoS 0. A redelivery within the session has the same one [MQTT-4.4.0-1]. */
+  readonly packetId?: number;
+  /**
+   * The filters (as given to `subscribe`) for which this copy was sent. A broker may send one copy per overlapping
+   * subscription [MQTT-3.3.4-2]; only rows with one of these filters may run for this copy.
+   * Absent: the broker does not tell (MQTT 3.1.1), every row that matches may run.
+   */
+  readonly filters?: readonly string[];
+  /** MQTT 5 user property `idempotency-key`. */
+  readonly idempotencyKey?: string;
+  /** The message is dealt with for good: acknowledge it. Calling it again, or after the connection ended, does nothing. */
+  done(): void;
+}
+
+// ---------------------------------------------------------------- Broker
+
+export interface BrokerEvents {
+  /** Called at each connect, before any delivery of that connection. `sessionPresent`: the broker kept our session. */
+  onConnect(info: { sessionPresent: boolean }): void;
+  /** Called for each message, in the order of receipt. Must return at once; the work goes on elsewhere. */
+  onDelivery(delivery: Delivery): void;
+  /** The connection was lost or refused; the adapter goes on trying. `reason` is a sentence for people. */
+  onDisconnect(reason: string): void;
+}
+
+/** A client of one MQTT broker with one lasting session. */
+export interface Broker {
+  /** Broker URL without credentials, for messages to people. */
+  readonly url: string;
+  /** Starts connecting and keeps on until `close`. Resolves at the first CONNACK; rejects only if `signal` aborts. */
+  connect(events: BrokerEvents, signal?: AbortSignal): Promise<void>;
+  readonly connected: boolean;
+  /**
+   * Makes the set of subscriptions (QoS 1) equal to `filters` by difference, and keeps it over reconnects.
+   * Resolves when the broker granted the new ones; rejects with RefusedError naming filters that it refused
+   * (the others stay), and waits for a connection where there is none.
+   */
+  subscribe(filters: ReadonlySet<string>, signal?: AbortSignal): Promise<void>;
+  /** Resolves when the broker acknowledged (QoS 1) or the bytes were written (QoS 0); over a reconnect it goes on trying. */
+  publish(
+    topic: string,
+    payload: string | Uint8Array,
+    options?: { qos?: 0 | 1; retain?: boolean; signal?: AbortSignal; properties?: Record<string, string> },
+  ): Promise<void>;
+  /** No further deliveries are handed over; those not `done` come again in the next session. */
+  pause(): void;
+  /** Publishes the farewell (the will's topic, `offline`) and closes; the session stays with the broker. */
+  close(): Promise<void>;
+}
+
+// ---------------------------------------------------------------- ObjectStore
+
+export interface StoredObject {
+  readonly body: Uint8Array;
+  readonly etag: string;
+  readonly modifiedAt?: Date;
+}
+
+export interface ObjectInfo {
+  readonly key: string;
+  readonly size: number;
+  readonly modifiedAt: Date;
+}
+
+/** Objects under one root URL (`s3://bucket/prefix` or a folder). Keys are relative to it and use `/`. */
+export interface ObjectStore {
+  /** Root without credentials and without a trailing slash: `${url}/${key}` is what people are told. */
+  readonly url: string;
+  /** undefined: no such object. "unchanged": it still has the ETag `ifNoneMatch`. */
+  get(
+    key: string,
+    options?: { ifNoneMatch?: string; signal?: AbortSignal },
+  ): Promise<StoredObject | "unchanged" | undefined>;
+  /** The bytes as a stream, from byte `offset` on; undefined: no such object. */
+  read(
+    key: string,
+    options?: { offset?: number; signal?: AbortSignal },
+  ): Promise<ReadableStream<Uint8Array> | undefined>;
+  exists(key: string, options?: { signal?: AbortSignal }): Promise<boolean>;
+  /**
+   * Whole or not at all. A stream is sent in parts with flat memory (S3: multipart upload, aborted on failure).
+   * `ifAbsent`: leaves an existing object as it is and resolves to false.
+   */
+  put(
+    key: string,
+    body: string | Uint8Array | AsyncIterable<Uint8Array>,
+    options?: { contentType?: string; ifAbsent?: boolean; signal?: AbortSignal },
+  ): Promise<boolean>;
+  /** Deleting what is not there is success. */
+  delete(key: string, options?: { signal?: AbortSignal }): Promise<void>;
+  /** In the order of keys (UTF-8 bytes), starting after `after`. */
+  list(prefix: string, options?: { after?: string; signal?: AbortSignal }): AsyncIterable<ObjectInfo>;
+  /** A URL that a container can fetch with plain GET for `expiresSeconds` (S3: presigned, at most 7 days). */
+  link(key: string, options: { expiresSeconds: number }): Promise<string>;
+}
+
+// ---------------------------------------------------------------- Cluster
+
+/** Everything that one run needs to be started, and later to be ended without the table. */
+export interface RunSpec {
+  /** `{row as an RFC 1123 label}-{12 characters}`, at most 63 characters (52 where parallelism > 1). */
+  readonly runName: string;
+  readonly row: Row;
+  readonly message: Message;
+  /** Where a payload too large for the environment was put; then `message.payload` is empty here. */
+  readonly payloadLink?: { readonly url: string; readonly object: string };
+  /** Hash that a redelivery of the very message has again; see listener.ts. */
+  readonly messageHash: string;
+  /** Set if the message announced the end of another run. */
+  readonly parentRun?: string;
+  /** First run of the chain (itself if it has no parent). */
+  readonly rootRun: string;
+  /** 0 for a run that no run started. */
+  readonly chainDepth: number;
+  readonly receivedAt: Date;
+}
+
+/** What a container did, in Kubernetes' terms (`reason`, `exitCode`, …). */
+export interface ContainerFacts {
+  readonly name: string;
+  readonly state: "waiting" | "running" | "terminated";
+  readonly reason?: string;
+  readonly message?: string;
+  readonly exitCode?: number;
+  readonly signal?: number;
+  readonly startedAt?: Date;
+  readonly finishedAt?: Date;
+  readonly restartCount: number;
+}
+
+export interface PodFacts {
+  readonly podName: string;
+  readonly runName: string;
+  readonly phase: "Pending" | "Running" | "Succeeded" | "Failed" | "Unknown";
+  readonly node?: string;
+  /** Pod-level reason, such as Evicted, NodeLost, and its message. */
+  readonly reason?: string;
+  readonly message?: string;
+  readonly createdAt: Date;
+  readonly deletionAt?: Date;
+  /** Condition PodScheduled is False with reason Unschedulable: since when, and the scheduler's words. */
+  readonly unschedulable?: { readonly since: Date; readonly message: string };
+  /** Condition DisruptionTarget: why the control plane ends the pod. */
+  readonly disruption?: { readonly reason: string; readonly message: string };
+  /** Init containers first. */
+  readonly containers: readonly ContainerFacts[];
+}
+
+/** What the cluster says of one run (of its Job), and what the Job keeps of the RunSpec. */
+export interface JobFacts {
+  readonly runName: string;
+  readonly jobName: string;
+  readonly topic: string;
+  /** As the container gets it; undefined where it was too large (see payloadObject). */
+  readonly payload?: Uint8Array;
+  readonly payloadObject?: string;
+  readonly messageHash: string;
+  readonly parentRun?: string;
+  readonly rootRun: string;
+  readonly chainDepth: number;
+  readonly image: string;
+  readonly gpu: number;
+  readonly requests: Readonly<Record<string, string>>;
+  readonly limits: Readonly<Record<string, string>>;
+  readonly receivedAt: Date;
+  readonly createdAt: Date;
+  readonly startedAt?: Date;
+  readonly finishedAt?: Date;
+  /** Job condition Complete or Failed; undefined while it runs. `reason`: BackoffLimitExceeded, DeadlineExceeded, … */
+  readonly end?: { readonly type: "Complete" | "Failed"; readonly reason?: string; readonly message?: string };
+  /** Someone asked for its deletion. */
+  readonly deletionAt?: Date;
+  /** Annotation `mqtt-job-listener/cancelled-by`, set by our own cancel. */
+  readonly cancelledBy?: string;
+}
+
+/** A line of the cluster's event log for a run or one of its pods. */
+export interface EventFacts {
+  readonly at: Date;
+  readonly type: "Normal" | "Warning";
+  readonly object: string;
+  readonly reason: string;
+  readonly message: string;
+  readonly count: number;
+}
+
+export interface ClusterEvents {
+  /** State of a Job or pod as it is now; called at first for all that exist, later at each change. */
+  onJob(job: JobFacts): void;
+  onJobGone(runName: string, last: JobFacts | undefined): void;
+  onPod(pod: PodFacts): void;
+  onPodGone(podName: string, runName: string): void;
+  /** All that existed has been told once. Called again after each relist. */
+  onSynced(): void;
+  /** The watch has a gap that it is mending; `reason` is a sentence for people. */
+  onTrouble(reason: string): void;
+}
+
+/** The place where runs run, seen through the runs of this service alone. */
+export interface Cluster {
+  /** For messages to people: API server URL and namespace. */
+  readonly url: string;
+  /** "exists": a run of that name is there already. Throws RefusedError (for good) or UnavailableError (for now). */
+  create(spec: RunSpec, options?: { dryRun?: boolean; signal?: AbortSignal }): Promise<"created" | "exists">;
+  /** Deletes the run with its pods; success if it is gone already. */
+  delete(runName: string, options?: { signal?: AbortSignal }): Promise<void>;
+  /** Marks the run as cancelled by `who` and stops it; completion then ends it. False: no such run. */
+  cancel(runName: string, who: string, options?: { signal?: AbortSignal }): Promise<boolean>;
+  /** One run as it is now; undefined: gone. */
+  get(runName: string, options?: { signal?: AbortSignal }): Promise<JobFacts | undefined>;
+  /** The run as YAML, as the cluster has it; undefined: gone. */
+  manifest(runName: string, options?: { signal?: AbortSignal }): Promise<string | undefined>;
+  /** Lists and watches until `signal` aborts; mends itself; never rejects for a fault of the cluster. */
+  watch(events: ClusterEvents, signal: AbortSignal): Promise<void>;
+  /** When something was last heard from the watch (an event, a bookmark, a list). */
+  readonly heardAt: Date | undefined;
+  /**
+   * A container's output as the cluster has it. `follow`: goes on until the container ends. `timestamps`: each line
+   * begins with an RFC 3339 time and a blank. undefined: the pod, or its log, is gone for good.
+   * UnavailableError: cannot be had now (also: the container has not started).
+   */
+  logs(
+    podName: string,
+    container: string,
+    options: { follow: boolean; timestamps: boolean; since?: Date; signal?: AbortSignal },
+  ): Promise<ReadableStream<Uint8Array> | undefined>;
+  /** Events of the run's Job and pods, oldest first; empty where they cannot be had. */
+  events(runName: string, podNames: readonly string[], options?: { signal?: AbortSignal }): Promise<EventFacts[]>;
+}
+
+export interface LeaseRecord {
+  readonly holder: string;
+  readonly durationSeconds: number;
+  readonly renewedAt: Date;
+  readonly transitions: number;
+  /** Opaque; a write with an older one is refused. "" for a lease that does not exist yet. */
+  readonly version: string;
+}
+
+/** A compare-and-set record that replicas elect their leader with. */
+export interface Lease {
+  read(options?: { signal?: AbortSignal }): Promise<LeaseRecord | undefined>;
+  /** False: somebody else wrote in between. */
+  write(next: LeaseRecord, options?: { signal?: AbortSignal }): Promise<boolean>;
+}
+
+// ---------------------------------------------------------------- what the core tells
+
+/** How a run ended, for programs (`status`, `reason`) and for people (`message`). */
+export interface Outcome {
+  readonly status: "succeeded" | "failed" | "cancelled";
+  /** CamelCase word: Completed, ExitCode, OOMKilled, Evicted, DeadlineExceeded, ImagePull, Unschedulable, Deleted, … */
+  readonly reason: string;
+  /** One sentence that a biologist understands and can act on. */
+  readonly message: string;
+  readonly exitCode?: number;
+}
+
+/** The lasting record of a run, `{RUNS_URL}/{run name}.json`. Times are RFC 3339 UTC. */
+export interface RunRecord {
+  readonly run_name: string;
+  readonly job_name: string;
+  readonly status: Outcome["status"];
+  readonly reason: string;
+  readonly message: string;
+  readonly exit_code: number | null;
+  readonly topic: string;
+  /** The payload as text; null where it is not UTF-8 or larger than 96 KiB (then see payload_base64, payload_object). */
+  readonly payload: string | null;
+  readonly payload_base64?: string;
+  readonly payload_object?: string;
+  readonly message_hash: string;
+  readonly parent_run: string | null;
+  readonly root_run: string;
+  readonly chain_depth: number;
+  readonly image: string;
+  readonly node: string | null;
+  readonly requests: Readonly<Record<string, string>>;
+  readonly limits: Readonly<Record<string, string>>;
+  readonly received_at: string;
+  readonly created_at: string;
+  readonly started_at: string | null;
+  readonly finished_at: string;
+  readonly log_url: string;
+}
+
+/** Something that happened, told to metrics, page, MQTT reports and notices. They must not throw nor block. */
+export type ServiceEvent =
+  | { type: "message"; topic: string; rows: number; outcome: "runs" | "ignored" | "duplicate" | "refused" }
+  | { type: "created"; run: RunView; createMs: number; sinceReceiptMs: number }
+  | { type: "waiting"; runName: string; jobName: string; reason: string }
+  | { type: "started"; run: RunView }
+  | { type: "finished"; record: RunRecord; completionMs: number }
+  | { type: "table"; rows: number; errors: number; warnings: number }
+  | { type: "broker"; connected: boolean; reason?: string }
+  | { type: "leader"; leading: boolean; holder: string }
+  /** Something that a person must act on; goes to the ERROR topic. */
+  | {
+    type: "error";
+    scope: "table" | "message" | "run" | "broker" | "store" | "cluster" | "service";
+    report: ErrorReport;
+  };
+
+export type Tell = (event: ServiceEvent) => void;
+
+/** Payload of the ERROR topic: what failed, why, and what to do, in one sentence; where, in fields. */
+export interface ErrorReport {
+  readonly message: string;
+  readonly reason: string;
+  readonly job_name?: string;
+  readonly run_name?: string;
+  readonly topic?: string;
+  readonly line?: number;
+  readonly column?: string;
+  readonly value?: string;
+}
+
+/** A live run as people see it. */
+export interface RunView {
+  readonly runName: string;
+  readonly jobName: string;
+  readonly topic: string;
+  readonly state: "pending" | "running" | "ending";
+  /** Why it is pending or how it ends; a sentence, "" if there is nothing to say. */
+  readonly detail: string;
+  readonly parentRun?: string;
+  readonly rootRun: string;
+  readonly chainDepth: number;
+  readonly messageHash: string;
+  readonly image: string;
+  readonly gpu: number;
+  readonly requests: Readonly<Record<string, string>>;
+  readonly limits: Readonly<Record<string, string>>;
+  readonly receivedAt: Date;
+  readonly createdAt: Date;
+  readonly startedAt?: Date;
+  readonly nodes: readonly string[];
+}
+
+// ---------------------------------------------------------------- errors that a caller tells apart
+
+/** Refused for good: trying again changes nothing. The message holds the refuser's own words. */
+export class RefusedError extends Error {
+  override name = "RefusedError";
+}
+
+/** Not possible now: try again, after `retryAfterMs` where the peer said so. */
+export class UnavailableError extends Error {
+  override name = "UnavailableError";
+  readonly retryAfterMs?: number;
+  constructor(message: string, options: ErrorOptions & { retryAfterMs?: number } = {}) {
+    super(message, options);
+    if (options.retryAfterMs !== undefined) this.retryAfterMs = options.retryAfterMs;
+  }
+}
