@@ -1,0 +1,303 @@
+/**
+ * The table as the service runs by it: loads it from the store, polls it by ETag, keeps the last good one, and tells
+ * what an edit changed. Must not touch subscriptions nor runs (listener.ts, service.ts) nor know CSV (table.ts).
+ */
+import type { ObjectStore, Row, Tell } from "./ports.ts";
+import { backoffMs, delay } from "./retry.ts";
+import { finishInSlices, parseTableInSlices, type Problem, rowsFor, type Table, type TableOptions } from "./table.ts";
+
+export { parseTable, parseTableInSlices, rowSchema, rowsFor } from "./table.ts";
+export type { Problem, Table, TableOptions } from "./table.ts";
+
+/** What an edit changed, by job name. A row that only moved to another line is not in it. */
+export interface TableDiff {
+  readonly added: readonly Row[];
+  readonly removed: readonly Row[];
+  readonly changed: readonly { readonly before: Row; readonly after: Row }[];
+}
+
+export interface CatalogOptions extends TableOptions {
+  readonly store: ObjectStore;
+  /** Key of the table in the store. */
+  readonly key: string;
+  /** Time between looks at the store, in milliseconds. */
+  readonly pollMs: number;
+  readonly tell: Tell;
+  /**
+   * Called after each swap of the table, the first one included, with the table that is in force from then on.
+   * Must neither throw nor block.
+   */
+  readonly onChange: (diff: TableDiff, table: Table) => void;
+  /** Wait before the second look for a first table, doubling up to `pollMs` or 30 s, in milliseconds. Default 500. */
+  readonly firstRetryMs?: number;
+}
+
+/** How a look at the store ended. */
+export interface LoadResult {
+  /** `unchanged`: the table in force is what the store has. `failed`: it is not, and stays in force. */
+  readonly status: "loaded" | "unchanged" | "failed";
+  /** Why it failed; a sentence. */
+  readonly message?: string;
+  /** Of the table in force. */
+  readonly rows: number;
+  readonly errors: number;
+  readonly warnings: number;
+}
+
+/** Errors of one table that are told one by one; the rest are counted in one more report. */
+const MAX_ROW_REPORTS = 20;
+/** Errors that are compared with those told before, so that a table that is all wrong stalls nothing. */
+const MAX_COMPARED = 1000;
+
+/** The table in force. Nothing happens before `start`. */
+export class Catalog {
+  readonly #options: CatalogOptions;
+  /** Where the table is, for people. */
+  readonly url: string;
+  #table: Table | undefined;
+  #filters: ReadonlySet<string> = new Set();
+  /** ETag of the content last looked at, be it good or not. */
+  #etag: string | undefined;
+  #failure: { readonly message: string; readonly at: Date } | undefined;
+  /** Set while the content last looked at, that of `#etag`, is one that was refused. */
+  #refused: { readonly message: string; readonly at: Date } | undefined;
+  #loadedAt: Date | undefined;
+  #confirmedAt: Date | undefined;
+  #toldErrors = new Set<string>();
+  #signal: AbortSignal | undefined;
+  #running: Promise<LoadResult> | undefined;
+  #queued: Promise<LoadResult> | undefined;
+
+  constructor(options: CatalogOptions) {
+    this.#options = options;
+    this.url = `${options.store.url}/${options.key}`;
+  }
+
+  /** The table in force; undefined: none was ever usable. */
+  get table(): Table | undefined {
+    return this.#table;
+  }
+
+  /** The distinct topic filters of the table in force. */
+  filters(): ReadonlySet<string> {
+    return this.#filters;
+  }
+
+  /** Rows that a message starts, in table order; see `rowsFor`. */
+  match(delivery: { readonly topic: string; readonly filters?: readonly string[] }): Row[] {
+    return this.#table ? rowsFor(this.#table, delivery.topic, delivery.filters) : [];
+  }
+
+  /** When the table in force was put in force. */
+  get loadedAt(): Date | undefined {
+    return this.#loadedAt;
+  }
+
+  /** When the store last confirmed that the table in force is the newest; its age is the time since. */
+  get confirmedAt(): Date | undefined {
+    return this.#confirmedAt;
+  }
+
+  /** Why the table in force is not what the store has, and since when; undefined: it is. */
+  get failure(): { readonly message: string; readonly at: Date } | undefined {
+    return this.#failure;
+  }
+
+  /**
+   * Resolves when a first usable table is in force, however long that takes, and goes on polling until `signal`
+   * aborts. Rejects only with the signal's reason.
+   */
+  async start(signal: AbortSignal): Promise<void> {
+    this.#signal = signal;
+    const maxMs = Math.min(30_000, Math.max(1, this.#options.pollMs));
+    const firstMs = Math.min(this.#options.firstRetryMs ?? 500, maxMs);
+    for (let attempt = 0;; attempt++) {
+      await this.refresh();
+      signal.throwIfAborted();
+      if (this.#table) break;
+      await delay(backoffMs(attempt, { firstMs, maxMs }), signal);
+    }
+    this.#poll(signal).catch(() => {}); // Ends by the signal alone: #load does not reject.
+  }
+
+  async #poll(signal: AbortSignal): Promise<void> {
+    for (;;) {
+      await delay(this.#options.pollMs, signal);
+      await this.refresh();
+    }
+  }
+
+  /**
+   * Looks at the store now. Calls while a look is under way share the next one, which begins after it: the one
+   * under way may have read what was there before. Never rejects.
+   */
+  refresh(): Promise<LoadResult> {
+    if (!this.#running) {
+      this.#running = this.#load().finally(() => this.#running = undefined);
+      return this.#running;
+    }
+    this.#queued ??= this.#running.then(() => {
+      this.#queued = undefined;
+      return this.refresh();
+    });
+    return this.#queued;
+  }
+
+  async #load(): Promise<LoadResult> {
+    const { store, key } = this.#options;
+    const signal = this.#signal;
+    try {
+      const options = {
+        ...(this.#etag === undefined ? {} : { ifNoneMatch: this.#etag }),
+        ...(signal ? { signal } : {}),
+      };
+      const found = await store.get(key, options);
+      if (found === undefined) {
+        this.#etag = undefined;
+        return this.#fail("store", "there is no such object; put the table there");
+      }
+      if (found === "unchanged") return this.#confirm();
+      const table = await parseTableInSlices(found.body, this.#options, signal ? { signal } : {});
+      this.#etag = found.etag;
+      if (table.refusal) return this.#fail("table", table.refusal.message, table.refusal);
+      return await this.#swap(table, signal);
+    } catch (error) {
+      if (signal?.aborted) return this.#result("failed", "the service is stopping");
+      return this.#fail("store", error instanceof Error ? error.message : String(error));
+    }
+  }
+
+  /** The store still has what was read last, which may have been a table that was refused. */
+  #confirm(): LoadResult {
+    this.#failure = this.#refused;
+    if (this.#refused) return this.#result("failed", this.#refused.message);
+    this.#confirmedAt = new Date();
+    return this.#result("unchanged");
+  }
+
+  async #swap(table: Table, signal: AbortSignal | undefined): Promise<LoadResult> {
+    const diff = await finishInSlices(diffRows(this.#table?.rows ?? [], table.rows), signal ? { signal } : {});
+    this.#table = table;
+    this.#filters = new Set(table.index.filters());
+    this.#loadedAt = this.#confirmedAt = new Date();
+    this.#failure = this.#refused = undefined;
+    const result = this.#result("loaded");
+    this.#options.tell({ type: "table", rows: result.rows, errors: result.errors, warnings: result.warnings });
+    this.#tellErrors(table);
+    this.#options.onChange(diff, table);
+    return result;
+  }
+
+  #result(status: LoadResult["status"], message?: string): LoadResult {
+    const problems = this.#table?.problems ?? [];
+    const errors = problems.filter(({ severity }) => severity === "error").length;
+    return {
+      status,
+      ...(message === undefined ? {} : { message }),
+      rows: this.#table?.rows.length ?? 0,
+      errors,
+      warnings: problems.length - errors,
+    };
+  }
+
+  /** Tells of a failure once, not at each poll; the table in force stays. */
+  #fail(scope: "store" | "table", why: string, problem?: Problem): LoadResult {
+    const what = scope === "store" ? "Cannot read the table" : "Cannot use the table";
+    const then = this.#table ? "the last good table stays in force" : "waiting for a usable one";
+    const line = problem ? `, line ${problem.line}` : "";
+    const message = `${what} ${this.url}${line}: ${why} (${then})`;
+    if (this.#failure?.message === message) return this.#result("failed", message);
+    this.#failure = { message, at: new Date() };
+    if (scope === "table") this.#refused = this.#failure;
+    this.#options.tell({
+      type: "error",
+      scope,
+      report: {
+        message,
+        reason: scope === "store" ? "TableUnreachable" : "TableUnusable",
+        ...(problem ? { line: problem.line } : {}),
+        ...(problem?.column === undefined ? {} : { column: problem.column }),
+        ...(problem?.value === undefined ? {} : { value: problem.value }),
+      },
+    });
+    return this.#result("failed", message);
+  }
+
+  /** Tells each error that the table before this one did not have. */
+  #tellErrors(table: Table): void {
+    const all = table.problems.filter(({ severity }) => severity === "error");
+    const errors = all.slice(0, MAX_COMPARED);
+    const told = this.#toldErrors;
+    // The line may shift by an edit above, which makes it no new error.
+    const keyOf = ({ jobName, column, value, message }: Problem) => JSON.stringify([jobName, column, value, message]);
+    this.#toldErrors = new Set(errors.map(keyOf));
+    const fresh = errors.filter((problem) => !told.has(keyOf(problem)));
+    for (const problem of fresh.slice(0, MAX_ROW_REPORTS)) this.#tellError(describeProblem(problem), problem);
+    const rest = all.length - MAX_ROW_REPORTS;
+    const summary = `The table ${this.url} has ${rest} more errors: see them with the command check`;
+    if (rest <= 0) return;
+    this.#toldErrors.add(summary);
+    if (!told.has(summary)) this.#tellError(summary);
+  }
+
+  #tellError(message: string, problem?: Problem): void {
+    this.#options.tell({
+      type: "error",
+      scope: "table",
+      report: {
+        message,
+        reason: "TableRow",
+        ...(problem?.jobName === undefined ? {} : { job_name: problem.jobName }),
+        ...(problem === undefined ? {} : { line: problem.line }),
+        ...(problem?.column === undefined ? {} : { column: problem.column }),
+        ...(problem?.value === undefined ? {} : { value: problem.value }),
+      },
+    });
+  }
+}
+
+/** A problem as one sentence: `Line 3, memory_limit "8GB": not a Kubernetes quantity: write "8Gi"`. */
+export function describeProblem({ line, column, value, message }: Problem): string {
+  const where = column === undefined
+    ? ""
+    : value === undefined || value === ""
+    ? `, ${column}`
+    : `, ${column} "${value}"`;
+  return `Line ${line}${where}: ${message}`;
+}
+
+/** Whether two rows say the same, wherever they stand. */
+export function sameRow(a: Row, b: Row): boolean {
+  return a.jobName === b.jobName && a.mqttTopic === b.mqttTopic && a.image === b.image && a.gpu === b.gpu &&
+    a.cpuRequest === b.cpuRequest && a.cpuLimit === b.cpuLimit && a.memoryRequest === b.memoryRequest &&
+    a.memoryLimit === b.memoryLimit && a.diskRequest === b.diskRequest && a.diskLimit === b.diskLimit &&
+    a.diskMount === b.diskMount && a.parallelism === b.parallelism && a.backoffLimit === b.backoffLimit &&
+    a.activeDeadlineSeconds === b.activeDeadlineSeconds && a.gpuProduct === b.gpuProduct &&
+    sameWords(a.command, b.command);
+}
+
+function sameWords(a: readonly string[] | undefined, b: readonly string[] | undefined): boolean {
+  if (a === undefined || b === undefined) return a === b;
+  return a.length === b.length && a.every((word, at) => word === b[at]);
+}
+
+/** What changed from one list of rows to another; yields now and then. */
+export function* diffRows(before: readonly Row[], after: readonly Row[]): Generator<void, TableDiff> {
+  const old = new Map<string, Row>();
+  const added: Row[] = [];
+  const changed: { before: Row; after: Row }[] = [];
+  for (const [at, row] of before.entries()) {
+    if (at % 4096 === 4095) yield;
+    old.set(row.jobName, row);
+  }
+  for (const [at, row] of after.entries()) {
+    if (at % 4096 === 4095) yield;
+    const was = old.get(row.jobName);
+    if (!was) added.push(row);
+    else {
+      old.delete(row.jobName);
+      if (!sameRow(was, row)) changed.push({ before: was, after: row });
+    }
+  }
+  return { added, removed: [...old.values()], changed };
+}

@@ -1,0 +1,261 @@
+/**
+ * MQTT topic names and filters: validation, matching, and an index of filters.
+ * Owns the rules of MQTT 5.0 section 4.7 and nothing else: pure, no broker, no table.
+ */
+
+/** MQTT strings carry their length in two bytes [MQTT-1.5.4]. */
+const MAX_TOPIC_BYTES = 65_535;
+/** mosquitto refuses more than 200 levels; a bound also keeps walks of the index shallow. */
+const MAX_LEVELS = 200;
+
+/** What is wrong with `filter` as a topic filter of a row, as a clause to follow a colon; undefined: it is valid. */
+export function filterFault(filter: string): string | undefined {
+  const fault = stringFault(filter);
+  if (fault !== undefined) return fault;
+  const levels = filter.split("/");
+  if (levels[0] === "$share" || levels[0] === "$queue") {
+    return `shared subscriptions (${levels[0]}/…) are not supported: give the topic alone`;
+  }
+  for (const [at, level] of levels.entries()) {
+    if (level.includes("#") && level !== "#") return `"#" must stand alone in its level, not in "${level}"`; // [MQTT-4.7.1-1]
+    if (level === "#" && at !== levels.length - 1) return `"#" must be the last level`;
+    if (level.includes("+") && level !== "+") return `"+" must stand alone in its level, not in "${level}"`; // [MQTT-4.7.1-2]
+  }
+  return undefined;
+}
+
+/** What is wrong with `topic` as the topic of a message, as a clause to follow a colon; undefined: it is valid. */
+export function topicFault(topic: string): string | undefined {
+  const fault = stringFault(topic);
+  if (fault !== undefined) return fault;
+  const wildcard = /[+#]/.exec(topic);
+  return wildcard ? `a message's topic cannot hold "${wildcard[0]}"` : undefined; // [MQTT-3.3.2-2]
+}
+
+const encoder = new TextEncoder();
+
+function stringFault(text: string): string | undefined {
+  if (text === "") return "it is empty"; // [MQTT-4.7.3-1]
+  if (text.includes("\0")) return "it holds a NUL character"; // [MQTT-4.7.3-2]
+  if (!text.isWellFormed()) return "it holds half of a surrogate pair, which UTF-8 cannot carry"; // [MQTT-1.5.4-1]
+  // A UTF-16 unit is at most three bytes of UTF-8, so that short texts need no encoding.
+  if (text.length * 3 > MAX_TOPIC_BYTES) {
+    const bytes = encoder.encode(text).length;
+    if (bytes > MAX_TOPIC_BYTES) return `it has ${bytes} bytes, MQTT allows ${MAX_TOPIC_BYTES}`;
+  }
+  let levels = 1;
+  for (let at = text.indexOf("/"); at !== -1; at = text.indexOf("/", at + 1)) levels++;
+  return levels > MAX_LEVELS ? `it has ${levels} levels, brokers allow ${MAX_LEVELS}` : undefined;
+}
+
+/** Whether the filter holds a wildcard. */
+export function isWildcard(filter: string): boolean {
+  return filter.includes("+") || filter.includes("#");
+}
+
+/** A first level that begins with `$` is not matched by a wildcard [MQTT-4.7.2-1]. */
+function isHidden(level: string | undefined): boolean {
+  return level !== undefined && level.startsWith("$");
+}
+
+/** Whether a message on `topic` is for `filter`. Both must be valid. */
+export function matches(filter: string, topic: string): boolean {
+  return covers(filter, topic);
+}
+
+/** Whether every topic that `b` matches is matched by `a` too. Both must be valid filters. */
+export function covers(a: string, b: string): boolean {
+  // "+/#" and "#" match the same topics: there is no topic without a first level.
+  if (a === "+/#") a = "#";
+  const wide = a.split("/");
+  const narrow = b.split("/");
+  for (const [at, level] of wide.entries()) {
+    if (level === "#") return at > 0 || !isHidden(narrow[0]);
+    const other = narrow[at];
+    if (other === undefined || other === "#") return false;
+    if (level === "+") {
+      if (at === 0 && isHidden(other)) return false;
+    } else if (level !== other) return false;
+  }
+  return wide.length === narrow.length;
+}
+
+/** Whether some topic is matched by both filters. */
+export function overlap(a: string, b: string): boolean {
+  const one = a.split("/");
+  const two = b.split("/");
+  for (let at = 0;; at++) {
+    const left = one[at];
+    const right = two[at];
+    if (left === undefined && right === undefined) return true;
+    if (left === "#" || right === "#") {
+      return at > 0 || !isHidden(left === "#" ? right : left);
+    }
+    if (left === undefined || right === undefined) return false;
+    const wild = left === "+" || right === "+";
+    if (!wild && left !== right) return false;
+    if (wild && at === 0 && isHidden(left === "+" ? right : left)) return false;
+  }
+}
+
+/** One level of the index. Plain topics are kept apart in a map, so that the tree holds wildcard filters only. */
+interface Node<T> {
+  children?: Map<string, Node<T>>;
+  /** Values of the filter that ends here. */
+  values?: T[];
+}
+
+/**
+ * Values by topic filter. Matching walks at most the levels of the topic, not the filters.
+ * Filters must be valid; a value may be added under several filters, and is then found once for each.
+ */
+export class TopicIndex<T> {
+  readonly #plain = new Map<string, T[]>();
+  readonly #root: Node<T> = {};
+  readonly #wild = new Map<string, T[]>();
+
+  /** Adds `value` under `filter`. */
+  add(filter: string, value: T): void {
+    if (!isWildcard(filter)) {
+      const values = this.#plain.get(filter);
+      if (values) values.push(value);
+      else this.#plain.set(filter, [value]);
+      return;
+    }
+    const known = this.#wild.get(filter);
+    if (known) {
+      known.push(value);
+      return;
+    }
+    this.#wild.set(filter, reach(this.#root, filter).values = [value]);
+  }
+
+  /** Takes one `value` (by identity) away from `filter`; false: it was not there. */
+  remove(filter: string, value: T): boolean {
+    const home = isWildcard(filter) ? this.#wild : this.#plain;
+    const values = home.get(filter);
+    const at = values?.indexOf(value) ?? -1;
+    if (!values || at === -1) return false;
+    values.splice(at, 1);
+    if (values.length === 0) {
+      home.delete(filter);
+      if (home === this.#wild) prune(this.#root, filter.split("/"), 0);
+    }
+    return true;
+  }
+
+  /** Values of all filters that match `topic`, in no particular order. */
+  match(topic: string): T[] {
+    const found: T[] = [];
+    const plain = this.#plain.get(topic);
+    if (plain) append(found, plain);
+    if (this.#wild.size > 0) walk(this.#root, topic.split("/"), 0, found);
+    return found;
+  }
+
+  /** The distinct filters, in the order of their first addition: those without wildcards first. */
+  filters(): string[] {
+    return [...this.#plain.keys(), ...this.#wild.keys()];
+  }
+
+  /** Number of distinct filters. */
+  get size(): number {
+    return this.#plain.size + this.#wild.size;
+  }
+}
+
+/** The node at which `filter` ends, made if need be. */
+function reach<T>(root: Node<T>, filter: string): Node<T> {
+  let node = root;
+  for (const level of filter.split("/")) {
+    node.children ??= new Map();
+    let next = node.children.get(level);
+    if (!next) node.children.set(level, next = {});
+    node = next;
+  }
+  return node;
+}
+
+/** `push(...values)` overflows the stack for very long lists. */
+function append<T>(to: T[], values: readonly T[]): void {
+  for (const value of values) to.push(value);
+}
+
+function walk<T>(node: Node<T>, levels: readonly string[], at: number, found: T[]): void {
+  const children = node.children;
+  const mayBeWild = at > 0 || !isHidden(levels[0]);
+  if (at === levels.length) {
+    if (node.values) append(found, node.values);
+  }
+  if (!children) return;
+  if (mayBeWild) {
+    // "a/#" matches "a" as well, so this comes at the end of the topic too.
+    const rest = children.get("#");
+    if (rest?.values) append(found, rest.values);
+  }
+  if (at === levels.length) return;
+  const level = levels[at] ?? "";
+  if (mayBeWild) {
+    const any = children.get("+");
+    if (any) walk(any, levels, at + 1, found);
+  }
+  // A topic has no wildcards, but a caller may hand over an invalid one.
+  const same = level === "+" || level === "#" ? undefined : children.get(level);
+  if (same) walk(same, levels, at + 1, found);
+}
+
+/** Removes the branch of a filter that has no values left. True: `node` is empty now. */
+function prune<T>(node: Node<T>, levels: readonly string[], at: number): boolean {
+  if (at === levels.length) {
+    delete node.values;
+  } else {
+    const level = levels[at] ?? "";
+    const child = node.children?.get(level);
+    if (child && prune(child, levels, at + 1)) node.children?.delete(level);
+    if (node.children?.size === 0) delete node.children;
+  }
+  return node.values === undefined && node.children === undefined;
+}
+
+/**
+ * The filters that no other one of them covers, without repeats, in the given order: subscribing to these
+ * brings every message that all of them would. Takes about as long as building an index of them.
+ */
+export function uncovered(filters: Iterable<string>): string[] {
+  const distinct = [...new Set(filters)];
+  const index = new TopicIndex<string>();
+  const wild = distinct.filter(isWildcard);
+  if (wild.length === 0) return distinct;
+  const root: Node<string> = {};
+  for (const filter of wild) {
+    reach(root, filter).values = [filter];
+    index.add(filter, filter);
+  }
+  const hasAll = distinct.includes("#");
+  return distinct.filter((filter) => {
+    if (filter === "#") return true;
+    // The only two spellings of one set of topics; keep the shorter.
+    if (filter === "+/#") return !hasAll;
+    if (!isWildcard(filter)) return index.match(filter).length === 0;
+    return !isCovered(root, filter.split("/"), 0, filter);
+  });
+}
+
+function isCovered(node: Node<string>, levels: readonly string[], at: number, self: string): boolean {
+  const level = levels[at];
+  const children = node.children;
+  const mayBeWild = at > 0 || !isHidden(levels[0]);
+  if (level === undefined && node.values && node.values[0] !== self) return true;
+  if (!children) return false;
+  if (mayBeWild) {
+    const rest = children.get("#")?.values?.[0];
+    if (rest !== undefined && rest !== self) return true;
+    // "+/#" is "#".
+    if (at === 0 && children.get("+")?.children?.get("#")?.values) return true;
+  }
+  if (level === undefined || level === "#") return false;
+  const any = mayBeWild ? children.get("+") : undefined;
+  if (any && isCovered(any, levels, at + 1, self)) return true;
+  const same = level === "+" ? undefined : children.get(level);
+  return same !== undefined && isCovered(same, levels, at + 1, self);
+}
