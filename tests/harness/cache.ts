@@ -1,0 +1,43 @@
+/**
+ * Where the harness finds the programs that tests/install.sh builds: `.cache/` of the project, or MJL_CACHE.
+ * Only finds; building is the script's.
+ */
+
+const PROJECT = new URL("../../", import.meta.url).pathname.replace(/\/$/, "");
+
+/** Versions of the programs that `go install` makes; tests/install.sh has the same. */
+const TOOLS = { versitygw: "v1.8.0", kwok: "v0.8.0" } as const;
+
+/** The folder of built programs and packed images. */
+export function cacheFolder(): string {
+  return Deno.env.get("MJL_CACHE") || `${PROJECT}/.cache`;
+}
+
+/** Path of the cluster program for the current sources; it may not exist yet. */
+export async function clusterBinaryPath(): Promise<string> {
+  const sources = ["go.mod", "main.go"].map((name) => Deno.readTextFileSync(`${PROJECT}/tests/cluster/${name}`));
+  const digest = await crypto.subtle.digest("SHA-256", new TextEncoder().encode(sources.join("")));
+  const key = Array.from(new Uint8Array(digest), (byte) => byte.toString(16).padStart(2, "0")).join("").slice(0, 16);
+  return `${cacheFolder()}/cluster-${key}/cluster`;
+}
+
+/** Path of a tool that `go install` made, or undefined. */
+export function toolPath(tool: keyof typeof TOOLS): string | undefined {
+  const path = `${cacheFolder()}/${tool}-${TOOLS[tool]}/${tool}`;
+  return isFile(path) ? path : commandPath(tool);
+}
+
+/** Path of a command of the machine, or undefined. The sbin folders are searched too: not every user has them in PATH. */
+export function commandPath(command: string): string | undefined {
+  const folders = [...(Deno.env.get("PATH") ?? "").split(":"), "/usr/local/sbin", "/usr/sbin", "/sbin"];
+  return folders.filter((folder) => folder !== "").map((folder) => `${folder}/${command}`).find(isFile);
+}
+
+/** Whether there is a file at this path. */
+export function isFile(path: string): boolean {
+  try {
+    return Deno.statSync(path).isFile;
+  } catch {
+    return false;
+  }
+}

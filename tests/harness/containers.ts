@@ -1,0 +1,111 @@
+/**
+ * Ends what a node leaves outside its own process tree: containerd's shims with the containers below them, their
+ * cgroups, sockets and mounts. Finds them by the node's folder only, so another node's containers are never touched.
+ */
+import { processIdentity, run, trySignal } from "./process.ts";
+import { eventually } from "./wait.ts";
+
+/** Ends the shims (and their containers) of every containerd whose socket lies below `dir`. */
+export async function endContainers(dir: string): Promise<void> {
+  const sockets = await shimSockets(dir);
+  // Twice: a containerd that was killed in the midst of a start may have left a shim that just forked.
+  for (let round = 0; round < 2; round++) {
+    const shims = findShims(dir);
+    if (shims.length === 0) break;
+    const containers = shims.flatMap(childrenOf);
+    const cgroups = new Set(containers.flatMap(cgroupsOf));
+    // The first process of a container takes its whole pid namespace with it.
+    for (const pid of [...containers, ...shims]) trySignal(pid, "SIGKILL");
+    await eventually(() => [...containers, ...shims].every((pid) => processIdentity(pid) === undefined), {
+      what: `the containers of ${dir} to end`,
+    });
+    await removeCgroups([...cgroups]);
+  }
+  for (const socket of sockets) await Deno.remove(socket).catch(() => {});
+}
+
+/** Unmounts everything that is mounted below `dir`, the latest first. */
+export async function unmountBelow(dir: string): Promise<void> {
+  const points = (await Deno.readTextFile("/proc/self/mounts")).split("\n")
+    .map((line) => unescapeMount(line.split(" ")[1] ?? ""))
+    .filter((point) => point.startsWith(`${dir}/`));
+  // Lazily: a process of another test run that is just starting may hold a copy of the mount for a moment.
+  if (points.length > 0) await run("umount", ["-l", ...points.reverse()]);
+}
+
+/** Process ids of the shims that were started by a containerd whose socket lies below `dir`. */
+export function findShims(dir: string): number[] {
+  const found: number[] = [];
+  for (const entry of Deno.readDirSync("/proc")) {
+    if (!/^\d+$/.test(entry.name)) continue;
+    const args = readOr(`/proc/${entry.name}/cmdline`).split("\0");
+    if (!args[0]?.includes("containerd-shim")) continue;
+    if (args[args.indexOf("-address") + 1]?.startsWith(`${dir}/`)) found.push(Number(entry.name));
+  }
+  return found;
+}
+
+function childrenOf(pid: number): number[] {
+  return readOr(`/proc/${pid}/task/${pid}/children`).split(" ").concat(
+    // A shim has many threads, and a child belongs to the one that forked it.
+    [...listOr(`/proc/${pid}/task`)].flatMap((task) => readOr(`/proc/${pid}/task/${task}/children`).split(" ")),
+  ).filter((text) => text.trim() !== "").map(Number);
+}
+
+/** The cgroup folders of a process, of every hierarchy (cgroup v1) or the one (v2). */
+function cgroupsOf(pid: number): string[] {
+  const mounts = readOr("/proc/self/mountinfo").split("\n").filter((line) => / - cgroup2? /.test(line));
+  return readOr(`/proc/${pid}/cgroup`).trim().split("\n").flatMap((line) => {
+    const [, controllers, path] = line.split(":");
+    if (path === undefined || path === "/") return [];
+    return mounts.filter((mount) =>
+      controllers === ""
+        ? mount.includes(" - cgroup2 ")
+        : mount.split(" ").at(-1)?.split(",").includes(controllers!.split(",")[0]!)
+    ).map((mount) => `${mount.split(" ")[4]}${path}`);
+  });
+}
+
+async function removeCgroups(folders: string[]): Promise<void> {
+  for (const folder of folders) {
+    // Busy for a moment after the last process has gone; one that stays is harmless and empty.
+    await eventually(() => Deno.remove(folder).then(() => true, (error) => error instanceof Deno.errors.NotFound), {
+      timeoutMs: 500,
+      what: folder,
+    }).catch(() => {});
+  }
+}
+
+/** The sockets that shims listen on; containerd 1.6 keeps them outside its state folder, in /run/containerd/s. */
+async function shimSockets(dir: string): Promise<string[]> {
+  const sockets: string[] = [];
+  for (const node of [".", ...listOr(dir)]) {
+    const tasks = `${dir}/${node}/state/io.containerd.runtime.v2.task/k8s.io`;
+    for (const task of listOr(tasks)) {
+      const address = await Deno.readTextFile(`${tasks}/${task}/address`).catch(() => "");
+      if (address.startsWith("unix:///run/containerd/s/")) sockets.push(address.slice("unix://".length));
+    }
+  }
+  return sockets;
+}
+
+function listOr(dir: string): string[] {
+  try {
+    return [...Deno.readDirSync(dir)].map((entry) => entry.name);
+  } catch {
+    return [];
+  }
+}
+
+function readOr(path: string): string {
+  try {
+    return Deno.readTextFileSync(path);
+  } catch {
+    return "";
+  }
+}
+
+/** /proc/self/mounts writes blanks and the like as octal numbers, see fstab(5). */
+function unescapeMount(text: string): string {
+  return text.replace(/\\([0-7]{3})/g, (_, octal) => String.fromCharCode(parseInt(octal, 8)));
+}

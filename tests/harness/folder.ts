@@ -1,0 +1,50 @@
+/**
+ * Scratch folders for the harness. Each says in `owner` which process made it, so that the next start can clear away
+ * what a killed test run left: its processes, mounts and files. Touches only folders that it made.
+ */
+import { endLeftovers, processIdentity } from "./process.ts";
+import { endContainers, unmountBelow } from "./containers.ts";
+
+const PREFIX = "mjl-";
+// Short and fixed: a socket's path may have 107 bytes only, and TMPDIR can be anything.
+const BASE = "/tmp";
+
+let swept: Promise<void> | undefined;
+
+/** Makes an empty folder, after clearing away those of dead test runs (once per process). */
+export async function scratchFolder(kind: string): Promise<string> {
+  await (swept ??= sweep());
+  const dir = await Deno.makeTempDir({ dir: BASE, prefix: `${PREFIX}${kind}-` });
+  await Deno.writeTextFile(`${dir}/owner`, `${Deno.pid} ${processIdentity(Deno.pid)}\n`);
+  return dir;
+}
+
+/** Removes a scratch folder with everything that still runs or is mounted in it. */
+export async function removeFolder(dir: string): Promise<void> {
+  await endLeftovers(dir);
+  await endContainers(dir);
+  await unmountBelow(dir);
+  await Deno.remove(dir, { recursive: true });
+}
+
+/** Clears away the scratch folders whose owner is dead. */
+export async function sweep(): Promise<void> {
+  for await (const entry of Deno.readDir(BASE)) {
+    const dir = `${BASE}/${entry.name}`;
+    if (!entry.isDirectory || !entry.name.startsWith(PREFIX)) continue;
+    if (await ownerIsDead(dir)) await removeFolder(dir).catch(ignoreRace);
+  }
+}
+
+/** No `owner` file: not ours, or being made at this moment. */
+async function ownerIsDead(dir: string): Promise<boolean> {
+  const owner = await Deno.readTextFile(`${dir}/owner`).catch(() => undefined);
+  if (owner === undefined) return false;
+  const [pid, identity] = owner.trim().split(" ");
+  return identity !== undefined && processIdentity(Number(pid)) !== identity;
+}
+
+/** Two test runs may sweep the same folder at once; the one that comes second finds nothing. */
+function ignoreRace(error: unknown): void {
+  if (!(error instanceof Deno.errors.NotFound)) throw error;
+}

@@ -1,0 +1,50 @@
+/**
+ * Says whether the real parts that a test wants are on this machine. Without them a test is left out with one line
+ * that tells how to get them; where CI=true a missing part is an error, so that a green run has run everything.
+ */
+import { clusterBinaryPath, commandPath, isFile, toolPath } from "./cache.ts";
+
+/** `cluster`: a control plane; `node`: real containers too (root); `kwok`: fake nodes; the others as they are called. */
+export type Part = "mosquitto" | "s3" | "cluster" | "node" | "kwok" | "chromium" | "openssl";
+
+const told = new Set<string>();
+
+/**
+ * Whether all parts are here. Use: `Deno.test({ name, ignore: !await needs("cluster"), fn })`.
+ * Throws an Error when CI=true and one is missing.
+ */
+export async function needs(...parts: Part[]): Promise<boolean> {
+  const missing = (await Promise.all(parts.map(missingFor))).flat();
+  if (missing.length === 0) return true;
+  const line = `Left out: tests that need ${parts.join(", ")} (missing: ${
+    missing.join(", ")
+  }); run tests/install.sh as root`;
+  if (Deno.env.get("CI") === "true") throw new Error(line);
+  if (!told.has(line)) console.error(line);
+  told.add(line);
+  return false;
+}
+
+async function missingFor(part: Part): Promise<string[]> {
+  switch (part) {
+    case "s3":
+      return toolPath("versitygw") === undefined ? ["versitygw"] : [];
+    case "cluster":
+      return [...isFile(await clusterBinaryPath()) ? [] : ["the cluster program"], ...missingCommands("openssl")];
+    case "kwok":
+      return [...await missingFor("cluster"), ...toolPath("kwok") === undefined ? ["kwok"] : []];
+    case "node":
+      return [
+        ...await missingFor("cluster"),
+        ...missingCommands("containerd", "ctr", "runc", "busybox", "umount"),
+        ...isFile("/usr/lib/cni/ptp") ? [] : ["containernetworking-plugins"],
+        ...Deno.uid() === 0 ? [] : ["root"],
+      ];
+    default:
+      return missingCommands(part);
+  }
+}
+
+function missingCommands(...commands: string[]): string[] {
+  return commands.filter((command) => commandPath(command) === undefined);
+}

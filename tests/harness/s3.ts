@@ -1,0 +1,131 @@
+/**
+ * A real S3 server (versitygw) on a free port of loopback over a scratch folder, with a small client for what tests put
+ * in and look at. The client is not the service's adapter, so that a test never checks the adapter with itself.
+ */
+import { GetObjectCommand, ListObjectsV2Command, PutObjectCommand, S3Client } from "@aws-sdk/client-s3";
+import { toolPath } from "./cache.ts";
+import { removeFolder, scratchFolder } from "./folder.ts";
+import { accepts, freePort } from "./ports.ts";
+import { type ManagedProcess, spawn } from "./process.ts";
+
+export interface S3Options {
+  /** Default: one bucket, `braingeneers`. */
+  buckets?: readonly string[];
+}
+
+/** Starts a server. Needs `needs("s3")`. */
+export async function startS3(options: S3Options = {}): Promise<S3Server> {
+  const dir = await scratchFolder("s3");
+  try {
+    for (const bucket of options.buckets ?? ["braingeneers"]) {
+      await Deno.mkdir(`${dir}/data/${bucket}`, { recursive: true });
+    }
+    const server = new S3Server(dir);
+    await server.start();
+    return server;
+  } catch (error) {
+    await removeFolder(dir);
+    throw error;
+  }
+}
+
+/** A server that keeps its port and its objects over stop() and start(). Disposing it removes it. */
+export class S3Server implements AsyncDisposable {
+  readonly port: number = freePort();
+  /** The endpoint, `http://127.0.0.1:PORT`; buckets in path style. */
+  readonly url: string;
+  readonly accessKey = "test-access-key";
+  readonly secretKey = "test-secret-key";
+  readonly region = "us-east-1";
+  /** Folder with one folder per bucket, and a file for each object. */
+  readonly dataDir: string;
+  readonly #dir: string;
+  readonly #client: S3Client;
+  #process: ManagedProcess | undefined;
+
+  /** Use startS3. */
+  constructor(dir: string) {
+    this.#dir = dir;
+    this.dataDir = `${dir}/data`;
+    this.url = `http://127.0.0.1:${this.port}`;
+    this.#client = new S3Client({
+      endpoint: this.url,
+      region: this.region,
+      forcePathStyle: true,
+      credentials: { accessKeyId: this.accessKey, secretAccessKey: this.secretKey },
+    });
+  }
+
+  /** The process, to freeze it or read its log. */
+  get process(): ManagedProcess {
+    if (this.#process === undefined) throw new Error("Cannot use the S3 server: it is stopped");
+    return this.#process;
+  }
+
+  /** Starts it (again); resolves when it accepts connections. */
+  async start(): Promise<void> {
+    if (this.#process !== undefined) return;
+    this.#process = await spawn({
+      name: "versitygw",
+      command: toolPath("versitygw") ?? "versitygw",
+      args: ["--port", `127.0.0.1:${this.port}`, "--region", this.region, "posix", this.dataDir],
+      env: { ROOT_ACCESS_KEY_ID: this.accessKey, ROOT_SECRET_ACCESS_KEY: this.secretKey },
+      dir: this.#dir,
+      ready: () => accepts(this.port),
+    });
+  }
+
+  async stop(): Promise<void> {
+    await this.#process?.stop();
+    this.#process = undefined;
+  }
+
+  /** SIGKILL. */
+  async kill9(): Promise<void> {
+    await this.#process?.kill9();
+    this.#process = undefined;
+  }
+
+  async restart(): Promise<void> {
+    await this.stop();
+    await this.start();
+  }
+
+  /** Puts an object; returns its ETag. `at`: `s3://bucket/key`. */
+  async put(at: string, body: string | Uint8Array): Promise<string> {
+    const { ETag } = await this.#client.send(new PutObjectCommand({ ...split(at), Body: body }));
+    return ETag ?? "";
+  }
+
+  /** The object's text, or undefined when there is none. */
+  async get(at: string): Promise<string | undefined> {
+    try {
+      const { Body } = await this.#client.send(new GetObjectCommand(split(at)));
+      return await Body?.transformToString();
+    } catch (error) {
+      if ((error as Error).name === "NoSuchKey") return undefined;
+      throw error;
+    }
+  }
+
+  /** URLs of the objects below `at`, in order; at most 1000. */
+  async list(at: string): Promise<string[]> {
+    const { Bucket, Key } = split(at);
+    const { Contents = [] } = await this.#client.send(new ListObjectsV2Command({ Bucket, Prefix: Key }));
+    return Contents.map((object) => `s3://${Bucket}/${object.Key}`);
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.#client.destroy();
+    await this.stop();
+    await removeFolder(this.#dir).catch((error) => {
+      if (!(error instanceof Deno.errors.NotFound)) throw error;
+    });
+  }
+}
+
+function split(at: string): { Bucket: string; Key: string } {
+  const { protocol, hostname, pathname } = new URL(at);
+  if (protocol !== "s3:") throw new Error(`Cannot use ${at}: it is no s3:// URL`);
+  return { Bucket: hostname, Key: decodeURIComponent(pathname.slice(1)) };
+}
