@@ -10,6 +10,7 @@ import { type Authority, createAuthority } from "./certs.ts";
 import { removeFolder, scratchFolder } from "./folder.ts";
 import { KubeApi } from "./kube_api.ts";
 import { certificateUser, execUser, type KubeUser, tokenUser, writeKubeconfig } from "./kubeconfig.ts";
+import { type FakePods, kwokStages } from "./kwok.ts";
 import { endNode, type Runtime, startKubelet, startRuntime } from "./node.ts";
 import { freePort } from "./ports.ts";
 import { type ManagedProcess, run, spawn } from "./process.ts";
@@ -31,8 +32,8 @@ export interface ClusterOptions {
    * evicts nothing when all nodes are dead, so such a test needs two.
    */
   quickEviction?: boolean;
-  /** kwok's stages (YAML file) instead of its own, which let each Job succeed at once. */
-  kwokConfig?: string;
+  /** What pods on kwok's nodes do. Default: succeed at once. */
+  fakePods?: FakePods;
   apiServerFlags?: readonly string[];
   controllerFlags?: readonly string[];
   schedulerFlags?: readonly string[];
@@ -348,7 +349,8 @@ printf '{"apiVersion":"client.authentication.k8s.io/v1","kind":"ExecCredential",
   }
 
   async #startKwok(): Promise<void> {
-    const config = this.#options.kwokConfig;
+    const config = `${this.dir}/kwok.yaml`;
+    await Deno.writeTextFile(config, kwokStages(this.#options.fakePods));
     const process = await spawn({
       name: "kwok",
       command: toolPath("kwok") ?? fail("kwok is missing; run tests/install.sh"),
@@ -357,9 +359,11 @@ printf '{"apiVersion":"client.authentication.k8s.io/v1","kind":"ExecCredential",
         "--manage-all-nodes=true",
         // An address in TEST-NET-1 (RFC 5737), so that nothing ever connects to a fake node.
         "--node-ip=192.0.2.1",
-        ...config === undefined ? [] : [`--config=${config}`],
+        // Leases tell the controller manager that the nodes live.
+        "--node-lease-duration-seconds=40",
+        `--config=${config}`,
       ],
-      // Its default configuration file is in the home folder.
+      // It also reads a configuration file in the home folder.
       env: { HOME: this.dir },
       dir: this.dir,
     });
