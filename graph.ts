@@ -107,6 +107,7 @@ export function* findChains(source: ChainSource): Generator<void, ChainFindings>
   const reached = new Set<number>();
   const selfTriggers: Row[] = [];
   for (const [at, started] of links.startedBy) {
+    if (at % 4096 === 0) yield;
     for (const id of started) reached.add(id);
     const own = links.filterOf.get(at);
     const row = rows[at];
@@ -115,12 +116,10 @@ export function* findChains(source: ChainSource): Generator<void, ChainFindings>
   const orphans: Row[] = [];
   const never: Row[] = [];
   for (const [at, id] of links.filterOf) {
+    if (at % 4096 === 0) yield;
     const row = rows[at];
-    if (!row) continue;
-    const filter = row.mqttTopic;
-    if (canEnd(topicPrefix, filter)) {
-      if (!reached.has(id)) orphans.push(row);
-    } else never.push(row);
+    if (!row || reached.has(id)) continue;
+    (canEnd(topicPrefix, row.mqttTopic) ? orphans : never).push(row);
   }
   yield;
   const cycles = yield* findCycles(rows, links);
@@ -155,7 +154,7 @@ function* findCycles(rows: readonly Row[], links: Links): Generator<void, Row[][
     };
     enter(start);
     for (let top = path.at(-1); top; top = path.at(-1)) {
-      if (++steps % 8192 === 0) yield;
+      if (++steps % 2048 === 0) yield;
       const { node } = top;
       const to = top.next[top.at++];
       if (to !== undefined) {

@@ -6,8 +6,8 @@
 const GRAMMAR = /^([+-]?)(\d+\.?\d*|\.\d+)(Ki|Mi|Gi|Ti|Pi|Ei|n|u|m|k|M|G|T|P|E|[eE][+-]?\d{1,3})?$/;
 
 /** Divisors are kept apart from factors: 700 / 1000 is exactly the double 0.7, 700 * 0.001 is not. */
-const DIVISOR: Readonly<Record<string, number>> = { n: 1e9, u: 1e6, m: 1e3 };
-const FACTOR: Readonly<Record<string, number>> = {
+const DIVISOR: ReadonlyMap<string, number> = new Map(Object.entries({ n: 1e9, u: 1e6, m: 1e3 }));
+const FACTOR: ReadonlyMap<string, number> = new Map(Object.entries({
   k: 1e3,
   M: 1e6,
   G: 1e9,
@@ -20,7 +20,7 @@ const FACTOR: Readonly<Record<string, number>> = {
   Ti: 2 ** 40,
   Pi: 2 ** 50,
   Ei: 2 ** 60,
-};
+}));
 
 /** What `text` is worth, in cores or bytes; undefined: it is no quantity. Negative values are let through. */
 export function quantityValue(text: string): number | undefined {
@@ -29,17 +29,17 @@ export function quantityValue(text: string): number | undefined {
   const [, sign, digits, suffix = ""] = match;
   const first = suffix.charAt(0);
   let value = Number(digits);
-  if (suffix in DIVISOR) value /= DIVISOR[suffix] ?? 1;
-  else if (suffix in FACTOR) value *= FACTOR[suffix] ?? 1;
+  const divisor = DIVISOR.get(suffix);
+  const factor = FACTOR.get(suffix);
+  if (divisor !== undefined) value /= divisor;
+  else if (factor !== undefined) value *= factor;
   else if (first === "e" || first === "E") value = Number(`${digits}e${suffix.slice(1)}`);
   return sign === "-" ? -value : value;
 }
 
-/** Whether quantity `a` is more than `b`, beyond what rounding of doubles may cause. Both must be quantities. */
-export function isMore(a: string, b: string): boolean {
-  const left = quantityValue(a) ?? NaN;
-  const right = quantityValue(b) ?? NaN;
-  return left > right * (1 + 1e-12);
+/** Whether the value `a` of a quantity is more than `b`, beyond what rounding of doubles may cause. */
+export function isMore(a: number, b: number): boolean {
+  return a > b * (1 + 1e-12);
 }
 
 export type Resource = "cpu" | "memory" | "disk";

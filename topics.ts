@@ -98,11 +98,48 @@ export function overlap(a: string, b: string): boolean {
   }
 }
 
-/** One level of the index. Plain topics are kept apart in a map, so that the tree holds wildcard filters only. */
-interface Node<T> {
-  children?: Map<string, Node<T>>;
+/**
+ * One level of the index. Plain topics are kept apart in a map, so that the tree holds wildcard filters only.
+ * Most nodes have one child; a map for each of them would cost more than all the rest.
+ */
+class Node<T> {
+  #level: string | undefined = undefined;
+  #only: Node<T> | undefined = undefined;
+  #many: Map<string, Node<T>> | undefined = undefined;
   /** Values of the filter that ends here. */
-  values?: T[];
+  values: T[] | undefined = undefined;
+
+  child(level: string): Node<T> | undefined {
+    if (this.#many) return this.#many.get(level);
+    return this.#level === level ? this.#only : undefined;
+  }
+
+  /** The child at `level`, made if need be. */
+  grow(level: string): Node<T> {
+    const known = this.child(level);
+    if (known) return known;
+    const node = new Node<T>();
+    if (this.#only && this.#level !== undefined) {
+      this.#many = new Map([[this.#level, this.#only]]);
+      this.#level = this.#only = undefined;
+    }
+    if (this.#many) this.#many.set(level, node);
+    else {
+      this.#level = level;
+      this.#only = node;
+    }
+    return node;
+  }
+
+  drop(level: string): void {
+    if (this.#level === level) this.#level = this.#only = undefined;
+    this.#many?.delete(level);
+    if (this.#many?.size === 0) this.#many = undefined;
+  }
+
+  get isLeaf(): boolean {
+    return !this.#only && !this.#many;
+  }
 }
 
 /**
@@ -111,7 +148,7 @@ interface Node<T> {
  */
 export class TopicIndex<T> {
   readonly #plain = new Map<string, T[]>();
-  readonly #root: Node<T> = {};
+  readonly #root = new Node<T>();
   readonly #wild = new Map<string, T[]>();
 
   /** Adds `value` under `filter`. */
@@ -167,12 +204,7 @@ export class TopicIndex<T> {
 /** The node at which `filter` ends, made if need be. */
 function reach<T>(root: Node<T>, filter: string): Node<T> {
   let node = root;
-  for (const level of filter.split("/")) {
-    node.children ??= new Map();
-    let next = node.children.get(level);
-    if (!next) node.children.set(level, next = {});
-    node = next;
-  }
+  for (const level of filter.split("/")) node = node.grow(level);
   return node;
 }
 
@@ -182,39 +214,32 @@ function append<T>(to: T[], values: readonly T[]): void {
 }
 
 function walk<T>(node: Node<T>, levels: readonly string[], at: number, found: T[]): void {
-  const children = node.children;
-  const mayBeWild = at > 0 || !isHidden(levels[0]);
-  if (at === levels.length) {
-    if (node.values) append(found, node.values);
-  }
-  if (!children) return;
+  const level = levels[at];
+  if (level === undefined && node.values) append(found, node.values);
+  if (node.isLeaf) return;
+  const mayBeWild = at > 0 || !isHidden(level);
   if (mayBeWild) {
     // "a/#" matches "a" as well, so this comes at the end of the topic too.
-    const rest = children.get("#");
-    if (rest?.values) append(found, rest.values);
+    const rest = node.child("#")?.values;
+    if (rest) append(found, rest);
   }
-  if (at === levels.length) return;
-  const level = levels[at] ?? "";
-  if (mayBeWild) {
-    const any = children.get("+");
-    if (any) walk(any, levels, at + 1, found);
-  }
+  if (level === undefined) return;
+  const any = mayBeWild ? node.child("+") : undefined;
+  if (any) walk(any, levels, at + 1, found);
   // A topic has no wildcards, but a caller may hand over an invalid one.
-  const same = level === "+" || level === "#" ? undefined : children.get(level);
+  const same = level === "+" || level === "#" ? undefined : node.child(level);
   if (same) walk(same, levels, at + 1, found);
 }
 
 /** Removes the branch of a filter that has no values left. True: `node` is empty now. */
 function prune<T>(node: Node<T>, levels: readonly string[], at: number): boolean {
-  if (at === levels.length) {
-    delete node.values;
-  } else {
-    const level = levels[at] ?? "";
-    const child = node.children?.get(level);
-    if (child && prune(child, levels, at + 1)) node.children?.delete(level);
-    if (node.children?.size === 0) delete node.children;
+  const level = levels[at];
+  if (level === undefined) node.values = undefined;
+  else {
+    const child = node.child(level);
+    if (child && prune(child, levels, at + 1)) node.drop(level);
   }
-  return node.values === undefined && node.children === undefined;
+  return node.values === undefined && node.isLeaf;
 }
 
 /**
@@ -226,7 +251,7 @@ export function uncovered(filters: Iterable<string>): string[] {
   const index = new TopicIndex<string>();
   const wild = distinct.filter(isWildcard);
   if (wild.length === 0) return distinct;
-  const root: Node<string> = {};
+  const root = new Node<string>();
   for (const filter of wild) {
     reach(root, filter).values = [filter];
     index.add(filter, filter);
@@ -243,19 +268,17 @@ export function uncovered(filters: Iterable<string>): string[] {
 
 function isCovered(node: Node<string>, levels: readonly string[], at: number, self: string): boolean {
   const level = levels[at];
-  const children = node.children;
-  const mayBeWild = at > 0 || !isHidden(levels[0]);
+  const mayBeWild = at > 0 || !isHidden(level);
   if (level === undefined && node.values && node.values[0] !== self) return true;
-  if (!children) return false;
   if (mayBeWild) {
-    const rest = children.get("#")?.values?.[0];
+    const rest = node.child("#")?.values?.[0];
     if (rest !== undefined && rest !== self) return true;
     // "+/#" is "#".
-    if (at === 0 && children.get("+")?.children?.get("#")?.values) return true;
+    if (at === 0 && node.child("+")?.child("#")?.values) return true;
   }
   if (level === undefined || level === "#") return false;
-  const any = mayBeWild ? children.get("+") : undefined;
+  const any = mayBeWild ? node.child("+") : undefined;
   if (any && isCovered(any, levels, at + 1, self)) return true;
-  const same = level === "+" ? undefined : children.get(level);
+  const same = level === "+" ? undefined : node.child(level);
   return same !== undefined && isCovered(same, levels, at + 1, self);
 }
