@@ -2,6 +2,7 @@
  * The table's text: CSV of any spreadsheet in, checked rows and problems out, and the JSON Schema of a row.
  * Pure. Says what is wrong and what would be right; never throws for what a table holds. Loading is catalog.ts.
  */
+import { setImmediate } from "node:timers/promises";
 import { parse } from "csv-parse/sync";
 import { type BadRow, type ChainFindings, endName, findChains, finish, isEndTopic, isUnderPrefix } from "./graph.ts";
 import type { Row } from "./ports.ts";
@@ -66,14 +67,15 @@ export function parseTableInSlices(
 /** Runs a generator to its end, letting others work whenever a slice is used up. */
 export async function finishInSlices<T>(
   steps: Generator<void, T>,
-  { sliceMs = 12, signal }: { sliceMs?: number; signal?: AbortSignal } = {},
+  { sliceMs = 6, signal }: { sliceMs?: number; signal?: AbortSignal } = {},
 ): Promise<T> {
   let until = performance.now() + sliceMs;
   for (;;) {
     const step = steps.next();
     if (step.done) return step.value;
     if (performance.now() < until) continue;
-    await new Promise((resolve) => setTimeout(resolve, 0));
+    // Half the cost of a timer of 0 ms, and timers and sockets get their turn all the same.
+    await setImmediate();
     signal?.throwIfAborted();
     until = performance.now() + sliceMs;
   }
