@@ -47,6 +47,8 @@ export interface ServiceAccountOptions {
   name?: string;
   /** At least 600, which is the default of this helper. */
   tokenSeconds?: number;
+  /** Another URL of the API server, such as a proxy's whose certificate is of this cluster's authority. */
+  server?: string;
 }
 
 interface RealNode {
@@ -85,6 +87,8 @@ export class TestCluster implements AsyncDisposable {
   readonly #etcdPort = freePort();
   readonly #processes = new Map<string, ManagedProcess>();
   readonly #nodes = new Map<string, RealNode | "kwok">();
+  /** Started, but not yet with a kubelet. */
+  readonly #runtimes = new Map<string, Runtime>();
   #authority: Authority | undefined;
   #api: KubeApi | undefined;
   #serial = 0;
@@ -170,7 +174,6 @@ export class TestCluster implements AsyncDisposable {
 
   /** Starts the API server again, on the same port and with the same data. */
   async startApiServer(): Promise<void> {
-    const { certFile, keyFile } = { certFile: `${this.dir}/apiserver.crt`, keyFile: `${this.dir}/apiserver.key` };
     const quick = this.#options.quickEviction ?? false;
     await this.#spawn("kube-apiserver", [
       `--etcd-servers=http://127.0.0.1:${this.#etcdPort}`,
@@ -178,8 +181,8 @@ export class TestCluster implements AsyncDisposable {
       "--bind-address=127.0.0.1",
       "--advertise-address=127.0.0.1",
       `--cert-dir=${this.dir}/certs`,
-      `--tls-cert-file=${certFile}`,
-      `--tls-private-key-file=${keyFile}`,
+      `--tls-cert-file=${this.dir}/apiserver.crt`,
+      `--tls-private-key-file=${this.dir}/apiserver.key`,
       `--client-ca-file=${this.authority.caFile}`,
       `--kubelet-client-certificate=${this.dir}/kubelet-client.crt`,
       `--kubelet-client-key=${this.dir}/kubelet-client.key`,
@@ -202,6 +205,11 @@ export class TestCluster implements AsyncDisposable {
     await this.startApiServer();
   }
 
+  /** An administrator's kubeconfig that calls the API server at another URL; see ServiceAccountOptions.server. */
+  async tokenKubeconfig(server: string): Promise<string> {
+    return await this.#writeKubeconfig(tokenUser(this.token), { server });
+  }
+
   /** A kubeconfig with a real, bound ServiceAccount token that may do what the Roles allow and no more. */
   async serviceAccountKubeconfig(options: ServiceAccountOptions): Promise<string> {
     const { roleYaml, namespace = "default", name = "tester", tokenSeconds = 600 } = options;
@@ -215,7 +223,8 @@ export class TestCluster implements AsyncDisposable {
     await this.#bindRoles(roleYaml, namespace, name);
     const request = { spec: { expirationSeconds: tokenSeconds } };
     const { status } = await this.api.create<{ status: { token: string } }>(`${accounts}/${name}/token`, request);
-    return await this.#writeKubeconfig(tokenUser(status.token), namespace);
+    const { server = this.server } = options;
+    return await this.#writeKubeconfig(tokenUser(status.token), { namespace, server });
   }
 
   /** A kubeconfig with a client certificate; by default of an administrator (group system:masters). */
@@ -249,7 +258,9 @@ printf '{"apiVersion":"client.authentication.k8s.io/v1","kind":"ExecCredential",
     for (const node of this.#nodes.values()) {
       if (node !== "kwok") await endNode([node.kubelet, node.runtime.containerd], node.runtime.nodeDir);
     }
+    for (const { containerd, nodeDir } of this.#runtimes.values()) await endNode([containerd], nodeDir);
     this.#nodes.clear();
+    this.#runtimes.clear();
     // The API server before etcd: without etcd it hangs on its way out.
     for (const process of [...this.#processes.values()].reverse()) await process.kill9();
     this.#processes.clear();
@@ -326,8 +337,6 @@ printf '{"apiVersion":"client.authentication.k8s.io/v1","kind":"ExecCredential",
     return runtime;
   }
 
-  readonly #runtimes = new Map<string, Runtime>();
-
   async #addRealNode(name: string): Promise<void> {
     const runtime = this.#runtimes.get(name) ?? await this.#startRuntime(name);
     this.#runtimes.delete(name);
@@ -399,8 +408,8 @@ printf '{"apiVersion":"client.authentication.k8s.io/v1","kind":"ExecCredential",
     }
   }
 
-  #writeKubeconfig(user: KubeUser, namespace = "default"): Promise<string> {
-    const at = { server: this.server, caFile: this.authority.caFile, namespace };
+  #writeKubeconfig(user: KubeUser, { namespace = "default", server = this.server } = {}): Promise<string> {
+    const at = { server, caFile: this.authority.caFile, namespace };
     return writeKubeconfig(`${this.dir}/kubeconfig-${++this.#serial}`, at, user);
   }
 

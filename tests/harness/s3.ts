@@ -17,10 +17,11 @@ export interface S3Options {
 export async function startS3(options: S3Options = {}): Promise<S3Server> {
   const dir = await scratchFolder("s3");
   try {
-    for (const bucket of options.buckets ?? ["braingeneers"]) {
+    const buckets = options.buckets ?? ["braingeneers"];
+    for (const bucket of buckets) {
       await Deno.mkdir(`${dir}/data/${bucket}`, { recursive: true });
     }
-    const server = new S3Server(dir);
+    const server = new S3Server(dir, buckets);
     await server.start();
     return server;
   } catch (error) {
@@ -40,20 +41,15 @@ export class S3Server implements AsyncDisposable {
   /** Folder with one folder per bucket, and a file for each object. */
   readonly dataDir: string;
   readonly #dir: string;
-  readonly #client: S3Client;
+  readonly #client: S3TestClient;
   #process: ManagedProcess | undefined;
 
   /** Use startS3. */
-  constructor(dir: string) {
+  constructor(dir: string, readonly buckets: readonly string[]) {
     this.#dir = dir;
     this.dataDir = `${dir}/data`;
     this.url = `http://127.0.0.1:${this.port}`;
-    this.#client = new S3Client({
-      endpoint: this.url,
-      region: this.region,
-      forcePathStyle: true,
-      credentials: { accessKeyId: this.accessKey, secretAccessKey: this.secretKey },
-    });
+    this.#client = new S3TestClient(this.url, this);
   }
 
   /** The process, to freeze it or read its log. */
@@ -91,6 +87,56 @@ export class S3Server implements AsyncDisposable {
     await this.start();
   }
 
+  /** A client by way of another URL, such as a proxy's. The caller destroys it. */
+  clientAt(url: string): S3TestClient {
+    return new S3TestClient(url, this);
+  }
+
+  /** See S3TestClient. */
+  put(at: string, body: string | Uint8Array): Promise<string> {
+    return this.#client.put(at, body);
+  }
+
+  /** See S3TestClient. */
+  get(at: string): Promise<string | undefined> {
+    return this.#client.get(at);
+  }
+
+  /** See S3TestClient. */
+  list(at: string): Promise<string[]> {
+    return this.#client.list(at);
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.#client.destroy();
+    await this.stop();
+    await removeFolder(this.#dir).catch((error) => {
+      if (!(error instanceof Deno.errors.NotFound)) throw error;
+    });
+  }
+}
+
+interface S3Access {
+  readonly region: string;
+  readonly accessKey: string;
+  readonly secretKey: string;
+}
+
+/** Puts, gets and lists objects named by `s3://bucket/key`. */
+export class S3TestClient {
+  readonly #client: S3Client;
+
+  constructor(endpoint: string, { region, accessKey, secretKey }: S3Access) {
+    this.#client = new S3Client({
+      endpoint,
+      region,
+      forcePathStyle: true,
+      // A test wants to see the first failure.
+      maxAttempts: 1,
+      credentials: { accessKeyId: accessKey, secretAccessKey: secretKey },
+    });
+  }
+
   /** Puts an object; returns its ETag. `at`: `s3://bucket/key`. */
   async put(at: string, body: string | Uint8Array): Promise<string> {
     const { ETag } = await this.#client.send(new PutObjectCommand({ ...split(at), Body: body }));
@@ -115,12 +161,8 @@ export class S3Server implements AsyncDisposable {
     return Contents.map((object) => `s3://${Bucket}/${object.Key}`);
   }
 
-  async [Symbol.asyncDispose](): Promise<void> {
+  destroy(): void {
     this.#client.destroy();
-    await this.stop();
-    await removeFolder(this.#dir).catch((error) => {
-      if (!(error instanceof Deno.errors.NotFound)) throw error;
-    });
   }
 }
 
