@@ -7,7 +7,7 @@ import { eventually } from "./wait.ts";
 
 /** Ends the shims (and their containers) of every containerd whose socket lies below `dir`. */
 export async function endContainers(dir: string): Promise<void> {
-  const sockets = await shimSockets(dir);
+  const files = await filesElsewhere(dir);
   // Twice: a containerd that was killed in the midst of a start may have left a shim that just forked.
   for (let round = 0; round < 2; round++) {
     const shims = findShims(dir);
@@ -21,16 +21,24 @@ export async function endContainers(dir: string): Promise<void> {
     });
     await removeCgroups([...cgroups]);
   }
-  for (const socket of sockets) await Deno.remove(socket).catch(() => {});
+  for (const file of files) await Deno.remove(file).catch(() => {});
 }
 
 /** Unmounts everything that is mounted below `dir`, the latest first. */
 export async function unmountBelow(dir: string): Promise<void> {
-  const points = (await Deno.readTextFile("/proc/self/mounts")).split("\n")
+  await eventually(async () => {
+    const points = mountsBelow(dir);
+    // Lazily: a process of another test run that is just starting may hold a copy of the mount for a moment.
+    // Another run may also clear away the same folder; then umount fails, and the next look finds nothing.
+    if (points.length > 0) await run("umount", ["-l", ...points.reverse()]);
+    return mountsBelow(dir).length === 0;
+  }, { what: `the mounts below ${dir} to go` });
+}
+
+function mountsBelow(dir: string): string[] {
+  return Deno.readTextFileSync("/proc/self/mounts").split("\n")
     .map((line) => unescapeMount(line.split(" ")[1] ?? ""))
     .filter((point) => point.startsWith(`${dir}/`));
-  // Lazily: a process of another test run that is just starting may hold a copy of the mount for a moment.
-  if (points.length > 0) await run("umount", ["-l", ...points.reverse()]);
 }
 
 /** Process ids of the shims that were started by a containerd whose socket lies below `dir`. */
@@ -76,18 +84,25 @@ async function removeCgroups(folders: string[]): Promise<void> {
   }
 }
 
-/** The sockets that shims listen on; containerd 1.6 keeps them outside its state folder, in /run/containerd/s. */
-async function shimSockets(dir: string): Promise<string[]> {
-  const sockets: string[] = [];
+/**
+ * Files of containers that lie outside the node's folder, at paths that cannot be configured: the sockets of containerd
+ * 1.6's shims, and libcni's notes of the networks it made.
+ */
+async function filesElsewhere(dir: string): Promise<string[]> {
+  const files: string[] = [];
+  const notes = listOr(CNI_NOTES);
   for (const node of [".", ...listOr(dir)]) {
     const tasks = `${dir}/${node}/state/io.containerd.runtime.v2.task/k8s.io`;
     for (const task of listOr(tasks)) {
       const address = await Deno.readTextFile(`${tasks}/${task}/address`).catch(() => "");
-      if (address.startsWith("unix:///run/containerd/s/")) sockets.push(address.slice("unix://".length));
+      if (address.startsWith("unix:///run/containerd/s/")) files.push(address.slice("unix://".length));
+      files.push(...notes.filter((note) => note.includes(task)).map((note) => `${CNI_NOTES}/${note}`));
     }
   }
-  return sockets;
+  return files;
 }
+
+const CNI_NOTES = "/var/lib/cni/results";
 
 function listOr(dir: string): string[] {
   try {

@@ -63,6 +63,8 @@ export async function startKubelet(options: NodeOptions, { nodeDir, kubeletPort 
       // The kubelet refuses a loopback address as its own; with a cloud provider outside it waits to be given one.
       "--cloud-provider=external",
       `--root-dir=${nodeDir}/kubelet`,
+      // Its default is one folder for all kubelets of a machine.
+      `--cert-dir=${nodeDir}/pki`,
     ],
     dir,
   });
