@@ -22,7 +22,10 @@ export interface MqttOptions {
   readonly protocolVersion?: 5 | 4;
   /** How long the broker keeps the session without us (MQTT 5). Default 7 days. */
   readonly sessionExpirySeconds?: number;
-  /** Unacknowledged messages that the broker may send (MQTT 5). Default 1,000. Brokers exceed it; see maxWaiting. */
+  /**
+   * Unacknowledged messages that the broker may send (MQTT 5). Default 1,000, at most maxWaiting. One message that is
+   * not done for long holds up all acknowledgements after it, so no more than these come meanwhile. Brokers exceed it.
+   */
   readonly receiveMaximum?: number;
   /** Largest packet that the broker may send, in bytes (MQTT 5); it drops larger messages. */
   readonly maximumPacketSize?: number;
@@ -506,8 +509,11 @@ class Link {
       this.#refetch = true;
       this.leave();
     };
+    // What is done but not acknowledged, since one before it is not done, would come again too: nothing would be won.
     if (this.#waiting === 0) leave();
-    else if (this.#waiting <= this.#options.maxWaiting / 10) this.#graceTimer ??= setTimeout(leave, REFETCH_GRACE_MS);
+    else if (this.#acks.size <= this.#options.maxWaiting / 10) {
+      this.#graceTimer ??= setTimeout(leave, REFETCH_GRACE_MS);
+    }
   }
 
   /** Sees each packet before MQTT.js handles it. */
@@ -598,6 +604,10 @@ class AckQueue {
 
   constructor(write: (packet: Packet) => void) {
     this.#write = write;
+  }
+
+  get size(): number {
+    return this.#byId.size;
   }
 
   has(packetId: number): boolean {
@@ -998,7 +1008,7 @@ function clientOptions(options: Settled): IClientOptions {
       ? {
         properties: {
           sessionExpiryInterval: options.sessionExpirySeconds,
-          receiveMaximum: options.receiveMaximum,
+          receiveMaximum: Math.min(options.receiveMaximum, options.maxWaiting),
           ...(options.maximumPacketSize === undefined ? {} : { maximumPacketSize: options.maximumPacketSize }),
         },
       }

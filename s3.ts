@@ -385,6 +385,8 @@ function explain(error: unknown, what: string, bucket: string, endpoint: string 
       return unavailable(`the clocks of this machine and of ${where} differ too much. Set this machine's clock`);
     case "CredentialsProviderError":
       return refused(`no credentials found. Set AWS_PROFILE, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY`);
+    case "NotCapable": // Deno's permissions, in its own words
+      return refused(message);
     case "TimeoutError":
       return unavailable(`${where} did not answer in time. Check AWS_ENDPOINT_URL and the network`);
   }

@@ -369,6 +369,30 @@ const CASES: readonly Case[] = [
     ok(client.reasons.every((reason) => reason.includes("More messages waited")), client.reasons.join("\n"));
   }, []],
 
+  ["a message that is not done for long holds up those after it, and none is lost or doubled", async (bench) => {
+    const client = await bench.connect("stuck", [`${bench.id}/#`], { done: false, maxWaiting: 50 });
+    await Promise.all(Array.from({ length: 200 }, (_, n) => bench.publisher.publish(`${bench.id}/x`, String(n))));
+    const seen: string[] = [];
+    let stuck: Delivery | undefined;
+    const work = () => {
+      for (const delivery of client.take()) {
+        seen.push(text(delivery));
+        if (stuck) delivery.done();
+        stuck ??= delivery;
+      }
+    };
+    await eventually(() => {
+      work();
+      return seen.length > 1;
+    }, { intervalMs: 5 });
+    stuck!.done();
+    await eventually(() => {
+      work();
+      return new Set(seen).size === 200;
+    }, { intervalMs: 5, what: () => `200 messages (${new Set(seen).size} came)` });
+    equal(seen.length, 200);
+  }, []],
+
   ["a bound in bytes lets one large message through", async (bench) => {
     const client = await bench.connect("large", [`${bench.id}/#`], { done: false, maxWaitingBytes: 1_000 });
     await bench.publisher.publish(`${bench.id}/x`, new Uint8Array(5_000));
