@@ -1,0 +1,646 @@
+/**
+ * Environment and flags → one frozen, validated Config; also what people read about it (`--help`, the README's table).
+ * Owns the names, the cross-checks and the messages; the only module that reads Deno.env and Deno.args.
+ * Must not open connections nor show a secret.
+ */
+import { GROUPS, GUESSES, type Setting, type SettingName, SETTINGS, type SettingValue } from "./settings.ts";
+import { nearest } from "./words.ts";
+
+/** All that can be set. Times and sizes are in the units of their names. */
+export interface Config {
+  readonly mqtt: {
+    /** As given; may hold a user and a password. */
+    readonly url: string;
+    readonly clientId: string;
+    readonly username?: string;
+    readonly password?: string;
+    /** PEM texts. */
+    readonly tls?: { readonly ca?: string; readonly cert?: string; readonly key?: string };
+    readonly protocolVersion: 5 | 4;
+    readonly sessionExpirySeconds: number;
+    readonly receiveMaximum: number;
+    readonly keepaliveSeconds: number;
+    readonly maxWaiting: number;
+    readonly maxWaitingBytes: number;
+  };
+  readonly handleRetained: boolean;
+  /** Without a trailing slash. */
+  readonly topicPrefix: string;
+  /** `storeUrl` (`s3://bucket/prefix`, `file:` URL or path) and `key` are the two halves of `url`. */
+  readonly catalog: { readonly url: string; readonly storeUrl: string; readonly key: string; readonly pollMs: number };
+  readonly logs: { readonly url: string; readonly followers: number; readonly memoryBytes: number };
+  readonly runs: { readonly url: string };
+  readonly s3: {
+    readonly endpoint?: string;
+    readonly region?: string;
+    readonly profile?: string;
+    readonly forcePathStyle?: boolean;
+  };
+  /** AWS_* variables that came by flag or file; the SDK reads them from the environment: see exportAwsEnv. */
+  readonly awsEnv: Readonly<Record<string, string>>;
+  readonly cluster: {
+    readonly kind: "kubernetes" | "local";
+    readonly kubeconfig?: string;
+    readonly context?: string;
+    readonly namespace?: string;
+    readonly instance: string;
+    /** Calls per second; 0: no limit. */
+    readonly qps: number;
+    readonly burst: number;
+    readonly createConcurrency: number;
+    readonly jobTtlSeconds: number;
+    readonly localDir: string;
+  };
+  readonly grace: { readonly imagePullMs: number; readonly unschedulableMs: number };
+  readonly maxChainDepth: number;
+  /** Text of the policy file, for parsePolicy. */
+  readonly policy?: { readonly file: string; readonly text: string };
+  /** Absent: no election. */
+  readonly leader?: { readonly leaseName: string };
+  /** Name of this replica, also where there is no election. */
+  readonly replicaName: string;
+  readonly status: {
+    /** Absent: no server. */
+    readonly listen?: { readonly hostname: string; readonly port: number };
+    readonly token?: string;
+    /** The page as people reach it, without a trailing slash. */
+    readonly url?: string;
+  };
+  /** Absent: no notices. */
+  readonly webhook?: { readonly url: string; readonly on: "failed" | "all" };
+  readonly log: {
+    readonly level: "trace" | "debug" | "info" | "warning" | "error" | "fatal";
+    readonly format: "text" | "json";
+  };
+  /** Sentences for the log: what is probably not meant. */
+  readonly warnings: readonly string[];
+  /** Values that nobody may see, for registerSecret. */
+  readonly secrets: readonly string[];
+  /** What publicConfig shows. */
+  readonly shown: PublicConfig;
+}
+
+/** Effective settings by variable name, without secrets: those are left out, passwords in URLs are masked. */
+export type PublicConfig = Readonly<Record<string, string | number | boolean>>;
+
+/** Where settings come from. */
+export interface ConfigInput {
+  readonly env: Readonly<Record<string, string | undefined>>;
+  /** Flags, without the command; or what parseArgs made of them. */
+  readonly args?: readonly string[] | Arguments;
+  /** For `*_FILE` and TLS files; throws if it cannot. */
+  readonly readTextFile: (path: string) => string;
+  /** Random part of a replica's name. */
+  readonly random?: () => string;
+}
+
+/** All that is wrong with the configuration; one fault a line. */
+export class ConfigError extends Error {
+  override name = "ConfigError";
+  readonly faults: readonly string[];
+  constructor(faults: readonly string[]) {
+    const head = faults.length === 1 ? "a setting is wrong" : `${faults.length} settings are wrong`;
+    super(`Cannot start: ${head}\n${faults.map((fault) => `  ${fault}`).join("\n")}`);
+    this.faults = faults;
+  }
+}
+
+/** The process's own environment and arguments. */
+export function processInput(): ConfigInput & { readonly args: readonly string[] } {
+  return { env: Deno.env.toObject(), args: Deno.args, readTextFile: (path) => Deno.readTextFileSync(path) };
+}
+
+/** Gives the AWS SDK what it can only read from the environment. */
+export function exportAwsEnv(config: Config): void {
+  for (const [name, value] of Object.entries(config.awsEnv)) Deno.env.set(name, value);
+}
+
+/** Reads and checks everything; pure over its input. Throws one ConfigError that names all faults. */
+export function loadConfig(input: ConfigInput): Config {
+  const reader = new Reader(input);
+  const config = assemble(reader, input);
+  if (reader.faults.length > 0) throw new ConfigError([...new Set(reader.faults)]);
+  // A config that slips into a log or a message shows only what may be shown.
+  Object.defineProperty(config, "toJSON", { value: () => config.shown });
+  Object.defineProperty(config, Symbol.for("Deno.customInspect"), {
+    value: (inspect: typeof Deno.inspect, options: Deno.InspectOptions) => inspect(config.shown, options),
+  });
+  return deepFreeze(config);
+}
+
+/** Effective settings for people, such as the `info` topic. */
+export function publicConfig(config: Config): PublicConfig {
+  return config.shown;
+}
+
+// ---------------------------------------------------------------- arguments
+
+/** Arguments taken apart. */
+export interface Arguments {
+  /** By variable name. */
+  readonly settings: ReadonlyMap<string, string>;
+  /** The caller's own flags, by name without dashes; a switch is true. */
+  readonly own: ReadonlyMap<string, string | true>;
+  readonly positionals: readonly string[];
+  readonly faults: readonly string[];
+}
+
+/** Flags of a command by name without dashes, one letter for `-f`. */
+export type OwnFlags = Readonly<Record<string, "switch" | "value">>;
+
+/** `--mqtt-url X`, `--mqtt-url=X`, `--handle-retained`, `--no-handle-retained`; after `--` all are positionals. */
+export function parseArgs(args: readonly string[], own: OwnFlags = {}): Arguments {
+  const settings = new Map<string, string>();
+  const mine = new Map<string, string | true>();
+  const positionals: string[] = [];
+  const faults: string[] = [];
+  for (let at = 0; at < args.length; at++) {
+    const arg = args[at]!;
+    if (arg === "--") {
+      positionals.push(...args.slice(at + 1));
+      break;
+    }
+    if (!/^-(-[a-z]|[a-z]$)/i.test(arg)) {
+      positionals.push(arg);
+      continue;
+    }
+    const [, flag = "", inline] = /^--?([^=]+)(?:=(.*))?$/s.exec(arg) ?? [];
+    const target = flagTarget(flag, own);
+    if (target === undefined) {
+      faults.push(unknownFlag(flag, own));
+      continue;
+    }
+    if (target.alone !== undefined && inline === undefined) {
+      if (target.own) mine.set(target.name, true);
+      else settings.set(target.name, target.alone);
+      continue;
+    }
+    const value = inline ?? args[++at];
+    if (value === undefined) faults.push(`--${flag}: give a value after it`);
+    else if (target.own && target.alone !== undefined) faults.push(`--${flag}: it takes no value`);
+    else (target.own ? mine : settings).set(target.name, value);
+  }
+  return { settings, own: mine, positionals, faults };
+}
+
+/** `alone`: its value when none is given; absent: it needs one. */
+function flagTarget(flag: string, own: OwnFlags): { name: string; own: boolean; alone?: string } | undefined {
+  if (Object.hasOwn(own, flag)) {
+    return { name: flag, own: true, ...(own[flag] === "switch" ? { alone: "true" } : {}) };
+  }
+  const negated = settingOfFlag(flag.replace(/^no-/, ""));
+  const name = settingOfFlag(flag);
+  if (name !== undefined) return { name, own: false, ...(isFlagAlone(name) ? { alone: "true" } : {}) };
+  if (negated !== undefined && isFlagAlone(negated)) return { name: negated, own: false, alone: "false" };
+  return undefined;
+}
+
+function settingOfFlag(flag: string): string | undefined {
+  return knownNames().find((name) => flagName(name) === flag);
+}
+
+function isFlagAlone(name: string): boolean {
+  return Object.hasOwn(SETTINGS, name) && settingOf(name as SettingName).flagAlone === true;
+}
+
+function unknownFlag(flag: string, own: OwnFlags): string {
+  const guess = GUESSES[flag.toUpperCase().replaceAll("-", "_")];
+  const hint = guess ? flagName(guess) : nearest(flag, [...Object.keys(own), ...knownNames().map(flagName)]);
+  const advice = hint === undefined ? "see --help" : `did you mean --${hint}?`;
+  return `--${flag}: there is no such flag; ${advice}`;
+}
+
+/** `MQTT_URL` → `mqtt-url`. */
+export function flagName(name: string): string {
+  return name.toLowerCase().replaceAll("_", "-");
+}
+
+// ---------------------------------------------------------------- reading
+
+function settingOf(name: SettingName): Setting {
+  return SETTINGS[name];
+}
+
+/** Names of all settings, with `*_FILE` of secrets. */
+export function knownNames(): string[] {
+  return (Object.keys(SETTINGS) as SettingName[]).flatMap((name) =>
+    settingOf(name).secret ? [name, `${name}_FILE`] : [name]
+  );
+}
+
+interface Raw {
+  readonly text: string;
+  /** As the person wrote it: `MQTT_URL` or `--mqtt-url`. */
+  readonly source: string;
+  /** Not from the variable of that very name. */
+  readonly moved: boolean;
+}
+
+/** Finds, reads and shows settings, and collects what is wrong with them. */
+class Reader {
+  readonly faults: string[];
+  readonly warnings: string[] = [];
+  readonly shown: Record<string, string | number | boolean> = {};
+  readonly secrets: string[] = [];
+  readonly #input: ConfigInput;
+  readonly #args: Arguments;
+
+  constructor(input: ConfigInput) {
+    this.#input = input;
+    const { args = [] } = input;
+    this.#args = "settings" in args ? args : parseArgs(args);
+    this.faults = [...this.#args.faults];
+    if (!("settings" in args)) {
+      for (const word of this.#args.positionals) {
+        this.faults.push(`"${word}": no such argument is expected; see --help`);
+      }
+    }
+    this.warnings.push(...unknownVariables(input.env));
+  }
+
+  /** The setting's value, its preset's if it is not set; undefined: it has none, or is wrong. */
+  get<N extends SettingName>(name: N): SettingValue<N> | undefined {
+    const setting = settingOf(name);
+    const raw = this.raw(name);
+    const text = raw?.text ?? setting.preset;
+    if (text === undefined) return undefined;
+    if (setting.secret) this.hide(text);
+    const read = setting.kind.safeParse(text);
+    if (!read.success) {
+      this.fault(raw?.source ?? name, setting.secret ? undefined : text, read.error.issues[0]?.message ?? "");
+      return undefined;
+    }
+    if (!setting.secret) this.shown[name] = showable(text, read.data);
+    return read.data as SettingValue<N>;
+  }
+
+  /** The text as set, by flag before environment, by value before file. */
+  raw(name: SettingName): Raw | undefined {
+    const { secret, aliases = [] } = settingOf(name);
+    for (const [env, from] of [[false, this.#args.settings], [true, this.#input.env]] as const) {
+      const look = (key: string) => from instanceof Map ? from.get(key) : (from as Record<string, string>)[key];
+      const source = (key: string) => env ? key : `--${flagName(key)}`;
+      for (const key of [name, ...aliases]) {
+        const text = secret ? look(key) : look(key)?.trim();
+        if (text) return { text, source: source(key), moved: !env || key !== name };
+      }
+      const file = secret ? look(`${name}_FILE`)?.trim() : undefined;
+      if (!file) continue;
+      const text = this.file(file, source(`${name}_FILE`))?.replace(/\r?\n$/, "");
+      if (text === "") this.fault(source(`${name}_FILE`), file, "the file is empty");
+      return text ? { text, source: source(`${name}_FILE`), moved: true } : undefined;
+    }
+    return undefined;
+  }
+
+  /** Whether there is a value, or a file that should hold it. */
+  isSet(name: SettingName): boolean {
+    const keys = [name, ...(settingOf(name).aliases ?? []), ...(settingOf(name).secret ? [`${name}_FILE`] : [])];
+    return keys.some((key) => this.#args.settings.get(key) || this.#input.env[key]);
+  }
+
+  /** A file's text; a file that cannot be read is a fault of `source`. */
+  file(path: string, source: string): string | undefined {
+    try {
+      return this.#input.readTextFile(path);
+    } catch (error) {
+      this.fault(source, path, `cannot read the file: ${(error as Error).message}`);
+      return undefined;
+    }
+  }
+
+  /** The text of the file that a setting names. */
+  fileOf(name: SettingName): string | undefined {
+    const path = this.get(name) as string | undefined;
+    return path === undefined ? undefined : this.file(path, this.raw(name)?.source ?? name);
+  }
+
+  fault(source: string, value: string | undefined, advice: string): void {
+    this.faults.push(`${source}${value === undefined ? "" : ` "${maskCredentials(value)}"`}: ${advice}`);
+  }
+
+  hide(secret: string): void {
+    this.secrets.push(secret);
+  }
+}
+
+/** Environment variables that look like settings of ours but are none, as sentences. */
+function unknownVariables(env: ConfigInput["env"]): string[] {
+  const known = knownNames();
+  const all = new Set([...known, ...Object.values(SETTINGS).flatMap((setting: Setting) => setting.aliases ?? [])]);
+  const family =
+    /^(MQTT|CATALOG|LOGS?|RUNS?|STATUS|WEBHOOK|LEASE|LEADER|REPLICA|TOPIC|MAX|POLICY|UNSCHEDULABLE|IMAGE)_/;
+  // Kubernetes puts variables of its own there for each Service: MQTT_SERVICE_HOST, MQTT_PORT_1883_TCP, MQTT_PORT=tcp://…
+  const isServiceLink = (name: string) =>
+    /_SERVICE_(HOST|PORT)|_PORT_\d+_/.test(name) || (name.endsWith("_PORT") && /^\w+:\/\//.test(env[name] ?? ""));
+  return Object.keys(env).flatMap((name) => {
+    if (!env[name] || all.has(name) || isServiceLink(name)) return [];
+    const guess = GUESSES[name];
+    if (guess !== undefined && env[guess]) return [];
+    const hint = guess ?? (family.test(name) ? nearest(name, known) : undefined);
+    return hint === undefined ? [] : [`${name} is set but not used: did you mean ${hint}?`];
+  });
+}
+
+function showable(text: string, value: unknown): string | number | boolean {
+  if (typeof value === "number" || typeof value === "boolean") {
+    // A duration is shown as it was written, not in whichever unit the code has.
+    return /^\d+$/.test(text) || typeof value === "boolean" ? value : text;
+  }
+  return maskCredentials(text);
+}
+
+/** Hides user and password of a URL, also of one that is not quite a URL. */
+function maskCredentials(text: string): string {
+  return text.replace(/(:\/\/)[^/?#\s]*@/, "$1***@");
+}
+
+// ---------------------------------------------------------------- putting together
+
+function assemble(reader: Reader, input: ConfigInput): Config {
+  // Wrong settings have been noted and end in a ConfigError, so a missing value is never used.
+  const need = <N extends SettingName>(name: N) => reader.get(name) as SettingValue<N>;
+  const mqttUrl = need("MQTT_URL") ?? "";
+  const topicPrefix = need("TOPIC_PREFIX") ?? "";
+  const catalogUrl = need("CATALOG_URL") ?? "";
+  const { storeUrl, key } = splitObjectUrl(catalogUrl);
+  const beside = besideCatalog(storeUrl, topicPrefix);
+  const instance = reader.get("INSTANCE") ?? labelOf(topicPrefix);
+  const policyFile = reader.get("POLICY_FILE");
+  const policyText = reader.fileOf("POLICY_FILE");
+  const endpoint = reader.get("AWS_ENDPOINT_URL");
+  const maxWaiting = need("MAX_WAITING_MESSAGES");
+  const config: Config = {
+    mqtt: optional({
+      url: mqttUrl,
+      clientId: reader.get("MQTT_CLIENT_ID") ?? labelOf(topicPrefix),
+      username: reader.get("MQTT_USERNAME"),
+      password: reader.get("MQTT_PASSWORD"),
+      tls: tlsOf(reader, mqttUrl),
+      protocolVersion: need("MQTT_VERSION"),
+      sessionExpirySeconds: need("MQTT_SESSION_EXPIRY"),
+      receiveMaximum: need("MQTT_RECEIVE_MAXIMUM"),
+      keepaliveSeconds: need("MQTT_KEEPALIVE"),
+      maxWaiting,
+      maxWaitingBytes: need("MAX_WAITING_BYTES"),
+    }),
+    handleRetained: need("HANDLE_RETAINED"),
+    topicPrefix,
+    catalog: { url: catalogUrl, storeUrl, key, pollMs: need("CATALOG_POLL") },
+    logs: {
+      url: reader.get("LOGS_URL") ?? `${beside}/logs`,
+      followers: need("LOG_FOLLOWERS"),
+      memoryBytes: need("LOG_MEMORY"),
+    },
+    runs: { url: reader.get("RUNS_URL") ?? `${beside}/runs` },
+    s3: optional({
+      endpoint,
+      region: reader.get("AWS_REGION"),
+      profile: reader.get("AWS_PROFILE"),
+      forcePathStyle: reader.get("S3_PATH_STYLE") ?? (endpoint === undefined ? undefined : true),
+    }),
+    awsEnv: awsEnvOf(reader),
+    cluster: optional({
+      kind: need("CLUSTER"),
+      kubeconfig: reader.get("KUBECONFIG"),
+      context: reader.get("KUBE_CONTEXT"),
+      namespace: reader.get("NAMESPACE"),
+      instance,
+      qps: need("KUBE_QPS"),
+      burst: need("KUBE_BURST"),
+      createConcurrency: need("CREATE_CONCURRENCY"),
+      jobTtlSeconds: need("JOB_TTL"),
+      localDir: need("LOCAL_DIR"),
+    }),
+    grace: { imagePullMs: need("IMAGE_PULL_GRACE"), unschedulableMs: need("UNSCHEDULABLE_GRACE") },
+    maxChainDepth: need("MAX_CHAIN_DEPTH"),
+    ...(policyFile === undefined || policyText === undefined ? {} : { policy: { file: policyFile, text: policyText } }),
+    ...leaderOf(reader, instance, topicPrefix),
+    replicaName: reader.get("REPLICA_NAME") ?? replicaName(input),
+    status: statusOf(reader),
+    ...webhookOf(reader),
+    log: { level: need("LOG_LEVEL"), format: need("LOG_FORMAT") },
+    warnings: reader.warnings,
+    secrets: reader.secrets,
+    shown: reader.shown,
+  };
+  crossCheck(config, reader);
+  // No secret, but nobody's business on a retained topic either.
+  delete reader.shown["AWS_ACCESS_KEY_ID"];
+  // What was worked out is shown as well: people ask which client id or folder it is.
+  Object.assign(reader.shown, {
+    MQTT_CLIENT_ID: config.mqtt.clientId,
+    LOGS_URL: maskCredentials(config.logs.url),
+    RUNS_URL: maskCredentials(config.runs.url),
+    INSTANCE: instance,
+    REPLICA_NAME: config.replicaName,
+  });
+  return config;
+}
+
+/** `s3://bucket/a/jobs.csv` → `s3://bucket/a` and `jobs.csv`; likewise for paths and `file:` URLs. */
+export function splitObjectUrl(url: string): { storeUrl: string; key: string } {
+  const slash = url.lastIndexOf("/");
+  if (slash < 0) return { storeUrl: ".", key: url };
+  return { storeUrl: slash === 0 ? "/" : url.slice(0, slash), key: url.slice(slash + 1) };
+}
+
+/** The folder beside the table that bears the service's name; a table that lies in it already is beside it too. */
+function besideCatalog(storeUrl: string, topicPrefix: string): string {
+  const name = topicPrefix.slice(topicPrefix.lastIndexOf("/") + 1);
+  const root = storeUrl.replace(/\/$/, "");
+  return root.endsWith(`/${name}`) || root === name ? root : `${root}/${name}`;
+}
+
+/** A topic as a label's value and a client id: `services/mqtt_job_listener` → `services-mqtt_job_listener`. */
+function labelOf(topic: string): string {
+  const label = topic.replace(/[^A-Za-z0-9._-]+/g, "-");
+  // The end of a topic tells services apart better than its beginning.
+  return label.slice(-63).replace(/^[^A-Za-z0-9]+|[^A-Za-z0-9]+$/g, "") || "default";
+}
+
+/** The host's name may be shared (two processes, two containers on the host's network), so a random part follows. */
+function replicaName({ env, random = () => crypto.randomUUID().slice(0, 8) }: ConfigInput): string {
+  return `${env["HOSTNAME"] || "replica"}-${random()}`;
+}
+
+function tlsOf(reader: Reader, url: string): Config["mqtt"]["tls"] {
+  const ca = reader.fileOf("MQTT_CA_FILE");
+  const cert = reader.fileOf("MQTT_CERT_FILE");
+  const key = reader.fileOf("MQTT_KEY_FILE");
+  for (const [one, other] of [["MQTT_CERT_FILE", "MQTT_KEY_FILE"], ["MQTT_KEY_FILE", "MQTT_CERT_FILE"]] as const) {
+    const given = reader.raw(one);
+    if (given && !reader.raw(other)) reader.fault(given.source, given.text, `set ${other} as well`);
+  }
+  for (const [name, pem] of [["MQTT_CA_FILE", ca], ["MQTT_CERT_FILE", cert], ["MQTT_KEY_FILE", key]] as const) {
+    const given = reader.raw(name);
+    if (!given || pem === undefined) continue;
+    if (!pem.includes("-----BEGIN ")) reader.fault(given.source, given.text, "the file is not PEM (-----BEGIN …)");
+    if (/^(mqtt|tcp|ws):/.test(url)) reader.warnings.push(`${given.source} is not used: MQTT_URL is not encrypted`);
+  }
+  if (key !== undefined) reader.hide(key);
+  return ca ?? cert ?? key ? optional({ ca, cert, key }) : undefined;
+}
+
+function awsEnvOf(reader: Reader): Record<string, string> {
+  const moved: Record<string, string> = {};
+  const names = [
+    "AWS_ENDPOINT_URL",
+    "AWS_PROFILE",
+    "AWS_REGION",
+    "AWS_ACCESS_KEY_ID",
+    "AWS_SECRET_ACCESS_KEY",
+  ] as const;
+  for (const name of [...names, "AWS_SESSION_TOKEN"] as const) {
+    reader.get(name);
+    const raw = reader.raw(name);
+    if (raw?.moved) moved[name] = raw.text;
+  }
+  return moved;
+}
+
+function leaderOf(reader: Reader, instance: string, topicPrefix: string): Pick<Config, "leader"> {
+  const elect = reader.get("LEADER_ELECT");
+  const given = reader.get("LEASE_NAME");
+  // The role in deploy/ names the lease, so the usual one has a fixed name.
+  const suffix = reader.raw("INSTANCE") || topicPrefix !== SETTINGS.TOPIC_PREFIX.preset ? `-${dnsOf(instance)}` : "";
+  const leaseName = given ?? `mqtt-job-listener${suffix}`.slice(0, 63).replace(/-+$/, "");
+  if (!elect) return {};
+  reader.shown["LEASE_NAME"] = leaseName;
+  return { leader: { leaseName } };
+}
+
+function dnsOf(label: string): string {
+  return label.toLowerCase().replace(/[^a-z0-9]+/g, "-").replace(/^-+|-+$/g, "");
+}
+
+function statusOf(reader: Reader): Config["status"] {
+  const listen = reader.get("STATUS_ADDR");
+  const token = reader.get("STATUS_TOKEN");
+  if (listen && !isLoopback(listen.hostname) && token === undefined) {
+    reader.warnings.push(
+      `STATUS_ADDR ${listen.hostname}:${listen.port} is open to the network: everybody there can read table, runs ` +
+        "and logs. Nobody can start or cancel runs, for STATUS_TOKEN is not set",
+    );
+  }
+  return optional({ listen, token, url: reader.get("STATUS_URL") });
+}
+
+function isLoopback(hostname: string): boolean {
+  return hostname === "localhost" || hostname === "::1" || /^127(\.\d+){3}$/.test(hostname);
+}
+
+function webhookOf(reader: Reader): Pick<Config, "webhook"> {
+  const url = reader.get("WEBHOOK_URL");
+  const on = reader.get("WEBHOOK_ON");
+  return url === undefined || on === undefined ? {} : { webhook: { url, on } };
+}
+
+/** What is wrong, or probably not meant, though each setting is right in itself. */
+function crossCheck({ mqtt, cluster, runs, logs, log: _, webhook, leader }: Config, reader: Reader): void {
+  const parsed = URL.parse(mqtt.url);
+  if (parsed?.password) reader.hide(decodeURIComponent(parsed.password));
+  if (parsed?.username && mqtt.username !== undefined) {
+    reader.warnings.push("MQTT_USERNAME is used; the user in MQTT_URL is not");
+  }
+  if (mqtt.password !== undefined && mqtt.username === undefined && !parsed?.username && mqtt.protocolVersion === 4) {
+    const given = reader.raw("MQTT_PASSWORD");
+    // MQTT 3.1.1 [MQTT-3.1.2-22]: no password without a user name.
+    reader.fault(given?.source ?? "MQTT_PASSWORD", undefined, "set MQTT_USERNAME as well; MQTT 3.1.1 wants both");
+  }
+  const receive = reader.raw("MQTT_RECEIVE_MAXIMUM");
+  if (receive && mqtt.receiveMaximum > mqtt.maxWaiting) {
+    reader.warnings.push(
+      `${receive.source} ${mqtt.receiveMaximum} is more than MAX_WAITING_MESSAGES ${mqtt.maxWaiting}, which is what counts`,
+    );
+  }
+  const keyId = reader.raw("AWS_ACCESS_KEY_ID");
+  const secret = reader.raw("AWS_SECRET_ACCESS_KEY");
+  if (keyId && !reader.isSet("AWS_SECRET_ACCESS_KEY")) {
+    reader.fault(keyId.source, keyId.text, "set AWS_SECRET_ACCESS_KEY as well");
+  }
+  if (secret && !keyId) reader.fault(secret.source, undefined, "set AWS_ACCESS_KEY_ID as well");
+  if (logs.url === runs.url) {
+    reader.fault(reader.raw("RUNS_URL")?.source ?? "RUNS_URL", runs.url, "give it another folder than LOGS_URL");
+  }
+  if (leader && cluster.kind === "local") {
+    reader.fault(
+      reader.raw("LEADER_ELECT")?.source ?? "LEADER_ELECT",
+      "true",
+      "needs CLUSTER=kubernetes, for the lease",
+    );
+  }
+  if (!webhook && reader.raw("WEBHOOK_ON")) {
+    reader.warnings.push(`${reader.raw("WEBHOOK_ON")!.source} is not used: WEBHOOK_URL is not set`);
+  }
+}
+
+/** Without the fields that are undefined, as exactOptionalPropertyTypes wants. */
+function optional<T extends object>(
+  fields: T,
+): { [K in keyof T as undefined extends T[K] ? never : K]: T[K] } & { [K in keyof T]?: Exclude<T[K], undefined> } {
+  return Object.fromEntries(Object.entries(fields).filter(([, value]) => value !== undefined)) as ReturnType<
+    typeof optional<T>
+  >;
+}
+
+function deepFreeze<T extends object>(value: T): T {
+  for (const part of Object.values(value)) if (typeof part === "object" && part !== null) deepFreeze(part);
+  return Object.freeze(value);
+}
+
+// ---------------------------------------------------------------- for people
+
+/** The settings' part of `--help`: each flag, its variable, meaning and default. */
+export function renderHelp({ width = 100 }: { width?: number } = {}): string {
+  const lines = [
+    "Settings, as a flag or a variable of the environment; a flag wins. Of a secret, the flag or variable",
+    "with _FILE at its end names a file that holds it.",
+  ];
+  for (const group of GROUPS) {
+    lines.push("", `${group}:`);
+    for (const [name, setting] of settingsOf(group)) {
+      lines.push(`  --${flagName(name)}  ${name}${setting.secret ? `, ${name}_FILE` : ""}`);
+      lines.push(
+        ...wrap(`${setting.meaning} Default: ${defaultOf(setting)}`.replaceAll("`", ""), width - 6, " ".repeat(6)),
+      );
+    }
+  }
+  return lines.join("\n") + "\n";
+}
+
+/** The README's configuration part in Markdown; stands between `<!-- config:begin -->` and `<!-- config:end -->`. */
+export function renderConfigTable(): string {
+  const lines: string[] = [];
+  for (const group of GROUPS) {
+    lines.push(`**${group}**`, "", "| Variable | Default | Meaning |", "| --- | --- | --- |");
+    for (const [name, setting] of settingsOf(group)) {
+      const names = setting.secret ? `\`${name}\`, \`${name}_FILE\`` : `\`${name}\``;
+      const cells = [names, defaultOf(setting), setting.meaning];
+      lines.push(`| ${cells.map((cell) => cell.replaceAll("|", "\\|")).join(" | ")} |`);
+    }
+    lines.push("");
+  }
+  return lines.join("\n").trimEnd() + "\n";
+}
+
+function settingsOf(group: string): [SettingName, Setting][] {
+  return (Object.keys(SETTINGS) as SettingName[]).map((name) => [name, settingOf(name)] as [SettingName, Setting])
+    .filter(([, setting]) => setting.group === group);
+}
+
+function defaultOf({ preset, otherwise }: Setting): string {
+  return preset === undefined ? otherwise ?? "none" : `\`${preset}\``;
+}
+
+function wrap(text: string, width: number, indent: string): string[] {
+  const lines: string[] = [];
+  let line = "";
+  for (const word of text.split(" ")) {
+    if (line !== "" && line.length + 1 + word.length > width) {
+      lines.push(indent + line);
+      line = word;
+    } else line = line === "" ? word : `${line} ${word}`;
+  }
+  return [...lines, indent + line];
+}
