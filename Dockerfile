@@ -1,0 +1,53 @@
+# The service as one compiled binary on a small base, without a shell, as an unprivileged user.
+# Build: docker build -t mqtt-job-listener .    Settings: see README.md; secrets come at run time, never into the image.
+
+FROM denoland/deno:debian-2.9.6 AS build
+WORKDIR /src
+# Dependencies by themselves, so that a change of the code does not fetch them again.
+COPY deno.json deno.lock ./
+RUN deno install --frozen
+COPY *.ts ./
+COPY embedded ./embedded
+# One file first: `deno compile` would embed all of node_modules, and Deno 2.9 overflows its stack over a test file in a
+# dependency of prom-client (https://github.com/denoland/deno/issues/36746).
+RUN deno bundle --platform deno --output dist/mqtt-job-listener.js main.ts
+# Named permissions, never all. They are fixed in the binary:
+#   net   broker, store, cluster, the page, webhooks (hosts come from the configuration)
+#   env   the configuration, and what the AWS SDK and client-node read
+#   read  where configuration, credentials and a table on disk are mounted
+#   write a store on disk
+#   sys   what the AWS SDK tells of itself, and the home folder of kubeconfig and AWS files
+# A kubeconfig with an exec plugin needs the plugin in the image and --allow-run=PLUGIN here.
+RUN deno compile --no-config --no-lock --node-modules-dir=none --no-check \
+    --allow-net \
+    --allow-env \
+    --allow-read=/etc/mqtt-job-listener,/run/secrets,/var/run/secrets,/home/nonroot,/data \
+    --allow-write=/data \
+    --allow-sys=osRelease,homedir \
+    --no-prompt \
+    --output /out/mqtt-job-listener \
+    dist/mqtt-job-listener.js
+# A folder that the unprivileged user may write to; distroless has no mkdir.
+RUN mkdir -p /out/data
+
+# glibc and libgcc, which the binary needs, and little else.
+FROM gcr.io/distroless/cc-debian12:nonroot
+LABEL org.opencontainers.image.title="MQTT Job Listener" \
+      org.opencontainers.image.description="Runs Kubernetes Jobs for MQTT messages, as a table says" \
+      org.opencontainers.image.licenses="MIT" \
+      org.opencontainers.image.version="0.1.0"
+COPY --from=build /out/mqtt-job-listener /usr/local/bin/mqtt-job-listener
+COPY --from=build --chown=65532:65532 /out/data /data
+COPY LICENSE /licenses/
+COPY deploy/policy.yaml /etc/mqtt-job-listener/
+# By number: Kubernetes' runAsNonRoot cannot look up a name.
+USER 65532:65532
+ENV HOME=/home/nonroot
+WORKDIR /data
+EXPOSE 8080
+# Asks /healthz of STATUS_ADDR, so STATUS_ADDR must not be `off` where this is used.
+HEALTHCHECK --interval=15s --timeout=5s --start-period=30s --retries=3 \
+  CMD ["/usr/local/bin/mqtt-job-listener", "health"]
+STOPSIGNAL SIGTERM
+ENTRYPOINT ["/usr/local/bin/mqtt-job-listener"]
+CMD ["start"]
