@@ -1,0 +1,85 @@
+/**
+ * Chooses and makes the real adapters that a configuration asks for. The only place that knows them all; each is
+ * imported when it is wanted, for an unused one costs start-up time and memory.
+ */
+import type { Config } from "./config.ts";
+import type { Broker, Cluster, Lease, ObjectStore } from "./ports.ts";
+import { parsePolicy } from "./policy.ts";
+import type { ServiceOptions } from "./service.ts";
+import { uncovered } from "./topics.ts";
+
+/** How long a pod may be on its way out before its node counts as lost, in milliseconds. */
+const NODE_LOST_MS = 5 * 60_000;
+
+/** A store rooted at `url`: `s3://…`, or a folder. */
+export async function openStore(url: string, s3: Config["s3"] = {}): Promise<ObjectStore> {
+  if (!url.startsWith("s3://")) {
+    const { DirectoryStore } = await import("./embedded/directory.ts");
+    return new DirectoryStore(url);
+  }
+  const { S3Store } = await import("./s3.ts");
+  return new S3Store({ url, ...s3 });
+}
+
+/** The cluster, and where replicas elect their leader in it. */
+export async function openCluster(config: Config): Promise<{ cluster: Cluster; lease?: Lease }> {
+  if (config.cluster.kind === "local") {
+    const { LocalRunner } = await import("./embedded/runner.ts");
+    return { cluster: new LocalRunner({ dir: config.cluster.localDir }) };
+  }
+  const { connectKubernetes } = await import("./k8s.ts");
+  const { kubeconfig, context, namespace, instance, qps, burst, jobTtlSeconds: ttlSeconds } = config.cluster;
+  const cluster = await connectKubernetes({
+    instance,
+    qps,
+    burst,
+    ttlSeconds,
+    ...(kubeconfig === undefined ? {} : { kubeconfig }),
+    ...(context === undefined ? {} : { context }),
+    ...(namespace === undefined ? {} : { namespace }),
+  });
+  return { cluster, ...(config.leader ? { lease: cluster.lease(config.leader.leaseName) } : {}) };
+}
+
+/** The broker's client; `onTrouble` hears what a person should mend though the connection stands. */
+export async function openBroker(config: Config, onTrouble: (reason: string) => void): Promise<Broker> {
+  const { MqttBroker } = await import("./mqtt.ts");
+  return new MqttBroker({
+    ...config.mqtt,
+    state: { topic: `${config.topicPrefix}/state` },
+    retained: config.handleRetained,
+    reduce: uncovered,
+    onTrouble,
+  });
+}
+
+/** Everything that the core stands on, as the configuration says. */
+export async function serviceOptions(
+  config: Config,
+  { version, onTrouble }: { version: string; onTrouble: (reason: string) => void },
+): Promise<ServiceOptions> {
+  const [broker, catalog, logs, runs, { cluster, lease }] = await Promise.all([
+    openBroker(config, onTrouble),
+    openStore(config.catalog.storeUrl, config.s3),
+    openStore(config.logs.url, config.s3),
+    openStore(config.runs.url, config.s3),
+    openCluster(config),
+  ]);
+  return {
+    broker,
+    cluster,
+    stores: { catalog, catalogKey: config.catalog.key, logs, runs },
+    ...(lease ? { election: { lease, identity: config.replicaName } } : {}),
+    topicPrefix: config.topicPrefix,
+    settings: {
+      pollMs: config.catalog.pollMs,
+      handleRetained: config.handleRetained,
+      createConcurrency: config.cluster.createConcurrency,
+      maxChainDepth: config.maxChainDepth,
+      graces: { ...config.grace, nodeLostMs: NODE_LOST_MS },
+      logs: config.logs,
+      ...(config.policy ? { policy: parsePolicy(config.policy.text) } : {}),
+      info: { version, replica: config.replicaName, cluster: cluster.url, config: config.shown },
+    },
+  };
+}

@@ -1,0 +1,310 @@
+/**
+ * The end of a run, in this order, each step repeatable: log in the store → end published and acknowledged → record
+ * in the store → Job deleted. Watches the run table for runs that ended or hang; outcome.ts decides what that is.
+ */
+import { completeTopic, failedTopic } from "./graph.ts";
+import { payloadText } from "./manifest.ts";
+import type { LogCollector } from "./logs.ts";
+import type { Broker, Cluster, ErrorReport, JobFacts, Outcome, PodFacts, RunRecord, Tell } from "./ports.ts";
+import { type Graces, judge } from "./outcome.ts";
+import type { RunRecords } from "./records.ts";
+import { untilDone } from "./retry.ts";
+import { type LiveRun, type RunObserver, type RunTable, viewOf } from "./runs.ts";
+
+export interface CompletionOptions {
+  readonly broker: Broker;
+  readonly cluster: Cluster;
+  readonly runs: RunTable;
+  readonly records: RunRecords;
+  readonly logs: LogCollector;
+  readonly topicPrefix: string;
+  readonly graces: Graces;
+  readonly tell: Tell;
+  readonly signal: AbortSignal;
+  /** A run is gone for good. */
+  readonly onDone: () => void;
+}
+
+/** A Job at its end; without its payload where that cannot be had any more. */
+type Ended = LiveRun["job"] & Pick<Partial<JobFacts>, "payload">;
+
+/** How often hanging runs are looked at. */
+const SWEEP_MS = 1_000;
+/** After so long without a pod the cluster's events are asked why. */
+const NO_POD_MS = 30_000;
+/** Payloads up to this size are handed down a chain, in bytes. */
+const MAX_HANDED_DOWN = 8 * 1024;
+
+export class Completion implements RunObserver {
+  readonly #options: CompletionOptions;
+  readonly #ending = new Map<string, Promise<void>>();
+  /** Runs to be judged again though nothing changes, by the time of it in milliseconds. */
+  readonly #rechecks = new Map<string, number>();
+  readonly #startedAt = new Date();
+  #sweeper: ReturnType<typeof setInterval> | undefined;
+
+  constructor(options: CompletionOptions) {
+    this.#options = options;
+    options.signal.addEventListener("abort", () => clearInterval(this.#sweeper), { once: true });
+  }
+
+  /** Begins to look at hanging runs. */
+  start(): void {
+    this.#sweeper = setInterval(() => this.#sweep(), SWEEP_MS);
+  }
+
+  /** Runs whose end is under way. */
+  get ending(): number {
+    return this.#ending.size;
+  }
+
+  /** Resolves when no end is under way. */
+  async idle(): Promise<void> {
+    while (this.#ending.size > 0) await Promise.allSettled(this.#ending.values());
+  }
+
+  onRun(run: LiveRun, full?: JobFacts): void {
+    this.#judge(run, full);
+  }
+
+  onPod(run: LiveRun, pod: PodFacts): void {
+    this.#options.logs.observe(run, pod);
+    this.#judge(run);
+  }
+
+  onPodGone(run: LiveRun, podName: string): void {
+    this.#options.logs.podGone(run, podName);
+    this.#judge(run);
+  }
+
+  onRunGone(run: LiveRun, last: JobFacts | undefined): void {
+    for (const podName of run.pods.keys()) this.#options.logs.podGone(run, podName);
+    if (last?.end) this.#judge(run, last);
+    this.#end(run, {
+      status: "cancelled",
+      reason: "Deleted",
+      message: "Someone deleted its Job before it had ended",
+    }, last);
+  }
+
+  onSynced(): void {
+    for (const run of this.#options.runs.values()) this.#judge(run);
+  }
+
+  /** Ends a run whose Job vanished while the service was not running. */
+  endVanished(job: LiveRun["job"]): void {
+    const run: LiveRun = { job, pods: new Map(), state: "ending", detail: "" };
+    this.#end(run, {
+      status: "failed",
+      reason: "Vanished",
+      message: "Its Job vanished while this service was not running (deleted by someone, or by its time to live); " +
+        "how it ended is not known",
+    });
+  }
+
+  #judge(run: LiveRun, full?: JobFacts, noPodReason?: string): void {
+    const { runName } = run.job;
+    if (this.#ending.has(runName) || this.#options.signal.aborted) return;
+    const now = new Date();
+    const verdict = judge(run.job, [...run.pods.values()], {
+      graces: this.#options.graces,
+      now,
+      ...(noPodReason === undefined ? {} : { noPodReason }),
+    });
+    this.#rechecks.delete(runName);
+    if (verdict.kind === "ended") return this.#end(run, verdict.outcome, full);
+    const started = run.state === "pending" && verdict.kind === "running" && !run.job.cancelledBy;
+    run.state = verdict.kind;
+    run.detail = verdict.detail;
+    if (started) this.#options.tell({ type: "started", run: viewOf(run) });
+    const recheckAt = verdict.recheckAt?.getTime() ?? (run.pods.size === 0 ? now.getTime() + NO_POD_MS : undefined);
+    if (recheckAt !== undefined) this.#rechecks.set(runName, recheckAt);
+  }
+
+  #sweep(): void {
+    const now = Date.now();
+    for (const [runName, at] of this.#rechecks) {
+      if (at > now) continue;
+      const run = this.#options.runs.get(runName);
+      if (!run) this.#rechecks.delete(runName);
+      else if (run.pods.size > 0) this.#judge(run);
+      else void this.#askWhyNoPod(run);
+    }
+  }
+
+  async #askWhyNoPod(run: LiveRun): Promise<void> {
+    this.#rechecks.set(run.job.runName, Date.now() + NO_POD_MS);
+    const events = await this.#options.cluster.events(run.job.runName, []).catch(() => []);
+    const refusal = events.findLast(({ reason }) => reason === "FailedCreate");
+    if (run.pods.size === 0) this.#judge(run, undefined, refusal?.message);
+  }
+
+  #end(run: LiveRun, outcome: Outcome, full?: JobFacts): void {
+    const { runName } = run.job;
+    if (this.#ending.has(runName) || this.#options.signal.aborted) return;
+    run.state = "ending";
+    run.detail = outcome.message;
+    this.#rechecks.delete(runName);
+    const ending = this.#finish(run, outcome, full)
+      .catch((error) => {
+        if (this.#options.signal.aborted) return;
+        const why = error instanceof Error ? error.message : String(error);
+        this.#report(run, "CompletionFailed", `Run "${runName}" cannot be completed: ${why}`);
+      })
+      .finally(() => this.#ending.delete(runName));
+    this.#ending.set(runName, ending);
+  }
+
+  async #finish(run: LiveRun, outcome: Outcome, full?: JobFacts): Promise<void> {
+    const { records, logs, cluster, runs, signal, tell, onDone } = this.#options;
+    const begunMs = performance.now();
+    const { runName } = run.job;
+    const fromBefore = run.job.createdAt < this.#startedAt;
+    const recorded = fromBefore && await this.#step(run, "look for its record", () => records.exists(runName, signal));
+    if (!recorded) {
+      const job: Ended = full ??
+        await this.#step(run, "read its Job", () => cluster.get(runName, { signal })) ?? run.job;
+      const record = recordOf(run, job, outcome, logs.urlOf(runName));
+      const stored = fromBefore && await this.#step(run, "look for its log", () => logs.isStored(runName));
+      if (!stored) {
+        await this.#step(run, "store its log", () => logs.finish(run, () => this.#head(run, record)));
+      }
+      await this.#publish(run, job, record);
+      await this.#step(run, "store its record", () => records.put(record, signal));
+      tell({ type: "finished", record, completionMs: performance.now() - begunMs });
+    }
+    await this.#step(run, "delete its Job", () => cluster.delete(runName, { signal }));
+    runs.deleted(runName);
+    onDone();
+    if (fromBefore) await logs.removeSegments(runName).catch(() => {});
+    await logs.forget(runName).catch(() => {});
+  }
+
+  /** Repeats one step until it succeeds; tells once what it waits for. */
+  #step<T>(run: LiveRun, what: string, step: () => Promise<T>): Promise<T> {
+    return untilDone(step, {
+      signal: this.#options.signal,
+      onRetry: (error, attempt) => {
+        const why = error instanceof Error ? error.message : String(error);
+        run.detail = `Ended; cannot ${what} yet: ${why}`;
+        if (attempt === 2) {
+          this.#report(run, "CompletionWaits", `Run "${run.job.runName}" waits: cannot ${what}: ${why}`);
+        }
+      },
+    });
+  }
+
+  async #publish(run: LiveRun, job: Ended, record: RunRecord): Promise<void> {
+    const { broker, topicPrefix, signal } = this.#options;
+    const succeeded = record.status === "succeeded";
+    const topic = (succeeded ? completeTopic : failedTopic)(topicPrefix, record.job_name);
+    const body = JSON.stringify({
+      status: record.status,
+      job_name: record.job_name,
+      run_name: record.run_name,
+      parent_run: record.parent_run,
+      root_run: record.root_run,
+      chain_depth: record.chain_depth,
+      reason: record.reason,
+      message: record.message,
+      exit_code: record.exit_code,
+      topic: record.topic,
+      ...handedDown(job.payload),
+      started_at: record.started_at,
+      finished_at: record.finished_at,
+      log_url: record.log_url,
+    });
+    await this.#step(run, "publish its end", () => broker.publish(topic, body, { qos: 1, signal }));
+    if (succeeded) return;
+    await this.#step(run, "publish its error", () => broker.publish(`${topicPrefix}/ERROR`, body, { qos: 1, signal }));
+  }
+
+  async #head(run: LiveRun, record: RunRecord): Promise<string> {
+    const podNames = [...run.pods.keys()];
+    const events = await this.#options.cluster.events(record.run_name, podNames, { signal: this.#options.signal })
+      .catch(() => []);
+    const lines = [
+      `run:       ${record.run_name}`,
+      `job:       ${record.job_name}`,
+      `topic:     ${record.topic}`,
+      `parent:    ${record.parent_run ?? "-"}`,
+      `image:     ${record.image}`,
+      `node:      ${record.node ?? "-"}`,
+      `requests:  ${quantities(record.requests)}`,
+      `limits:    ${quantities(record.limits)}`,
+      `received:  ${record.received_at}`,
+      `started:   ${record.started_at ?? "-"}`,
+      `finished:  ${record.finished_at}`,
+      `ended:     ${record.status}: ${record.message}`,
+      "events:",
+      ...events.map(({ at, type, object, reason, message, count }) =>
+        `  ${at.toISOString()} ${type} ${object} ${reason}${count > 1 ? ` (${count} times)` : ""}: ${message}`
+      ),
+    ];
+    return lines.map((line) => line.replaceAll("\n", " ")).join("\n") + "\n\n";
+  }
+
+  #report(run: LiveRun, reason: string, message: string): void {
+    const report: ErrorReport = { reason, message, job_name: run.job.jobName, run_name: run.job.runName };
+    this.#options.tell({ type: "error", scope: "run", report });
+  }
+}
+
+function quantities(set: Readonly<Record<string, string>>): string {
+  return Object.entries(set).map(([name, quantity]) => `${name} ${quantity}`).join(", ") || "-";
+}
+
+/** The payload that began a chain goes on to its later rows, as `input`, where it is text and small. */
+function handedDown(payload: Uint8Array | undefined): { input?: string } {
+  if (!payload || payload.length > MAX_HANDED_DOWN) return {};
+  const text = payloadText(payload);
+  if (text === undefined) return {};
+  try {
+    const fields = JSON.parse(text) as { input?: unknown; run_name?: unknown } | null;
+    if (typeof fields?.run_name === "string" && typeof fields.input === "string") return { input: fields.input };
+  } catch {
+    // Not JSON: it is the input itself.
+  }
+  return { input: text };
+}
+
+function recordOf(
+  run: LiveRun,
+  job: Ended,
+  outcome: Outcome,
+  logUrl: string,
+): RunRecord {
+  const pods = [...run.pods.values()];
+  const times = pods.flatMap((pod) => pod.containers);
+  const started = job.startedAt ?? earliest(times.flatMap(({ startedAt }) => startedAt ?? []));
+  const text = job.payload ? payloadText(job.payload) ?? null : null;
+  return {
+    run_name: job.runName,
+    job_name: job.jobName,
+    status: outcome.status,
+    reason: outcome.reason,
+    message: outcome.message,
+    exit_code: outcome.exitCode ?? (outcome.status === "succeeded" ? 0 : null),
+    topic: job.topic,
+    payload: text,
+    ...(text === null && job.payload ? { payload_base64: job.payload.toBase64() } : {}),
+    ...(job.payloadObject === undefined ? {} : { payload_object: job.payloadObject }),
+    message_hash: job.messageHash,
+    parent_run: job.parentRun ?? null,
+    root_run: job.rootRun,
+    chain_depth: job.chainDepth,
+    image: job.image,
+    node: [...new Set(pods.flatMap((pod) => pod.node ?? []))].join(", ") || null,
+    requests: job.requests,
+    limits: job.limits,
+    received_at: job.receivedAt.toISOString(),
+    created_at: job.createdAt.toISOString(),
+    started_at: started?.toISOString() ?? null,
+    finished_at: (job.finishedAt ?? new Date()).toISOString(),
+    log_url: logUrl,
+  };
+}
+
+function earliest(dates: readonly Date[]): Date | undefined {
+  return dates.length === 0 ? undefined : dates.reduce((a, b) => a < b ? a : b);
+}

@@ -1,0 +1,38 @@
+/**
+ * Writes what the core tells into the log, one line an event, with the run's name on each that has one.
+ */
+import { getLogger } from "./log.ts";
+import type { ServiceEvent, Tell } from "./ports.ts";
+
+/** A listener that logs. */
+export function journal(): Tell {
+  const log = getLogger("service");
+  return (event: ServiceEvent) => {
+    switch (event.type) {
+      case "message":
+        return event.outcome === "ignored"
+          ? log.debug("Ignored a message on {topic}: no row is for it", { topic: event.topic })
+          : log.info("Message on {topic}: {outcome}", { topic: event.topic, outcome: event.outcome, rows: event.rows });
+      case "created":
+        return log.info("Created run {run}", { run: event.run.runName, job: event.run.jobName });
+      case "started":
+        return log.info("Run {run} started", { run: event.run.runName, node: event.run.nodes.join(",") });
+      case "waiting":
+        return log.warn("Run {run} waits: {reason}", { run: event.runName, job: event.jobName, reason: event.reason });
+      case "finished": {
+        const { run_name: run, status, message, log_url: url } = event.record;
+        return log.info("Run {run} {status}: {message}", { run, status, message, log: url });
+      }
+      case "table":
+        return log.info("Table: {rows} rows, {errors} errors, {warnings} warnings", { ...event });
+      case "broker":
+        return event.connected ? log.info("Connected to the broker") : log.warn("Broker: {reason}", { ...event });
+      case "leader":
+        return log.info("Leader is {holder}", { holder: event.holder, leading: event.leading });
+      case "error": {
+        const { message, run_name: run, ...rest } = event.report;
+        return log.error("{message}", { message, ...(run === undefined ? {} : { run }), ...rest });
+      }
+    }
+  };
+}

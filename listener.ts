@@ -1,0 +1,270 @@
+/**
+ * From delivery to runs: matches rows, tells new messages from redelivered ones, asks the Starter for one run a row,
+ * and says `done` only when each of them exists or is refused for good. Creates nothing itself.
+ *
+ * MQTT gives a message no identity, so one is made: a hash over the session's epoch (a random word made when the
+ * broker begins a new session), packet identifier, topic and payload. A redelivery has the same packet identifier
+ * [MQTT-4.4.0-1] and DUP = 1; only then is that hash looked up among live runs and records. Where the message names
+ * an idempotency key, or the run that it announces, its runs are named by that instead, and a second one is refused
+ * by the name itself.
+ */
+import type { Catalog } from "./catalog.ts";
+import { isEndTopic, isUnderPrefix } from "./graph.ts";
+import { type RunIdentity, runNameFor, runNamePrefix, shortHash } from "./manifest.ts";
+import type { Delivery, Message, Row, Tell } from "./ports.ts";
+import type { RunRecords } from "./records.ts";
+import { untilDone } from "./retry.ts";
+import type { RunTable } from "./runs.ts";
+import type { Starter, StartResult } from "./starter.ts";
+
+export interface ListenerOptions {
+  readonly catalog: Pick<Catalog, "match">;
+  readonly runs: RunTable;
+  readonly records: RunRecords;
+  readonly starter: Starter;
+  readonly topicPrefix: string;
+  readonly handleRetained: boolean;
+  readonly maxChainDepth: number;
+  readonly tell: Tell;
+  readonly signal: AbortSignal;
+  /** Messages under the service's prefix that are no end of a run: REFRESH and requests. */
+  readonly onControl: (delivery: Delivery) => void;
+}
+
+/** What a message says of its origin. */
+interface Origin {
+  /** What makes two messages one; undefined: each is its own. */
+  readonly key?: string;
+  readonly parentRun?: string;
+  readonly rootRun?: string;
+  readonly chainDepth: number;
+}
+
+interface Work {
+  delivery: Delivery;
+}
+
+export class Listener {
+  readonly #options: ListenerOptions;
+  /** Messages in work by their hash: a redelivery over a new connection takes the place of the old one. */
+  readonly #working = new Map<string, Work>();
+  #epoch = newEpoch();
+  #waitingBytes = 0;
+
+  constructor(options: ListenerOptions) {
+    this.#options = options;
+  }
+
+  /** The broker's session under which packet identifiers mean something; see records.ts. */
+  get epoch(): string {
+    return this.#epoch;
+  }
+
+  set epoch(epoch: string) {
+    this.#epoch = epoch;
+  }
+
+  /** Messages that are not done, and the bytes of their payloads. */
+  get waiting(): { readonly messages: number; readonly bytes: number } {
+    return { messages: this.#working.size, bytes: this.#waitingBytes };
+  }
+
+  /** Takes a delivery over; returns at once. */
+  receive(delivery: Delivery): void {
+    const { topicPrefix, catalog, handleRetained, tell, onControl } = this.#options;
+    const { topic } = delivery;
+    if (isUnderPrefix(topicPrefix, topic) && !isEndTopic(topicPrefix, topic)) {
+      onControl(delivery);
+      delivery.done();
+      return;
+    }
+    const rows = delivery.retain && !handleRetained
+      ? []
+      : catalog.match({ topic, ...(delivery.filters ? { filters: delivery.filters } : {}) });
+    if (rows.length === 0) {
+      tell({ type: "message", topic, rows: 0, outcome: "ignored" });
+      delivery.done();
+      return;
+    }
+    const hash = this.#hashOf(delivery);
+    const known = this.#working.get(hash);
+    if (known && delivery.dup) {
+      known.delivery = delivery;
+      tell({ type: "message", topic, rows: rows.length, outcome: "duplicate" });
+      return;
+    }
+    void this.#work({ delivery }, hash, rows);
+  }
+
+  /** Runs a row without a message of a broker's; resolves when its Job exists or is refused. */
+  run(row: Row, message: Message, key?: string): Promise<StartResult> {
+    const hash = shortHash([newEpoch()]);
+    return this.#startRow(row, message, hash, {
+      origin: { chainDepth: 0, ...(key === undefined ? {} : { key }) },
+      dup: false,
+      receivedAt: new Date(),
+    });
+  }
+
+  async #work(work: Work, hash: string, rows: readonly Row[]): Promise<void> {
+    const { topic, payload, dup } = work.delivery;
+    const size = payload.length;
+    this.#working.set(hash, work);
+    this.#waitingBytes += size;
+    try {
+      const origin = originOf(work.delivery, this.#options.topicPrefix);
+      const receivedAt = new Date();
+      const results = origin.chainDepth > this.#options.maxChainDepth
+        ? this.#refuseDepth(topic, rows, origin)
+        : await Promise.all(
+          rows.map((row) => this.#startRow(row, { topic, payload }, hash, { origin, dup, receivedAt })),
+        );
+      this.#tellOutcome(topic, results);
+      work.delivery.done();
+    } catch {
+      // Only the service's end comes here: the message stays with the broker and comes again.
+    } finally {
+      this.#working.delete(hash);
+      this.#waitingBytes -= size;
+    }
+  }
+
+  async #startRow(
+    row: Row,
+    message: Message,
+    messageHash: string,
+    { origin, dup, receivedAt }: { origin: Origin; dup: boolean; receivedAt: Date },
+  ): Promise<StartResult> {
+    const { runs, starter, tell } = this.#options;
+    const known = await this.#findEarlier(row, messageHash, origin, dup);
+    if (known !== undefined) return { result: "exists", runName: known };
+    const identity: RunIdentity = origin.key === undefined ? { messageHash } : { key: origin.key };
+    const runName = runNameFor(row, identity);
+    // No await between this look and the create call: nothing can end and be forgotten in between.
+    if (origin.key !== undefined && runs.knows(runName)) return { result: "exists", runName };
+    const started = await starter.start({
+      runName,
+      row,
+      message,
+      messageHash,
+      ...(origin.parentRun === undefined ? {} : { parentRun: origin.parentRun }),
+      rootRun: origin.rootRun ?? runName,
+      chainDepth: origin.chainDepth,
+      receivedAt,
+    });
+    if (started.result === "refused") {
+      tell({
+        type: "error",
+        scope: "message",
+        report: {
+          reason: "Refused",
+          message: `No run for job "${row.jobName}": ${started.error.message}`,
+          job_name: row.jobName,
+          topic: message.topic,
+          line: row.line,
+        },
+      });
+    }
+    return started;
+  }
+
+  /** Name of the run that this message made of the row before; waits for the store where only it can know. */
+  async #findEarlier(row: Row, messageHash: string, origin: Origin, dup: boolean): Promise<string | undefined> {
+    const { runs, records, signal, tell } = this.#options;
+    const onRetry = (error: unknown) => {
+      const reason = `whether it ran before cannot be read: ${error instanceof Error ? error.message : error}`;
+      tell({ type: "waiting", runName: "", jobName: row.jobName, reason });
+    };
+    if (origin.key !== undefined) {
+      const runName = runNameFor(row, { key: origin.key });
+      if (runs.knows(runName)) return runName;
+      const exists = await untilDone(() => records.exists(runName, signal), { signal, onRetry });
+      return exists ? runName : undefined;
+    }
+    if (!dup) return undefined;
+    return runs.findByMessage(row.jobName, messageHash) ??
+      await untilDone(() => records.findByPrefix(runNamePrefix(row, messageHash), signal), { signal, onRetry });
+  }
+
+  #refuseDepth(topic: string, rows: readonly Row[], origin: Origin): StartResult[] {
+    const { maxChainDepth, tell } = this.#options;
+    for (const row of rows) {
+      tell({
+        type: "error",
+        scope: "message",
+        report: {
+          reason: "ChainTooDeep",
+          message: `Job "${row.jobName}" was not started: its chain is ${origin.chainDepth} runs deep and at most ` +
+            `${maxChainDepth} are allowed (MAX_CHAIN_DEPTH); look for rows that start each other in a circle`,
+          job_name: row.jobName,
+          topic,
+          line: row.line,
+          ...(origin.parentRun === undefined ? {} : { run_name: origin.parentRun }),
+        },
+      });
+    }
+    return [];
+  }
+
+  #tellOutcome(topic: string, results: readonly StartResult[]): void {
+    const outcome = results.some(({ result }) => result === "created")
+      ? "runs"
+      : results.some(({ result }) => result === "exists")
+      ? "duplicate"
+      : "refused";
+    this.#options.tell({ type: "message", topic, rows: results.length, outcome });
+  }
+
+  #hashOf({ topic, payload, packetId }: Delivery): string {
+    return shortHash([this.#epoch, packetId === undefined ? newEpoch() : String(packetId), topic, payload]);
+  }
+}
+
+/** A new word for a new session of the broker's. */
+export function newEpoch(): string {
+  return crypto.randomUUID();
+}
+
+/** Payloads larger than this are not searched for a key or a parent. */
+const MAX_PARSED_BYTES = 1024 * 1024;
+
+function originOf(delivery: Delivery, topicPrefix: string): Origin {
+  const fields = jsonObject(delivery.payload);
+  const end = isEndTopic(topicPrefix, delivery.topic);
+  const parentRun = end ? stringIn(fields, "run_name") : undefined;
+  const depth = fields["chain_depth"];
+  const chainDepth = !end ? 0 : typeof depth === "number" && depth >= 0 ? Math.floor(depth) + 1 : 1;
+  const given = delivery.idempotencyKey ?? stringIn(fields, "idempotency-key");
+  const key = parentRun !== undefined
+    ? `parent\0${delivery.topic}\0${parentRun}`
+    : given !== undefined
+    ? `key\0${delivery.topic}\0${given}`
+    : undefined;
+  const rootRun = end ? stringIn(fields, "root_run") ?? parentRun : undefined;
+  return {
+    chainDepth,
+    ...(key === undefined ? {} : { key }),
+    ...(parentRun === undefined ? {} : { parentRun }),
+    ...(rootRun === undefined ? {} : { rootRun }),
+  };
+}
+
+/** Names of runs and keys go into annotations: longer ones are no such thing. */
+function stringIn(fields: Record<string, unknown>, name: string): string | undefined {
+  const value = fields[name];
+  return typeof value === "string" && value !== "" && value.length <= 1024 ? value : undefined;
+}
+
+function jsonObject(payload: Uint8Array): Record<string, unknown> {
+  if (payload.length > MAX_PARSED_BYTES || payload[0] !== 0x7b && !/^\s*\{/.test(head(payload))) return {};
+  try {
+    const value: unknown = JSON.parse(new TextDecoder().decode(payload));
+    return typeof value === "object" && value !== null && !Array.isArray(value) ? value as Record<string, unknown> : {};
+  } catch {
+    return {};
+  }
+}
+
+function head(payload: Uint8Array): string {
+  return new TextDecoder().decode(payload.subarray(0, 64));
+}

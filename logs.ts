@@ -1,0 +1,464 @@
+/**
+ * The logs of runs: follows every container while it runs, keeps what came in memory up to a common bound, puts the
+ * rest into the store in segments (so that a crash or the kubelet's log rotation loses nothing), and at the end puts
+ * the whole text at `{LOGS_URL}/{run name}.txt`. Knows nothing of how a run ended: the head is given to it.
+ */
+import type { LiveRun } from "./runs.ts";
+import type { Cluster, ContainerFacts, ObjectStore, PodFacts } from "./ports.ts";
+import { UnavailableError } from "./ports.ts";
+import { backoffMs, delay } from "./retry.ts";
+
+export interface LogSettings {
+  /** Containers followed at once; those beyond are read when they end. */
+  readonly followers: number;
+  /** Bytes of log held in memory by all runs together. */
+  readonly memoryBytes: number;
+}
+
+/** A segment is cut when one container holds so much. */
+const SEGMENT_BYTES = 8 * 1024 * 1024;
+/** No segment smaller than this is cut for the common bound's sake. */
+const LEAST_SEGMENT_BYTES = 64 * 1024;
+/**
+ * A stream that ended so long before the cluster said "terminated" may have been cut by a restarting kubelet: its
+ * tail is asked for again. Below that, the container's end and the stream's end are one event.
+ */
+const TRUST_END_MS = 2_500;
+/** How often the log of a container that has ended is asked for before it counts as lost. */
+const LAST_ATTEMPTS = 5;
+
+export class LogCollector {
+  readonly #cluster: Cluster;
+  readonly #store: ObjectStore;
+  readonly #settings: LogSettings;
+  readonly #signal: AbortSignal;
+  readonly #runs = new Map<string, Map<string, ContainerLog>>();
+  readonly #budget: Budget;
+  /** Runs from before may have segments of a former process. */
+  readonly #startedAt = new Date();
+  #following = 0;
+
+  constructor(
+    { cluster, store, settings, signal }: {
+      cluster: Cluster;
+      store: ObjectStore;
+      settings: LogSettings;
+      signal: AbortSignal;
+    },
+  ) {
+    this.#cluster = cluster;
+    this.#store = store;
+    this.#settings = settings;
+    this.#signal = signal;
+    this.#budget = { used: 0, limit: settings.memoryBytes };
+  }
+
+  /** Where people find the log of a run. */
+  urlOf(runName: string): string {
+    return `${this.#store.url}/${runName}.txt`;
+  }
+
+  /** Call at each change of a pod: begins to follow its containers as they start, hears that they ended. */
+  observe(run: LiveRun, pod: PodFacts): void {
+    for (const container of pod.containers) {
+      if (container.state === "waiting") continue;
+      this.#containerLog(run, pod.podName, container.name)?.update(container);
+    }
+  }
+
+  /** The pod is gone: what its containers wrote ends here. */
+  podGone(run: LiveRun, podName: string): void {
+    for (const log of this.#runs.get(run.job.runName)?.values() ?? []) {
+      if (log.podName === podName) log.gone();
+    }
+  }
+
+  /** The log is whole in the store already (a former process put it there). */
+  isStored(runName: string): Promise<boolean> {
+    return this.#store.exists(`${runName}.txt`, { signal: this.#signal });
+  }
+
+  /**
+   * Waits for the containers' output, then puts head and output into the store. Repeatable: an error leaves all in
+   * place. `head` is called when the output is known to be whole.
+   */
+  async finish(run: LiveRun, head: () => Promise<string>): Promise<void> {
+    const { runName } = run.job;
+    const logs = [...this.#runs.get(runName)?.values() ?? []];
+    await Promise.all(logs.map((log) => log.whole()));
+    const mayHaveSegments = this.#isOld(run) || logs.some((log) => log.segments > 0);
+    const left = mayHaveSegments ? await this.#leftSegments(runName) : new Map<string, string[]>();
+    const text = new TextEncoder().encode(await head());
+    const many = logs.length > 1;
+    const known = new Set(logs.map((log) => log.folder));
+    const strangers = [...left.keys()].filter((folder) => !known.has(folder));
+    const store = this.#store;
+    const signal = this.#signal;
+    async function* whole(): AsyncGenerator<Uint8Array> {
+      yield text;
+      for (const folder of strangers) yield* readSegments(store, left.get(folder)!, signal);
+      for (const log of logs) {
+        if (many) yield new TextEncoder().encode(`----- pod ${log.podName}, container ${log.container} -----\n`);
+        yield* readSegments(store, left.get(log.folder) ?? [], signal);
+        yield* log.buffered();
+        if (log.note !== "") yield new TextEncoder().encode(`[${log.note}]\n`);
+      }
+    }
+    const body = left.size === 0 ? await concat(whole()) : whole();
+    await this.#store.put(`${runName}.txt`, body, { contentType: "text/plain; charset=utf-8", signal });
+  }
+
+  /** The run is done with: frees its memory and removes its segments. */
+  async forget(runName: string): Promise<void> {
+    const logs = this.#runs.get(runName);
+    this.#runs.delete(runName);
+    for (const log of logs?.values() ?? []) log.drop();
+    if (![...logs?.values() ?? []].some((log) => log.segments > 0)) return;
+    await this.removeSegments(runName);
+  }
+
+  /** Removes what a former process left of a run whose log is whole. */
+  async removeSegments(runName: string): Promise<void> {
+    for await (const { key } of this.#store.list(`.parts/${runName}/`, { signal: this.#signal })) {
+      await this.#store.delete(key, { signal: this.#signal });
+    }
+  }
+
+  #isOld(run: LiveRun): boolean {
+    return run.job.createdAt < this.#startedAt;
+  }
+
+  #containerLog(run: LiveRun, podName: string, container: string): ContainerLog | undefined {
+    if (this.#signal.aborted) return undefined;
+    const { runName } = run.job;
+    let logs = this.#runs.get(runName);
+    if (!logs) this.#runs.set(runName, logs = new Map());
+    const id = `${podName}/${container}`;
+    let log = logs.get(id);
+    if (!log) {
+      log = new ContainerLog(runName, podName, container, {
+        cluster: this.#cluster,
+        store: this.#store,
+        budget: this.#budget,
+        signal: this.#signal,
+        mayHaveSegments: this.#isOld(run),
+        mayFollow: () => this.#following < this.#settings.followers,
+        onFollow: (change) => this.#following += change,
+      });
+      logs.set(id, log);
+    }
+    return log;
+  }
+
+  /** Keys of the run's segments by container folder, in order; those of a former process too. */
+  async #leftSegments(runName: string): Promise<Map<string, string[]>> {
+    const found = new Map<string, string[]>();
+    for await (const { key } of this.#store.list(`.parts/${runName}/`, { signal: this.#signal })) {
+      const folder = key.slice(0, key.lastIndexOf("/"));
+      found.set(folder, [...(found.get(folder) ?? []), key]);
+    }
+    return found;
+  }
+}
+
+interface Budget {
+  used: number;
+  readonly limit: number;
+}
+
+interface ContainerLogOptions {
+  readonly cluster: Cluster;
+  readonly store: ObjectStore;
+  readonly budget: Budget;
+  readonly signal: AbortSignal;
+  readonly mayHaveSegments: boolean;
+  readonly mayFollow: () => boolean;
+  readonly onFollow: (change: 1 | -1) => void;
+}
+
+/** The output of one container: what is in memory, what is in segments, and up to which line it is known. */
+class ContainerLog {
+  readonly folder: string;
+  segments = 0;
+  /** Said at the end of the output where something of it is missing. */
+  note = "";
+  #chunks: Uint8Array[] = [];
+  #bytes = 0;
+  /** Where the last stream stopped. */
+  #at: Position = { time: "", bytes: 0, complete: true };
+  #facts: ContainerFacts | undefined;
+  #terminatedAtMs: number | undefined;
+  #isGone = false;
+  #changed = Promise.withResolvers<void>();
+  #done: Promise<void> | undefined;
+  readonly #drop = new AbortController();
+
+  constructor(
+    readonly runName: string,
+    readonly podName: string,
+    readonly container: string,
+    readonly options: ContainerLogOptions,
+  ) {
+    this.folder = `.parts/${runName}/${podName}/${container}`;
+  }
+
+  update(facts: ContainerFacts): void {
+    this.#facts = facts;
+    if (facts.state === "terminated") this.#terminatedAtMs ??= Date.now();
+    this.#wake();
+    if (facts.state === "terminated" || this.options.mayFollow()) this.#start();
+  }
+
+  gone(): void {
+    this.#isGone = true;
+    this.#terminatedAtMs ??= Date.now();
+    this.#wake();
+  }
+
+  /** Resolves when the container has ended and its output is here; never rejects but for the signal. */
+  whole(): Promise<void> {
+    return this.#start();
+  }
+
+  buffered(): readonly Uint8Array[] {
+    return this.#chunks;
+  }
+
+  drop(): void {
+    this.#drop.abort(new DOMException("The run is done with", "AbortError"));
+    this.options.budget.used -= this.#bytes;
+    this.#chunks = [];
+    this.#bytes = 0;
+  }
+
+  #wake(): void {
+    this.#changed.resolve();
+    this.#changed = Promise.withResolvers();
+  }
+
+  get #ended(): boolean {
+    return this.#isGone || this.#facts?.state === "terminated";
+  }
+
+  #start(): Promise<void> {
+    if (!this.#done) {
+      this.options.onFollow(1);
+      this.#done = this.#follow().finally(() => this.options.onFollow(-1));
+      // Whoever waits for it sees the error; nobody may be waiting yet.
+      this.#done.catch(() => {});
+    }
+    return this.#done;
+  }
+
+  async #follow(): Promise<void> {
+    const signal = AbortSignal.any([this.options.signal, this.#drop.signal]);
+    await this.#resume(signal);
+    for (let failures = 0;;) {
+      const wasEnded = this.#ended;
+      try {
+        const stream = await this.options.cluster.logs(this.podName, this.container, {
+          follow: !wasEnded,
+          timestamps: true,
+          ...(this.#at.time === "" ? {} : { since: new Date(this.#at.time) }),
+          signal,
+        });
+        if (!stream) {
+          if (this.#at.time === "") this.note = "The cluster has no log of this container any more";
+          return;
+        }
+        await this.#take(stream, signal);
+        failures = 0;
+        if (wasEnded || await this.#endedWithStream(Date.now(), signal)) return;
+      } catch (error) {
+        signal.throwIfAborted();
+        failures++;
+        if (this.#ended && failures >= LAST_ATTEMPTS) {
+          const why = error instanceof Error ? error.message : String(error);
+          this.note = `The rest of this log could not be read: ${why}`;
+          return;
+        }
+        await delay(backoffMs(failures, { firstMs: 100, maxMs: 5_000 }), signal);
+      }
+    }
+  }
+
+  /** The stream ended cleanly at `endMs`: was it because the container ended? Waits for the cluster's word. */
+  async #endedWithStream(endMs: number, signal: AbortSignal): Promise<boolean> {
+    const deadline = AbortSignal.any([signal, AbortSignal.timeout(TRUST_END_MS)]);
+    while (!this.#ended) {
+      const changed = this.#changed.promise;
+      try {
+        await Promise.race([changed, delay(TRUST_END_MS, deadline)]);
+      } catch {
+        signal.throwIfAborted();
+        return false;
+      }
+      if (!this.#ended && Date.now() - endMs >= TRUST_END_MS) return false;
+    }
+    return (this.#terminatedAtMs ?? endMs) - endMs < TRUST_END_MS &&
+      (this.#facts?.finishedAt?.getTime() ?? endMs) <= endMs;
+  }
+
+  /** Goes on after the segments of a former process. */
+  async #resume(signal: AbortSignal): Promise<void> {
+    if (!this.options.mayHaveSegments) return;
+    for (let attempt = 0;; attempt++) {
+      try {
+        for await (const { key } of this.options.store.list(`${this.folder}/`, { signal })) {
+          this.segments++;
+          const time = decodeURIComponent(key.slice(key.lastIndexOf("/") + 1).split("_")[1] ?? "");
+          this.#at = { time, bytes: 0, complete: true };
+        }
+        return;
+      } catch (error) {
+        signal.throwIfAborted();
+        if (!(error instanceof UnavailableError)) return;
+        await delay(backoffMs(attempt), signal);
+      }
+    }
+  }
+
+  /** Takes over a stream of lines that each begin with an RFC 3339 time and a blank; skips those known already. */
+  async #take(stream: ReadableStream<Uint8Array>, signal: AbortSignal): Promise<void> {
+    const splitter = new LineSplitter(this.#at);
+    for await (const chunk of stream) {
+      const text = splitter.push(chunk);
+      this.#at = splitter.at;
+      if (text.length === 0) continue;
+      this.#chunks.push(text);
+      this.#bytes += text.length;
+      this.options.budget.used += text.length;
+      const { used, limit } = this.options.budget;
+      if (this.#bytes >= SEGMENT_BYTES || (used > limit && this.#bytes >= LEAST_SEGMENT_BYTES)) {
+        await this.#cutSegment(splitter, signal);
+      }
+    }
+  }
+
+  /** Moves what is in memory into the store; the key says up to which line, for a process that goes on from there. */
+  async #cutSegment(splitter: LineSplitter, signal: AbortSignal): Promise<void> {
+    const number = String(this.segments + 1).padStart(8, "0");
+    const key = `${this.folder}/${number}_${encodeURIComponent(splitter.at.time)}`;
+    const body = join(this.#chunks);
+    for (let attempt = 0;; attempt++) {
+      try {
+        await this.options.store.put(key, body, { contentType: "text/plain; charset=utf-8", signal });
+        break;
+      } catch {
+        signal.throwIfAborted();
+        await delay(backoffMs(attempt), signal);
+      }
+    }
+    this.segments++;
+    this.options.budget.used -= this.#bytes;
+    this.#chunks = [];
+    this.#bytes = 0;
+  }
+}
+
+/** A place in a container's output: the time of a line as the cluster wrote it, and how much of the line was taken. */
+export interface Position {
+  readonly time: string;
+  readonly bytes: number;
+  readonly complete: boolean;
+}
+
+/** Strips the time at the start of each line; works on bytes, for output need not be UTF-8. */
+export class LineSplitter {
+  /** What an earlier stream took over already. */
+  readonly #known: Position;
+  #time: string;
+  #bytes: number;
+  #atLineStart = true;
+  #skipping = false;
+  /** Bytes of the line under way that are known. */
+  #skipBytes = 0;
+  #head: number[] = [];
+
+  constructor(known: Position) {
+    this.#known = known;
+    this.#time = known.time;
+    this.#bytes = known.bytes;
+  }
+
+  get at(): Position {
+    return { time: this.#time, bytes: this.#bytes, complete: this.#atLineStart };
+  }
+
+  /** The new text of the lines in `chunk`, without their times. */
+  push(chunk: Uint8Array): Uint8Array {
+    const parts: Uint8Array[] = [];
+    for (let at = 0; at < chunk.length;) {
+      if (this.#atLineStart) {
+        const blank = chunk.indexOf(0x20, at);
+        const end = blank < 0 ? chunk.length : blank;
+        for (let i = at; i < end && this.#head.length < 64; i++) this.#head.push(chunk[i]!);
+        at = end + 1;
+        if (blank >= 0) this.#beginLine();
+        continue;
+      }
+      const newline = chunk.indexOf(0x0a, at);
+      const end = newline < 0 ? chunk.length : newline + 1;
+      const skip = Math.min(this.#skipBytes, end - at);
+      this.#skipBytes -= skip;
+      if (!this.#skipping) {
+        parts.push(chunk.subarray(at + skip, end));
+        this.#bytes += end - at - skip;
+      }
+      this.#atLineStart = newline >= 0;
+      at = end;
+    }
+    return join(parts);
+  }
+
+  #beginLine(): void {
+    const time = String.fromCharCode(...this.#head);
+    this.#head = [];
+    this.#atLineStart = false;
+    const { time: known, bytes, complete } = this.#known;
+    this.#skipBytes = time === known && !complete ? bytes : 0;
+    this.#skipping = known !== "" && this.#skipBytes === 0 && !isLater(time, known);
+    if (this.#skipping) return;
+    if (this.#skipBytes === 0) this.#bytes = 0;
+    this.#time = time;
+  }
+}
+
+/** Compares RFC 3339 times to the nanosecond; Date alone holds milliseconds. */
+function isLater(a: string, b: string): boolean {
+  const [ms, otherMs] = [Date.parse(a), Date.parse(b)];
+  if (ms !== otherMs) return ms > otherMs;
+  return fraction(a) > fraction(b);
+}
+
+function fraction(time: string): string {
+  return (/\.(\d+)/.exec(time)?.[1] ?? "").padEnd(9, "0");
+}
+
+async function* readSegments(
+  store: ObjectStore,
+  keys: readonly string[],
+  signal: AbortSignal,
+): AsyncGenerator<Uint8Array> {
+  for (const key of keys) {
+    const stream = await store.read(key, { signal });
+    if (stream) yield* stream;
+  }
+}
+
+async function concat(parts: AsyncIterable<Uint8Array>): Promise<Uint8Array> {
+  const all: Uint8Array[] = [];
+  for await (const part of parts) all.push(part);
+  return join(all);
+}
+
+function join(parts: readonly Uint8Array[]): Uint8Array {
+  if (parts.length === 1) return parts[0]!;
+  const whole = new Uint8Array(parts.reduce((sum, part) => sum + part.length, 0));
+  let at = 0;
+  for (const part of parts) {
+    whole.set(part, at);
+    at += part.length;
+  }
+  return whole;
+}

@@ -1,0 +1,81 @@
+/**
+ * Entry of the program: which command, and for `start` the wiring: configuration → adapters → core → signals.
+ */
+import { serviceOptions } from "./adapters.ts";
+import { ConfigError, exportAwsEnv, loadConfig, processInput } from "./config.ts";
+import { journal } from "./journal.ts";
+import { getLogger, registerSecret, setupLog } from "./log.ts";
+import { Metrics } from "./metrics.ts";
+import { Notices } from "./notices.ts";
+import { Service } from "./service.ts";
+import { VERSION } from "./version.ts";
+
+/** Runs the service until a signal; resolves with the exit code. */
+async function start(args: readonly string[]): Promise<number> {
+  const config = loadConfig({ ...processInput(), args });
+  config.secrets.forEach(registerSecret);
+  setupLog(config.log);
+  const log = getLogger("main");
+  config.warnings.forEach((warning) => log.warn(warning));
+  exportAwsEnv(config);
+
+  const warn = (reason: string) => log.warn(reason);
+  const options = await serviceOptions(config, { version: VERSION, onTrouble: warn });
+  const metrics = new Metrics({ version: VERSION, snapshot: () => service.snapshot() });
+  const { webhook, status } = config;
+  const notices = webhook &&
+    new Notices({ ...webhook, ...(status.url ? { statusUrl: status.url } : {}), onTrouble: warn });
+  const listeners = [journal(), metrics.tell, ...(notices ? [notices.tell] : [])];
+  const service = new Service({ ...options, listeners });
+
+  const stopped = Promise.withResolvers<number>();
+  let signals = 0;
+  for (const signal of ["SIGTERM", "SIGINT"] as const) {
+    Deno.addSignalListener(signal, () => {
+      if (++signals > 1) Deno.exit(130); // the second one does not wait
+      log.info("Stopping on {signal}; once more ends at once", { signal });
+      stopped.resolve(0);
+    });
+  }
+  service.failed.then((reason) => {
+    log.error(reason);
+    stopped.resolve(1);
+  });
+  service.start().then(
+    () =>
+      log.info("Ready: table {table}, broker {broker}, cluster {cluster}", {
+        table: config.catalog.url,
+        broker: options.broker.url,
+        cluster: options.cluster.url,
+      }),
+    (error) => {
+      if (signals > 0) return;
+      log.error("Cannot start: {message}", { message: error instanceof Error ? error.message : String(error) });
+      stopped.resolve(1);
+    },
+  );
+
+  const code = await stopped.promise;
+  await service.stop();
+  await notices?.close({ withinMs: 2_000 });
+  log.info("Stopped");
+  return code;
+}
+
+/** Runs the named command; resolves with the exit code. */
+async function main(args: readonly string[]): Promise<number> {
+  const [command = "start", ...rest] = args;
+  try {
+    if (command === "start" || command.startsWith("--") && command !== "--help") {
+      return await start(command === "start" ? rest : args);
+    }
+    const { runCommand } = await import("./cli.ts");
+    return await runCommand(command, rest);
+  } catch (error) {
+    if (!(error instanceof ConfigError)) throw error;
+    console.error(error.message);
+    return 2;
+  }
+}
+
+if (import.meta.main) Deno.exit(await main(Deno.args));

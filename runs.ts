@@ -1,0 +1,233 @@
+/**
+ * The live runs, as the cluster's watch tells them: one small entry each, nothing of a payload.
+ * Owns the answer to "is there a run of this name, or for this message?"; decides nothing and calls nobody
+ * but the observer it is given.
+ */
+import type { ClusterEvents, JobFacts, PodFacts, RunSpec, RunView, Tell } from "./ports.ts";
+
+/** A run as the table keeps it. `pods` is the table's own map; read it only. */
+export interface LiveRun {
+  job: Omit<JobFacts, "payload">;
+  readonly pods: Map<string, PodFacts>;
+  /** What people are told of it; completion.ts keeps it. */
+  state: RunView["state"];
+  detail: string;
+}
+
+/** Who acts on changes: the completion of runs. `full` is the Job with its payload where the event brought it. */
+export interface RunObserver {
+  onRun(run: LiveRun, full?: JobFacts): void;
+  onPod(run: LiveRun, pod: PodFacts): void;
+  onPodGone(run: LiveRun, podName: string): void;
+  /** The Job is gone and it was not this service that deleted it. */
+  onRunGone(run: LiveRun, last: JobFacts | undefined): void;
+  onSynced(): void;
+}
+
+/** How long a name counts as taken after its Job was deleted: far longer than a create call can be under way. */
+const REMEMBER_MS = 10 * 60_000;
+
+export class RunTable {
+  readonly #runs = new Map<string, LiveRun>();
+  readonly #early = new Map<string, PodFacts[]>();
+  readonly #creating = new Set<string>();
+  /** Names of runs that ended, by the time they may be forgotten; in order of insertion. */
+  readonly #ended = new Map<string, { jobName: string; messageHash: string; forgetAt: number }>();
+  readonly #observers: RunObserver[] = [];
+  readonly #tell: Tell;
+  readonly #synced = Promise.withResolvers<void>();
+
+  constructor({ tell }: { tell: Tell }) {
+    this.#tell = tell;
+  }
+
+  observe(observer: RunObserver): void {
+    this.#observers.push(observer);
+  }
+
+  /** Resolves when the cluster has told all runs that there are. */
+  get synced(): Promise<void> {
+    return this.#synced.promise;
+  }
+
+  /** Number of live runs, those whose create call is under way included. */
+  get size(): number {
+    return this.#runs.size + this.#creating.size;
+  }
+
+  get(runName: string): LiveRun | undefined {
+    return this.#runs.get(runName);
+  }
+
+  values(): IterableIterator<LiveRun> {
+    return this.#runs.values();
+  }
+
+  /** A run of that name lives, is being created, or ended in the last ten minutes. */
+  knows(runName: string): boolean {
+    return this.#runs.has(runName) || this.#creating.has(runName) || this.#ended.has(runName);
+  }
+
+  /** Name of the run that the message made of the row, if it lives or ended in the last ten minutes. */
+  findByMessage(jobName: string, messageHash: string): string | undefined {
+    for (const [name, run] of this.#runs) {
+      if (run.job.messageHash === messageHash && run.job.jobName === jobName) return name;
+    }
+    for (const [name, run] of this.#ended) {
+      if (run.messageHash === messageHash && run.jobName === jobName) return name;
+    }
+    return undefined;
+  }
+
+  /** Call before the create call leaves, so that no gap opens in which the name is unknown. */
+  creating(runName: string): void {
+    this.#creating.add(runName);
+  }
+
+  /** The create call failed: there is no such run. */
+  notCreated(runName: string): void {
+    this.#creating.delete(runName);
+  }
+
+  /** The create call succeeded; the watch may have told it already. */
+  created(spec: RunSpec): LiveRun {
+    this.#creating.delete(spec.runName);
+    const known = this.#runs.get(spec.runName);
+    if (known) return known;
+    return this.#add({
+      runName: spec.runName,
+      jobName: spec.row.jobName,
+      topic: spec.message.topic,
+      messageHash: spec.messageHash,
+      ...(spec.parentRun === undefined ? {} : { parentRun: spec.parentRun }),
+      rootRun: spec.rootRun,
+      chainDepth: spec.chainDepth,
+      image: spec.row.image,
+      gpu: spec.row.gpu,
+      requests: resources(spec.row.cpuRequest, spec.row.memoryRequest, spec.row.diskRequest),
+      limits: resources(spec.row.cpuLimit, spec.row.memoryLimit, spec.row.diskLimit),
+      receivedAt: spec.receivedAt,
+      createdAt: new Date(),
+    });
+  }
+
+  /** This service deleted the run. */
+  deleted(runName: string): void {
+    const run = this.#runs.get(runName);
+    if (!run) return;
+    this.#runs.delete(runName);
+    this.#remember(run);
+  }
+
+  /** What the cluster's watch calls. */
+  readonly clusterEvents: ClusterEvents = {
+    onJob: (job) => this.#onJob(job),
+    onJobGone: (runName, last) => this.#onJobGone(runName, last),
+    onPod: (pod) => this.#onPod(pod),
+    onPodGone: (podName, runName) => {
+      const run = this.#runs.get(runName);
+      if (run?.pods.delete(podName)) this.#observers.forEach((o) => o.onPodGone(run, podName));
+    },
+    onSynced: () => {
+      this.#early.clear();
+      this.#synced.resolve();
+      this.#observers.forEach((o) => o.onSynced());
+    },
+    onTrouble: (reason) =>
+      this.#tell({
+        type: "error",
+        scope: "cluster",
+        report: { reason: "WatchInterrupted", message: `The watch of the cluster was interrupted: ${reason}` },
+      }),
+  };
+
+  /** All live runs as people see them. */
+  views(): RunView[] {
+    return [...this.#runs.values()].map(viewOf);
+  }
+
+  #onJob(full: JobFacts): void {
+    const { payload: _, ...job } = full;
+    const run = this.#runs.get(job.runName);
+    if (run) {
+      run.job = job;
+      this.#observers.forEach((o) => o.onRun(run, full));
+    } else if (!this.#ended.has(job.runName)) { // else: a late event of a Job that we deleted
+      this.#add(job, full);
+    }
+  }
+
+  #onJobGone(runName: string, last: JobFacts | undefined): void {
+    const run = this.#runs.get(runName);
+    if (!run) return;
+    this.#runs.delete(runName);
+    this.#remember(run);
+    this.#observers.forEach((o) => o.onRunGone(run, last));
+  }
+
+  #onPod(pod: PodFacts): void {
+    const run = this.#runs.get(pod.runName);
+    if (!run) {
+      // Two watches have no common order: a pod may come before its Job.
+      if (!this.#ended.has(pod.runName)) {
+        this.#early.set(pod.runName, [...(this.#early.get(pod.runName) ?? []), pod]);
+      }
+      return;
+    }
+    run.pods.set(pod.podName, pod);
+    this.#observers.forEach((o) => o.onPod(run, pod));
+  }
+
+  #add(job: LiveRun["job"], full?: JobFacts): LiveRun {
+    const run: LiveRun = { job, pods: new Map(), state: "pending", detail: "" };
+    this.#runs.set(job.runName, run);
+    this.#observers.forEach((o) => o.onRun(run, full));
+    const early = this.#early.get(job.runName) ?? [];
+    this.#early.delete(job.runName);
+    early.forEach((pod) => this.#onPod(pod));
+    return run;
+  }
+
+  #remember(run: LiveRun): void {
+    const now = Date.now();
+    for (const [name, { forgetAt }] of this.#ended) {
+      if (forgetAt > now) break;
+      this.#ended.delete(name);
+    }
+    const { runName, jobName, messageHash } = run.job;
+    this.#ended.set(runName, { jobName, messageHash, forgetAt: now + REMEMBER_MS });
+  }
+}
+
+/** Kubernetes' resource names to the quantities that are set. */
+function resources(cpu?: string, memory?: string, disk?: string): Record<string, string> {
+  const set: Record<string, string> = {};
+  if (cpu !== undefined) set["cpu"] = cpu;
+  if (memory !== undefined) set["memory"] = memory;
+  if (disk !== undefined) set["ephemeral-storage"] = disk;
+  return set;
+}
+
+/** A live run as people see it. */
+export function viewOf(run: LiveRun): RunView {
+  const { job } = run;
+  return {
+    runName: job.runName,
+    jobName: job.jobName,
+    topic: job.topic,
+    state: run.state,
+    detail: run.detail,
+    ...(job.parentRun === undefined ? {} : { parentRun: job.parentRun }),
+    rootRun: job.rootRun,
+    chainDepth: job.chainDepth,
+    messageHash: job.messageHash,
+    image: job.image,
+    gpu: job.gpu,
+    requests: job.requests,
+    limits: job.limits,
+    receivedAt: job.receivedAt,
+    createdAt: job.createdAt,
+    ...(job.startedAt === undefined ? {} : { startedAt: job.startedAt }),
+    nodes: [...new Set([...run.pods.values()].flatMap((pod) => pod.node ?? []))],
+  };
+}

@@ -1,0 +1,331 @@
+/**
+ * The core, put together on given ports: what a message sets off goes one way, broker → listener → starter → cluster,
+ * and what the cluster says goes the other, cluster → runs → completion → store, broker. Knows no adapter.
+ */
+import { Catalog, type Table } from "./catalog.ts";
+import { Completion } from "./completion.ts";
+import { becomeLeader } from "./leader.ts";
+import { Listener, newEpoch } from "./listener.ts";
+import { LogCollector, type LogSettings } from "./logs.ts";
+import type { MetricsSnapshot } from "./metrics.ts";
+import type { Graces } from "./outcome.ts";
+import { checkRow, type Policy } from "./policy.ts";
+import type { Broker, Cluster, Lease, ObjectStore, RunView, ServiceEvent, Tell } from "./ports.ts";
+import { RunRecords } from "./records.ts";
+import { Reports } from "./reports.ts";
+import { Actions, controlFilters, handleControl } from "./requests.ts";
+import { delay, untilDone } from "./retry.ts";
+import { RunTable } from "./runs.ts";
+import { Starter } from "./starter.ts";
+
+export interface ServiceSettings {
+  readonly pollMs: number;
+  readonly handleRetained: boolean;
+  readonly createConcurrency: number;
+  readonly maxChainDepth: number;
+  readonly graces: Graces;
+  readonly logs: LogSettings;
+  readonly policy?: Policy;
+  /** Published retained on `info`; nothing secret. */
+  readonly info: Readonly<Record<string, unknown>>;
+}
+
+export interface ServiceOptions {
+  readonly broker: Broker;
+  readonly stores: {
+    readonly catalog: ObjectStore;
+    readonly catalogKey: string;
+    readonly logs: ObjectStore;
+    readonly runs: ObjectStore;
+  };
+  readonly cluster: Cluster;
+  /** Where replicas elect a leader; absent: this is the only one. */
+  readonly election?: { readonly lease: Lease; readonly identity: string };
+  readonly topicPrefix: string;
+  readonly settings: ServiceSettings;
+  /** Told everything that happens; must not throw nor block. */
+  readonly listeners?: readonly Tell[];
+}
+
+/** How long `stop` waits for what is under way. */
+const DRAIN_MS = 5_000;
+/** How often the list of live runs is written, where it changed. */
+const LIVE_LIST_MS = 10_000;
+/** A broker or watch silent for so long is not healthy. */
+const SILENT_MS = 5 * 60_000;
+
+export class Service {
+  readonly #options: ServiceOptions;
+  readonly #abort = new AbortController();
+  readonly #listeners: Tell[];
+  readonly #reports: Reports;
+  readonly #starter: Starter;
+  readonly #listener: Listener;
+  readonly #completion: Completion;
+  readonly runs: RunTable;
+  readonly records: RunRecords;
+  readonly catalog: Catalog;
+  readonly actions: Actions;
+  #leadership: Awaited<ReturnType<typeof becomeLeader>> | undefined;
+  #holder = "";
+  #started = false;
+  readonly #failed = Promise.withResolvers<string>();
+
+  constructor(options: ServiceOptions) {
+    this.#options = options;
+    const { broker, cluster, stores, settings, topicPrefix } = options;
+    const { signal } = this.#abort;
+    const tell = this.tell;
+    this.#reports = new Reports({ broker, topicPrefix, signal });
+    this.#listeners = [...options.listeners ?? [], this.#reports.tell];
+    this.runs = new RunTable({ tell });
+    this.records = new RunRecords(stores.runs);
+    const { policy } = settings;
+    this.catalog = new Catalog({
+      store: stores.catalog,
+      key: stores.catalogKey,
+      topicPrefix,
+      pollMs: settings.pollMs,
+      tell,
+      onChange: (_, table) => this.#onTable(table),
+      ...(policy ? { check: (row) => checkRow(policy, row) } : {}),
+    });
+    this.#starter = new Starter({
+      cluster,
+      runs: this.runs,
+      payloads: stores.runs,
+      concurrency: settings.createConcurrency,
+      maxRuns: policy?.maxJobs ?? Infinity,
+      tell,
+      signal,
+    });
+    this.#listener = new Listener({
+      catalog: this.catalog,
+      runs: this.runs,
+      records: this.records,
+      starter: this.#starter,
+      topicPrefix,
+      handleRetained: settings.handleRetained,
+      maxChainDepth: settings.maxChainDepth,
+      tell,
+      signal,
+      onControl: (delivery) =>
+        void handleControl(delivery, { actions: this.actions, broker, topicPrefix, signal }).catch(() => {}),
+    });
+    this.actions = new Actions({
+      catalog: this.catalog,
+      listener: this.#listener,
+      records: this.records,
+      payloads: stores.runs,
+      cluster,
+      topicPrefix,
+    });
+    this.#completion = new Completion({
+      broker,
+      cluster,
+      runs: this.runs,
+      records: this.records,
+      logs: new LogCollector({ cluster, store: stores.logs, settings: settings.logs, signal }),
+      topicPrefix,
+      graces: settings.graces,
+      tell,
+      signal,
+      onDone: () => this.#starter.pump(),
+    });
+    this.runs.observe(this.#completion);
+  }
+
+  /** Tells all listeners. */
+  readonly tell = (event: ServiceEvent): void => {
+    for (const listener of this.#listeners) listener(event);
+  };
+
+  /** Adds a listener. */
+  listen(listener: Tell): void {
+    this.#listeners.push(listener);
+  }
+
+  /** Resolves with a sentence if the service must not go on in this process (its leadership is lost). */
+  get failed(): Promise<string> {
+    return this.#failed.promise;
+  }
+
+  /** Resolves when the service takes messages; a replica that does not lead waits here. */
+  async start(): Promise<void> {
+    const { signal } = this.#abort;
+    await this.#lead();
+    this.#completion.start();
+    const watching = this.#options.cluster.watch(this.runs.clusterEvents, signal);
+    watching.catch((error) => signal.aborted || this.#failed.resolve(`The watch ended: ${error}`));
+    await Promise.all([this.catalog.start(signal), this.runs.synced, this.#recallSession()]);
+    await this.#endVanished();
+    void this.#keepLiveList().catch(() => {});
+    await this.#connect();
+    this.#started = true;
+  }
+
+  /** Stops intake, gives what is under way a few seconds, says `offline`, closes. What is left goes on at the next start. */
+  async stop(): Promise<void> {
+    const { broker } = this.#options;
+    broker.pause();
+    const deadline = AbortSignal.timeout(DRAIN_MS);
+    while (!deadline.aborted && this.#started && (this.#listener.waiting.messages > 0 || this.#completion.ending > 0)) {
+      await delay(20);
+    }
+    if (this.#started) await Promise.race([this.#putLiveList().catch(() => {}), delay(1_000)]);
+    this.#abort.abort(new DOMException("The service stops", "AbortError"));
+    await Promise.race([broker.close(), delay(2_000)]);
+    await Promise.race([this.#leadership?.release(), delay(1_000)]);
+  }
+
+  /** State for metrics and health checks. */
+  snapshot(): MetricsSnapshot {
+    const runs: Record<RunView["state"], number> = { pending: 0, running: 0, ending: 0 };
+    for (const run of this.runs.values()) runs[run.state]++;
+    const { table, confirmedAt } = this.catalog;
+    const { heardAt } = this.#options.cluster;
+    const errors = table?.problems.filter(({ severity }) => severity === "error").length ?? 0;
+    return {
+      waitingMessages: this.#listener.waiting.messages,
+      waitingBytes: this.#listener.waiting.bytes,
+      runs,
+      table: { rows: table?.rows.length ?? 0, errors, warnings: (table?.problems.length ?? 0) - errors },
+      ...(confirmedAt ? { tableReadAt: confirmedAt } : {}),
+      ...(heardAt ? { watchHeardAt: heardAt } : {}),
+      leading: this.#leadership !== undefined || this.#options.election === undefined,
+      brokerConnected: this.#options.broker.connected,
+    };
+  }
+
+  /** `ok`: the process does its part (a waiting replica too); `checks` says each in words. */
+  health(): { ok: boolean; ready: boolean; checks: Record<string, string> } {
+    const { leading, brokerConnected, watchHeardAt, table } = this.snapshot();
+    if (!leading) return { ok: true, ready: true, checks: { leader: `waiting; ${this.#holder || "nobody"} leads` } };
+    const watchAlive = watchHeardAt !== undefined && Date.now() - watchHeardAt.getTime() < SILENT_MS;
+    const checks = {
+      leader: "leading",
+      broker: brokerConnected ? "connected" : "not connected",
+      watch: watchAlive ? "alive" : "silent",
+      table: this.catalog.failure?.message ?? `${table.rows} rows`,
+    };
+    const ok = !this.#started || brokerConnected && watchAlive;
+    return { ok, ready: this.#started && ok, checks };
+  }
+
+  async #lead(): Promise<void> {
+    const { election } = this.#options;
+    if (!election) return;
+    this.#leadership = await becomeLeader({
+      ...election,
+      signal: this.#abort.signal,
+      onHolder: (holder) => {
+        this.#holder = holder;
+        this.tell({ type: "leader", leading: holder === election.identity, holder });
+      },
+    });
+    this.tell({ type: "leader", leading: true, holder: election.identity });
+    this.#leadership.lost.then(
+      (why) => this.#failed.resolve(`This replica leads no more: ${why}`),
+      () => {}, // the service stops
+    );
+  }
+
+  /** What the former process knew of the broker's session; without it a redelivery could not be recognised. */
+  async #recallSession(): Promise<void> {
+    const { signal } = this.#abort;
+    const session = await untilDone(() => this.records.getSession(signal), {
+      signal,
+      onRetry: (error, attempt) => attempt === 0 && this.#tellStore("the session's record cannot be read", error),
+      isFinal: (error) => error instanceof SyntaxError,
+    }).catch((error) => {
+      signal.throwIfAborted();
+      this.#tellStore("the session's record cannot be read", error);
+      return undefined;
+    });
+    if (session) this.#listener.epoch = session.epoch;
+    else this.#rememberSession();
+  }
+
+  #rememberSession(): void {
+    const { signal } = this.#abort;
+    const session = { epoch: this.#listener.epoch, filters: [] };
+    untilDone(() => this.records.putSession(session, signal), { signal, onRetry: () => {} }).catch(() => {});
+  }
+
+  async #endVanished(): Promise<void> {
+    const { signal } = this.#abort;
+    const listed = await this.records.getLive(signal).catch(() => []);
+    for (const job of listed) {
+      if (!this.runs.knows(job.runName) && !await this.records.exists(job.runName, signal).catch(() => true)) {
+        this.#completion.endVanished(job);
+      }
+    }
+  }
+
+  async #keepLiveList(): Promise<void> {
+    let written = "";
+    for (;;) {
+      await delay(LIVE_LIST_MS, this.#abort.signal);
+      const names = [...this.runs.values()].map(({ job }) => job.runName).join();
+      if (names === written) continue;
+      await this.#putLiveList().then(() => written = names, () => {});
+    }
+  }
+
+  #putLiveList(): Promise<void> {
+    return this.records.putLive([...this.runs.values()].map(({ job }) => job), this.#abort.signal);
+  }
+
+  async #connect(): Promise<void> {
+    const { broker, settings, topicPrefix } = this.#options;
+    const { signal } = this.#abort;
+    await broker.connect({
+      onConnect: ({ sessionPresent }) => {
+        if (!sessionPresent) {
+          this.#listener.epoch = newEpoch();
+          this.#rememberSession();
+        }
+        this.tell({ type: "broker", connected: true });
+        this.#reports.info({ ...settings.info, topic_prefix: topicPrefix });
+      },
+      onDelivery: (delivery) => this.#listener.receive(delivery),
+      onDisconnect: (reason) => this.tell({ type: "broker", connected: false, reason }),
+    }, signal);
+    await this.#subscribe();
+    if (this.catalog.table) this.#reports.table(this.catalog.table);
+  }
+
+  #onTable(table: Table): void {
+    if (!this.#started) return;
+    this.#reports.table(table);
+    void this.#subscribe();
+  }
+
+  async #subscribe(): Promise<void> {
+    const { broker, topicPrefix } = this.#options;
+    const filters = new Set([...this.catalog.filters(), ...controlFilters(topicPrefix)]);
+    try {
+      await broker.subscribe(filters, this.#abort.signal);
+    } catch (error) {
+      if (this.#abort.signal.aborted) return;
+      const message = error instanceof Error ? error.message : String(error);
+      this.tell({ type: "error", scope: "broker", report: { reason: "SubscriptionRefused", message } });
+    }
+  }
+
+  #tellStore(what: string, error: unknown): void {
+    const why = error instanceof Error ? error.message : String(error);
+    this.tell({
+      type: "error",
+      scope: "store",
+      report: { reason: "StoreUnavailable", message: `Waiting: ${what}: ${why}` },
+    });
+  }
+}
+
+/** Starts the core on the given ports; resolves when it takes messages. */
+export async function startService(options: ServiceOptions): Promise<Service> {
+  const service = new Service(options);
+  await service.start();
+  return service;
+}

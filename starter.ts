@@ -1,0 +1,187 @@
+/**
+ * Starts runs: takes what shall run, waits where it must (quota, API server away, policy's bound), creates it once.
+ * Each row has a lane of its own, so that a row whose quota is full holds up no other; a lane that was refused for
+ * now sends one probe at a time until it gets through. Owns no message: who asked hears how it went.
+ */
+import type { Cluster, ObjectStore, RunSpec, Tell } from "./ports.ts";
+import { RefusedError, UnavailableError } from "./ports.ts";
+import { backoffMs, untilDone } from "./retry.ts";
+import type { RunTable } from "./runs.ts";
+import { viewOf } from "./runs.ts";
+import { payloadFits } from "./manifest.ts";
+
+export type StartResult =
+  | { readonly result: "created" | "exists"; readonly runName: string }
+  | { readonly result: "refused"; readonly runName: string; readonly error: RefusedError };
+
+export interface StarterOptions {
+  readonly cluster: Cluster;
+  readonly runs: RunTable;
+  /** Where payloads go that are too large for a container's environment. */
+  readonly payloads: ObjectStore;
+  /** Create calls at once. */
+  readonly concurrency: number;
+  /** Most live runs at a time; Infinity: no bound. */
+  readonly maxRuns: number;
+  readonly tell: Tell;
+  readonly signal: AbortSignal;
+}
+
+interface Task {
+  readonly spec: RunSpec;
+  readonly settle: (result: StartResult) => void;
+  attempt: number;
+}
+
+interface Lane {
+  readonly tasks: Task[];
+  /** First task of `tasks` that is still there; a shift() of a long array is slow. */
+  next: number;
+  holdUntilMs: number;
+  failures: number;
+  busy: number;
+}
+
+/** Presigned URLs of S3 last at most seven days. */
+const PAYLOAD_LINK_SECONDS = 7 * 24 * 3600;
+
+export class Starter {
+  readonly #options: StarterOptions;
+  readonly #lanes = new Map<string, Lane>();
+  #active = 0;
+  #waiting = 0;
+  #timer: ReturnType<typeof setTimeout> | undefined;
+
+  constructor(options: StarterOptions) {
+    this.#options = options;
+    options.signal.addEventListener("abort", () => clearTimeout(this.#timer), { once: true });
+  }
+
+  /** Runs that wait for their create call. */
+  get waiting(): number {
+    return this.#waiting;
+  }
+
+  /** Never rejects; stays open where the service stops first. */
+  start(spec: RunSpec): Promise<StartResult> {
+    return new Promise((settle) => {
+      this.#waiting++;
+      this.#laneOf(spec.row.jobName).tasks.push({ spec, settle, attempt: 0 });
+      this.pump();
+    });
+  }
+
+  /** Looks for work that may go on now; call it when a live run has ended. */
+  pump(): void {
+    const { concurrency, maxRuns, runs, signal } = this.#options;
+    if (signal.aborted) return;
+    const now = Date.now();
+    let nextAt = Infinity;
+    let progress = true;
+    while (progress && this.#active < concurrency) {
+      progress = false;
+      for (const [name, lane] of this.#lanes) {
+        if (lane.next >= lane.tasks.length) {
+          if (lane.busy === 0) this.#lanes.delete(name);
+          continue;
+        }
+        if (lane.holdUntilMs > now) {
+          nextAt = Math.min(nextAt, lane.holdUntilMs);
+          continue;
+        }
+        if (lane.failures > 0 && lane.busy > 0) continue; // one probe at a time
+        if (this.#active >= concurrency || runs.size >= maxRuns) break;
+        progress = true;
+        void this.#run(lane, lane.tasks[lane.next++]!);
+      }
+      if (runs.size >= maxRuns) break;
+    }
+    clearTimeout(this.#timer);
+    if (nextAt < Infinity) this.#timer = setTimeout(() => this.pump(), nextAt - now);
+  }
+
+  #laneOf(name: string): Lane {
+    let lane = this.#lanes.get(name);
+    if (!lane) this.#lanes.set(name, lane = { tasks: [], next: 0, holdUntilMs: 0, failures: 0, busy: 0 });
+    if (lane.next > 1024 && lane.next * 2 > lane.tasks.length) {
+      lane.tasks.splice(0, lane.next);
+      lane.next = 0;
+    }
+    return lane;
+  }
+
+  async #run(lane: Lane, task: Task): Promise<void> {
+    this.#active++;
+    lane.busy++;
+    const { runs } = this.#options;
+    runs.creating(task.spec.runName);
+    try {
+      const result = await this.#create(task.spec);
+      lane.failures = 0;
+      this.#settle(task, { result, runName: task.spec.runName });
+    } catch (error) {
+      runs.notCreated(task.spec.runName);
+      if (error instanceof RefusedError) this.#settle(task, { result: "refused", runName: task.spec.runName, error });
+      else this.#putBack(lane, task, error);
+    } finally {
+      this.#active--;
+      lane.busy--;
+      this.pump();
+    }
+  }
+
+  async #create(given: RunSpec): Promise<"created" | "exists"> {
+    const { cluster, runs, signal, tell } = this.#options;
+    const spec = payloadFits(given.message.payload) ? given : await this.#putPayload(given);
+    const begunMs = performance.now();
+    const result = await cluster.create(spec, { signal });
+    const createMs = performance.now() - begunMs;
+    if (result === "exists") {
+      runs.notCreated(spec.runName);
+      return result;
+    }
+    const run = runs.created(spec);
+    tell({ type: "created", run: viewOf(run), createMs, sinceReceiptMs: Date.now() - spec.receivedAt.getTime() });
+    return result;
+  }
+
+  /** Back to the front of its lane: the order of messages of a row is kept where it can be. */
+  #putBack(lane: Lane, task: Task, error: unknown): void {
+    if (this.#options.signal.aborted) return;
+    const reason = error instanceof Error ? error.message : String(error);
+    task.attempt++;
+    lane.failures++;
+    const asked = error instanceof UnavailableError ? error.retryAfterMs : undefined;
+    lane.holdUntilMs = Date.now() + (asked ?? backoffMs(lane.failures - 1));
+    lane.next--;
+    lane.tasks[lane.next] = task;
+    const { runName, row } = task.spec;
+    this.#options.tell({ type: "waiting", runName, jobName: row.jobName, reason });
+  }
+
+  #settle(task: Task, result: StartResult): void {
+    this.#waiting--;
+    task.settle(result);
+  }
+
+  /** Puts a payload that no environment can hold into the store, and its URL in its place. */
+  async #putPayload(spec: RunSpec): Promise<RunSpec> {
+    const { payloads, signal, tell } = this.#options;
+    const key = `.payloads/${spec.runName}`;
+    const url = await untilDone(async () => {
+      await payloads.put(key, spec.message.payload, { contentType: "application/octet-stream", signal });
+      return await payloads.link(key, { expiresSeconds: PAYLOAD_LINK_SECONDS });
+    }, {
+      signal,
+      onRetry: (error) =>
+        tell({
+          type: "waiting",
+          runName: spec.runName,
+          jobName: spec.row.jobName,
+          reason: `its payload cannot be stored: ${error instanceof Error ? error.message : error}`,
+        }),
+    });
+    const message = { topic: spec.message.topic, payload: new Uint8Array() };
+    return { ...spec, message, payloadLink: { url, object: `${payloads.url}/${key}` } };
+  }
+}

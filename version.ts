@@ -1,0 +1,2 @@
+/** The program's version, as `deno.json` has it. */
+export const VERSION = "0.1.0";
