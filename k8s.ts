@@ -1,0 +1,326 @@
+/**
+ * KubernetesCluster and KubernetesLease: the ports Cluster and Lease on a Kubernetes API server, in one namespace.
+ * Owns which calls are made, as few as there can be (a run costs create, log, events, delete), and the watch of Jobs and
+ * pods. Decides nothing about runs. The rights that it needs are in deploy/role.yaml.
+ */
+import type { CoreV1Event, V1Job, V1Lease, V1Pod } from "@kubernetes/client-node";
+import { stringify } from "yaml";
+import { type Answer, answerError, KubeClient, type KubeClientOptions, statusOf } from "./k8s_client.ts";
+import { eventFacts, jobFacts, type Json, podFacts } from "./k8s_facts.ts";
+import { ListWatch, type ListWatchOptions, type WatchedObject } from "./k8s_watch.ts";
+import { ANNOTATION, buildJob, type JobOptions, LABEL, ownLabels } from "./manifest.ts";
+import {
+  type Cluster,
+  type ClusterEvents,
+  type EventFacts,
+  type JobFacts,
+  type Lease,
+  type LeaseRecord,
+  RefusedError,
+  type RunSpec,
+  UnavailableError,
+} from "./ports.ts";
+
+export interface KubernetesOptions extends KubeClientOptions {
+  /** Label by which this service knows its Jobs. */
+  readonly instance: string;
+  /** Kubernetes deletes an ended Job after so many seconds, should the service not have done so. */
+  readonly ttlSeconds: number;
+  /** Default: Kubernetes' own rule, see JobOptions. */
+  readonly imagePullPolicy?: NonNullable<JobOptions["imagePullPolicy"]>;
+  /** See ListWatchOptions; other values than the presets are for tests. */
+  readonly watch?: Pick<ListWatchOptions<WatchedObject>, "silenceMs" | "relistMs" | "maxBackoffMs">;
+}
+
+/** Reads the kubeconfig; calls nobody yet. Throws an Error that says what is wrong with it. */
+export async function connectKubernetes(options: KubernetesOptions): Promise<KubernetesCluster> {
+  return new KubernetesCluster(await KubeClient.open(options), options);
+}
+
+interface CallSignal {
+  readonly signal?: AbortSignal;
+}
+
+/** Pods whose events are asked for, a call each; the first ones say what the others would. */
+const MAX_EVENT_PODS = 8;
+const MAX_EVENTS = 500;
+
+export class KubernetesCluster implements Cluster, Disposable {
+  readonly url: string;
+  readonly #client: KubeClient;
+  readonly #jobOptions: JobOptions;
+  readonly #watchOptions: NonNullable<KubernetesOptions["watch"]>;
+  readonly #jobs: string;
+  readonly #core: string;
+  #watches: readonly { readonly heardAt: Date | undefined }[] = [];
+
+  /** Use connectKubernetes. */
+  constructor(client: KubeClient, { instance, ttlSeconds, imagePullPolicy, watch = {} }: KubernetesOptions) {
+    this.#client = client;
+    this.#watchOptions = watch;
+    this.#jobOptions = {
+      namespace: client.namespace,
+      instance,
+      ttlSecondsAfterFinished: ttlSeconds,
+      ...(imagePullPolicy === undefined ? {} : { imagePullPolicy }),
+    };
+    const namespace = encodeURIComponent(client.namespace);
+    this.url = `${client.url} (namespace ${client.namespace})`;
+    this.#jobs = `/apis/batch/v1/namespaces/${namespace}/jobs`;
+    this.#core = `/api/v1/namespaces/${namespace}`;
+  }
+
+  /** A Lease object in the same namespace, over the same connections. */
+  lease(name: string): KubernetesLease {
+    return new KubernetesLease({ client: this.#client, name });
+  }
+
+  /** Closes the connections. */
+  [Symbol.dispose](): void {
+    this.#client[Symbol.dispose]();
+  }
+
+  async create(
+    spec: RunSpec,
+    { dryRun = false, signal }: { dryRun?: boolean; signal?: AbortSignal } = {},
+  ): Promise<"created" | "exists"> {
+    const body = JSON.stringify(buildJob(spec, this.#jobOptions));
+    const path = dryRun ? `${this.#jobs}?dryRun=All` : this.#jobs;
+    const send = () => this.#client.call("POST", path, { body, signal });
+    let answer = await send();
+    if (answer.status === 403 && answerError("", answer) instanceof RefusedError) {
+      // A server that has just started forbids what it has not read the roles of yet; that is not for good.
+      await this.#checkReady(signal);
+      answer = await send();
+    }
+    if (isSuccess(answer)) return "created";
+    if (isAlreadyThere(answer)) return "exists";
+    throw answerError(`create the Job ${spec.runName}`, answer);
+  }
+
+  async #checkReady(signal: AbortSignal | undefined): Promise<void> {
+    const { status, text } = await this.#client.call("GET", "/readyz", { signal });
+    if (status >= 500) throw answerError("create a Job while the API server starts", { status, text });
+  }
+
+  async delete(runName: string, { signal }: CallSignal = {}): Promise<void> {
+    const path = `${this.#jobs}/${runName}?propagationPolicy=Background`;
+    const answer = await this.#client.call("DELETE", path, { urgent: true, signal });
+    if (!isSuccess(answer) && !isMissing(answer)) throw answerError(`delete the Job ${runName}`, answer);
+  }
+
+  /**
+   * A deadline in the past: the controller ends the pods as it would at any deadline (SIGTERM, then SIGKILL), so their
+   * logs are there until they have ended, and the Job stays with its start time, as failed. One call, one right. A
+   * suspended Job would lose its start time, and would never be cleaned up without this service.
+   */
+  async cancel(runName: string, who: string, { signal }: CallSignal = {}): Promise<boolean> {
+    const body = JSON.stringify({
+      metadata: { annotations: { [ANNOTATION.cancelledBy]: who } },
+      spec: { activeDeadlineSeconds: 0 },
+    });
+    const options = { body, contentType: "application/merge-patch+json", urgent: true, signal };
+    const answer = await this.#client.call("PATCH", `${this.#jobs}/${runName}`, options);
+    if (isMissing(answer)) return false;
+    if (!isSuccess(answer)) throw answerError(`cancel the Job ${runName}`, answer);
+    return true;
+  }
+
+  async get(runName: string, { signal }: CallSignal = {}): Promise<JobFacts | undefined> {
+    const job = await this.#read(runName, signal);
+    return job && jobFacts(job);
+  }
+
+  async manifest(runName: string, { signal }: CallSignal = {}): Promise<string | undefined> {
+    const job = await this.#read(runName, signal);
+    if (!job) return undefined;
+    const { managedFields: _, ...metadata } = job.metadata ?? {};
+    return stringify({ ...job, metadata }, { lineWidth: 0 });
+  }
+
+  async #read(runName: string, signal: AbortSignal | undefined): Promise<Json<V1Job> | undefined> {
+    const answer = await this.#client.call("GET", `${this.#jobs}/${runName}`, { signal });
+    if (isMissing(answer)) return undefined;
+    if (!isSuccess(answer)) throw answerError(`read the Job ${runName}`, answer);
+    return JSON.parse(answer.text);
+  }
+
+  async watch(events: ClusterEvents, signal: AbortSignal): Promise<void> {
+    const toList = new Set(["Jobs", "pods"]);
+    const onListed = (kind: string) => {
+      toList.delete(kind);
+      if (toList.size === 0) events.onSynced();
+    };
+    const jobs = this.#listWatch<Json<V1Job>>("Jobs", this.#jobs, {
+      tagOf: () => "",
+      onObject: (job) => events.onJob(jobFacts(job)),
+      onGone: (name, _, last) => events.onJobGone(name, last && jobFacts(last)),
+      onListed: () => onListed("Jobs"),
+      onTrouble: (reason) => events.onTrouble(reason),
+    });
+    const pods = this.#listWatch<Json<V1Pod>>("pods", `${this.#core}/pods`, {
+      tagOf: (pod) => pod.metadata?.labels?.[LABEL.run] ?? "",
+      onObject: (pod) => events.onPod(podFacts(pod)),
+      onGone: (name, runName) => events.onPodGone(name, runName),
+      onListed: () => onListed("pods"),
+      onTrouble: (reason) => events.onTrouble(reason),
+    });
+    this.#watches = [jobs, pods];
+    await Promise.all([jobs.run(signal), pods.run(signal)]);
+  }
+
+  #listWatch<T extends WatchedObject>(
+    kind: string,
+    path: string,
+    handlers: Pick<ListWatchOptions<T>, "tagOf" | "onObject" | "onGone" | "onListed" | "onTrouble">,
+  ): ListWatch<T> {
+    const labelSelector = Object.entries(ownLabels(this.#jobOptions.instance)).map((pair) => pair.join("=")).join(",");
+    return new ListWatch({ client: this.#client, kind, path, labelSelector, ...this.#watchOptions, ...handlers });
+  }
+
+  /** The older of the two watches' times: one that is alive says nothing of the other. */
+  get heardAt(): Date | undefined {
+    const times = this.#watches.map((watch) => watch.heardAt?.getTime());
+    return times.length === 0 || times.includes(undefined) ? undefined : new Date(Math.min(...times as number[]));
+  }
+
+  /** Kubernetes knows whole seconds only for `since`, so up to a second before it comes again. */
+  async logs(
+    podName: string,
+    container: string,
+    { follow, timestamps, since, signal }: {
+      follow: boolean;
+      timestamps: boolean;
+      since?: Date;
+      signal?: AbortSignal;
+    },
+  ): Promise<ReadableStream<Uint8Array> | undefined> {
+    const query = new URLSearchParams({ container, follow: String(follow), timestamps: String(timestamps) });
+    if (since) query.set("sinceTime", since.toISOString());
+    const response = await this.#client.stream(`${this.#core}/pods/${podName}/log?${query}`, { signal });
+    if (response.status === 200) {
+      const body = response.body ?? new Blob([]).stream();
+      return timestamps && !follow ? await unlessLost(body) : body;
+    }
+    const answer = { status: response.status, text: await response.text() };
+    if (isMissing(answer)) return undefined;
+    const what = `read the log of ${podName}`;
+    const { message = "" } = statusOf(answer);
+    if (answer.status === 400 && NOT_STARTED.test(message)) throw new UnavailableError(`Cannot ${what}: ${message}`);
+    throw answerError(what, answer);
+  }
+
+  async events(runName: string, podNames: readonly string[], { signal }: CallSignal = {}): Promise<EventFacts[]> {
+    // What happens to a Job that has pods is seen by them; only a Job without one says why it has none.
+    const names = podNames.length === 0 ? [runName] : podNames.slice(0, MAX_EVENT_PODS);
+    const lists = await Promise.all(names.map((name) => this.#eventsOf(name, signal)));
+    return lists.flat().sort((a, b) => a.at.getTime() - b.at.getTime());
+  }
+
+  async #eventsOf(name: string, signal: AbortSignal | undefined): Promise<EventFacts[]> {
+    const query = new URLSearchParams({ fieldSelector: `involvedObject.name=${name}`, limit: String(MAX_EVENTS) });
+    try {
+      const answer = await this.#client.call("GET", `${this.#core}/events?${query}`, { signal });
+      if (!isSuccess(answer)) return [];
+      const { items = [] } = JSON.parse(answer.text) as { items?: Json<CoreV1Event>[] };
+      return items.map(eventFacts);
+    } catch {
+      // An ornament of the log, never worth a failure; but not when the caller wants no more.
+      signal?.throwIfAborted();
+      return [];
+    }
+  }
+}
+
+/** What the API server and the kubelet say (400) of a container that has no log yet. */
+const NOT_STARTED = /waiting to start|does not have a host assigned|ContainerCreating|PodInitializing|is not available/;
+/** What the kubelet says, with status 200 and without a timestamp, when the log's file is gone. */
+const LOST_LOG = /^(unable to retrieve container logs for|failed to try resolving symlinks in path)/;
+
+/** The stream again, or undefined where it only says that the log is lost. */
+async function unlessLost(stream: ReadableStream<Uint8Array>): Promise<ReadableStream<Uint8Array> | undefined> {
+  const reader = stream.getReader();
+  let first: ReadableStreamReadResult<Uint8Array> | undefined = await reader.read();
+  if (!first.done && LOST_LOG.test(new TextDecoder().decode(first.value.subarray(0, 100)))) {
+    await reader.cancel();
+    return undefined;
+  }
+  return new ReadableStream({
+    async pull(controller) {
+      const { done, value } = first ?? await reader.read();
+      first = undefined;
+      if (done) controller.close();
+      else controller.enqueue(value);
+    },
+    cancel: (reason) => reader.cancel(reason),
+  }, { highWaterMark: 0 });
+}
+
+function isSuccess({ status }: Pick<Answer, "status">): boolean {
+  return status >= 200 && status < 300;
+}
+
+/** That very object is not there; a 404 for something else, such as the namespace, is an error. */
+function isMissing(answer: Answer): boolean {
+  return answer.status === 404 && !/^namespaces? /.test(statusOf(answer).message ?? "");
+}
+
+function isAlreadyThere(answer: Answer): boolean {
+  return answer.status === 409 && statusOf(answer).reason === "AlreadyExists";
+}
+
+// ---------------------------------------------------------------- lease
+
+export interface LeaseOptions {
+  readonly client: KubeClient;
+  readonly name: string;
+}
+
+/** A Lease object of coordination.k8s.io/v1; its resourceVersion makes a write compare-and-set. */
+export class KubernetesLease implements Lease {
+  readonly #client: KubeClient;
+  readonly #name: string;
+  readonly #path: string;
+
+  constructor({ client, name }: LeaseOptions) {
+    this.#client = client;
+    this.#name = name;
+    this.#path = `/apis/coordination.k8s.io/v1/namespaces/${encodeURIComponent(client.namespace)}/leases`;
+  }
+
+  async read({ signal }: CallSignal = {}): Promise<LeaseRecord | undefined> {
+    const answer = await this.#client.call("GET", `${this.#path}/${this.#name}`, { urgent: true, signal });
+    if (isMissing(answer)) return undefined;
+    if (!isSuccess(answer)) throw answerError(`read the Lease ${this.#name}`, answer);
+    const { metadata, spec }: Json<V1Lease> = JSON.parse(answer.text);
+    return {
+      holder: spec?.holderIdentity ?? "",
+      durationSeconds: spec?.leaseDurationSeconds ?? 0,
+      renewedAt: new Date(spec?.renewTime ?? 0),
+      transitions: spec?.leaseTransitions ?? 0,
+      version: metadata?.resourceVersion ?? "",
+    };
+  }
+
+  async write(next: LeaseRecord, { signal }: CallSignal = {}): Promise<boolean> {
+    const isNew = next.version === "";
+    const body = JSON.stringify({
+      apiVersion: "coordination.k8s.io/v1",
+      kind: "Lease",
+      metadata: { name: this.#name, ...(isNew ? {} : { resourceVersion: next.version }) },
+      spec: {
+        holderIdentity: next.holder,
+        // 0 is refused; a holder that steps down says so by an empty name.
+        leaseDurationSeconds: Math.max(1, Math.ceil(next.durationSeconds)),
+        // MicroTime wants six digits.
+        renewTime: next.renewedAt.toISOString().replace("Z", "000Z"),
+        leaseTransitions: next.transitions,
+      },
+    });
+    const path = isNew ? this.#path : `${this.#path}/${this.#name}`;
+    const answer = await this.#client.call(isNew ? "POST" : "PUT", path, { body, urgent: true, signal });
+    if (isSuccess(answer)) return true;
+    if (isAlreadyThere(answer) || statusOf(answer).reason === "Conflict" || (!isNew && isMissing(answer))) return false;
+    throw answerError(`write the Lease ${this.#name}`, answer);
+  }
+}

@@ -1,0 +1,434 @@
+/**
+ * The connection to a Kubernetes API server: kubeconfig and credentials by client-node's KubeConfig, calls by fetch over
+ * clients that keep their connections, a client-side rate limit, and what an answer means for the one who called.
+ * Knows nothing of Jobs. Must not put a token into a message.
+ */
+import type { KubeConfig } from "@kubernetes/client-node";
+import { delimiter, dirname, resolve } from "node:path";
+import { parse } from "yaml";
+import { RefusedError, UnavailableError } from "./ports.ts";
+
+export interface KubeClientOptions {
+  /** Path of a kubeconfig, or several as `$KUBECONFIG` has them. Default: `~/.kube/config`, in a pod its account. */
+  readonly kubeconfig?: string;
+  /** Default: the kubeconfig's current one. */
+  readonly context?: string;
+  /** Default: that of the context, else `default`. */
+  readonly namespace?: string;
+  /** Calls per second; 0 (default): as many as there are. Deletions go first. */
+  readonly qps?: number;
+  /** Calls that may go at once with `qps`. Default: `qps`. */
+  readonly burst?: number;
+  /** For a call with its answer. Default 15,000. */
+  readonly timeoutMs?: number;
+}
+
+export interface CallOptions {
+  /** JSON text. */
+  readonly body?: string;
+  /** Default `application/json`. */
+  readonly contentType?: string;
+  /** Goes before calls that are not. */
+  readonly urgent?: boolean;
+  readonly signal?: AbortSignal | undefined;
+}
+
+/** An answer of any status, read to its end. */
+export interface Answer {
+  readonly status: number;
+  readonly text: string;
+  /** What the header Retry-After asks for, in milliseconds. */
+  readonly retryAfterMs?: number;
+}
+
+/** How long credentials are used before KubeConfig is asked for them again; it knows when they are over. */
+const CREDENTIALS_MS = 10_000;
+
+interface Credentials {
+  readonly headers: Record<string, string>;
+  /** CA, certificate and key, to see whether new connections are needed. */
+  readonly identity: string;
+  /** Calls that end soon. */
+  readonly short: Deno.HttpClient;
+  /** Watches and logs: HTTP/1.1 as well, so that each has a connection of its own and none waits for another. */
+  readonly long: Deno.HttpClient;
+  readonly until: number;
+}
+
+export class KubeClient implements Disposable {
+  /** URL of the API server. */
+  readonly url: string;
+  readonly namespace: string;
+  readonly #options: KubeClientOptions;
+  readonly #limiter: RateLimiter | undefined;
+  readonly #timeoutMs: number;
+  #config: KubeConfig;
+  #credentials: Credentials | undefined;
+  #renewal: Promise<Credentials> | undefined;
+
+  private constructor(options: KubeClientOptions, config: KubeConfig) {
+    this.#options = options;
+    this.#config = config;
+    this.url = serverOf(config);
+    this.namespace = options.namespace ?? config.getContextObject(config.getCurrentContext())?.namespace ?? "default";
+    this.#timeoutMs = options.timeoutMs ?? 15_000;
+    const { qps = 0, burst = Math.max(1, qps) } = options;
+    if (qps > 0) this.#limiter = new RateLimiter(qps, burst);
+  }
+
+  /** Reads the kubeconfig; calls nobody yet. Throws an Error that names the file or context that is wrong. */
+  static async open(options: KubeClientOptions = {}): Promise<KubeClient> {
+    return new KubeClient(options, await loadConfig(options));
+  }
+
+  /**
+   * Sends a request and reads the answer, whatever its status. After 401 the credentials are read again (the file, the
+   * command) and the request is sent once more. Throws UnavailableError when there is no answer.
+   */
+  async call(method: string, path: string, options: CallOptions = {}): Promise<Answer> {
+    await this.#limiter?.acquire(options.urgent ?? false, options.signal);
+    const used = await this.#current();
+    const answer = await this.#attempt(method, path, options, used);
+    if (answer.status !== 401) return answer;
+    return await this.#attempt(method, path, options, await this.#renew(used));
+  }
+
+  /** A GET whose answer is a long stream; the timeout is for its beginning only. The caller reads or cancels the body. */
+  async stream(path: string, { signal }: { signal?: AbortSignal | undefined } = {}): Promise<Response> {
+    await this.#limiter?.acquire(false, signal);
+    const used = await this.#current();
+    const response = await this.#open(path, used, signal);
+    if (response.status !== 401) return response;
+    await response.body?.cancel();
+    return await this.#open(path, await this.#renew(used), signal);
+  }
+
+  [Symbol.dispose](): void {
+    this.#credentials?.short.close();
+    this.#credentials?.long.close();
+    this.#credentials = undefined;
+  }
+
+  async #attempt(method: string, path: string, options: CallOptions, used: Credentials): Promise<Answer> {
+    return await this.#timed(options.signal, async (signal) => {
+      const { body, contentType = "application/json" } = options;
+      const response = await fetch(this.url + path, {
+        method,
+        client: used.short,
+        signal,
+        ...(body === undefined
+          ? { headers: used.headers }
+          : { headers: { ...used.headers, "content-type": contentType }, body }),
+      });
+      const text = await response.text();
+      const wait = retryAfterMs(response.headers);
+      return { status: response.status, text, ...(wait === undefined ? {} : { retryAfterMs: wait }) };
+    });
+  }
+
+  async #open(path: string, used: Credentials, signal: AbortSignal | undefined): Promise<Response> {
+    return await this.#timed(signal, (timed) => {
+      // Not a listener on the caller's signal: that may live as long as the service, and streams are many.
+      const both = signal === undefined ? timed : AbortSignal.any([signal, timed]);
+      return fetch(this.url + path, { client: used.long, headers: used.headers, signal: both });
+    });
+  }
+
+  /** Runs `work` with a signal that also aborts after the timeout; its failures become UnavailableError. */
+  async #timed<T>(outer: AbortSignal | undefined, work: (signal: AbortSignal) => Promise<T>): Promise<T> {
+    outer?.throwIfAborted();
+    const controller = new AbortController();
+    const stop = () => controller.abort(outer?.reason);
+    outer?.addEventListener("abort", stop, { once: true });
+    const timer = setTimeout(() => controller.abort(), this.#timeoutMs);
+    try {
+      return await work(controller.signal);
+    } catch (error) {
+      outer?.throwIfAborted();
+      const why = controller.signal.aborted ? `no answer within ${this.#timeoutMs / 1000} s` : (error as Error).message;
+      throw new UnavailableError(`Cannot reach the API server ${this.url}: ${why}`, { cause: error });
+    } finally {
+      clearTimeout(timer);
+      outer?.removeEventListener("abort", stop);
+    }
+  }
+
+  #current(): Credentials | Promise<Credentials> {
+    if (this.#credentials && this.#credentials.until > performance.now()) return this.#credentials;
+    return this.#renew(this.#credentials);
+  }
+
+  /** Credentials newer than `old`; one renewal serves all who wait. */
+  #renew(old: Credentials | undefined): Credentials | Promise<Credentials> {
+    const current = this.#credentials;
+    if (current && current !== old) return current;
+    // Still valid, but refused: what KubeConfig has in its caches is wrong, so it begins anew.
+    const refused = old !== undefined && old.until > performance.now();
+    return this.#renewal ??= this.#obtain(refused).finally(() => this.#renewal = undefined);
+  }
+
+  async #obtain(refused: boolean): Promise<Credentials> {
+    const asked: Asked = {};
+    try {
+      if (refused) this.#config = await loadConfig(this.#options);
+      await this.#config.applyToHTTPSOptions(asked);
+    } catch (error) {
+      // Not for good: a command may fail without a network, and a file may be written at this moment.
+      throw new UnavailableError(`Cannot get credentials for ${this.url}: ${firstLine(error)}`, { cause: error });
+    }
+    const [ca, cert, key] = [asked.ca, asked.cert, asked.key].map((pem) => pem === undefined ? "" : String(pem));
+    const identity = `${ca}\n${cert}\n${key}`;
+    const old = this.#credentials;
+    const same = old?.identity === identity;
+    const made = same ? undefined : { caCerts: ca ? [ca] : [], ...(cert && key ? { cert, key } : {}) };
+    const credentials: Credentials = {
+      headers: headersOf(asked),
+      identity,
+      short: made ? this.#httpClient(made) : old!.short,
+      long: made ? this.#httpClient(made) : old!.long,
+      until: performance.now() + CREDENTIALS_MS,
+    };
+    this.#credentials = credentials;
+    if (made && old) {
+      old.short.close();
+      old.long.close();
+    }
+    return credentials;
+  }
+
+  /**
+   * HTTP/1.1 only: a call that times out takes its connection with it, while a dead HTTP/2 connection would be used for
+   * all others too (https://github.com/kubernetes/kubernetes/issues/87615). It is no slower here.
+   */
+  #httpClient(tls: { caCerts: string[]; cert?: string; key?: string }): Deno.HttpClient {
+    const proxy = this.#config.getCurrentCluster()?.proxyUrl;
+    return Deno.createHttpClient({
+      http2: false,
+      poolMaxIdlePerHost: 64,
+      caCerts: tls.caCerts,
+      ...(proxy === undefined ? {} : { proxy: { url: proxy } }),
+      ...(tls.cert === undefined || tls.key === undefined ? {} : { cert: tls.cert, key: tls.key }),
+    });
+  }
+}
+
+// ---------------------------------------------------------------- configuration
+
+/** KubeConfig fills it; `auth` is `user:password`. */
+type Asked = NonNullable<Parameters<KubeConfig["applyToHTTPSOptions"]>[0]> & { auth?: string };
+
+function headersOf(asked: Asked): Record<string, string> {
+  const headers: Record<string, string> = { "user-agent": "mqtt-job-listener", accept: "application/json" };
+  for (const [name, value] of Object.entries(asked.headers ?? {})) headers[name.toLowerCase()] = String(value).trim();
+  if (asked.auth !== undefined) {
+    headers["authorization"] = `Basic ${new TextEncoder().encode(asked.auth).toBase64()}`;
+  }
+  return headers;
+}
+
+/** The KubeConfig, with the wanted context chosen. */
+async function loadConfig({ kubeconfig, context }: KubeClientOptions): Promise<KubeConfig> {
+  // Here and not at the top: it takes 0.4 s (its generated classes), which a local run or `check` does not need.
+  const { KubeConfig } = await import("@kubernetes/client-node");
+  const config = new KubeConfig();
+  if (kubeconfig === undefined) config.loadFromDefault();
+  else await loadFiles(config, () => new KubeConfig(), kubeconfig.split(delimiter).filter((path) => path !== ""));
+  if (context !== undefined) {
+    if (!config.getContextObject(context)) {
+      const names = config.getContexts().map(({ name }) => name).join(", ");
+      throw new Error(`Cannot use the context "${context}": the kubeconfig has ${names || "none"}; set KUBE_CONTEXT`);
+    }
+    config.setCurrentContext(context);
+  }
+  checkCluster(config);
+  return config;
+}
+
+/** Several files are one, and what comes first wins, as with kubectl. */
+async function loadFiles(config: KubeConfig, make: () => KubeConfig, paths: readonly string[]): Promise<void> {
+  const found: KubeConfig[] = [];
+  for (const path of paths) {
+    const text = await readKubeconfig(path, paths.length > 1);
+    if (text === undefined) continue;
+    const one = make();
+    try {
+      one.loadFromString(text);
+      one.makePathsAbsolute(dirname(resolve(path)));
+      useTokenFiles(one, text, dirname(resolve(path)));
+    } catch (error) {
+      throw new Error(`Cannot read the kubeconfig ${path}: ${firstLine(error)}`, { cause: error });
+    }
+    found.push(one);
+  }
+  if (found.length === 0) throw new Error(`Cannot read the kubeconfig: ${paths.join(", ")} does not exist`);
+  for (const one of found) {
+    one.getClusters().filter(({ name }) => !config.getCluster(name)).forEach((each) => config.addCluster(each));
+    one.getUsers().filter(({ name }) => !config.getUser(name)).forEach((each) => config.addUser(each));
+    one.getContexts().filter(({ name }) => !config.getContextObject(name)).forEach((each) => config.addContext(each));
+  }
+  config.setCurrentContext(found.map((one) => one.getCurrentContext()).find((name) => name) ?? "");
+}
+
+async function readKubeconfig(path: string, mayMiss: boolean): Promise<string | undefined> {
+  try {
+    return await Deno.readTextFile(path);
+  } catch (error) {
+    if (mayMiss && error instanceof Deno.errors.NotFound) return undefined;
+    throw new Error(`Cannot read the kubeconfig ${path}: ${firstLine(error)}; set KUBECONFIG`, { cause: error });
+  }
+}
+
+/** kubectl's `tokenFile`, which client-node 2.0.1 does not know, by the way that it reads a pod's own token. */
+function useTokenFiles(config: KubeConfig, text: string, folder: string): void {
+  const users = (parse(text) as { users?: { name: string; user?: { tokenFile?: string } }[] }).users ?? [];
+  const files = new Map(users.flatMap(({ name, user }) => user?.tokenFile ? [[name, user.tokenFile]] : []));
+  config.users = config.getUsers().map((user) => {
+    const file = files.get(user.name);
+    if (file === undefined) return user;
+    const { token: _, ...rest } = user;
+    return { ...rest, authProvider: { name: "tokenFile", config: { tokenFile: resolve(folder, file) } } };
+  });
+}
+
+function checkCluster(config: KubeConfig): void {
+  const context = config.getCurrentContext();
+  const cluster = config.getCurrentCluster();
+  if (!cluster) {
+    const which = context ? `its context "${context}" names no cluster` : "it has no current context; set KUBE_CONTEXT";
+    throw new Error(`Cannot use the kubeconfig: ${which}`);
+  }
+  if (context === "loaded-context" && cluster.server === "http://localhost:8080") {
+    throw new Error("Cannot find a cluster: there is no ~/.kube/config and this is no pod of one; set KUBECONFIG");
+  }
+  const unable = cluster.skipTLSVerify && cluster.server.startsWith("https:")
+    ? "insecure-skip-tls-verify, which Deno cannot do for one server; give its certificate-authority"
+    : cluster.tlsServerName !== undefined
+    ? "tls-server-name, which Deno cannot do; use a server name that its certificate has"
+    : undefined;
+  if (unable !== undefined) {
+    throw new Error(`Cannot use the cluster "${cluster.name}" of the kubeconfig: it has ${unable}`);
+  }
+}
+
+function serverOf(config: KubeConfig): string {
+  return (config.getCurrentCluster()?.server ?? "").replace(/\/+$/, "");
+}
+
+function firstLine(error: unknown): string {
+  const text = error instanceof Error ? error.message : String(error);
+  return text.trim().split("\n")[0] ?? "";
+}
+
+// ---------------------------------------------------------------- answers
+
+function retryAfterMs(headers: Headers): number | undefined {
+  // Kubernetes gives seconds, never a date.
+  const seconds = Number(headers.get("retry-after") ?? NaN);
+  return Number.isFinite(seconds) ? seconds * 1000 : undefined;
+}
+
+/** The fields that matter of a Status (https://kubernetes.io/docs/reference/kubernetes-api/common-definitions/status/). */
+export interface KubeStatus {
+  readonly code?: number;
+  readonly reason?: string;
+  readonly message?: string;
+}
+
+export function statusOf(answer: Pick<Answer, "text">): KubeStatus {
+  try {
+    const value: unknown = JSON.parse(answer.text);
+    return typeof value === "object" && value !== null ? value : {};
+  } catch {
+    // A proxy or load balancer before the API server answers in HTML.
+    return { message: answer.text.slice(0, 200).trim() };
+  }
+}
+
+/** What an answer that is not 2xx means for one who wanted to `what` ("create the Job x"): RefusedError or UnavailableError. */
+export function answerError(what: string, answer: Answer): RefusedError | UnavailableError {
+  const { reason, message = "" } = statusOf(answer);
+  const words = `Cannot ${what}: ${message || "no reason given"} (${answer.status}${reason ? ` ${reason}` : ""})`;
+  if (isForNow(answer.status, message)) {
+    const { retryAfterMs } = answer;
+    const advice = answer.status === 401 ? "; the kubeconfig's credentials are not accepted, renew them" : "";
+    return new UnavailableError(words + advice, retryAfterMs === undefined ? {} : { retryAfterMs });
+  }
+  const advice = answer.status === 403 && /\bcannot \w+ resource\b/.test(message)
+    ? "; give its account the rights in deploy/role.yaml"
+    : answer.status === 404 && /^namespaces? /.test(message)
+    ? "; create it or set NAMESPACE"
+    : "";
+  return new RefusedError(words + advice);
+}
+
+function isForNow(status: number, message: string): boolean {
+  // 401: credentials get renewed. 409 here is a conflict within the server, such as of two writers of one quota.
+  if (status === 401 || status === 408 || status === 409 || status === 429 || status >= 500) return true;
+  // https://kubernetes.io/docs/concepts/policy/resource-quotas/: full, or so new that it has not been counted yet.
+  return status === 403 && /exceeded quota|status unknown for quota/i.test(message);
+}
+
+// ---------------------------------------------------------------- rate limit
+
+/** A token bucket in which urgent callers go first. */
+export class RateLimiter {
+  readonly #perMs: number;
+  readonly #burst: number;
+  readonly #urgent = new Set<() => void>();
+  readonly #others = new Set<() => void>();
+  #tokens: number;
+  #filledAt = performance.now();
+  #timer: ReturnType<typeof setTimeout> | undefined;
+
+  constructor(qps: number, burst: number) {
+    this.#perMs = qps / 1000;
+    this.#burst = Math.max(1, burst);
+    this.#tokens = this.#burst;
+  }
+
+  /** Resolves when a call may go; rejects with the signal's reason. */
+  acquire(urgent: boolean, signal?: AbortSignal): Promise<void> | undefined {
+    signal?.throwIfAborted();
+    this.#fill();
+    if (this.#urgent.size + this.#others.size === 0 && this.#tokens >= 1) {
+      this.#tokens--;
+      return undefined;
+    }
+    return new Promise((resolve, reject) => {
+      const queue = urgent ? this.#urgent : this.#others;
+      const go = () => {
+        signal?.removeEventListener("abort", stop);
+        resolve();
+      };
+      const stop = () => {
+        queue.delete(go);
+        reject(signal!.reason);
+      };
+      signal?.addEventListener("abort", stop, { once: true });
+      queue.add(go);
+      this.#schedule();
+    });
+  }
+
+  #fill(): void {
+    const now = performance.now();
+    this.#tokens = Math.min(this.#burst, this.#tokens + (now - this.#filledAt) * this.#perMs);
+    this.#filledAt = now;
+  }
+
+  #schedule(): void {
+    this.#timer ??= setTimeout(() => {
+      this.#timer = undefined;
+      this.#fill();
+      for (const queue of [this.#urgent, this.#others]) {
+        for (const go of queue) {
+          if (this.#tokens < 1) break;
+          this.#tokens--;
+          queue.delete(go);
+          go();
+        }
+      }
+      if (this.#urgent.size + this.#others.size > 0) this.#schedule();
+    }, Math.max(1, Math.ceil((1 - this.#tokens) / this.#perMs)));
+  }
+}

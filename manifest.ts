@@ -1,0 +1,338 @@
+/**
+ * What a run is called, what its container is told, and its Job for Kubernetes: row + message → name, environment, V1Job.
+ * Pure. A payload becomes values of environment variables and nothing else: never an image, a name or a piece of shell.
+ */
+import type { V1EnvVar, V1Job } from "@kubernetes/client-node";
+import { Buffer } from "node:buffer";
+import { createHash } from "node:crypto";
+import type { Message, Row, RunSpec } from "./ports.ts";
+
+// ---------------------------------------------------------------- names
+
+const MANAGED_BY = "mqtt-job-listener";
+const PREFIX = "mqtt-job-listener/";
+
+/** Labels of each Job and pod of this service. */
+export const LABEL = {
+  managedBy: "app.kubernetes.io/managed-by",
+  instance: "app.kubernetes.io/instance",
+  row: `${PREFIX}row`,
+  run: `${PREFIX}run`,
+  message: `${PREFIX}message`,
+} as const;
+
+/** Annotations of each Job, for what a label cannot hold. */
+export const ANNOTATION = {
+  jobName: `${PREFIX}job-name`,
+  topic: `${PREFIX}topic`,
+  parentRun: `${PREFIX}parent-run`,
+  rootRun: `${PREFIX}root-run`,
+  chainDepth: `${PREFIX}chain-depth`,
+  receivedAt: `${PREFIX}received-at`,
+  payloadObject: `${PREFIX}payload-object`,
+  cancelledBy: `${PREFIX}cancelled-by`,
+} as const;
+
+/** Name of the one container of a run's pods. */
+export const CONTAINER_NAME = "main";
+
+const SUFFIX_LENGTH = 12;
+/** A label of RFC 1123, as pods' host names and the label `batch.kubernetes.io/job-name` must be. */
+const NAME_LENGTH = 63;
+/** Pods of an Indexed Job are called `{run}-{index}`, and Kubernetes checks that the last one has 63 characters at most. */
+const INDEXED_NAME_LENGTH = 52;
+
+/**
+ * First characters of the SHA-256 of the parts, in the digits a-z and 2-7 (RFC 4648, base32), which may stand in every
+ * name of Kubernetes. The parts are told apart: `["ab"]` and `["a", "b"]` have different hashes.
+ */
+export function shortHash(parts: readonly (string | Uint8Array)[], length: number = SUFFIX_LENGTH): string {
+  const hash = createHash("sha256");
+  for (const part of parts) {
+    const bytes = typeof part === "string" ? new TextEncoder().encode(part) : part;
+    hash.update(`${bytes.length}:`).update(bytes);
+  }
+  return base32(hash.digest()).slice(0, length);
+}
+
+/** 52 digits at most, for 32 bytes. */
+function base32(bytes: Uint8Array): string {
+  let digits = "";
+  let [bits, count] = [0, 0];
+  for (const byte of bytes) {
+    bits = ((bits << 8) | byte) & 0xfff;
+    for (count += 8; count >= 5; count -= 5) digits += "abcdefghijklmnopqrstuvwxyz234567"[(bits >> (count - 5)) & 31];
+  }
+  return digits;
+}
+
+/** The row's name as a label of RFC 1123, at most `maxLength` characters; `row` where nothing of it can stand there. */
+export function rowLabel(jobName: string, maxLength: number = NAME_LENGTH - SUFFIX_LENGTH - 1): string {
+  const label = jobName.toLowerCase().replace(/[^a-z0-9]+/g, "-").replace(/^-/, "");
+  return label.slice(0, maxLength).replace(/-$/, "") || "row";
+}
+
+/**
+ * What makes a run the same run again. `key`: a publisher's idempotency key or the parent run; the same key and row
+ * always have the same name. `messageHash`: the hash of one delivery; each call has a name of its own.
+ */
+export type RunIdentity = { readonly key: string } | { readonly messageHash: string };
+
+type NamedRow = Pick<Row, "jobName" | "parallelism">;
+
+/** `{row label}-{12 characters}`: at most 63 characters, 52 where the row has several pods at once. */
+export function runNameFor(row: NamedRow, identity: RunIdentity): string {
+  if ("key" in identity) return `${labelOf(row)}-${shortHash(["key", identity.key, row.jobName])}`;
+  return runNamePrefix(row, identity.messageHash) + base32(crypto.getRandomValues(new Uint8Array(4))).slice(0, 4);
+}
+
+/** How the name of each run begins that this row made of this delivery: all but the last 4 characters. */
+export function runNamePrefix(row: NamedRow, messageHash: string): string {
+  return `${labelOf(row)}-${shortHash(["message", messageHash, row.jobName], SUFFIX_LENGTH - 4)}`;
+}
+
+function labelOf({ jobName, parallelism }: NamedRow): string {
+  return rowLabel(jobName, (parallelism > 1 ? INDEXED_NAME_LENGTH : NAME_LENGTH) - SUFFIX_LENGTH - 1);
+}
+
+/**
+ * `text` as the value of a label: itself if it is one, else as much of it as can stand there and a hash of it all.
+ * Grammar: https://kubernetes.io/docs/concepts/overview/working-with-objects/labels/#syntax-and-character-set
+ */
+export function labelValue(text: string): string {
+  if (/^([A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?)?$/.test(text)) return text;
+  const clean = text.replace(/[^A-Za-z0-9_.-]+/g, "-").replace(/^[^A-Za-z0-9]+/, "").slice(0, 54);
+  return clean.replace(/[^A-Za-z0-9]+$/, "") + (/[A-Za-z0-9]/.test(clean) ? "-" : "") + shortHash([text], 8);
+}
+
+/** Labels that a query for all Jobs and pods of one service instance asks for. */
+export function ownLabels(instance: string): Record<string, string> {
+  return { [LABEL.managedBy]: MANAGED_BY, [LABEL.instance]: labelValue(instance) };
+}
+
+// ---------------------------------------------------------------- environment
+
+/**
+ * Largest payload, in bytes, that goes through the environment. Linux allows 131,072 bytes for one variable, its name,
+ * `=` and NUL included (MAX_ARG_STRLEN, execve(2)); the rest is room for Kubernetes' own limits on a Job's size.
+ */
+export const MAX_ENV_PAYLOAD_BYTES = 96 * 1024;
+/** Base64 makes 4 of 3. */
+const MAX_BINARY_BYTES = MAX_ENV_PAYLOAD_BYTES / 4 * 3;
+/** `PAYLOAD_<FIELD>` variables of one message: at most so many, so long a name, and so many bytes together. */
+const MAX_FIELDS = 200;
+const MAX_FIELD_NAME = 128;
+const MAX_FIELDS_BYTES = 128 * 1024;
+
+/** Whether the payload can go through the environment; if not, it has to go through the store, by URL. */
+export function payloadFits(payload: Uint8Array): boolean {
+  if (payload.length <= MAX_BINARY_BYTES) return true;
+  return payload.length <= MAX_ENV_PAYLOAD_BYTES && payloadText(payload) !== undefined;
+}
+
+const decoder = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
+
+/** The payload as text; undefined where it is none: not UTF-8, or with a NUL, which no variable can hold. */
+export function payloadText(payload: Uint8Array): string | undefined {
+  if (payload.includes(0)) return undefined;
+  try {
+    return decoder.decode(payload);
+  } catch {
+    return undefined;
+  }
+}
+
+/**
+ * What the container of a run is told. The values are exact; whoever hands them to Kubernetes has to escape them.
+ * JOB_NAME, RUN_NAME, MQTT_TOPIC, MQTT_PAYLOAD; for bytes that are no text MQTT_PAYLOAD_BASE64 and an empty
+ * MQTT_PAYLOAD; for a payload in the store MQTT_PAYLOAD_URL and MQTT_PAYLOAD_OBJECT; and PAYLOAD_<FIELD> for each
+ * top-level scalar of a JSON object. Throws RangeError for a payload that does not fit (see payloadFits).
+ */
+export function messageEnv(
+  { message, row, runName, payloadLink }: {
+    readonly message: Message;
+    readonly row: Pick<Row, "jobName">;
+    readonly runName: string;
+    readonly payloadLink?: RunSpec["payloadLink"];
+  },
+): Record<string, string> {
+  if (!payloadFits(message.payload)) {
+    throw new RangeError(`Cannot put the payload into the environment: it has ${message.payload.length} bytes`);
+  }
+  const text = payloadText(message.payload);
+  const env: Record<string, string> = {
+    JOB_NAME: row.jobName,
+    RUN_NAME: runName,
+    MQTT_TOPIC: message.topic,
+    MQTT_PAYLOAD: text ?? "",
+  };
+  if (text === undefined) env["MQTT_PAYLOAD_BASE64"] = message.payload.toBase64();
+  if (payloadLink !== undefined) {
+    env["MQTT_PAYLOAD_URL"] = payloadLink.url;
+    env["MQTT_PAYLOAD_OBJECT"] = payloadLink.object;
+  }
+  if (text !== undefined) addFields(env, text);
+  return env;
+}
+
+function addFields(env: Record<string, string>, text: string): void {
+  const object = parseObject(text);
+  if (object === undefined) return;
+  let [count, bytes] = [0, 0];
+  for (const [field, raw] of Object.entries(object)) {
+    const value = scalarText(raw);
+    const name = `PAYLOAD_${field.toUpperCase().replace(/[^A-Z0-9_]/g, "_")}`;
+    if (value === undefined || name.length > MAX_FIELD_NAME || name in env) continue;
+    bytes += name.length + Buffer.byteLength(value);
+    if (++count > MAX_FIELDS || bytes > MAX_FIELDS_BYTES) return;
+    env[name] = value;
+  }
+}
+
+/** A number as it was written: 12345678901234567890 and 1.0 are not what a double makes of them. */
+class SourceNumber {
+  constructor(readonly source: string) {}
+}
+
+function parseObject(text: string): Record<string, unknown> | undefined {
+  if (!/^\s*\{/.test(text)) return undefined;
+  try {
+    const value: unknown = JSON.parse(text, keepSource);
+    return value as Record<string, unknown>;
+  } catch (error) {
+    // Nested too deeply for a reviver, which V8 calls recursively; a parse without one does not mind.
+    if (error instanceof RangeError) return JSON.parse(text);
+    return undefined;
+  }
+}
+
+function keepSource(_key: string, value: unknown, context?: { source?: string }): unknown {
+  return typeof value === "number" && context?.source !== undefined ? new SourceNumber(context.source) : value;
+}
+
+/** undefined: no scalar. JSON can say what no variable can hold: a NUL is left out, a lone surrogate becomes U+FFFD. */
+function scalarText(value: unknown): string | undefined {
+  if (value === null) return "";
+  if (value instanceof SourceNumber) return value.source;
+  if (typeof value === "string") return value.toWellFormed().replaceAll("\0", "");
+  return typeof value === "number" || typeof value === "boolean" ? String(value) : undefined;
+}
+
+// ---------------------------------------------------------------- Job
+
+export interface JobOptions {
+  readonly namespace: string;
+  /** Label by which this service knows its Jobs. */
+  readonly instance: string;
+  /** Kubernetes deletes the ended Job after so many seconds, should the service not have done so. */
+  readonly ttlSecondsAfterFinished: number;
+  /** Default: Kubernetes' own rule, `Always` for the tag `latest`, else `IfNotPresent`. */
+  readonly imagePullPolicy?: "Always" | "IfNotPresent" | "Never";
+}
+
+const DISK_VOLUME = "disk";
+const GPU = "nvidia.com/gpu";
+
+/** The Job of a run, complete and ready to be sent. */
+export function buildJob(spec: RunSpec, options: JobOptions): V1Job {
+  const { row } = spec;
+  const labels = jobLabels(spec, options.instance);
+  return {
+    apiVersion: "batch/v1",
+    kind: "Job",
+    metadata: { name: spec.runName, namespace: options.namespace, labels, annotations: jobAnnotations(spec) },
+    spec: {
+      backoffLimit: row.backoffLimit,
+      ...(row.parallelism > 1
+        ? { parallelism: row.parallelism, completions: row.parallelism, completionMode: "Indexed" }
+        : {}),
+      ...(row.activeDeadlineSeconds === undefined ? {} : { activeDeadlineSeconds: row.activeDeadlineSeconds }),
+      ttlSecondsAfterFinished: options.ttlSecondsAfterFinished,
+      template: { metadata: { labels }, spec: podSpec(spec, options) },
+    },
+  };
+}
+
+function jobLabels(spec: RunSpec, instance: string): Record<string, string> {
+  return {
+    ...ownLabels(instance),
+    [LABEL.row]: labelValue(spec.row.jobName),
+    [LABEL.run]: spec.runName,
+    [LABEL.message]: labelValue(spec.messageHash),
+  };
+}
+
+function jobAnnotations(spec: RunSpec): Record<string, string> {
+  return {
+    [ANNOTATION.jobName]: spec.row.jobName,
+    [ANNOTATION.topic]: spec.message.topic,
+    ...(spec.parentRun === undefined ? {} : { [ANNOTATION.parentRun]: spec.parentRun }),
+    [ANNOTATION.rootRun]: spec.rootRun,
+    [ANNOTATION.chainDepth]: String(spec.chainDepth),
+    [ANNOTATION.receivedAt]: spec.receivedAt.toISOString(),
+    ...(spec.payloadLink === undefined ? {} : { [ANNOTATION.payloadObject]: spec.payloadLink.object }),
+  };
+}
+
+type PodSpec = NonNullable<NonNullable<V1Job["spec"]>["template"]["spec"]>;
+
+/**
+ * Pod Security "restricted" as far as any image of a lab allows. Left out on purpose: `runAsNonRoot` and dropping ALL
+ * capabilities, for most such images run as root and write to files of other users. Dropped are those that no
+ * computation needs: raw sockets, device nodes, audit records, file capabilities. What is left fits "baseline".
+ */
+function podSpec(spec: RunSpec, options: JobOptions): PodSpec {
+  const { row } = spec;
+  const size = row.diskLimit ?? row.diskRequest;
+  return {
+    restartPolicy: "Never",
+    // What a message can start must not talk to the API server.
+    automountServiceAccountToken: false,
+    enableServiceLinks: false,
+    securityContext: { seccompProfile: { type: "RuntimeDefault" } },
+    ...(row.gpuProduct === undefined ? {} : { nodeSelector: { "nvidia.com/gpu.product": row.gpuProduct } }),
+    ...(row.diskMount === undefined
+      ? {}
+      : { volumes: [{ name: DISK_VOLUME, emptyDir: size === undefined ? {} : { sizeLimit: size } }] }),
+    containers: [{
+      name: CONTAINER_NAME,
+      image: row.image,
+      ...(options.imagePullPolicy === undefined ? {} : { imagePullPolicy: options.imagePullPolicy }),
+      // Escaped too: `$(MQTT_PAYLOAD)` after `sh -c` would make a payload a piece of shell.
+      ...(row.command === undefined ? {} : { command: row.command.map(escapeDollars) }),
+      env: containerEnv(spec),
+      resources: {
+        requests: resources(row.cpuRequest, row.memoryRequest, row.diskRequest, row.gpu),
+        limits: resources(row.cpuLimit, row.memoryLimit, row.diskLimit, row.gpu),
+      },
+      ...(row.diskMount === undefined ? {} : { volumeMounts: [{ name: DISK_VOLUME, mountPath: row.diskMount }] }),
+      securityContext: {
+        allowPrivilegeEscalation: false,
+        capabilities: { drop: ["NET_RAW", "MKNOD", "AUDIT_WRITE", "SETFCAP"] },
+      },
+    }],
+  };
+}
+
+function containerEnv(spec: RunSpec): V1EnvVar[] {
+  return Object.entries(messageEnv(spec)).map(([name, value]) => ({ name, value: escapeDollars(value) }));
+}
+
+/** Kubernetes expands `$(NAME)` and makes `$` of `$$`, in values and in commands. */
+function escapeDollars(text: string): string {
+  return text.replaceAll("$", "$$$$");
+}
+
+/** The value that the container gets, of one in a Job. */
+export function unescapeDollars(text: string): string {
+  return text.replaceAll("$$", "$");
+}
+
+function resources(cpu?: string, memory?: string, disk?: string, gpu = 0): Record<string, string> {
+  return {
+    ...(cpu === undefined ? {} : { cpu }),
+    ...(memory === undefined ? {} : { memory }),
+    ...(disk === undefined ? {} : { "ephemeral-storage": disk }),
+    ...(gpu > 0 ? { [GPU]: String(gpu) } : {}),
+  };
+}
