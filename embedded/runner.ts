@@ -8,7 +8,6 @@
  * space, not what it uses of it, so that runtimes which reserve much (Go, Java, Node.js) need a larger one, and a program
  * that meets it sees its allocation fail instead of being killed: it ends by its own exit code, never as OOMKilled.
  */
-import { hostname } from "node:os";
 import { isAbsolute, join, resolve } from "node:path";
 import { stringify } from "yaml";
 import { CONTAINER_NAME, messageEnv } from "../manifest.ts";
@@ -568,7 +567,7 @@ async function findProgram(name: string, path: string, cwd: string): Promise<str
     const info = await Deno.stat(candidate).catch(() => undefined);
     if (info?.isFile && ((info.mode ?? 0o111) & 0o111) !== 0) return candidate;
   }
-  throw new Deno.errors.NotFound(`there is no program "${name}" on ${hostname()}`);
+  throw new Deno.errors.NotFound(`there is no program "${name}" on this machine`);
 }
 
 /** Where the limit cannot be set, the command runs without. */

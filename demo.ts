@@ -1,0 +1,291 @@
+/**
+ * `demo`: the whole service on this machine with nothing installed: built-in broker, a folder as the store, rows'
+ * commands as local processes. Owns the sample table and the lines that a newcomer reads. Wiring and words only:
+ * what runs is the service itself.
+ */
+import { join, resolve } from "node:path";
+import { startEmbeddedBroker } from "./embedded/broker.ts";
+import { DirectoryStore } from "./embedded/directory.ts";
+import { LocalRunner } from "./embedded/runner.ts";
+import { MqttBroker } from "./mqtt.ts";
+import type { ObjectStore, RunRecord, ServiceEvent, Tell } from "./ports.ts";
+import { type Service, startService } from "./service.ts";
+import { uncovered } from "./topics.ts";
+
+const PREFIX = "services/mqtt_job_listener";
+const TOPIC = "demo/hello";
+const PAYLOAD = '{"name":"world"}';
+const LAST_JOB = "Report";
+const ONCE_TIMEOUT_MS = 30_000;
+
+/** A chain of three rows: the later two wait for the end of the one before. */
+const SAMPLE_TABLE = `job_name,mqtt_topic,image,command,memory_limit
+Greet,${TOPIC},busybox,"sh -c 'echo Hello, $PAYLOAD_NAME; sleep 0.5'",1Gi
+Count,${PREFIX}/job_complete/Greet,busybox,"sh -c 'echo $PAYLOAD_JOB_NAME got ${"$"}{#PAYLOAD_INPUT} characters; sleep 0.5'",1Gi
+${LAST_JOB},${PREFIX}/job_complete/Count,busybox,"sh -c 'echo $PAYLOAD_RUN_NAME $PAYLOAD_STATUS at $PAYLOAD_FINISHED_AT'",1Gi
+`;
+
+export interface DemoOptions {
+  /** End after the sample chain: with 0 if it succeeded, 1 if not or not within 30 s. */
+  readonly once: boolean;
+  /** Takes one line, without its newline. */
+  readonly write: (line: string) => void;
+  /** Folder of the table, logs, records and processes. Default: ./demo-data; with `once` one that is removed again. */
+  readonly dir?: string;
+  /** Loopback port of the broker. Default 0: a free one. */
+  readonly port?: number;
+  /** Ends the demo. Default: SIGINT or SIGTERM does. */
+  readonly signal?: AbortSignal;
+  /** Told everything that happens, beside the lines. */
+  readonly listeners?: readonly Tell[];
+}
+
+/** Runs the demo; resolves to the exit code once everything is closed. Rejects if the folder or port cannot be used. */
+export async function demo({ once, write, dir, port = 0, signal, listeners = [] }: DemoOptions): Promise<number> {
+  const interrupt = signal ? { signal, dispose: () => {} } : onInterrupt();
+  const temporary = once && dir === undefined;
+  const folder = temporary
+    ? await Deno.makeTempDir({ prefix: "mqtt-job-listener-demo-" })
+    : resolve(dir ?? "demo-data");
+  try {
+    await writeSampleTable(folder);
+    return await run({ once, write, folder, port, listeners, signal: interrupt.signal });
+  } finally {
+    interrupt.dispose();
+    if (temporary) await Deno.remove(folder, { recursive: true });
+  }
+}
+
+interface Run extends Required<Omit<DemoOptions, "dir">> {
+  readonly folder: string;
+}
+
+async function run({ once, write, folder, port, listeners, signal }: Run): Promise<number> {
+  const embedded = await startEmbeddedBroker({ port });
+  const broker = new MqttBroker({
+    url: embedded.url,
+    clientId: "mqtt-job-listener",
+    protocolVersion: 4,
+    state: { topic: `${PREFIX}/state` },
+    // Without MQTT 5 the broker cannot say for which filter a copy is.
+    reduce: uncovered,
+  });
+  const cluster = new LocalRunner({ dir: join(folder, "processes") });
+  const logs = new DirectoryStore(join(folder, "logs"));
+  const stop = new AbortController();
+  const end = AbortSignal.any([signal, stop.signal]);
+  const narrator = new Narrator(write, logs);
+  let service: Service | undefined;
+  try {
+    write(`Broker ${embedded.url}, table ${join(folder, "jobs.csv")}`);
+    service = await startService({
+      broker,
+      stores: {
+        catalog: new DirectoryStore(folder),
+        catalogKey: "jobs.csv",
+        logs,
+        runs: new DirectoryStore(join(folder, "runs")),
+      },
+      cluster,
+      topicPrefix: PREFIX,
+      settings: {
+        pollMs: 1_000,
+        handleRetained: false,
+        createConcurrency: 4,
+        maxChainDepth: 20,
+        graces: { imagePullMs: 60_000, unschedulableMs: 60_000, nodeLostMs: 60_000 },
+        logs: { followers: 20, memoryBytes: 32 * 1024 * 1024 },
+        info: { demo: true },
+      },
+      listeners: [narrator.tell, ...listeners],
+    });
+    write(`publish    ${TOPIC}  ${PAYLOAD}`);
+    await broker.publish(TOPIC, PAYLOAD, { qos: 1, signal: end });
+    const failure = await firstChain(narrator, end);
+    await narrator.written;
+    if (once) {
+      write(failure ?? "The chain of three rows is done; without --once the demo stays up and keeps its folder");
+      return failure === undefined ? 0 : 1;
+    }
+    if (failure !== undefined && !end.aborted) write(failure);
+    tellWhatToTry(write, embedded.url, folder);
+    await aborted(end);
+    write("Stopping");
+    return 0;
+  } finally {
+    stop.abort();
+    await service?.stop();
+    await cluster.close();
+    await broker.close();
+    await embedded.close();
+  }
+}
+
+async function writeSampleTable(folder: string): Promise<void> {
+  try {
+    await Deno.mkdir(folder, { recursive: true });
+    // What a person made of it in an earlier demo stays.
+    await Deno.writeTextFile(join(folder, "jobs.csv"), SAMPLE_TABLE, { createNew: true });
+  } catch (error) {
+    if (error instanceof Deno.errors.AlreadyExists) return;
+    const why = error instanceof Error ? error.message : String(error);
+    throw new Error(`Cannot write the sample table into ${folder}: ${why}`, { cause: error });
+  }
+}
+
+/** Waits for the chain that the demo began; undefined: it succeeded. */
+async function firstChain(narrator: Narrator, signal: AbortSignal): Promise<string | undefined> {
+  const stopped = Promise.withResolvers<string>();
+  const seconds = ONCE_TIMEOUT_MS / 1000;
+  const timer = setTimeout(
+    () => stopped.resolve(`Failed: the chain did not finish within ${seconds} s`),
+    ONCE_TIMEOUT_MS,
+  );
+  const interrupted = () => stopped.resolve("Failed: interrupted before the chain had finished");
+  signal.addEventListener("abort", interrupted);
+  if (signal.aborted) interrupted();
+  const failure = await Promise.race([narrator.chain, stopped.promise]);
+  clearTimeout(timer);
+  signal.removeEventListener("abort", interrupted);
+  return failure;
+}
+
+function tellWhatToTry(write: (line: string) => void, url: string, folder: string): void {
+  const { port } = new URL(url);
+  const pub = `-h 127.0.0.1 -p ${port} -t ${TOPIC} -m '{"name":"you"}'`;
+  const lines = [
+    "",
+    "Try next (Ctrl+C ends the demo):",
+    `  publish a message    mosquitto_pub ${pub}`,
+    `  or, without it       npx -y mqtt@5 pub ${pub}`,
+    `  edit the table       ${join(folder, "jobs.csv")} (reread within a second; break a row to see what is said)`,
+    `  read the logs        ${join(folder, "logs")}`,
+    "",
+  ];
+  for (const line of lines) write(line);
+}
+
+/** Turns what the service tells into lines. A child's lines wait for those of its parent's end. */
+class Narrator {
+  readonly #write: (line: string) => void;
+  readonly #logs: ObjectStore;
+  readonly #chain = Promise.withResolvers<string | undefined>();
+  readonly #unfinished = new Set<string>();
+  #queue: Promise<void> = Promise.resolve();
+  /** Lines of children whose parent has not been told as finished, by the parent. */
+  readonly #held = new Map<string, ServiceEvent[]>();
+  readonly #parents = new Map<string, string>();
+
+  constructor(write: (line: string) => void, logs: ObjectStore) {
+    this.#write = write;
+    this.#logs = logs;
+  }
+
+  /** Resolves when a chain has ended: undefined, or why it failed. */
+  get chain(): Promise<string | undefined> {
+    return this.#chain.promise;
+  }
+
+  /** All lines so far are written. */
+  get written(): Promise<void> {
+    return this.#queue;
+  }
+
+  readonly tell: Tell = (event) => {
+    const parent = this.#parentOf(event);
+    if (parent !== undefined && this.#unfinished.has(parent)) {
+      this.#held.set(parent, [...this.#held.get(parent) ?? [], event]);
+      return;
+    }
+    this.#queue = this.#queue.then(() => this.#narrate(event));
+    if (event.type !== "finished") return;
+    const { record } = event;
+    this.#unfinished.delete(record.run_name);
+    const children = this.#held.get(record.run_name) ?? [];
+    this.#held.delete(record.run_name);
+    this.#parents.delete(record.run_name);
+    for (const child of children) this.tell(child);
+    this.#queue.then(() => this.#endChain(record));
+  };
+
+  #parentOf(event: ServiceEvent): string | undefined {
+    if (event.type === "created") {
+      this.#unfinished.add(event.run.runName);
+      if (event.run.parentRun !== undefined) this.#parents.set(event.run.runName, event.run.parentRun);
+    }
+    if (event.type === "created" || event.type === "started") return this.#parents.get(event.run.runName);
+    return event.type === "finished" ? this.#parents.get(event.record.run_name) : undefined;
+  }
+
+  #endChain({ status, job_name, message }: RunRecord): void {
+    if (status !== "succeeded") this.#chain.resolve(`Failed: job "${job_name}" ${status}: ${message}`);
+    else if (job_name === LAST_JOB) this.#chain.resolve(undefined);
+  }
+
+  async #narrate(event: ServiceEvent): Promise<void> {
+    const write = this.#write;
+    switch (event.type) {
+      case "table":
+        return write(`table      rows: ${event.rows}, errors: ${event.errors}, warnings: ${event.warnings}`);
+      case "message":
+        // One that made runs is told of once they exist, so those lines name it.
+        if (event.outcome === "runs" || event.topic.startsWith(`${PREFIX}/`)) return;
+        return write(`message    ${event.topic}: ${event.outcome}`);
+      case "created": {
+        const { runName, jobName, parentRun, topic } = event.run;
+        const why = parentRun === undefined ? `a message on ${topic}` : `the end of ${parentRun}`;
+        return write(`created    ${runName} of row ${jobName}, set off by ${why}`);
+      }
+      case "started":
+        return write(`started    ${event.run.runName}`);
+      case "finished":
+        return await this.#narrateEnd(event.record);
+      case "error":
+        return write(`error      ${event.report.message}`);
+      case "broker":
+        if (!event.connected) write(`broker     ${event.reason ?? "connection lost"}`);
+    }
+  }
+
+  async #narrateEnd(record: RunRecord): Promise<void> {
+    // The log's head ends at its first empty line.
+    const output = afterFirst(await this.#log(record), "\n\n").trimEnd();
+    const lines = output === "" ? [] : output.split("\n");
+    for (const line of lines.slice(0, 5)) this.#write(`  output   ${line}`);
+    if (lines.length > 5) this.#write(`  output   … ${lines.length - 5} more lines in the log`);
+    this.#write(`${record.status.padEnd(10)} ${record.run_name}: ${record.message}`);
+    this.#write(`  log      ${record.log_url}`);
+  }
+
+  async #log({ run_name }: RunRecord): Promise<string> {
+    try {
+      const stored = await this.#logs.get(`${run_name}.txt`);
+      return typeof stored === "object" ? new TextDecoder().decode(stored.body) : "";
+    } catch (error) {
+      return `\n\n(the log cannot be read: ${error instanceof Error ? error.message : error})`;
+    }
+  }
+}
+
+function afterFirst(text: string, separator: string): string {
+  const at = text.indexOf(separator);
+  return at < 0 ? "" : text.slice(at + separator.length);
+}
+
+/** Aborts at SIGINT or SIGTERM (SIGINT alone on Windows, which has no other); a second one ends the process as usual. */
+function onInterrupt(): { signal: AbortSignal; dispose(): void } {
+  const controller = new AbortController();
+  const signals: Deno.Signal[] = Deno.build.os === "windows" ? ["SIGINT"] : ["SIGINT", "SIGTERM"];
+  const dispose = () => signals.forEach((name) => Deno.removeSignalListener(name, stop));
+  const stop = () => {
+    controller.abort();
+    dispose();
+  };
+  signals.forEach((name) => Deno.addSignalListener(name, stop));
+  return { signal: controller.signal, dispose };
+}
+
+function aborted(signal: AbortSignal): Promise<void> {
+  if (signal.aborted) return Promise.resolve();
+  return new Promise((resolve) => signal.addEventListener("abort", () => resolve(), { once: true }));
+}
