@@ -47,6 +47,7 @@ const MAX_EVENTS = 500;
 
 export class KubernetesCluster implements Cluster, Disposable {
   readonly url: string;
+  readonly namespace: string;
   readonly #client: KubeClient;
   readonly #jobOptions: JobOptions;
   readonly #watchOptions: NonNullable<KubernetesOptions["watch"]>;
@@ -64,6 +65,7 @@ export class KubernetesCluster implements Cluster, Disposable {
       ttlSecondsAfterFinished: ttlSeconds,
       ...(imagePullPolicy === undefined ? {} : { imagePullPolicy }),
     };
+    this.namespace = client.namespace;
     const namespace = encodeURIComponent(client.namespace);
     this.url = `${client.url} (namespace ${client.namespace})`;
     this.#jobs = `/apis/batch/v1/namespaces/${namespace}/jobs`;
