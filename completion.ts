@@ -8,7 +8,7 @@ import type { LogCollector } from "./logs.ts";
 import type { Broker, Cluster, ErrorReport, JobFacts, Outcome, PodFacts, RunRecord, Tell } from "./ports.ts";
 import { type Graces, judge } from "./outcome.ts";
 import type { RunRecords } from "./records.ts";
-import { untilDone } from "./retry.ts";
+import { delay, untilDone } from "./retry.ts";
 import { type LiveRun, type RunObserver, type RunTable, viewOf } from "./runs.ts";
 
 export interface CompletionOptions {
@@ -32,6 +32,9 @@ type Ended = LiveRun["job"] & Pick<Partial<JobFacts>, "payload">;
 const SWEEP_MS = 1_000;
 /** After so long without a pod the cluster's events are asked why. */
 const NO_POD_MS = 30_000;
+/** How long a Job that has ended is given to show its pods, and the pods to show their end. */
+const NO_POD_AT_END_MS = 3_000;
+const PODS_SETTLE_MS = 10_000;
 /** Payloads up to this size are handed down a chain, in bytes. */
 const MAX_HANDED_DOWN = 8 * 1024;
 
@@ -162,6 +165,7 @@ export class Completion implements RunObserver {
     const fromBefore = run.job.createdAt < this.#startedAt;
     const recorded = fromBefore && await this.#step(run, "look for its record", () => records.exists(runName, signal));
     if (!recorded) {
+      await this.#podsSettled(run);
       const job: Ended = full ??
         await this.#step(run, "read its Job", () => cluster.get(runName, { signal })) ?? run.job;
       const record = recordOf(run, job, outcome, logs.urlOf(runName));
@@ -178,6 +182,19 @@ export class Completion implements RunObserver {
     onDone();
     if (fromBefore) await logs.removeSegments(runName).catch(() => {});
     await logs.forget(runName).catch(() => {});
+  }
+
+  /** Jobs and pods come by two watches: waits until that of the pods has caught up with the Job's end. */
+  async #podsSettled(run: LiveRun): Promise<void> {
+    const { runs, signal } = this.#options;
+    const sinceMs = Date.now();
+    const isSettled = () =>
+      run.pods.size > 0 &&
+      [...run.pods.values()].every(({ containers }) => containers.every(({ state }) => state === "terminated"));
+    while (run.job.end && runs.get(run.job.runName) === run && !isSettled()) {
+      if (Date.now() - sinceMs > (run.pods.size === 0 ? NO_POD_AT_END_MS : PODS_SETTLE_MS)) return;
+      await delay(10, signal);
+    }
   }
 
   /** Repeats one step until it succeeds; tells once what it waits for. */

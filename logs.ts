@@ -24,6 +24,9 @@ const LEAST_SEGMENT_BYTES = 64 * 1024;
  * tail is asked for again. Below that, the container's end and the stream's end are one event.
  */
 const TRUST_END_MS = 2_500;
+/** A stream silent for so long after its run has ended counts as dead; pods have 30 s to end by default. */
+const SILENT_MS = 45_000;
+const SILENCE_CHECK_MS = 1_000;
 /** How often the log of a container that has ended is asked for before it counts as lost. */
 const LAST_ATTEMPTS = 5;
 
@@ -85,7 +88,7 @@ export class LogCollector {
   async finish(run: LiveRun, head: () => Promise<string>): Promise<void> {
     const { runName } = run.job;
     const logs = [...this.#runs.get(runName)?.values() ?? []];
-    await Promise.all(logs.map((log) => log.whole()));
+    await Promise.all(logs.map((log) => this.#wholeOrSilent(log)));
     const mayHaveSegments = this.#isOld(run) || logs.some((log) => log.segments > 0);
     const left = mayHaveSegments ? await this.#leftSegments(runName) : new Map<string, string[]>();
     const text = new TextEncoder().encode(await head());
@@ -121,6 +124,15 @@ export class LogCollector {
   async removeSegments(runName: string): Promise<void> {
     for await (const { key } of this.#store.list(`.parts/${runName}/`, { signal: this.#signal })) {
       await this.#store.delete(key, { signal: this.#signal });
+    }
+  }
+
+  /** A node that is gone can leave a stream open for ever: one that is silent for long ends here. */
+  async #wholeOrSilent(log: ContainerLog): Promise<void> {
+    const sinceMs = Date.now();
+    const whole = log.whole().then(() => true);
+    while (!await Promise.race([whole, delay(SILENCE_CHECK_MS, this.#signal)])) {
+      if (Date.now() - Math.max(sinceMs, log.heardMs) > SILENT_MS) return log.giveUp();
     }
   }
 
@@ -182,6 +194,8 @@ class ContainerLog {
   segments = 0;
   /** Said at the end of the output where something of it is missing. */
   note = "";
+  /** When output last came. */
+  heardMs = 0;
   #chunks: Uint8Array[] = [];
   #bytes = 0;
   /** Where the last stream stopped. */
@@ -222,6 +236,12 @@ class ContainerLog {
 
   buffered(): readonly Uint8Array[] {
     return this.#chunks;
+  }
+
+  /** Stops reading: what came so far is all. */
+  giveUp(): void {
+    this.note = "The rest of this log could not be read: its stream went silent";
+    this.#drop.abort(new DOMException("The stream is silent", "AbortError"));
   }
 
   drop(): void {
@@ -322,6 +342,7 @@ class ContainerLog {
   async #take(stream: ReadableStream<Uint8Array>, signal: AbortSignal): Promise<void> {
     const splitter = new LineSplitter(this.#at);
     for await (const chunk of stream) {
+      this.heardMs = Date.now();
       const text = splitter.push(chunk);
       this.#at = splitter.at;
       if (text.length === 0) continue;

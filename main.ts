@@ -21,12 +21,12 @@ async function start(args: readonly string[]): Promise<number> {
 
   const warn = (reason: string) => log.warn(reason);
   const options = await serviceOptions(config, { version: VERSION, onTrouble: warn });
-  const metrics = new Metrics({ version: VERSION, snapshot: () => service.snapshot() });
   const { webhook, status } = config;
   const notices = webhook &&
     new Notices({ ...webhook, ...(status.url ? { statusUrl: status.url } : {}), onTrouble: warn });
-  const listeners = [journal(), metrics.tell, ...(notices ? [notices.tell] : [])];
-  const service = new Service({ ...options, listeners });
+  const service = new Service({ ...options, listeners: [journal(), ...(notices ? [notices.tell] : [])] });
+  const metrics = new Metrics({ version: VERSION, snapshot: () => service.snapshot() });
+  service.listen(metrics.tell);
 
   const stopped = Promise.withResolvers<number>();
   let signals = 0;

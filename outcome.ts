@@ -79,7 +79,7 @@ function unschedulable(job: Facts, pod: PodFacts, graces: Graces, now: Date): Ve
 
 /** "No node can take it: …" with the resource that is short, as the scheduler lists them. */
 function noNodeWords(job: Facts, message: string): string {
-  const short = new Set([...message.matchAll(/Insufficient ([\w./-]+)/g)].map((match) => match[1]!));
+  const short = new Set([...message.matchAll(/Insufficient ([\w./-]*\w)/g)].map((match) => match[1]!));
   const wants: string[] = [];
   if (short.has("nvidia.com/gpu")) wants.push(`${job.gpu} free GPU${job.gpu === 1 ? "" : "s"}`);
   for (const resource of ["cpu", "memory", "ephemeral-storage"]) {

@@ -1,0 +1,171 @@
+import { deepStrictEqual, match, ok, strictEqual } from "node:assert/strict";
+import { Completion } from "../completion.ts";
+import { LineSplitter, LogCollector } from "../logs.ts";
+import type { RunRecord } from "../ports.ts";
+import { UnavailableError } from "../ports.ts";
+import { RunRecords } from "../records.ts";
+import { RunTable } from "../runs.ts";
+import { events, FakeBroker, FakeCluster, FakeStore, job, pod } from "./fakes.ts";
+import { eventually } from "./harness/wait.ts";
+
+const PREFIX = "services/mqtt_job_listener";
+const COMPLETE = { end: { type: "Complete" as const } };
+const LINE = (text: string, second = 1) => `2026-01-01T00:00:0${second}.000000000Z ${text}\n`;
+
+function setUp({ memoryBytes = 1 << 20 } = {}) {
+  const stop = new AbortController();
+  const { signal } = stop;
+  const { tell, all } = events();
+  const [cluster, store, broker] = [new FakeCluster(), new FakeStore(), new FakeBroker()];
+  const runs = new RunTable({ tell });
+  const logs = new LogCollector({ cluster, store, settings: { followers: 10, memoryBytes }, signal });
+  const completion = new Completion({
+    broker,
+    cluster,
+    runs,
+    records: new RunRecords(store),
+    logs,
+    topicPrefix: PREFIX,
+    graces: { imagePullMs: 50, unschedulableMs: 50, nodeLostMs: 50 },
+    tell,
+    signal,
+    onDone: () => {},
+  });
+  runs.observe(completion);
+  completion.start();
+  const { clusterEvents } = runs;
+  return { cluster, store, broker, runs, all, clusterEvents, [Symbol.dispose]: () => stop.abort() };
+}
+
+Deno.test("a run that succeeded is logged, published, recorded and deleted, in this order", async () => {
+  using bed = setUp();
+  const order: string[] = [];
+  bed.cluster.outputs.set("count-abc-x/main", [LINE("hello")]);
+  const { put } = bed.store;
+  bed.store.put = (key, body) => (order.push(`put ${key}`), put.call(bed.store, key, body));
+  const { publish } = bed.broker;
+  bed.broker.publish = (topic, body) => (order.push(`publish ${topic}`), publish.call(bed.broker, topic, body));
+  bed.clusterEvents.onJob(job());
+  bed.clusterEvents.onPod(pod());
+  bed.clusterEvents.onJob(job({ ...COMPLETE, payload: new TextEncoder().encode("7") }));
+  await eventually(() => bed.cluster.deleted.length === 1);
+  deepStrictEqual(order, [
+    "put count-abc.txt",
+    `publish ${PREFIX}/job_complete/count`,
+    "put count-abc.json",
+  ]);
+  match(bed.store.text("count-abc.txt")!, /^run: {7}count-abc\n[^]*ended: {5}succeeded[^]*\n\nhello\n$/);
+  const record = JSON.parse(bed.store.text("count-abc.json")!) as RunRecord;
+  deepStrictEqual([record.status, record.payload, record.node], ["succeeded", "7", "node1"]);
+  const body = JSON.parse(bed.broker.published[0]!.body);
+  deepStrictEqual([body.status, body.run_name, body.parent_run, body.input], ["succeeded", "count-abc", null, "7"]);
+});
+
+Deno.test("a run that failed is published on job_failed and ERROR, never on job_complete", async () => {
+  using bed = setUp();
+  bed.clusterEvents.onJob(job());
+  bed.clusterEvents.onPod(pod({}, 3));
+  bed.clusterEvents.onJob(job({ end: { type: "Failed", reason: "BackoffLimitExceeded" } }));
+  await eventually(() => bed.cluster.deleted.length === 1);
+  deepStrictEqual(bed.broker.published.map(({ topic }) => topic), [`${PREFIX}/job_failed/count`, `${PREFIX}/ERROR`]);
+  strictEqual(JSON.parse(bed.broker.published[0]!.body).reason, "ExitCode");
+});
+
+Deno.test("a run is not published before its log is in the store", async () => {
+  using bed = setUp();
+  bed.store.faults.push(new UnavailableError("S3 is away", { retryAfterMs: 60_000 }));
+  bed.clusterEvents.onJob(job());
+  bed.clusterEvents.onJob(job(COMPLETE));
+  await eventually(() => bed.runs.get("count-abc")?.detail.includes("S3 is away"));
+  deepStrictEqual([bed.broker.published, bed.cluster.deleted], [[], []]);
+});
+
+Deno.test("a run is not deleted before its end is acknowledged", async () => {
+  using bed = setUp();
+  bed.broker.faults.push(new UnavailableError("no broker", { retryAfterMs: 60_000 }));
+  bed.clusterEvents.onJob(job());
+  bed.clusterEvents.onJob(job(COMPLETE));
+  await eventually(() => bed.runs.get("count-abc")?.detail.includes("no broker"));
+  ok(bed.store.objects.has("count-abc.txt"));
+  deepStrictEqual(bed.cluster.deleted, []);
+});
+
+Deno.test("a run that a former process recorded is only deleted", async () => {
+  using bed = setUp();
+  bed.store.objects.set("count-abc.json", new Uint8Array());
+  bed.clusterEvents.onJob(job({ ...COMPLETE, createdAt: new Date(0) }));
+  await eventually(() => bed.cluster.deleted.length === 1);
+  deepStrictEqual(bed.broker.published, []);
+});
+
+Deno.test("a whole log of a former process is not written again", async () => {
+  using bed = setUp();
+  bed.store.objects.set("count-abc.txt", new TextEncoder().encode("whole"));
+  bed.clusterEvents.onJob(job({ ...COMPLETE, createdAt: new Date(0) }));
+  await eventually(() => bed.cluster.deleted.length === 1);
+  strictEqual(bed.store.text("count-abc.txt"), "whole");
+  strictEqual(bed.broker.published.length, 1);
+});
+
+Deno.test("a Job that someone deleted ends as cancelled, with what log there is", async () => {
+  using bed = setUp();
+  bed.cluster.outputs.set("count-abc-x/main", [LINE("half")]);
+  bed.clusterEvents.onJob(job());
+  bed.clusterEvents.onPod(pod({ phase: "Running" }));
+  bed.clusterEvents.onJobGone("count-abc", job());
+  await eventually(() => bed.store.objects.has("count-abc.json"));
+  strictEqual((JSON.parse(bed.store.text("count-abc.json")!) as RunRecord).status, "cancelled");
+  match(bed.store.text("count-abc.txt")!, /half\n$/);
+});
+
+Deno.test("a pod that no node takes fails after its grace", async () => {
+  using bed = setUp();
+  bed.clusterEvents.onJob(job());
+  const unschedulable = { since: new Date(), message: "0/1 nodes are available: 1 Insufficient cpu." };
+  bed.clusterEvents.onPod(pod({ phase: "Pending", containers: [], unschedulable }));
+  strictEqual(bed.runs.get("count-abc")?.state, "pending");
+  await eventually(() => bed.broker.published.length > 0, { timeoutMs: 5_000 });
+  strictEqual(JSON.parse(bed.broker.published[0]!.body).reason, "Unschedulable");
+});
+
+Deno.test("a log stream that broke goes on where it stopped, in the middle of a line too", async () => {
+  using bed = setUp();
+  const broken = new ReadableStream<Uint8Array>({
+    start(controller) {
+      controller.enqueue(new TextEncoder().encode(LINE("one", 1) + LINE("two", 2).slice(0, -2)));
+    },
+    pull(controller) {
+      controller.error(new Error("connection reset"));
+    },
+  });
+  bed.cluster.outputs.set("count-abc-x/main", [broken, LINE("one", 1) + LINE("two", 2) + LINE("three", 3)]);
+  bed.clusterEvents.onJob(job());
+  bed.clusterEvents.onPod(pod());
+  bed.clusterEvents.onJob(job(COMPLETE));
+  await eventually(() => bed.cluster.deleted.length === 1);
+  match(bed.store.text("count-abc.txt")!, /\n\none\ntwo\nthree\n$/);
+});
+
+Deno.test("a log beyond the memory bound goes to the store in segments and is put together at the end", async () => {
+  using bed = setUp({ memoryBytes: 1000 });
+  const lines = Array.from({ length: 3000 }, (_, i) => `line ${i} ${"x".repeat(60)}`);
+  const encoder = new TextEncoder();
+  const stream = ReadableStream.from(lines.map((line) => encoder.encode(LINE(line))));
+  bed.cluster.outputs.set("count-abc-x/main", [stream]);
+  bed.clusterEvents.onJob(job());
+  bed.clusterEvents.onPod(pod());
+  bed.clusterEvents.onJob(job(COMPLETE));
+  await eventually(() => bed.cluster.deleted.length === 1);
+  ok(bed.store.calls.some((call) => call.startsWith("put .parts/")));
+  ok(bed.store.text("count-abc.txt")!.endsWith(`\n\n${lines.join("\n")}\n`));
+  await eventually(() => ![...bed.store.objects.keys()].some((key) => key.startsWith(".parts/")));
+});
+
+Deno.test("LineSplitter strips times wherever a stream is cut", () => {
+  const whole = new TextEncoder().encode(LINE("a b", 1) + LINE("", 2) + LINE("c", 3));
+  for (let cut = 0; cut <= whole.length; cut++) {
+    const splitter = new LineSplitter({ time: "", bytes: 0, complete: true });
+    const parts = [splitter.push(whole.subarray(0, cut)), splitter.push(whole.subarray(cut))];
+    strictEqual(parts.map((part) => new TextDecoder().decode(part)).join(""), "a b\n\nc\n", `cut at ${cut}`);
+  }
+});
