@@ -172,10 +172,10 @@ export class Service {
     while (!deadline.aborted && this.#started && (this.#listener.waiting.messages > 0 || this.#completion.ending > 0)) {
       await delay(20);
     }
-    if (this.#started) await Promise.race([this.#putLiveList().catch(() => {}), delay(1_000)]);
+    if (this.#started) await atMost(1_000, this.#putLiveList());
     this.#abort.abort(new DOMException("The service stops", "AbortError"));
-    await Promise.race([broker.close(), delay(2_000)]);
-    await Promise.race([this.#leadership?.release(), delay(1_000)]);
+    await atMost(2_000, broker.close());
+    if (this.#leadership) await atMost(1_000, this.#leadership.release());
   }
 
   /** State for metrics and health checks. */
@@ -321,6 +321,13 @@ export class Service {
       report: { reason: "StoreUnavailable", message: `Waiting: ${what}: ${why}` },
     });
   }
+}
+
+/** Waits for `work`, but not longer than `ms`, and not for its success. */
+async function atMost(ms: number, work: Promise<unknown>): Promise<void> {
+  const done = new AbortController();
+  await Promise.race([work.catch(() => {}), delay(ms, done.signal).catch(() => {})]);
+  done.abort();
 }
 
 /** Starts the core on the given ports; resolves when it takes messages. */
