@@ -49,6 +49,7 @@ export async function becomeLeader(
   const stop = new AbortController();
   const both = AbortSignal.any([signal, stop.signal]);
   const renewing = renew(options, { renewDeadlineMs, retryMs, durationMs, signal: both });
+  renewing.catch(() => {}); // the end of the signal is no news to whoever does not wait for it
   return {
     lost: renewing,
     async release() {

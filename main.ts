@@ -56,7 +56,7 @@ async function start(args: readonly string[]): Promise<number> {
   );
 
   const code = await stopped.promise;
-  await service.stop();
+  await service.stop({ drain: code === 0 });
   await notices?.close({ withinMs: 2_000 });
   log.info("Stopped");
   return code;

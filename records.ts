@@ -8,10 +8,9 @@ import type { JobFacts, ObjectStore, RunRecord } from "./ports.ts";
 const LIVE_KEY = ".live.json";
 const SESSION_KEY = ".session.json";
 
-/** What outlives a process of the broker session: its epoch (see listener.ts) and the filters subscribed in it. */
+/** What outlives a process of the broker's session: its epoch, see listener.ts. */
 export interface SessionRecord {
   readonly epoch: string;
-  readonly filters: readonly string[];
 }
 
 /** Facts of a live run as `.live.json` keeps them; dates as RFC 3339. */

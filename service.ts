@@ -164,15 +164,18 @@ export class Service {
     this.#started = true;
   }
 
-  /** Stops intake, gives what is under way a few seconds, says `offline`, closes. What is left goes on at the next start. */
-  async stop(): Promise<void> {
+  /**
+   * Stops intake, gives what is under way a few seconds (`drain`), says `offline`, closes. What is left goes on at the
+   * next start. A replica that lost its leadership must not drain: another one may do the same work by now.
+   */
+  async stop({ drain = true }: { drain?: boolean } = {}): Promise<void> {
     const { broker } = this.#options;
     broker.pause();
-    const deadline = AbortSignal.timeout(DRAIN_MS);
-    while (!deadline.aborted && this.#started && (this.#listener.waiting.messages > 0 || this.#completion.ending > 0)) {
+    const untilMs = Date.now() + (drain && this.#started ? DRAIN_MS : 0);
+    while (Date.now() < untilMs && (this.#listener.waiting.messages > 0 || this.#completion.ending > 0)) {
       await delay(20);
     }
-    if (this.#started) await atMost(1_000, this.#putLiveList());
+    if (this.#started && drain) await atMost(1_000, this.#putLiveList());
     this.#abort.abort(new DOMException("The service stops", "AbortError"));
     await atMost(2_000, broker.close());
     if (this.#leadership) await atMost(1_000, this.#leadership.release());
@@ -248,7 +251,7 @@ export class Service {
 
   #rememberSession(): void {
     const { signal } = this.#abort;
-    const session = { epoch: this.#listener.epoch, filters: [] };
+    const session = { epoch: this.#listener.epoch };
     untilDone(() => this.records.putSession(session, signal), { signal, onRetry: () => {} }).catch(() => {});
   }
 
