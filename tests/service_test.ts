@@ -1,0 +1,195 @@
+/** The whole core on the embedded parts: aedes, a folder, local processes. */
+import { deepStrictEqual, match, ok, strictEqual } from "node:assert/strict";
+import mqtt from "mqtt";
+import { startEmbeddedBroker } from "../embedded/broker.ts";
+import { DirectoryStore } from "../embedded/directory.ts";
+import { LocalRunner } from "../embedded/runner.ts";
+import { MqttBroker } from "../mqtt.ts";
+import type { ServiceEvent } from "../ports.ts";
+import { Service } from "../service.ts";
+import { eventually } from "./harness/wait.ts";
+
+const PREFIX = "services/mqtt_job_listener";
+const TABLE = `job_name,mqtt_topic,image,command
+greet,lab/greet,none,sh -c 'echo hello $PAYLOAD_NAME'
+after,${PREFIX}/job_complete/greet,none,sh -c 'echo after $PAYLOAD_RUN_NAME'
+fail,lab/fail,none,sh -c 'exit 3'
+long,lab/long,none,sleep 60
+loop,${PREFIX}/job_complete/loop,none,true
+`;
+
+interface Said {
+  topic: string;
+  body: Record<string, unknown>;
+}
+
+/** A running service on embedded parts, and a client that hears everything. */
+async function startBed({ dir = "", table = TABLE }: { dir?: string; table?: string } = {}) {
+  const folder = dir || await Deno.makeTempDir({ prefix: "mjl-service-" });
+  const server = await startEmbeddedBroker();
+  await Deno.writeTextFile(`${folder}/jobs.csv`, table);
+  const told: ServiceEvent[] = [];
+  const runner = new LocalRunner({ dir: `${folder}/local` });
+  const service = new Service({
+    broker: new MqttBroker({
+      url: server.url,
+      clientId: "service",
+      protocolVersion: 4,
+      state: { topic: `${PREFIX}/state` },
+    }),
+    cluster: runner,
+    stores: {
+      catalog: new DirectoryStore(folder),
+      catalogKey: "jobs.csv",
+      logs: new DirectoryStore(`${folder}/logs`),
+      runs: new DirectoryStore(`${folder}/runs`),
+    },
+    topicPrefix: PREFIX,
+    settings: {
+      pollMs: 60_000,
+      handleRetained: false,
+      createConcurrency: 4,
+      maxChainDepth: 3,
+      graces: { imagePullMs: 1000, unschedulableMs: 1000, nodeLostMs: 1000 },
+      logs: { followers: 10, memoryBytes: 1 << 20 },
+      info: { version: "test" },
+    },
+    listeners: [(event) => told.push(event)],
+  });
+  const client = await mqtt.connectAsync(server.url, { protocolVersion: 4 });
+  const said: Said[] = [];
+  client.on("message", (topic, payload) => {
+    const text = payload.toString();
+    said.push({ topic, body: text.startsWith("{") ? JSON.parse(text) : { text } });
+  });
+  await client.subscribeAsync(`${PREFIX}/#`, { qos: 1 });
+  await service.start();
+  return {
+    folder,
+    service,
+    client,
+    said,
+    told,
+    find: (topic: string) => said.find((one) => one.topic === `${PREFIX}/${topic}`),
+    async [Symbol.asyncDispose]() {
+      await service.stop({ drain: false });
+      await runner.close();
+      await client.endAsync();
+      await server.close();
+      await Deno.remove(folder, { recursive: true });
+    },
+  };
+}
+
+const options = { sanitizeOps: false, sanitizeResources: false };
+
+Deno.test("a message runs its row, and the row that waits for it", options, async () => {
+  await using bed = await startBed();
+  await bed.client.publishAsync("lab/greet", '{"name":"Ada"}', { qos: 1 });
+  const end = await eventually(() => bed.find("job_complete/after"), { timeoutMs: 15_000 });
+  const first = bed.find("job_complete/greet")!;
+  deepStrictEqual(
+    [end.body["parent_run"], end.body["chain_depth"], end.body["input"]],
+    [first.body["run_name"], 1, '{"name":"Ada"}'],
+  );
+  match(await Deno.readTextFile(`${bed.folder}/logs/${first.body["run_name"]}.txt`), /\n\nhello Ada\n$/);
+  await eventually(() => bed.service.runs.size === 0);
+  ok(await bed.service.records.exists(String(first.body["run_name"])));
+});
+
+Deno.test("a failing row is told on job_failed and ERROR", options, async () => {
+  await using bed = await startBed();
+  await bed.client.publishAsync("lab/fail", "", { qos: 1 });
+  const failed = await eventually(() => bed.find("job_failed/fail"), { timeoutMs: 15_000 });
+  const error = await eventually(() => bed.find("ERROR"));
+  deepStrictEqual([failed.body["reason"], error.body["run_name"]], ["ExitCode", failed.body["run_name"]]);
+});
+
+Deno.test("a row that starts itself is stopped by the chain's depth", options, async () => {
+  await using bed = await startBed();
+  await bed.client.publishAsync(`${PREFIX}/request/run`, '{"job_name":"loop"}', { qos: 1 });
+  const error = await eventually(() => bed.said.find(({ body }) => body["reason"] === "ChainTooDeep"), {
+    timeoutMs: 20_000,
+  });
+  match(String(error.body["message"]), /look for rows that start each other/);
+  await eventually(() => bed.service.runs.size === 0);
+  const runs = bed.said.filter(({ topic }) => topic === `${PREFIX}/job_complete/loop`);
+  strictEqual(runs.length, 4); // depth 0 to 3
+});
+
+Deno.test("requests are answered with the caller's transaction", options, async (t) => {
+  await using bed = await startBed();
+  const ask = async (what: string, asked: Record<string, unknown>) => {
+    bed.said.length = 0;
+    await bed.client.publishAsync(`${PREFIX}/request/${what}`, JSON.stringify({ ...asked, transaction: what }), {
+      qos: 1,
+    });
+    const { body } = await eventually(() => bed.find(`response/${what}`), { timeoutMs: 10_000 });
+    strictEqual(body["transaction"], what);
+    return body;
+  };
+  let runName = "";
+  await t.step("check tells the table's problems", async () => {
+    const { data } = await ask("check", {}) as { data: { rows: number; problems: { text: string }[] } };
+    strictEqual(data.rows, 5);
+    ok(data.problems.some(({ text }) => text.includes("loop")));
+  });
+  await t.step("run starts a row", async () => {
+    const { data } = await ask("run", { job_name: "long", payload: "7" }) as { data: { run_name: string } };
+    runName = data.run_name;
+    ok(bed.service.runs.get(runName));
+  });
+  await t.step("cancel ends it as cancelled", async () => {
+    strictEqual((await ask("cancel", { run_name: runName }))["status"], "ok");
+    const record = await eventually(() => bed.service.records.get(runName), { timeoutMs: 15_000 });
+    strictEqual(record?.status, "cancelled");
+  });
+  await t.step("rerun gives it the same payload", async () => {
+    const { data } = await ask("rerun", { run_name: runName }) as { data: { run_name: string } };
+    ok(data.run_name !== runName);
+    strictEqual((await ask("cancel", { run_name: data.run_name }))["status"], "ok");
+    const record = await eventually(() => bed.service.records.get(data.run_name), { timeoutMs: 15_000 });
+    strictEqual(record?.payload, "7");
+  });
+  await t.step("a request that is wrong says why", async () => {
+    const body = await ask("run", { job_name: "nobody" });
+    deepStrictEqual([body["status"], body["error"]], [
+      "error",
+      'Cannot run "nobody": no row of the table has that job_name',
+    ]);
+  });
+});
+
+Deno.test("REFRESH takes over an edited table at once", options, async () => {
+  await using bed = await startBed();
+  await Deno.writeTextFile(`${bed.folder}/jobs.csv`, TABLE + "added,lab/added,none,true\n");
+  await bed.client.publishAsync(`${PREFIX}/REFRESH`, "", { qos: 1 });
+  await eventually(() => bed.service.catalog.filters().has("lab/added"), { timeoutMs: 5_000 });
+  await eventually(() => bed.said.some(({ topic, body }) => topic === `${PREFIX}/table` && body["rows"] === 6));
+  await bed.client.publishAsync("lab/added", "", { qos: 1 });
+  await eventually(() => bed.find("job_complete/added"), { timeoutMs: 10_000 });
+});
+
+Deno.test("a run whose Job vanished while nobody looked gets an outcome", options, async () => {
+  const dir = await Deno.makeTempDir({ prefix: "mjl-service-" });
+  await Deno.mkdir(`${dir}/runs`);
+  const now = new Date().toISOString();
+  const live = {
+    runName: "greet-lost",
+    jobName: "greet",
+    topic: "lab/greet",
+    messageHash: "h",
+    rootRun: "greet-lost",
+    chainDepth: 0,
+    image: "none",
+    gpu: 0,
+    requests: {},
+    limits: {},
+    receivedAt: now,
+    createdAt: now,
+  };
+  await Deno.writeTextFile(`${dir}/runs/.live.json`, JSON.stringify([live]));
+  await using bed = await startBed({ dir });
+  const failed = await eventually(() => bed.find("job_failed/greet"), { timeoutMs: 10_000 });
+  deepStrictEqual([failed.body["run_name"], failed.body["reason"]], ["greet-lost", "Vanished"]);
+});
