@@ -55,7 +55,7 @@ function kitEnvironment(
     MQTT_URL: broker.url,
     ...(user === undefined ? {} : { MQTT_USERNAME: user[0], MQTT_PASSWORD: user[1] }),
     ...(broker.authority === undefined ? {} : { MQTT_CA_FILE: broker.authority.caFile }),
-    S3_ENDPOINT: s3.url,
+    AWS_ENDPOINT_URL: s3.url,
     AWS_REGION: s3.region,
     AWS_ACCESS_KEY_ID: s3.accessKey,
     AWS_SECRET_ACCESS_KEY: s3.secretKey,
@@ -64,5 +64,7 @@ function kitEnvironment(
     RUNS_URL: `s3://${s3.buckets[0]}/services/mqtt_job_listener/runs`,
     KUBECONFIG: cluster.kubeconfig,
     NAMESPACE: "default",
+    // Two services of one machine cannot share its preset port.
+    STATUS_ADDR: "off",
   };
 }

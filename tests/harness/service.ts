@@ -1,0 +1,182 @@
+/**
+ * The service as its users run it, a process configured by its environment, and a plain MQTT client that records what
+ * is said. Black box: imports nothing of the service, and tests see it only through broker, store and cluster.
+ */
+import { Buffer } from "node:buffer";
+import mqtt, { type MqttClient } from "mqtt";
+import { removeFolder, scratchFolder } from "./folder.ts";
+import { type ManagedProcess, spawn } from "./process.ts";
+import { eventually } from "./wait.ts";
+
+const PROJECT = new URL("../../", import.meta.url).pathname.replace(/\/$/, "");
+
+export interface ServiceStart {
+  /** Program to run; a path below the project or an absolute one. Default `main.ts`. */
+  entry?: string;
+  /** After `start`. */
+  extraArgs?: readonly string[];
+  /** Whether it counts as started when it ended before it was ready, as a process that is told to die may. */
+  mayEnd?: boolean;
+}
+
+/** Starts the service; resolves when it says that it is ready. `env` comes on top of this process's environment. */
+export async function startService(
+  env: Readonly<Record<string, string>>,
+  { entry = "main.ts", extraArgs = [], mayEnd = false }: ServiceStart = {},
+): Promise<ServiceProcess> {
+  const dir = await scratchFolder("service");
+  const log = `${dir}/service.log`;
+  try {
+    const process = await spawn({
+      name: "service",
+      command: Deno.execPath(),
+      // Which permissions it needs is another test's question.
+      args: ["run", "--no-prompt", "-A", entry.startsWith("/") ? entry : `${PROJECT}/${entry}`, "start", ...extraArgs],
+      env: { ...env, NO_COLOR: "1" },
+      cwd: PROJECT,
+      dir,
+      ...(mayEnd ? {} : { ready: () => saysReady(log), readyTimeoutMs: 40_000 }),
+    });
+    const service = new ServiceProcess(process, dir);
+    if (mayEnd) {
+      const settled = async () => process.status !== undefined || await saysReady(log);
+      await eventually(settled, { timeoutMs: 40_000, what: "the service to be ready or to end" });
+    }
+    return service;
+  } catch (error) {
+    await removeFolder(dir);
+    throw error;
+  }
+}
+
+async function saysReady(log: string): Promise<boolean> {
+  return /\bReady: table\b/.test(await Deno.readTextFile(log).catch(() => ""));
+}
+
+/** A running service. Disposing it kills it and removes its folder. */
+export class ServiceProcess implements AsyncDisposable {
+  readonly #process: ManagedProcess;
+  readonly #dir: string;
+
+  /** Use startService. */
+  constructor(process: ManagedProcess, dir: string) {
+    this.#process = process;
+    this.#dir = dir;
+  }
+
+  get pid(): number {
+    return this.#process.pid;
+  }
+
+  /** How it ended; undefined while it runs. */
+  get status(): Deno.CommandStatus | undefined {
+    return this.#process.status;
+  }
+
+  /** Resolves when it has ended, by itself or not. */
+  get ended(): Promise<Deno.CommandStatus> {
+    return this.#process.ended;
+  }
+
+  /** SIGKILL; resolves when the process is gone. */
+  async kill9(): Promise<void> {
+    await this.#process.kill9();
+  }
+
+  /** SIGTERM; throws unless it ends with exit code 0 within 10 s. */
+  async stop(): Promise<void> {
+    const begin = performance.now();
+    const status = await this.#process.stop({ graceMs: 10_000 });
+    if (status.code === 0 && status.signal === null) return;
+    const ms = Math.round(performance.now() - begin);
+    throw new Error(`The service ended with ${JSON.stringify(status)} ${ms} ms after SIGTERM\n${await this.logTail()}`);
+  }
+
+  /** What it has logged. */
+  log(): Promise<string> {
+    return this.#process.log();
+  }
+
+  logTail(lines = 30): Promise<string> {
+    return this.#process.logTail(lines);
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.#process.kill9();
+    await removeFolder(this.#dir).catch((error) => {
+      if (!(error instanceof Deno.errors.NotFound)) throw error;
+    });
+  }
+}
+
+/** A message as it came. */
+export interface Heard {
+  readonly topic: string;
+  readonly text: string;
+  readonly retain: boolean;
+  /** Time of receipt, in milliseconds since the epoch. */
+  readonly at: number;
+}
+
+/** A client that records every message of some filters, over restarts of the broker too. Disposing it closes it. */
+export class MqttEar implements AsyncDisposable {
+  /** In the order of receipt; a redelivery (DUP) is there twice. */
+  readonly heard: Heard[] = [];
+  readonly #client: MqttClient;
+
+  private constructor(client: MqttClient) {
+    this.#client = client;
+    client.on("message", (topic, payload, { retain }) => {
+      this.heard.push({ topic, text: payload.toString(), retain, at: Date.now() });
+    });
+    // Without a listener a lost connection would end the test run.
+    client.on("error", () => {});
+  }
+
+  /** Connects and subscribes with QoS 1; the broker keeps the session for an hour. */
+  static async connect(url: string, filters: readonly string[]): Promise<MqttEar> {
+    const client = await mqtt.connectAsync(url, {
+      protocolVersion: 5,
+      clientId: `ear-${crypto.randomUUID().slice(0, 8)}`,
+      clean: false,
+      properties: { sessionExpiryInterval: 3600 },
+      reconnectPeriod: 200,
+    });
+    const ear = new MqttEar(client);
+    for (const filter of filters) await client.subscribeAsync(filter, { qos: 1 });
+    return ear;
+  }
+
+  /** Publishes with QoS 1 (or 0); resolves when the broker has taken the message over. */
+  async publish(
+    topic: string,
+    payload: string | Uint8Array,
+    { userProperties, retain = false, qos = 1 }: {
+      userProperties?: Record<string, string>;
+      retain?: boolean;
+      qos?: 0 | 1;
+    } = {},
+  ): Promise<void> {
+    const body = typeof payload === "string" ? payload : Buffer.from(payload);
+    await this.#client.publishAsync(topic, body, {
+      qos,
+      retain,
+      ...(userProperties === undefined ? {} : { properties: { userProperties } }),
+    });
+  }
+
+  /** Messages of one topic, or of all topics that begin with what stands before a final `#`. */
+  on(topic: string): Heard[] {
+    const begin = topic.endsWith("#") ? topic.slice(0, -1) : undefined;
+    return this.heard.filter((one) => begin === undefined ? one.topic === topic : one.topic.startsWith(begin));
+  }
+
+  /** The JSON of the messages of a topic; see `on`. */
+  json<T = Record<string, unknown>>(topic: string): T[] {
+    return this.on(topic).map(({ text }) => JSON.parse(text) as T);
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.#client.endAsync(true);
+  }
+}
