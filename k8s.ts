@@ -207,6 +207,8 @@ export class KubernetesCluster implements Cluster, Disposable {
     const answer = { status: response.status, text: await response.text() };
     if (isMissing(answer)) return undefined;
     const what = `read the log of ${podName}`;
+    // The API server has no node to ask yet.
+    if (response.status === 204) throw new UnavailableError(`Cannot ${what}: it is on no node yet`);
     const { message = "" } = statusOf(answer);
     if (answer.status === 400 && NOT_STARTED.test(message)) throw new UnavailableError(`Cannot ${what}: ${message}`);
     throw answerError(what, answer);

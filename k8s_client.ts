@@ -127,11 +127,11 @@ export class KubeClient implements Disposable {
   }
 
   async #open(path: string, used: Credentials, signal: AbortSignal | undefined): Promise<Response> {
-    return await this.#timed(signal, (timed) => {
-      // Not a listener on the caller's signal: that may live as long as the service, and streams are many.
-      const both = signal === undefined ? timed : AbortSignal.any([signal, timed]);
-      return fetch(this.url + path, { client: used.long, headers: used.headers, signal: both });
+    const response = await this.#timed(signal, (timed) => {
+      return fetch(this.url + path, { client: used.long, headers: used.headers, signal: timed });
     });
+    if (!response.body || !signal) return response;
+    return new Response(abortable(response.body, signal), { status: response.status, headers: response.headers });
   }
 
   /** Runs `work` with a signal that also aborts after the timeout; its failures become UnavailableError. */
@@ -210,6 +210,46 @@ export class KubeClient implements Disposable {
       ...(tls.cert === undefined || tls.key === undefined ? {} : { cert: tls.cert, key: tls.key }),
     });
   }
+}
+
+/**
+ * The stream, which ends at once with the signal's reason when that aborts. Not left to a signal of AbortSignal.any: it
+ * was seen not to reach a stream that had been open for a while, as if it had been collected as garbage.
+ */
+function abortable(
+  body: ReadableStream<Uint8Array<ArrayBuffer>>,
+  signal: AbortSignal,
+): ReadableStream<Uint8Array<ArrayBuffer>> {
+  const reader = body.getReader();
+  let stop = () => {};
+  // The signal may live as long as the service, and streams are many.
+  const release = () => signal.removeEventListener("abort", stop);
+  return new ReadableStream({
+    start(controller) {
+      stop = () => {
+        controller.error(signal.reason);
+        reader.cancel(signal.reason).catch(() => {});
+      };
+      signal.addEventListener("abort", stop, { once: true });
+      if (signal.aborted) stop();
+    },
+    async pull(controller) {
+      try {
+        const { done, value } = await reader.read();
+        if (signal.aborted) return;
+        if (!done) return controller.enqueue(value);
+        release();
+        controller.close();
+      } catch (error) {
+        release();
+        if (!signal.aborted) controller.error(error);
+      }
+    },
+    cancel(reason) {
+      release();
+      return reader.cancel(reason);
+    },
+  }, { highWaterMark: 0 });
 }
 
 // ---------------------------------------------------------------- configuration
