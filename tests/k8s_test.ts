@@ -1,0 +1,259 @@
+/** k8s.ts on a real API server with a real node. */
+import { deepEqual, equal, match, ok, rejects } from "node:assert/strict";
+import { connectKubernetes, type KubernetesCluster, type KubernetesOptions } from "../k8s.ts";
+import { type LeaseRecord, RefusedError, UnavailableError } from "../ports.ts";
+import { clusterConformance, Seen } from "./cluster_conformance.ts";
+import { BUSYBOX_IMAGE, startCluster, type TestCluster } from "./harness/cluster.ts";
+import { needs } from "./harness/needs.ts";
+import { HttpProxy, type ProxiedRequest } from "./harness/proxy.ts";
+import { eventually } from "./harness/wait.ts";
+
+const ready = await needs("cluster", "node");
+const ROLE = await Deno.readTextFile(new URL("../deploy/role.yaml", import.meta.url));
+
+function connect(kubeconfig: string, options: Partial<KubernetesOptions> = {}): Promise<KubernetesCluster> {
+  return connectKubernetes({ kubeconfig, instance: "test", qps: 0, burst: 0, ttlSeconds: 600, ...options });
+}
+
+clusterConformance("Kubernetes, with no rights but those of deploy/role.yaml", async () => {
+  const kubernetes = await startCluster({ node: "real" });
+  const kubeconfig = await kubernetes.serviceAccountKubeconfig({ roleYaml: ROLE, namespace: "lab" });
+  await kubernetes.api.patch("/api/v1/namespaces/lab", { metadata: { labels: { lab: "yes" } } });
+  await defaultAccount(kubernetes, "lab");
+  const cluster = await connect(kubeconfig);
+  return {
+    cluster,
+    image: BUSYBOX_IMAGE,
+    async [Symbol.asyncDispose]() {
+      cluster[Symbol.dispose]();
+      await kubernetes.stop();
+    },
+  };
+}, { ignore: !ready });
+
+function defaultAccount({ api }: TestCluster, namespace: string): Promise<unknown> {
+  return eventually(() => api.find(`/api/v1/namespaces/${namespace}/serviceaccounts/default`));
+}
+
+async function namespace(kubernetes: TestCluster, name: string): Promise<string> {
+  await kubernetes.api.create("/api/v1/namespaces", { metadata: { name } });
+  await defaultAccount(kubernetes, name);
+  return name;
+}
+
+let proxies = 0;
+
+/** With a certificate of the cluster's authority, for client-node sends no token over plain http. */
+async function proxyFor({ server: target, authority }: TestCluster): Promise<HttpProxy> {
+  const certificate = await authority.server(`proxy-${++proxies}`, ["127.0.0.1"]);
+  return await HttpProxy.start({ target, targetCa: authority.ca, certificate });
+}
+
+function isWatchOf(kind: string, { path }: ProxiedRequest): boolean {
+  return path.includes(`/${kind}?`) && path.includes("watch=true");
+}
+
+type Case = (kubernetes: TestCluster, cluster: KubernetesCluster) => Promise<void>;
+
+const CASES: readonly (readonly [string, Case])[] = [
+  ["a quota that is full is for now", async (kubernetes) => {
+    const name = await namespace(kubernetes, "quota");
+    await kubernetes.api.create(`/api/v1/namespaces/${name}/resourcequotas`, {
+      metadata: { name: "none" },
+      spec: { hard: { "count/jobs.batch": "0" } },
+    });
+    using cluster = await connect(kubernetes.kubeconfig, { namespace: name });
+    await using seen = new Seen(cluster, BUSYBOX_IMAGE);
+    await eventually(() =>
+      rejects(
+        cluster.create(seen.spec("true")),
+        (error) => error instanceof UnavailableError && /exceeded quota: none/.test(error.message),
+      ).then(() => true)
+    );
+  }],
+
+  ["a missing right is for good, with the server's words and what to do", async (kubernetes) => {
+    const roleYaml = ROLE.replace("[create, delete, get, list, patch, watch]", "[get, list, watch]");
+    const kubeconfig = await kubernetes.serviceAccountKubeconfig({ roleYaml, namespace: "norights" });
+    using cluster = await connect(kubeconfig);
+    await using seen = new Seen(cluster, BUSYBOX_IMAGE);
+    await rejects(
+      cluster.create(seen.spec("true")),
+      (error) => error instanceof RefusedError && /cannot create resource "jobs".*role\.yaml/s.test(error.message),
+    );
+  }],
+
+  ["a namespace that is not there is for good, and named", async (kubernetes) => {
+    using cluster = await connect(kubernetes.kubeconfig, { namespace: "nowhere" });
+    await using seen = new Seen(cluster, BUSYBOX_IMAGE);
+    await rejects(
+      cluster.create(seen.spec("true")),
+      (error) => error instanceof RefusedError && /"nowhere" not found.*set NAMESPACE/s.test(error.message),
+    );
+  }],
+
+  ["an image and a quantity that cannot be are for good", async (_kubernetes, cluster) => {
+    await using seen = new Seen(cluster, BUSYBOX_IMAGE);
+    await rejects(cluster.create(seen.spec("true", { row: { image: "" } })), RefusedError);
+    await rejects(cluster.create(seen.spec("true", { row: { cpuRequest: "lots" } })), RefusedError);
+  }],
+
+  ["429, 503, no answer and no server are for now", async (kubernetes) => {
+    await using proxy = await proxyFor(kubernetes);
+    const kubeconfig = await kubernetes.tokenKubeconfig(proxy.url);
+    using cluster = await connect(kubeconfig, { timeoutMs: 300 });
+    proxy.hook = () => ({ status: 429, headers: { "retry-after": "7" }, body: "slow down" });
+    await rejects(cluster.get("x"), (error) => error instanceof UnavailableError && error.retryAfterMs === 7_000);
+    proxy.hook = () => ({ status: 503, body: "<html>" });
+    await rejects(cluster.get("x"), UnavailableError);
+    proxy.hook = () => ({ delayMs: 600 });
+    await rejects(cluster.get("x"), (error) => error instanceof UnavailableError && /0\.3 s/.test(error.message));
+    // Nobody listens on port 1.
+    using nobody = await connect(await kubernetes.tokenKubeconfig("https://127.0.0.1:1"));
+    await rejects(nobody.get("x"), UnavailableError);
+  }],
+
+  ["a 410 in the stream makes the watch list again, and nothing is lost", async (kubernetes) => {
+    await using proxy = await proxyFor(kubernetes);
+    const expired = JSON.stringify({
+      type: "ERROR",
+      object: { kind: "Status", code: 410, reason: "Expired", message: "too old resource version" },
+    });
+    let told = 0;
+    proxy.hook = (request) => isWatchOf("jobs", request) && told++ < 1 ? { status: 200, body: expired + "\n" } : "pass";
+    using cluster = await connect(await kubernetes.tokenKubeconfig(proxy.url));
+    await using seen = new Seen(cluster, BUSYBOX_IMAGE);
+    await eventually(() => seen.synced >= 2);
+    deepEqual(seen.troubles, []);
+    const runName = await seen.run("exec sleep 60");
+    await eventually(() => seen.jobs.has(runName));
+    await cluster.delete(runName);
+    await eventually(() => seen.gone.has(runName));
+  }],
+
+  ["a deletion that the watch has missed is found by the next list", async (kubernetes, direct) => {
+    await using proxy = await proxyFor(kubernetes);
+    using cluster = await connect(await kubernetes.tokenKubeconfig(proxy.url), { watch: { maxBackoffMs: 100 } });
+    await using seen = new Seen(cluster, BUSYBOX_IMAGE);
+    const runName = await seen.run("exec sleep 60");
+    await eventually(() => seen.jobs.has(runName));
+    proxy.hook = ({ path }) => path.includes("watch=true") ? { status: 410, body: "gone" } : { status: 503 };
+    proxy.cut();
+    await direct.delete(runName);
+    await eventually(async () => await direct.get(runName) === undefined);
+    await eventually(() => seen.troubles.length > 0);
+    proxy.hook = () => "pass";
+    await eventually(() => seen.gone.has(runName));
+    equal(seen.gone.get(runName), undefined);
+  }],
+
+  ["a watch that falls silent is opened anew", async (kubernetes) => {
+    await using proxy = await proxyFor(kubernetes);
+    proxy.hook = (request) => isWatchOf("jobs", request) ? { silentAfterBytes: 0 } : "pass";
+    using cluster = await connect(await kubernetes.tokenKubeconfig(proxy.url), { watch: { silenceMs: 1_000 } });
+    await using seen = new Seen(cluster, BUSYBOX_IMAGE);
+    await eventually(() => seen.synced > 0);
+    const runName = await seen.run("exec sleep 60");
+    proxy.hook = () => "pass";
+    await eventually(() => seen.jobs.has(runName), { what: "the run to be seen" });
+    await cluster.delete(runName);
+  }],
+
+  ["a client certificate is enough", async (kubernetes) => {
+    using cluster = await connect(await kubernetes.certificateKubeconfig());
+    equal(await cluster.get("x"), undefined);
+    ok(await cluster.logs("x", "main", { follow: true, timestamps: false }) === undefined);
+  }],
+
+  ["a token of a command is renewed after a 401", async (kubernetes) => {
+    const { kubeconfig, callsFile, tokenFile } = await kubernetes.execKubeconfig();
+    await Deno.writeTextFile(tokenFile, "stale");
+    using cluster = await connect(kubeconfig);
+    await rejects(cluster.get("x"), (error) => error instanceof UnavailableError && /401/.test(error.message));
+    await Deno.writeTextFile(tokenFile, kubernetes.token);
+    equal(await cluster.get("x"), undefined);
+    const calls = (await Deno.readTextFile(callsFile)).trim().split("\n").length;
+    equal(await cluster.get("y"), undefined);
+    equal((await Deno.readTextFile(callsFile)).trim().split("\n").length, calls);
+  }],
+
+  ["a kubeconfig or context that is not there is named", async (kubernetes) => {
+    await rejects(connect(`${kubernetes.dir}/nothing`), /Cannot read the kubeconfig .*nothing/);
+    await rejects(connect(kubernetes.kubeconfig, { context: "other" }), /the context "other"/);
+  }],
+
+  ["with qps, calls wait for their turn", async (kubernetes) => {
+    using cluster = await connect(kubernetes.kubeconfig, { qps: 20, burst: 1 });
+    const from = performance.now();
+    await Promise.all(Array.from({ length: 11 }, () => cluster.get("x")));
+    ok(performance.now() - from >= 480);
+  }],
+
+  ["of two writers of a lease one wins", async (_kubernetes, cluster) => {
+    const [lease, other] = [cluster.lease("leader"), cluster.lease("leader")];
+    equal(await lease.read(), undefined);
+    const next: LeaseRecord = {
+      holder: "a",
+      durationSeconds: 15,
+      renewedAt: new Date("2026-01-02T03:04:05.678Z"),
+      transitions: 0,
+      version: "",
+    };
+    deepEqual((await Promise.all([lease.write(next), other.write({ ...next, holder: "b" })])).sort(), [false, true]);
+    const read = (await lease.read())!;
+    deepEqual([read.durationSeconds, read.renewedAt, read.transitions], [15, next.renewedAt, 0]);
+    equal(await lease.write({ ...read, holder: "c", transitions: 1 }), true);
+    equal(await other.write({ ...read, holder: "d" }), false);
+    equal((await other.read())!.holder, "c");
+  }],
+
+  ["running out of memory, a wrong image and a pod too large are told as what they are", async (kubernetes) => {
+    using cluster = await connect(kubernetes.kubeconfig);
+    await using seen = new Seen(cluster, BUSYBOX_IMAGE);
+    const hungry = await seen.run("x=$(head -c 200000000 /dev/zero | tr '\\0' x); echo ${#x}", {
+      row: { memoryLimit: "32Mi" },
+    });
+    const image = await seen.run("true", { row: { image: "127.0.0.1:9/missing:1" } });
+    const large = await seen.run("true", { row: { memoryRequest: "900Ti" } });
+    const gpus = await seen.run("true", { row: { gpu: 3 } });
+    const memory = await seen.outcome(hungry);
+    equal(memory.reason, "OOMKilled");
+    match(memory.message, /32Mi/);
+    equal((await seen.outcome(image)).reason, "ImagePull");
+    match((await seen.outcome(large)).message, /900Ti of free memory/);
+    match((await seen.outcome(gpus)).message, /3 free GPUs/);
+    const [pod] = seen.podsOf(large);
+    const events = await eventually(async () => {
+      const found = await cluster.events(large, [pod!.podName]);
+      return found.length > 0 && found;
+    });
+    match(events[0]!.message, /Insufficient memory/);
+    deepEqual([events[0]!.type, events[0]!.reason], ["Warning", "FailedScheduling"]);
+    equal(events[0]!.object, `Pod/${pod!.podName}`);
+    // It has not started, so there is no log now.
+    await rejects(cluster.logs(pod!.podName, "main", { follow: true, timestamps: false }), UnavailableError);
+    await Promise.all([hungry, image, large, gpus].map((name) => cluster.delete(name)));
+  }],
+
+  ["two services in one namespace do not see each other's runs", async (kubernetes) => {
+    using first = await connect(kubernetes.kubeconfig, { instance: "first" });
+    using second = await connect(kubernetes.kubeconfig, { instance: "second" });
+    await using seen = new Seen(second, BUSYBOX_IMAGE);
+    await using own = new Seen(first, BUSYBOX_IMAGE);
+    const runName = await own.run("exec sleep 60");
+    const last = await seen.run("exec sleep 60");
+    await eventually(() => seen.jobs.has(last) && own.jobs.has(runName));
+    deepEqual([...seen.jobs.keys()], [last]);
+    await Promise.all([first.delete(runName), second.delete(last)]);
+  }],
+];
+
+Deno.test({
+  name: "KubernetesCluster",
+  ignore: !ready,
+  async fn(t) {
+    await using kubernetes = await startCluster({ node: "real", gpus: 2 });
+    using cluster = await connect(kubernetes.kubeconfig);
+    for (const [title, body] of CASES) await t.step(title, async () => await body(kubernetes, cluster));
+  },
+});
