@@ -1,0 +1,107 @@
+/** Runs, records, tables and a view of them for the tests of the page. */
+import type { JobFacts, RunRecord, RunView } from "../ports.ts";
+import type { RecordFilter, StatusView } from "../status.ts";
+import { parseTable, type Table } from "../table.ts";
+
+export const PREFIX = "services/mqtt_job_listener";
+
+/** A table with a chain, a misspelt completion topic, a self-trigger, a circle and a bad row, plus `more` lines. */
+export function tableOf(...more: string[]): Table {
+  const done = `${PREFIX}/job_complete`;
+  const lines = [
+    "job_name,mqtt_topic,image,cpu_request,memory_request,gpu",
+    "sort-spikes,experiments/+/uploaded,lab/sorter:3,4,16Gi,1",
+    `curate,${done}/sort-spikes,lab/curate:2,1,4Gi,0`,
+    `plot,${done}/curate,lab/plot:1,1,2Gi,0`,
+    `alarm,${PREFIX}/job_failed/sort-spikes,lab/alarm:1,100m,64Mi,0`,
+    `report,${done}/curatte,lab/report:1,1,1Gi,0`,
+    `loop,${done}/loop,lab/loop:1,1,1Gi,0`,
+    `ping,${done}/pong,lab/ping:1,1,1Gi,0`,
+    `pong,${done}/ping,lab/pong:1,1,1Gi,0`,
+    "broken,experiments/+/uploaded,lab/broken:1,four,1Gi,0",
+    ...more,
+  ];
+  return parseTable(lines.join("\n") + "\n", { topicPrefix: PREFIX });
+}
+
+export function aRunView(more: Partial<RunView> = {}): RunView {
+  return {
+    runName: "sort-spikes-abcdefgh2345",
+    jobName: "sort-spikes",
+    topic: "experiments/e1/uploaded",
+    state: "running",
+    detail: "",
+    rootRun: "sort-spikes-abcdefgh2345",
+    chainDepth: 0,
+    messageHash: "abcdefgh2345",
+    image: "lab/sorter:3",
+    gpu: 1,
+    requests: { cpu: "4", memory: "16Gi" },
+    limits: {},
+    receivedAt: new Date(Date.now() - 185_000),
+    createdAt: new Date(Date.now() - 184_000),
+    startedAt: new Date(Date.now() - 170_000),
+    nodes: ["gpu-node-3"],
+    ...more,
+  };
+}
+
+export function aRecord(more: Partial<RunRecord> = {}): RunRecord {
+  return {
+    run_name: "sort-spikes-zzzzzzzz2345",
+    job_name: "sort-spikes",
+    status: "succeeded",
+    reason: "Completed",
+    message: "Completed",
+    exit_code: 0,
+    topic: "experiments/e0/uploaded",
+    payload: '{"uuid":"2026-03-01-e0"}',
+    message_hash: "zzzzzzzz2345",
+    parent_run: null,
+    root_run: "sort-spikes-zzzzzzzz2345",
+    chain_depth: 0,
+    image: "lab/sorter:3",
+    node: "gpu-node-1",
+    requests: { cpu: "4", memory: "16Gi" },
+    limits: {},
+    received_at: "2026-03-01T10:00:00Z",
+    created_at: "2026-03-01T10:00:00Z",
+    started_at: "2026-03-01T10:00:10Z",
+    finished_at: "2026-03-01T10:12:00Z",
+    log_url: "s3://lab/logs/sort-spikes-zzzzzzzz2345.txt",
+    ...more,
+  };
+}
+
+export interface FakeView {
+  readonly table?: Table;
+  readonly tableFailure?: string;
+  readonly live?: readonly RunView[];
+  readonly ended?: readonly RunRecord[];
+  readonly records?: (filter: RecordFilter, signal: AbortSignal) => Promise<readonly RunRecord[]>;
+  readonly onRecord?: (runName: string) => void;
+  readonly job?: JobFacts;
+  readonly manifest?: string;
+  readonly log?: (
+    options: { readonly follow: boolean; readonly signal: AbortSignal },
+  ) => ReadableStream<Uint8Array> | undefined;
+}
+
+/** A view of what it is given. */
+export function fakeView(fake: FakeView = {}): StatusView {
+  const { live = [], ended = [] } = fake;
+  return {
+    table: () => fake.table,
+    tableFailure: () => fake.tableFailure,
+    liveRuns: () => live,
+    liveRun: (runName) => live.find((run) => run.runName === runName),
+    records: fake.records ?? (() => Promise.resolve(ended)),
+    record: (runName) => {
+      fake.onRecord?.(runName);
+      return Promise.resolve(ended.find((record) => record.run_name === runName));
+    },
+    job: () => Promise.resolve(fake.job),
+    manifest: () => Promise.resolve(fake.manifest),
+    log: (_, options) => Promise.resolve(fake.log?.(options)),
+  };
+}
