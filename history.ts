@@ -1,0 +1,49 @@
+/**
+ * The newest run records in memory, for the page: those of former processes are read from the store once, those that
+ * end meanwhile are told by the core. Owns no record; the store has them all.
+ */
+import type { RunRecord, Tell } from "./ports.ts";
+import type { RunRecords } from "./records.ts";
+
+/** Records kept, newest first. */
+const MOST_RECORDS = 2_000;
+const READS_AT_ONCE = 8;
+
+export class History {
+  readonly #records: RunRecords;
+  readonly #known = new Map<string, RunRecord>();
+
+  constructor(records: RunRecords) {
+    this.#records = records;
+  }
+
+  readonly tell: Tell = (event) => {
+    if (event.type === "finished") this.#add(event.record);
+  };
+
+  values(): Iterable<RunRecord> {
+    return this.#known.values();
+  }
+
+  /** Reads what former processes left; what cannot be read is left out. */
+  async load(signal: AbortSignal): Promise<void> {
+    const found: { runName: string; modifiedAt: Date }[] = [];
+    for await (const one of this.#records.list(signal)) found.push(one);
+    found.sort((a, b) => b.modifiedAt.getTime() - a.modifiedAt.getTime());
+    const left = found.slice(0, MOST_RECORDS).filter(({ runName }) => !this.#known.has(runName));
+    const read = async () => {
+      for (let next = left.pop(); next && !signal.aborted; next = left.pop()) {
+        const record = await this.#records.get(next.runName, signal).catch(() => undefined);
+        if (record) this.#add(record);
+      }
+    };
+    await Promise.all(Array.from({ length: READS_AT_ONCE }, read));
+  }
+
+  #add(record: RunRecord): void {
+    this.#known.set(record.run_name, record);
+    if (this.#known.size <= MOST_RECORDS) return;
+    const [oldest] = [...this.#known.values()].sort((a, b) => a.finished_at < b.finished_at ? -1 : 1);
+    this.#known.delete(oldest!.run_name);
+  }
+}
