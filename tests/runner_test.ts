@@ -3,8 +3,22 @@ import { deepEqual, equal, match, ok, rejects } from "node:assert/strict";
 import { LocalRunner } from "../embedded/runner.ts";
 import { judge } from "../outcome.ts";
 import { type ClusterEvents, type JobFacts, type PodFacts, RefusedError, type Row, type RunSpec } from "../ports.ts";
+import { clusterConformance } from "./cluster_conformance.ts";
 
 const GRACES = { imagePullMs: 1000, unschedulableMs: 1000, nodeLostMs: 1000 };
+
+clusterConformance("LocalRunner", async () => {
+  const dir = await Deno.makeTempDir({ prefix: "runner-test-" });
+  const cluster = new LocalRunner({ dir });
+  return {
+    cluster,
+    image: "ignored:1",
+    async [Symbol.asyncDispose]() {
+      await cluster.close();
+      await Deno.remove(dir, { recursive: true });
+    },
+  };
+});
 
 interface Fixture {
   readonly dir: string;
