@@ -4,6 +4,7 @@ import { connectKubernetes, type KubernetesCluster, type KubernetesOptions } fro
 import { type LeaseRecord, RefusedError, UnavailableError } from "../ports.ts";
 import { clusterConformance, Seen } from "./cluster_conformance.ts";
 import { BUSYBOX_IMAGE, startCluster, type TestCluster } from "./harness/cluster.ts";
+import { KubeApi } from "./harness/kube_api.ts";
 import { needs } from "./harness/needs.ts";
 import { HttpProxy, type ProxiedRequest } from "./harness/proxy.ts";
 import { eventually } from "./harness/wait.ts";
@@ -53,6 +54,29 @@ function isWatchOf(kind: string, { path }: ProxiedRequest): boolean {
   return path.includes(`/${kind}?`) && path.includes("watch=true");
 }
 
+interface Rule {
+  readonly apiGroups: string[];
+  readonly resources: string[];
+  readonly resourceNames?: string[];
+  readonly verbs: string[];
+}
+
+/** What the API server says that the account may do there, beside what everybody may ask about himself. */
+async function rightsOf(kubernetes: TestCluster, kubeconfig: string, namespace: string): Promise<string[]> {
+  const { users } = JSON.parse(await Deno.readTextFile(kubeconfig));
+  using api = new KubeApi(kubernetes.server, kubernetes.authority.ca, users[0].user.token);
+  const path = "/apis/authorization.k8s.io/v1/selfsubjectrulesreviews";
+  const review = await api.create<{ status: { resourceRules: Rule[] } }>(path, { spec: { namespace } });
+  return review.status.resourceRules
+    .filter(({ resources }) => !resources.every((resource) => resource.startsWith("selfsubject")))
+    .flatMap(({ apiGroups, resources, resourceNames = [], verbs }) =>
+      resources.map((resource) =>
+        `${[`${apiGroups}/${resource}`, ...resourceNames].join(" ")}: ${verbs.toSorted().join(" ")}`
+      )
+    )
+    .sort();
+}
+
 type Case = (kubernetes: TestCluster, cluster: KubernetesCluster) => Promise<void>;
 
 const CASES: readonly (readonly [string, Case])[] = [
@@ -81,6 +105,47 @@ const CASES: readonly (readonly [string, Case])[] = [
       cluster.create(seen.spec("true")),
       (error) => error instanceof RefusedError && /cannot create resource "jobs".*role\.yaml/s.test(error.message),
     );
+  }],
+
+  ["deploy/role.yaml gives the rights that are documented, and no more", async (kubernetes) => {
+    const kubeconfig = await kubernetes.serviceAccountKubeconfig({ roleYaml: ROLE, namespace: "rights" });
+    deepEqual(await rightsOf(kubernetes, kubeconfig, "rights"), [
+      "/events: list",
+      "/pods/log: get",
+      "/pods: list watch",
+      "batch/jobs: create delete get list patch watch",
+      "coordination.k8s.io/leases mqtt-job-listener: get update",
+      "coordination.k8s.io/leases: create",
+    ]);
+  }],
+
+  ["a create whose answer is lost is for now, and the next one finds the run", async (kubernetes) => {
+    await using proxy = await proxyFor(kubernetes);
+    using cluster = await connect(await kubernetes.tokenKubeconfig(proxy.url));
+    await using seen = new Seen(cluster, BUSYBOX_IMAGE);
+    await eventually(() => seen.synced > 0);
+    const spec = seen.spec("exec sleep 60");
+    proxy.hook = ({ method }) => method === "POST" ? "swallow" : "pass";
+    await rejects(cluster.create(spec), UnavailableError);
+    proxy.hook = () => "pass";
+    equal(await cluster.create(spec), "exists");
+    await cluster.delete(spec.runName);
+  }],
+
+  ["a run costs four calls", async (kubernetes) => {
+    await using proxy = await proxyFor(kubernetes);
+    using cluster = await connect(await kubernetes.tokenKubeconfig(proxy.url));
+    await using seen = new Seen(cluster, BUSYBOX_IMAGE);
+    await eventually(() => seen.synced > 0);
+    const before = () => proxy.requests.filter((request) => !request.includes("watch=true")).length;
+    const from = before();
+    const runName = await seen.run("echo x");
+    await seen.ended(runName);
+    const [pod] = seen.podsOf(runName);
+    equal(await seen.log(pod!.podName), "x\n");
+    ok((await cluster.events(runName, [pod!.podName])).length > 0);
+    await cluster.delete(runName);
+    equal(before() - from, 4);
   }],
 
   ["a namespace that is not there is for good, and named", async (kubernetes) => {
