@@ -65,7 +65,7 @@ Deno.test("messages that docs/troubleshoot.md quotes stand in the code", async (
   const section = (await read("docs/troubleshoot.md")).split("## The service itself")[1] ?? "";
   const quoted = [...section.matchAll(/^\| (`[^|]+`) /gm)].flatMap(([, cell]) => [...cell!.matchAll(/`([^`]+)`/g)]);
   // Said by Deno and by the API server.
-  const foreign = /^(NotCapable|namespaces |… forbidden)/;
+  const foreign = /^(Requires |namespaces |… forbidden)/;
   const missing = quoted.map(([, words]) => words!).filter((words) => !foreign.test(words)).filter((words) =>
     words.split("…").map((part) => plain(part).replace(/^[.;:()]+|[.;:()]+$/g, ""))
       .some((part) => part.length > 8 && !code.includes(part))
