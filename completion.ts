@@ -44,6 +44,8 @@ export class Completion implements RunObserver {
   /** Runs to be judged again though nothing changes, by the time of it in milliseconds. */
   readonly #rechecks = new Map<string, number>();
   readonly #startedAt = new Date();
+  /** Jobs and pods are told apart from each other: before both are, an ended Job may seem to have had no pod. */
+  #synced = false;
   #sweeper: ReturnType<typeof setInterval> | undefined;
 
   constructor(options: CompletionOptions) {
@@ -91,6 +93,7 @@ export class Completion implements RunObserver {
   }
 
   onSynced(): void {
+    this.#synced = true;
     for (const run of this.#options.runs.values()) this.#judge(run);
   }
 
@@ -107,7 +110,7 @@ export class Completion implements RunObserver {
 
   #judge(run: LiveRun, full?: JobFacts, noPodReason?: string): void {
     const { runName } = run.job;
-    if (this.#ending.has(runName) || this.#options.signal.aborted) return;
+    if (!this.#synced || this.#ending.has(runName) || this.#options.signal.aborted) return;
     const now = new Date();
     const verdict = judge(run.job, [...run.pods.values()], {
       graces: this.#options.graces,

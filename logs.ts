@@ -17,13 +17,15 @@ export interface LogSettings {
 
 /** A segment is cut when one container holds so much. */
 const SEGMENT_BYTES = 8 * 1024 * 1024;
+/**
+ * Output is copied into blocks of up to so many bytes: the cluster sends a log line by line, and each line comes in a
+ * network buffer of 64 KiB that a view of it would keep alive.
+ */
+const BLOCK_BYTES = 64 * 1024;
 /** No segment smaller than this is cut for the common bound's sake. */
 const LEAST_SEGMENT_BYTES = 64 * 1024;
-/**
- * A stream that ended so long before the cluster said "terminated" may have been cut by a restarting kubelet: its
- * tail is asked for again. Below that, the container's end and the stream's end are one event.
- */
-const TRUST_END_MS = 2_500;
+/** A stream may end because the container did: so long the cluster's word on that is waited for. */
+const END_NEWS_MS = 2_500;
 /** A stream silent for so long after its run has ended counts as dead; pods have 30 s to end by default. */
 const SILENT_MS = 45_000;
 const SILENCE_CHECK_MS = 1_000;
@@ -196,12 +198,15 @@ class ContainerLog {
   note = "";
   /** When output last came. */
   heardMs = 0;
-  #chunks: Uint8Array[] = [];
+  /** All but the last are full; of that, `#blockUsed` bytes are. */
+  #blocks: Uint8Array[] = [];
+  #blockUsed = 0;
   #bytes = 0;
+  /** Bytes of output that ever came. */
+  #taken = 0;
   /** Where the last stream stopped. */
   #at: Position = { time: "", bytes: 0, complete: true };
   #facts: ContainerFacts | undefined;
-  #terminatedAtMs: number | undefined;
   #isGone = false;
   #changed = Promise.withResolvers<void>();
   #done: Promise<void> | undefined;
@@ -218,14 +223,12 @@ class ContainerLog {
 
   update(facts: ContainerFacts): void {
     this.#facts = facts;
-    if (facts.state === "terminated") this.#terminatedAtMs ??= Date.now();
     this.#wake();
     if (facts.state === "terminated" || this.options.mayFollow()) this.#start();
   }
 
   gone(): void {
     this.#isGone = true;
-    this.#terminatedAtMs ??= Date.now();
     this.#wake();
   }
 
@@ -235,7 +238,8 @@ class ContainerLog {
   }
 
   buffered(): readonly Uint8Array[] {
-    return this.#chunks;
+    const last = this.#blocks.at(-1);
+    return last ? [...this.#blocks.slice(0, -1), last.subarray(0, this.#blockUsed)] : [];
   }
 
   /** Stops reading: what came so far is all. */
@@ -246,8 +250,32 @@ class ContainerLog {
 
   drop(): void {
     this.#drop.abort(new DOMException("The run is done with", "AbortError"));
+    this.#empty();
+  }
+
+  #append(text: Uint8Array): void {
+    for (let at = 0; at < text.length;) {
+      let block = this.#blocks.at(-1);
+      if (!block || this.#blockUsed === block.length) {
+        // Small at first: most logs are short, and there may be thousands at once.
+        block = new Uint8Array(Math.min(BLOCK_BYTES, Math.max(1024, text.length - at, this.#bytes)));
+        this.#blocks.push(block);
+        this.#blockUsed = 0;
+      }
+      const part = text.subarray(at, at + block.length - this.#blockUsed);
+      block.set(part, this.#blockUsed);
+      this.#blockUsed += part.length;
+      this.#bytes += part.length;
+      at += part.length;
+    }
+    this.options.budget.used += text.length;
+    this.#taken += text.length;
+  }
+
+  #empty(): void {
     this.options.budget.used -= this.#bytes;
-    this.#chunks = [];
+    this.#blocks = [];
+    this.#blockUsed = 0;
     this.#bytes = 0;
   }
 
@@ -286,9 +314,13 @@ class ContainerLog {
           if (this.#at.time === "") this.note = "The cluster has no log of this container any more";
           return;
         }
+        const before = this.#taken;
         await this.#take(stream, signal);
         failures = 0;
-        if (wasEnded || await this.#endedWithStream(Date.now(), signal)) return;
+        // A kubelet ends a stream when the container has ended and the file has too, but the runtime may still be adding
+        // to the file (seen in the middle of a line). So only a read that brings nothing new says that this was all.
+        if (wasEnded && this.#taken === before) return;
+        if (!wasEnded) await this.#waitForEnd(signal);
       } catch (error) {
         signal.throwIfAborted();
         failures++;
@@ -302,21 +334,14 @@ class ContainerLog {
     }
   }
 
-  /** The stream ended cleanly at `endMs`: was it because the container ended? Waits for the cluster's word. */
-  async #endedWithStream(endMs: number, signal: AbortSignal): Promise<boolean> {
-    const deadline = AbortSignal.any([signal, AbortSignal.timeout(TRUST_END_MS)]);
-    while (!this.#ended) {
-      const changed = this.#changed.promise;
-      try {
-        await Promise.race([changed, delay(TRUST_END_MS, deadline)]);
-      } catch {
-        signal.throwIfAborted();
-        return false;
-      }
-      if (!this.#ended && Date.now() - endMs >= TRUST_END_MS) return false;
+  /** Waits until the cluster says that the container has ended, but not for long. */
+  async #waitForEnd(signal: AbortSignal): Promise<void> {
+    const late = AbortSignal.timeout(END_NEWS_MS);
+    const deadline = AbortSignal.any([signal, late]);
+    while (!this.#ended && !late.aborted) {
+      await Promise.race([this.#changed.promise, delay(END_NEWS_MS, deadline).catch(() => {})]);
+      signal.throwIfAborted();
     }
-    return (this.#terminatedAtMs ?? endMs) - endMs < TRUST_END_MS &&
-      (this.#facts?.finishedAt?.getTime() ?? endMs) <= endMs;
   }
 
   /** Goes on after the segments of a former process. */
@@ -346,9 +371,7 @@ class ContainerLog {
       const text = splitter.push(chunk);
       this.#at = splitter.at;
       if (text.length === 0) continue;
-      this.#chunks.push(text);
-      this.#bytes += text.length;
-      this.options.budget.used += text.length;
+      this.#append(text);
       const { used, limit } = this.options.budget;
       if (this.#bytes >= SEGMENT_BYTES || (used > limit && this.#bytes >= LEAST_SEGMENT_BYTES)) {
         await this.#cutSegment(splitter, signal);
@@ -360,7 +383,7 @@ class ContainerLog {
   async #cutSegment(splitter: LineSplitter, signal: AbortSignal): Promise<void> {
     const number = String(this.segments + 1).padStart(8, "0");
     const key = `${this.folder}/${number}_${encodeURIComponent(splitter.at.time)}`;
-    const body = join(this.#chunks);
+    const body = join(this.buffered());
     for (let attempt = 0;; attempt++) {
       try {
         await this.options.store.put(key, body, { contentType: "text/plain; charset=utf-8", signal });
@@ -371,9 +394,7 @@ class ContainerLog {
       }
     }
     this.segments++;
-    this.options.budget.used -= this.#bytes;
-    this.#chunks = [];
-    this.#bytes = 0;
+    this.#empty();
   }
 }
 

@@ -34,6 +34,7 @@ function setUp({ memoryBytes = 1 << 20 } = {}) {
   runs.observe(completion);
   completion.start();
   const { clusterEvents } = runs;
+  clusterEvents.onSynced();
   return { cluster, store, broker, runs, all, clusterEvents, [Symbol.dispose]: () => stop.abort() };
 }
 

@@ -50,7 +50,7 @@ export class JobWatch implements AsyncDisposable {
     await this.#running;
   }
 
-  /** Goes on at the last version after each break, so that an API server's restart hides nothing. */
+  /** Lists after each break: an API server that was started anew may not know the last version any more. */
   async #watch(from: string): Promise<void> {
     let version = from;
     while (!this.#ended) {
@@ -66,8 +66,17 @@ export class JobWatch implements AsyncDisposable {
         }
       } catch {
         if (!this.#ended) await pause(100);
+        version = await this.#list().catch(() => version);
       }
     }
+  }
+
+  async #list(): Promise<string> {
+    const { items, metadata } = await this.api.get<{ items: V1Job[]; metadata: { resourceVersion: string } }>(JOBS);
+    const alive = new Set(items.map(({ metadata }) => metadata?.uid));
+    for (const job of items) this.#take("MODIFIED", job);
+    for (const uid of this.#jobs.keys()) if (!alive.has(uid)) this.#deleted.add(uid);
+    return metadata.resourceVersion;
   }
 
   #take(type: WatchLine["type"], job: V1Job): void {
