@@ -83,11 +83,10 @@ async function start(args: readonly string[]): Promise<number> {
 async function main(args: readonly string[]): Promise<number> {
   const [command = "start", ...rest] = args;
   try {
-    if (command === "start" || command.startsWith("--") && command !== "--help") {
-      return await start(command === "start" ? rest : args);
-    }
+    const isStart = command === "start" || command.startsWith("--");
+    if (isStart && !args.includes("--help")) return await start(command === "start" ? rest : args);
     const { runCommand } = await import("./cli.ts");
-    return await runCommand(command, rest);
+    return await runCommand(isStart ? "help" : command, rest);
   } catch (error) {
     if (!(error instanceof ConfigError)) throw error;
     console.error(error.message);

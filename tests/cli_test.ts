@@ -46,6 +46,8 @@ Deno.test("graph draws the chains", async () => {
 
 Deno.test("runs and logs read what the demo left", async () => {
   const dir = await Deno.makeTempDir();
+  const [runs, logs] = [`${dir}/runs`, `${dir}/logs`];
+  await Promise.all([runs, logs].map((folder) => Deno.mkdir(folder)));
   const record = {
     run_name: "a-1",
     job_name: "a",
@@ -53,9 +55,9 @@ Deno.test("runs and logs read what the demo left", async () => {
     message: "Out of memory",
     finished_at: "2026-01-01",
   };
-  await Deno.writeTextFile(`${dir}/a-1.json`, JSON.stringify(record));
-  await Deno.writeTextFile(`${dir}/a-1.txt`, "the log\n");
-  const env = { RUNS_URL: dir, LOGS_URL: dir };
+  await Deno.writeTextFile(`${runs}/a-1.json`, JSON.stringify(record));
+  await Deno.writeTextFile(`${logs}/a-1.txt`, "the log\n");
+  const env = { RUNS_URL: runs, LOGS_URL: logs };
   match((await cli(["runs"], env)).out, /failed\s+a-1\s+Out of memory/);
   strictEqual((await cli(["logs", "a-1"], env)).out, "the log\n");
   const missing = await cli(["logs", "b-1"], env);
