@@ -8,8 +8,7 @@ import { getLogger, registerSecret, setupLog } from "./log.ts";
 import { Metrics } from "./metrics.ts";
 import { Notices } from "./notices.ts";
 import { Service } from "./service.ts";
-import { LiveEvents, serveStatus } from "./status.ts";
-import { statusView } from "./status_view.ts";
+import { openPage } from "./status_view.ts";
 import { VERSION } from "./version.ts";
 
 /** Runs the service until a signal; resolves with the exit code. */
@@ -28,20 +27,8 @@ async function start(args: readonly string[]): Promise<number> {
     new Notices({ ...webhook, ...(status.url ? { statusUrl: status.url } : {}), onTrouble: warn });
   const service = new Service({ ...options, listeners: [journal(), ...(notices ? [notices.tell] : [])] });
   const metrics = new Metrics({ version: VERSION, snapshot: () => service.snapshot() });
-  const events = new LiveEvents();
   service.listen(metrics.tell);
-  service.listen(events.tell);
-  const closing = new AbortController();
-  const page = status.listen && await serveStatus({
-    listen: status.listen,
-    ...(status.token ? { token: status.token } : {}),
-    ...(status.url ? { publicUrl: status.url } : {}),
-    metrics,
-    health: () => service.health(),
-    view: statusView(service, { cluster: options.cluster, logs: options.stores.logs, signal: closing.signal }),
-    actions: service.actions,
-    events,
-  });
+  const page = await openPage(service, { status, metrics, cluster: options.cluster, logs: options.stores.logs });
   if (page) log.info("Page and metrics at {url}", { url: page.url });
 
   const stopped = Promise.withResolvers<number>();
@@ -72,7 +59,6 @@ async function start(args: readonly string[]): Promise<number> {
   );
 
   const code = await stopped.promise;
-  closing.abort(new DOMException("The service stops", "AbortError"));
   await Promise.all([page?.close(), service.stop({ drain: code === 0 })]);
   await notices?.close({ withinMs: 2_000 });
   log.info("Stopped");

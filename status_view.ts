@@ -6,7 +6,42 @@ import { History } from "./history.ts";
 import type { Cluster, ObjectStore } from "./ports.ts";
 import { viewOf } from "./runs.ts";
 import type { Service } from "./service.ts";
-import { selectRecords, type StatusView } from "./status.ts";
+import { LiveEvents, selectRecords, serveStatus, type StatusOptions, type StatusView } from "./status.ts";
+
+export interface PageOptions {
+  readonly status: { readonly listen?: StatusOptions["listen"]; readonly token?: string; readonly url?: string };
+  readonly metrics: StatusOptions["metrics"];
+  readonly cluster: Cluster;
+  readonly logs: ObjectStore;
+}
+
+/** Serves the page, health and metrics of a service; undefined where nothing shall be served. */
+export async function openPage(
+  service: Service,
+  { status, metrics, cluster, logs }: PageOptions,
+): Promise<{ readonly url: string; close(): Promise<void> } | undefined> {
+  if (!status.listen) return undefined;
+  const events = new LiveEvents();
+  service.listen(events.tell);
+  const closing = new AbortController();
+  const server = await serveStatus({
+    listen: status.listen,
+    ...(status.token ? { token: status.token } : {}),
+    ...(status.url ? { publicUrl: status.url } : {}),
+    metrics,
+    health: () => service.health(),
+    view: statusView(service, { cluster, logs, signal: closing.signal }),
+    actions: service.actions,
+    events,
+  });
+  return {
+    url: server.url,
+    close() {
+      closing.abort(new DOMException("The page closes", "AbortError"));
+      return server.close();
+    },
+  };
+}
 
 /** The view of a running service; begins to read the history. */
 export function statusView(
