@@ -7,12 +7,14 @@ import { journal } from "./journal.ts";
 import { getLogger, registerSecret, setupLog } from "./log.ts";
 import { Metrics } from "./metrics.ts";
 import { Notices } from "./notices.ts";
+import { requirePermissions } from "./permissions.ts";
 import { Service } from "./service.ts";
 import { openPage } from "./status_view.ts";
 import { VERSION } from "./version.ts";
 
 /** Runs the service until a signal; resolves with the exit code. */
 async function start(args: readonly string[]): Promise<number> {
+  requirePermissions();
   const config = loadConfig({ ...processInput(), args });
   config.secrets.forEach(registerSecret);
   setupLog(config.log);
@@ -74,7 +76,7 @@ async function main(args: readonly string[]): Promise<number> {
     const { runCommand } = await import("./cli.ts");
     return await runCommand(isStart ? "help" : command, rest);
   } catch (error) {
-    if (!(error instanceof ConfigError)) throw error;
+    if (!(error instanceof ConfigError || error instanceof Deno.errors.NotCapable)) throw error;
     console.error(error.message);
     return 2;
   }

@@ -1,0 +1,21 @@
+/**
+ * The permissions of Deno that the service cannot do without, asked for one by one at the start, so that a missing one
+ * fails with its name and not in the middle of a run. Files are not among them: which ones are read depends on settings.
+ */
+const NEEDED: readonly { flag: string; descriptor: Deno.PermissionDescriptor; why: string }[] = [
+  { flag: "--allow-net", descriptor: { name: "net" }, why: "broker, store, API server and page" },
+  { flag: "--allow-env", descriptor: { name: "env" }, why: "settings" },
+  { flag: "--allow-sys=osRelease", descriptor: { name: "sys", kind: "osRelease" }, why: "the AWS SDK's user agent" },
+  { flag: "--allow-sys=homedir", descriptor: { name: "sys", kind: "homedir" }, why: "the AWS SDK's files" },
+];
+
+/** Throws a sentence that names each missing flag and what it is for. */
+export function requirePermissions(): void {
+  const missing = NEEDED.filter(({ descriptor }) => {
+    const { state, partial } = Deno.permissions.querySync(descriptor);
+    return state !== "granted" && !partial;
+  });
+  if (missing.length === 0) return;
+  const list = missing.map(({ flag, why }) => `${flag} (for ${why})`).join(", ");
+  throw new Deno.errors.NotCapable(`Cannot start: Deno was not given ${list}`);
+}
