@@ -24,8 +24,11 @@ const SEGMENT_BYTES = 8 * 1024 * 1024;
 const BLOCK_BYTES = 64 * 1024;
 /** No segment smaller than this is cut for the common bound's sake. */
 const LEAST_SEGMENT_BYTES = 64 * 1024;
-/** A stream may end because the container did: so long the cluster's word on that is waited for. */
-const END_NEWS_MS = 2_500;
+/**
+ * A stream that ended so long before the cluster said "terminated" may have been cut by a restarting kubelet: its
+ * tail is asked for again. Below that, the container's end and the stream's end are one event.
+ */
+const TRUST_END_MS = 2_500;
 /** A stream silent for so long after its run has ended counts as dead; pods have 30 s to end by default. */
 const SILENT_MS = 45_000;
 const SILENCE_CHECK_MS = 1_000;
@@ -202,11 +205,10 @@ class ContainerLog {
   #blocks: Uint8Array[] = [];
   #blockUsed = 0;
   #bytes = 0;
-  /** Bytes of output that ever came. */
-  #taken = 0;
   /** Where the last stream stopped. */
   #at: Position = { time: "", bytes: 0, complete: true };
   #facts: ContainerFacts | undefined;
+  #terminatedAtMs: number | undefined;
   #isGone = false;
   #changed = Promise.withResolvers<void>();
   #done: Promise<void> | undefined;
@@ -223,12 +225,14 @@ class ContainerLog {
 
   update(facts: ContainerFacts): void {
     this.#facts = facts;
+    if (facts.state === "terminated") this.#terminatedAtMs ??= Date.now();
     this.#wake();
     if (facts.state === "terminated" || this.options.mayFollow()) this.#start();
   }
 
   gone(): void {
     this.#isGone = true;
+    this.#terminatedAtMs ??= Date.now();
     this.#wake();
   }
 
@@ -269,7 +273,6 @@ class ContainerLog {
       at += part.length;
     }
     this.options.budget.used += text.length;
-    this.#taken += text.length;
   }
 
   #empty(): void {
@@ -314,13 +317,9 @@ class ContainerLog {
           if (this.#at.time === "") this.note = "The cluster has no log of this container any more";
           return;
         }
-        const before = this.#taken;
         await this.#take(stream, signal);
         failures = 0;
-        // A kubelet ends a stream when the container has ended and the file has too, but the runtime may still be adding
-        // to the file (seen in the middle of a line). So only a read that brings nothing new says that this was all.
-        if (wasEnded && this.#taken === before) return;
-        if (!wasEnded) await this.#waitForEnd(signal);
+        if (wasEnded || await this.#endedWithStream(Date.now(), signal)) return;
       } catch (error) {
         signal.throwIfAborted();
         failures++;
@@ -334,14 +333,21 @@ class ContainerLog {
     }
   }
 
-  /** Waits until the cluster says that the container has ended, but not for long. */
-  async #waitForEnd(signal: AbortSignal): Promise<void> {
-    const late = AbortSignal.timeout(END_NEWS_MS);
-    const deadline = AbortSignal.any([signal, late]);
-    while (!this.#ended && !late.aborted) {
-      await Promise.race([this.#changed.promise, delay(END_NEWS_MS, deadline).catch(() => {})]);
-      signal.throwIfAborted();
+  /** The stream ended cleanly at `endMs`: was it because the container ended? Waits for the cluster's word. */
+  async #endedWithStream(endMs: number, signal: AbortSignal): Promise<boolean> {
+    const deadline = AbortSignal.any([signal, AbortSignal.timeout(TRUST_END_MS)]);
+    while (!this.#ended) {
+      const changed = this.#changed.promise;
+      try {
+        await Promise.race([changed, delay(TRUST_END_MS, deadline)]);
+      } catch {
+        signal.throwIfAborted();
+        return false;
+      }
+      if (!this.#ended && Date.now() - endMs >= TRUST_END_MS) return false;
     }
+    return (this.#terminatedAtMs ?? endMs) - endMs < TRUST_END_MS &&
+      (this.#facts?.finishedAt?.getTime() ?? endMs) <= endMs;
   }
 
   /** Goes on after the segments of a former process. */
