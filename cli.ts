@@ -1,332 +1,367 @@
 /**
- * The commands of the program besides `start`. Results go to standard output, the rest to standard error.
- * Exit codes: 0 done; 1 what was asked about is bad or failed; 2 wrong use or configuration; 3 a peer cannot be reached.
- * Each command imports what it needs, so that `check` wants no Kubernetes.
+ * The commands of the program besides `start`: their names, flags, help, completions and exit codes. What each does is
+ * in commands.ts and ask.ts, imported when it is wanted. Results go to standard output, the rest to standard error.
  */
-import {
-  type Arguments,
-  type Config,
-  exportAwsEnv,
-  loadConfig,
-  parseArgs,
-  processInput,
-  renderHelp,
-} from "./config.ts";
-import { splitObjectUrl } from "./config.ts";
-import type { RunSpec } from "./ports.ts";
+import { type Call, CommandError, type Io } from "./commands.ts";
+import { type Arguments, ConfigError, exportAwsEnv, flagName, knownNames, loadConfig, parseArgs } from "./config.ts";
+import { processInput, renderHelp } from "./config.ts";
+import { redact, registerSecret, setupLog } from "./log.ts";
 import { UnavailableError } from "./ports.ts";
 import { VERSION } from "./version.ts";
 import { nearest } from "./words.ts";
 
-/** How long a running service is given to answer a request. */
-const ANSWER_MS = 10_000;
-
-interface Call {
-  readonly args: Arguments;
-  readonly words: readonly string[];
-  readonly json: boolean;
-  /** Read when a command wants it: `check FILE` needs no configuration. */
-  config(): Config;
-  print(text: string, data?: unknown): void;
+interface Flag {
+  /** What stands for its value in the usage; absent: it takes none. */
+  readonly value?: string;
+  readonly meaning: string;
+  readonly choices?: readonly string[];
 }
 
 interface Command {
-  readonly usage: string;
+  /** Words after the name: `[TOPIC]` may be left out. */
+  readonly words: readonly string[];
   readonly meaning: string;
-  readonly least?: number;
+  readonly flags: Readonly<Record<string, Flag>>;
+  /** What the first word may be, for completions. */
+  readonly choices?: readonly string[];
   run(call: Call): Promise<number> | number;
 }
 
+const json: Flag = { meaning: "Print JSON" };
+const timeout: Flag = { value: "TIME", meaning: "How long to wait for the answer, such as 30s; 15s unless given" };
+const GRAPH_FORMATS = ["mermaid", "dot", "svg"];
+const SHELLS = ["bash", "zsh", "fish"];
+const STATES = ["pending", "running", "succeeded", "failed", "cancelled"];
+
 const COMMANDS: Readonly<Record<string, Command>> = {
-  start: { usage: "start", meaning: "Run the service (also without a command)", run: () => 2 },
-  demo: { usage: "demo [--once]", meaning: "See it work with nothing installed", run: demo },
-  check: { usage: "check [FILE|URL] [--server]", meaning: "Every error and warning of a table", run: check },
-  graph: { usage: "graph [FILE|URL] [--format mermaid|dot]", meaning: "The table's chains as a drawing", run: graph },
-  explain: {
-    usage: "explain TOPIC [PAYLOAD]",
-    meaning: "Which rows would run, with their Jobs as YAML",
-    least: 1,
-    run: explain,
+  start: {
+    words: [],
+    meaning: "Run the service; so does no command at all",
+    flags: {},
+    run: () => {
+      throw new CommandError(2, "Cannot start the service from here: main.ts does"); // main.ts takes `start` itself
+    },
   },
-  runs: { usage: "runs [--row NAME] [--state STATE] [--limit N]", meaning: "Runs that ended, newest first", run: runs },
-  logs: { usage: "logs RUN", meaning: "The log of a run", least: 1, run: logs },
-  run: { usage: "run ROW [PAYLOAD]", meaning: "Ask the running service to run a row", least: 1, run: ask("run") },
-  rerun: { usage: "rerun RUN", meaning: "Ask it to run a run again", least: 1, run: ask("rerun") },
-  cancel: { usage: "cancel RUN", meaning: "Ask it to stop a run", least: 1, run: ask("cancel") },
-  health: { usage: "health", meaning: "0 if the service on STATUS_ADDR is healthy", run: health },
+  demo: {
+    words: [],
+    meaning: "See it work with nothing installed",
+    flags: {
+      once: { meaning: "End after the sample chain" },
+      dir: { value: "FOLDER", meaning: "Where table, logs and records are; demo-data unless given" },
+      port: { value: "PORT", meaning: "Port of the built-in broker; a free one unless given" },
+    },
+    run: async (call) => await (await import("./commands.ts")).demo(call),
+  },
+  check: {
+    words: ["[FILE|URL]"],
+    meaning: "Every error and warning of a table, by line and column; `-` reads standard input",
+    flags: { json, server: { meaning: "Ask the API server too whether it would take the Jobs; makes none" } },
+    run: async (call) => await (await import("./commands.ts")).check(call),
+  },
+  graph: {
+    words: ["[FILE|URL]"],
+    meaning: "The table's topics, rows and chains as a drawing",
+    flags: { json, format: { value: "FORMAT", meaning: GRAPH_FORMATS.join(", "), choices: GRAPH_FORMATS } },
+    run: async (call) => await (await import("./commands.ts")).graph(call),
+  },
+  explain: {
+    words: ["TOPIC", "[PAYLOAD]"],
+    meaning: "Which rows a message would run, with the very Jobs as YAML; starts nothing",
+    flags: { json },
+    run: async (call) => await (await import("./commands.ts")).explain(call),
+  },
+  runs: {
+    words: [],
+    meaning: "Runs under way and runs that ended, newest first",
+    flags: {
+      json,
+      row: { value: "NAME", meaning: "Of this row only" },
+      state: { value: "STATE", meaning: STATES.join(", "), choices: STATES },
+      limit: { value: "N", meaning: "At most so many; 20 unless given" },
+    },
+    run: async (call) => await (await import("./commands.ts")).runs(call, STATES),
+  },
+  logs: {
+    words: ["RUN"],
+    meaning: "The log of a run, from the store or, while it runs, from the cluster",
+    flags: { json, follow: { meaning: "Go on until the run ends; also -f" }, f: { meaning: "--follow" } },
+    run: async (call) => await (await import("./commands.ts")).logs(call),
+  },
+  run: {
+    words: ["ROW", "[PAYLOAD]"],
+    meaning: "Ask the service to run a row; payload `-` reads standard input",
+    flags: { json, timeout },
+    run: async (call) => await (await import("./ask.ts")).ask("run", call),
+  },
+  rerun: {
+    words: ["RUN"],
+    meaning: "Ask the service to run a run's row again, with the same message",
+    flags: { json, timeout },
+    run: async (call) => await (await import("./ask.ts")).ask("rerun", call),
+  },
+  cancel: {
+    words: ["RUN"],
+    meaning: "Ask the service to stop a run",
+    flags: { json, timeout },
+    run: async (call) => await (await import("./ask.ts")).ask("cancel", call),
+  },
+  health: {
+    words: [],
+    meaning: "Ask the service at STATUS_ADDR whether it is well",
+    flags: { json },
+    run: async (call) => await (await import("./ask.ts")).health(call),
+  },
   completions: {
-    usage: "completions bash|zsh|fish",
-    meaning: "Completion script of a shell",
-    least: 1,
-    run: completions,
+    words: ["SHELL"],
+    meaning: `Completion script of a shell: ${SHELLS.join(", ")}`,
+    flags: {},
+    choices: SHELLS,
+    run: async ({ words: [shell = ""], io }) => {
+      await io.write(completionScript(shell));
+      return 0;
+    },
   },
   version: {
-    usage: "version",
+    words: [],
     meaning: "Print the version",
-    run: ({ print }) => (print(VERSION, { version: VERSION }), 0),
+    flags: { json },
+    run: async ({ json, io }) => {
+      await io.write(json ? JSON.stringify({ version: VERSION }) + "\n" : `mqtt-job-listener ${VERSION}\n`);
+      return 0;
+    },
   },
-  help: { usage: "help", meaning: "This text", run: ({ print }) => (print(helpText()), 0) },
+  help: {
+    words: ["[COMMAND]"],
+    meaning: "This text, or what there is to say of one command",
+    flags: {},
+    run: async ({ words: [name], io }) => {
+      await io.write(name === undefined ? helpText() : commandHelp(name, commandOf(name)));
+      return 0;
+    },
+  },
 };
 
-const OWN_FLAGS = {
-  json: "switch",
-  once: "switch",
-  server: "switch",
-  help: "switch",
-  format: "value",
-  row: "value",
-  state: "value",
-  limit: "value",
-} as const;
+const ALIASES: Readonly<Record<string, string>> = { "--help": "help", "-h": "help", "--version": "version" };
 
-/** Runs one command; resolves with the exit code. */
-export async function runCommand(name: string, args: readonly string[]): Promise<number> {
-  const command = COMMANDS[name === "--help" || name === "-h" ? "help" : name];
-  if (!command) {
-    const guess = nearest(name, Object.keys(COMMANDS));
-    console.error(`Unknown command "${name}"${guess ? `: did you mean "${guess}"?` : ""}; see help`);
-    return 2;
-  }
-  const parsed = parseArgs(args, OWN_FLAGS);
-  if (parsed.own.has("help")) return (console.log(helpText()), 0);
-  if (parsed.positionals.length < (command.least ?? 0)) {
-    console.error(`Usage: mqtt-job-listener ${command.usage}`);
-    return 2;
-  }
-  const json = parsed.own.has("json");
-  const call: Call = {
-    args: parsed,
-    words: parsed.positionals,
-    json,
-    config() {
-      const config = loadConfig({ ...processInput(), args: { ...parsed, positionals: [] } });
-      exportAwsEnv(config);
-      return config;
-    },
-    print: (text, data) => console.log(json && data !== undefined ? JSON.stringify(data) : text),
-  };
+/**
+ * Runs one command; resolves with the exit code: 0 done, 1 what was asked about is bad or failed, 2 wrong use or
+ * configuration, 3 a peer cannot be reached. Errors are told, not thrown. `io`: the process's own unless given.
+ */
+export async function runCommand(name: string, args: readonly string[], io: Io = processIo()): Promise<number> {
   try {
-    return await command.run(call);
+    const known = ALIASES[name] ?? name;
+    const command = commandOf(known);
+    const wantsHelp = args.slice(0, [...args, "--"].indexOf("--")).some((arg) => arg === "--help" || arg === "-h");
+    if (wantsHelp) return (await io.write(known === "help" ? helpText() : commandHelp(known, command)), 0);
+    const kinds = Object.entries(command.flags).map(([flag, { value }]) => [flag, value ? "value" : "switch"] as const);
+    return await command.run(callOf(known, command, parseArgs(args, Object.fromEntries(kinds)), io));
   } catch (error) {
-    if (error instanceof Error && error.name === "ConfigError") throw error;
-    console.error(error instanceof Error ? error.message : String(error));
-    return error instanceof UnavailableError ? 3 : 1;
+    // The reader of our output has seen enough, as `head` does.
+    if (error instanceof Deno.errors.BrokenPipe) return 0;
+    const message = error instanceof Error ? error.message : String(error);
+    io.tell(redact(error instanceof ConfigError ? message.replace(/^Cannot start/, "Wrong configuration") : message));
+    if (error instanceof CommandError) return error.code;
+    return error instanceof ConfigError ? 2 : error instanceof UnavailableError ? 3 : 1;
   }
 }
 
+function commandOf(name: string): Command {
+  if (Object.hasOwn(COMMANDS, name)) return COMMANDS[name]!;
+  const guess = nearest(name, Object.keys(COMMANDS));
+  const advice = guess === undefined ? "see help" : `did you mean "${guess}"?`;
+  throw new CommandError(2, `Unknown command "${name}": ${advice}`);
+}
+
+function callOf(name: string, command: Command, args: Arguments, io: Io): Call {
+  const faults = [...args.faults];
+  const { positionals: words } = args;
+  const missing = command.words.slice(words.length).filter((word) => !word.startsWith("["));
+  if (missing.length > 0) faults.push(`${missing.join(" ")} is missing`);
+  for (const word of words.slice(command.words.length)) faults.push(`"${word}": no such argument is expected`);
+  const choices = [
+    [words[0], command.choices],
+    ...Object.entries(command.flags).map(([flag, { choices }]) => {
+      return [args.own.get(flag), choices] as const;
+    }),
+  ] as const;
+  for (const [given, all] of choices) {
+    if (!all || given === undefined || all.includes(String(given))) continue;
+    faults.push(`"${given}": write one of ${all.join(", ")}`);
+  }
+  if (faults.length > 0) {
+    throw new CommandError(2, `${faults.join("\n")}\nUsage: ${usageOf(name, command)}`);
+  }
+  return {
+    words,
+    flag: (flag) => args.own.get(flag),
+    json: args.own.has("json"),
+    io,
+    config() {
+      const config = loadConfig({ ...io.input, args: { ...args, positionals: [] } });
+      config.secrets.forEach(registerSecret);
+      // Adapters may have something to say; a command's own words are not for the log.
+      setupLog({ level: "warning", format: config.log.format, write: (line) => io.tell(line.trimEnd()) });
+      config.warnings.forEach((warning) => io.tell(`Warning: ${warning}`));
+      exportAwsEnv(config);
+      return config;
+    },
+  };
+}
+
+/** Standard input and output of this process. */
+function processIo(): Io {
+  const encoder = new TextEncoder();
+  return {
+    input: processInput(),
+    async write(text) {
+      const bytes = typeof text === "string" ? encoder.encode(text) : text;
+      for (let at = 0; at < bytes.length;) at += await Deno.stdout.write(bytes.subarray(at));
+    },
+    tell: (line) => console.error(line),
+    read: async () => new Uint8Array(await new Response(Deno.stdin.readable).arrayBuffer()),
+    progress: Deno.stderr.isTerminal()
+      ? (line) => void Deno.stderr.writeSync(encoder.encode(`\r\x1b[K${line}`))
+      : undefined,
+  };
+}
+
+// ---------------------------------------------------------------- help
+
+function usageOf(name: string, { words, flags }: Command): string {
+  const options = Object.entries(flags).filter(([flag]) => flag.length > 1)
+    .map(([flag, { value }]) => `[--${flag}${value ? ` ${value}` : ""}]`);
+  return ["mqtt-job-listener", name, ...words, ...options].join(" ");
+}
+
 function helpText(): string {
-  const width = Math.max(...Object.values(COMMANDS).map(({ usage }) => usage.length));
-  const lines = Object.values(COMMANDS).map(({ usage, meaning }) => `  ${usage.padEnd(width)}  ${meaning}`);
+  const usages = Object.entries(COMMANDS).map(([name, { words }]) => [name, ...words].join(" "));
+  const width = Math.max(...usages.map((usage) => usage.length));
   return [
-    "mqtt-job-listener: an MQTT message starts a Kubernetes Job",
+    "mqtt-job-listener: a message on an MQTT topic starts a Kubernetes Job, as a table says",
     "",
-    "Commands; each takes --json:",
-    ...lines,
+    "Commands:",
+    ...Object.values(COMMANDS).map(({ meaning }, at) => `  ${usages[at]!.padEnd(width)}  ${meaning}`),
     "",
-    "Exit codes: 0 done; 1 what was asked about is bad or failed; 2 wrong use or configuration; 3 a peer cannot be reached",
+    "`help COMMAND` tells a command's flags; most take --json.",
+    "",
+    ...EXIT_CODES,
     "",
     renderHelp(),
   ].join("\n");
 }
 
-async function demo({ args }: Call): Promise<number> {
-  const { demo } = await import("./demo.ts");
-  return await demo({ once: args.own.has("once"), write: (line) => console.log(line) });
-}
+const EXIT_CODES = [
+  "Exit codes:",
+  "  0  done, and what was asked about is well",
+  "  1  what was asked about is bad, failed or does not exist",
+  "  2  wrong use or configuration",
+  "  3  a peer (broker, store, cluster, service) cannot be reached or does not answer",
+];
 
-/** The table named on the command line, or the configured one. */
-async function readTable(call: Call) {
-  const { parseTable } = await import("./catalog.ts");
-  const { openStore } = await import("./adapters.ts");
-  const [where] = call.words;
-  const config = call.config();
-  const { storeUrl, key } = where === undefined
-    ? config.catalog
-    : splitObjectUrl(where.includes("/") ? where : `./${where}`);
-  const store = await openStore(storeUrl, config.s3);
-  const found = await store.get(key);
-  if (found === undefined || found === "unchanged") throw new RangeError(`There is no table at ${store.url}/${key}`);
-  const { parsePolicy, checkRow } = await import("./policy.ts");
-  const policy = config.policy && parsePolicy(config.policy.text);
-  const table = parseTable(found.body, {
-    topicPrefix: config.topicPrefix,
-    ...(policy ? { check: (row) => checkRow(policy, row) } : {}),
+function commandHelp(name: string, command: Command): string {
+  const flags = Object.entries(command.flags).map(([flag, { value, meaning }]) => {
+    return `  ${`${flag.length === 1 ? "-" : "--"}${flag}${value ? ` ${value}` : ""}`.padEnd(18)}  ${meaning}`;
   });
-  return { table, config };
+  return [
+    `Usage: ${usageOf(name, command)}`,
+    "",
+    command.meaning,
+    ...(flags.length > 0 ? ["", "Flags:", ...flags] : []),
+    "",
+    "Settings can be given as flags too: see `help`.",
+    "",
+    ...EXIT_CODES,
+    "",
+  ].join("\n");
 }
 
-async function check(call: Call): Promise<number> {
-  const { table, config } = await readTable(call);
-  const { describeProblem } = await import("./catalog.ts");
-  const problems = [...table.problems];
-  if (table.refusal !== undefined && problems.length === 0) {
-    problems.push({ severity: "error", line: 1, message: String(table.refusal) });
-  }
-  if (call.args.own.has("server")) {
-    const { openCluster } = await import("./adapters.ts");
-    const { cluster } = await openCluster(config);
-    for (const row of table.rows) {
-      await cluster.create(await sampleSpec(row, row.mqttTopic, ""), { dryRun: true }).catch((error) => {
-        if (error instanceof UnavailableError) throw error;
-        problems.push({ severity: "error", line: row.line, jobName: row.jobName, message: String(error.message) });
-      });
-    }
-  }
-  const errors = problems.filter(({ severity }) => severity === "error").length;
-  const lines = problems.map((problem) => `${problem.severity}: ${describeProblem(problem)}`);
-  lines.push(`${table.rows.length} rows, ${errors} errors, ${problems.length - errors} warnings`);
-  call.print(lines.join("\n"), { rows: table.rows.length, errors, problems });
-  return errors > 0 ? 1 : 0;
+// ---------------------------------------------------------------- completions
+
+interface Completion {
+  readonly name: string;
+  readonly meaning: string;
+  readonly flags: readonly string[];
+  readonly choices: readonly string[];
 }
 
-async function graph(call: Call): Promise<number> {
-  const { chainGraph, toDot, toMermaid } = await import("./graph.ts");
-  const { table } = await readTable(call);
-  const drawing = chainGraph(table);
-  call.print((call.args.own.get("format") === "dot" ? toDot : toMermaid)(drawing), drawing);
-  return 0;
+function completionScript(shell: string): string {
+  const all = Object.entries(COMMANDS).map(([name, { meaning, flags, choices }]): Completion => ({
+    name,
+    // A shell would take these for its own.
+    meaning: meaning.replaceAll(";", ",").replace(/[`'":\\]/g, ""),
+    flags: Object.keys(flags).map((flag) => `${flag.length === 1 ? "-" : "--"}${flag}`),
+    choices: name === "help" ? Object.keys(COMMANDS) : choices ?? [],
+  }));
+  const settings = knownNames().map((name) => `--${flagName(name)}`);
+  return shell === "bash" ? bashScript(all, settings) : shell === "zsh" ? zshScript(all, settings) : fishScript(all);
 }
 
-async function explain(call: Call): Promise<number> {
-  const [topic, payload = ""] = call.words;
-  const { table, config } = await readTable({ ...call, words: [] });
-  const { rowsFor } = await import("./catalog.ts");
-  const { buildJob } = await import("./manifest.ts");
-  const { stringify } = await import("yaml");
-  const rows = rowsFor(table, topic!);
-  const { namespace = "default", instance, jobTtlSeconds: ttlSecondsAfterFinished } = config.cluster;
-  const jobs = await Promise.all(
-    rows.map(async (row) =>
-      buildJob(await sampleSpec(row, topic!, payload), { namespace, instance, ttlSecondsAfterFinished })
-    ),
+function cases(all: readonly Completion[], words: (one: Completion) => readonly string[], assign: string): string[] {
+  return all.filter((one) => words(one).length > 0).map((one) =>
+    `      ${one.name}) ${assign}(${words(one).join(" ")}) ;;`
   );
-  const text = rows.map((row, i) => `# line ${row.line}: ${row.jobName}\n${stringify(jobs[i])}`).join("---\n");
-  call.print(rows.length === 0 ? `No row is for "${topic}"` : text, jobs);
-  return rows.length === 0 ? 1 : 0;
 }
 
-async function sampleSpec(row: RunSpec["row"], topic: string, payload: string): Promise<RunSpec> {
-  const { runNameFor } = await import("./manifest.ts");
-  const runName = runNameFor(row, { messageHash: "explain" });
-  return {
-    runName,
-    row,
-    message: { topic, payload: new TextEncoder().encode(payload) },
-    messageHash: "explain",
-    rootRun: runName,
-    chainDepth: 0,
-    receivedAt: new Date(),
-  };
+function bashScript(all: readonly Completion[], settings: readonly string[]): string {
+  return `# Completions of mqtt-job-listener for bash: source <(mqtt-job-listener completions bash)
+_mqtt_job_listener() {
+  local cur=\${COMP_WORDS[COMP_CWORD]} command=\${COMP_WORDS[1]}
+  local -a words=()
+  if [[ $COMP_CWORD -eq 1 ]]; then
+    words=(${all.map(({ name }) => name).join(" ")})
+  elif [[ $cur == -* ]]; then
+    case $command in
+${cases(all, ({ flags }) => flags, "words=").join("\n")}
+    esac
+    words+=(${settings.join(" ")})
+  elif [[ $COMP_CWORD -eq 2 ]]; then
+    case $command in
+${cases(all, ({ choices }) => choices, "words=").join("\n")}
+    esac
+  fi
+  COMPREPLY=($(compgen -W "\${words[*]}" -- "$cur"))
+}
+complete -o default -F _mqtt_job_listener mqtt-job-listener
+`;
 }
 
-async function runs(call: Call): Promise<number> {
-  const config = call.config();
-  const { openStore } = await import("./adapters.ts");
-  const { RunRecords } = await import("./records.ts");
-  const { History } = await import("./history.ts");
-  const { selectRecords } = await import("./status.ts");
-  const history = new History(new RunRecords(await openStore(config.runs.url, config.s3)));
-  await history.load(AbortSignal.timeout(60_000));
-  const { own } = call.args;
-  const [row, state, limit] = [own.get("row"), own.get("state"), Number(own.get("limit") ?? 20)];
-  const found = selectRecords(history.values(), {
-    limit: Number.isInteger(limit) && limit > 0 ? limit : 20,
-    ...(typeof row === "string" ? { jobName: row } : {}),
-    ...(state === "succeeded" || state === "failed" || state === "cancelled" ? { status: state } : {}),
-  });
-  const lines = found.map(({ finished_at, status, run_name, message }) =>
-    [finished_at, status.padEnd(9), run_name, status === "succeeded" ? "" : message].join("  ").trimEnd()
-  );
-  call.print(lines.join("\n") || "No run has ended yet", found);
-  return 0;
+function zshScript(all: readonly Completion[], settings: readonly string[]): string {
+  return `#compdef mqtt-job-listener
+# Completions of mqtt-job-listener for zsh: source <(mqtt-job-listener completions zsh)
+_mqtt_job_listener() {
+  local -a commands words_here
+  commands=(
+${all.map(({ name, meaning }) => `    '${name}:${meaning}'`).join("\n")}
+  )
+  if (( CURRENT == 2 )); then
+    _describe command commands
+  elif [[ $words[CURRENT] == -* ]]; then
+    case $words[2] in
+${cases(all, ({ flags }) => flags, "words_here=").join("\n")}
+    esac
+    words_here+=(${settings.join(" ")})
+    compadd -- $words_here
+  else
+    case $words[2] in
+${cases(all, ({ choices }) => choices, "words_here=").join("\n")}
+    esac
+    if (( $#words_here )); then compadd -- $words_here; else _files; fi
+  fi
+}
+compdef _mqtt_job_listener mqtt-job-listener
+`;
 }
 
-async function logs(call: Call): Promise<number> {
-  const [runName] = call.words;
-  const config = call.config();
-  const { openStore } = await import("./adapters.ts");
-  const store = await openStore(config.logs.url, config.s3);
-  const stream = await store.read(`${runName}.txt`);
-  if (!stream) throw new RangeError(`There is no log at ${store.url}/${runName}.txt: the run goes on, or never was`);
-  for await (const chunk of stream) await writeAll(chunk);
-  return 0;
-}
-
-async function writeAll(chunk: Uint8Array): Promise<void> {
-  for (let at = 0; at < chunk.length;) at += await Deno.stdout.write(chunk.subarray(at));
-}
-
-/** Sends a request to the running service over MQTT and waits for its answer. */
-function ask(what: "run" | "rerun" | "cancel"): Command["run"] {
-  return async (call) => {
-    const { connectAsync } = await import("mqtt");
-    const config = call.config();
-    const [name, payload = ""] = call.words;
-    const { url, username, password, tls, protocolVersion } = config.mqtt;
-    const client = await connectAsync(url, {
-      protocolVersion,
-      clientId: `mqtt-job-listener-cli-${crypto.randomUUID().slice(0, 8)}`,
-      reconnectPeriod: 0,
-      connectTimeout: ANSWER_MS,
-      ...(username === undefined ? {} : { username }),
-      ...(password === undefined ? {} : { password }),
-      ...(url.startsWith("mqtts:") || url.startsWith("wss:") ? tls : {}),
-    }).catch((cause) => {
-      throw new UnavailableError(`Cannot reach the broker ${url} (MQTT_URL): ${cause.message}`, { cause });
-    });
-    try {
-      const transaction = crypto.randomUUID();
-      const answered = Promise.withResolvers<{ status: string; error?: string; data?: { run_name: string } }>();
-      client.on("message", (_, body) => {
-        const answer = JSON.parse(body.toString());
-        if (answer.transaction === transaction) answered.resolve(answer);
-      });
-      await client.subscribeAsync(`${config.topicPrefix}/response/${what}`, { qos: 1 });
-      const asked = what === "run" ? { job_name: name, payload } : { run_name: name };
-      await client.publishAsync(`${config.topicPrefix}/request/${what}`, JSON.stringify({ ...asked, transaction }), {
-        qos: 1,
-      });
-      const timer = setTimeout(
-        () => answered.reject(new UnavailableError(`No service answered within ${ANSWER_MS / 1000} s: is it running?`)),
-        ANSWER_MS,
-      );
-      const answer = await answered.promise.finally(() => clearTimeout(timer));
-      if (answer.status !== "ok") throw new Error(answer.error);
-      call.print(answer.data!.run_name, answer.data);
-      return 0;
-    } finally {
-      await client.endAsync(true);
-    }
-  };
-}
-
-async function health(call: Call): Promise<number> {
-  const { listen } = call.config().status;
-  if (!listen) throw new RangeError("STATUS_ADDR is off: there is no health to ask for");
-  const host = listen.hostname === "0.0.0.0" || listen.hostname === "::" ? "127.0.0.1" : listen.hostname;
-  const url = `http://${host.includes(":") ? `[${host}]` : host}:${listen.port}/healthz`;
-  const answer = await fetch(url, { signal: AbortSignal.timeout(ANSWER_MS) }).catch((cause) => {
-    throw new UnavailableError(`Cannot reach ${url}: ${cause.message}`, { cause });
-  });
-  const text = await answer.text();
-  call.print(text, JSON.parse(text));
-  return answer.ok ? 0 : 1;
-}
-
-function completions({ words: [shell], print }: Call): number {
-  const names = Object.keys(COMMANDS).join(" ");
-  switch (shell) {
-    case "bash":
-      print(`complete -W "${names}" mqtt-job-listener`);
-      return 0;
-    case "zsh":
-      print(`#compdef mqtt-job-listener\n_arguments "1:command:(${names})"`);
-      return 0;
-    case "fish":
-      print(`complete -c mqtt-job-listener -f -n __fish_use_subcommand -a "${names}"`);
-      return 0;
-    default:
-      console.error(`No completions for "${shell}": bash, zsh and fish are known`);
-      return 2;
-  }
+function fishScript(all: readonly Completion[]): string {
+  const begin = "complete -c mqtt-job-listener";
+  const lines = all.flatMap(({ name, meaning, flags, choices }) => [
+    `${begin} -n __fish_use_subcommand -f -a ${name} -d '${meaning}'`,
+    ...flags.map((flag) => {
+      const option = flag.startsWith("--") ? `-l ${flag.slice(2)}` : `-s ${flag.slice(1)}`;
+      return `${begin} -n '__fish_seen_subcommand_from ${name}' ${option}`;
+    }),
+    ...(choices.length > 0 ? [`${begin} -n '__fish_seen_subcommand_from ${name}' -f -a '${choices.join(" ")}'`] : []),
+  ]);
+  const help = "# Completions of mqtt-job-listener for fish: mqtt-job-listener completions fish | source";
+  return [help, ...lines, ""].join("\n");
 }

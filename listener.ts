@@ -32,7 +32,7 @@ export interface ListenerOptions {
 }
 
 /** What a message says of its origin. */
-interface Origin {
+export interface Origin {
   /** What makes two messages one; undefined: each is its own. */
   readonly key?: string;
   readonly parentRun?: string;
@@ -228,7 +228,11 @@ export function newEpoch(): string {
 /** Payloads larger than this are not searched for a key or a parent. */
 const MAX_PARSED_BYTES = 1024 * 1024;
 
-function originOf(delivery: Delivery, topicPrefix: string): Origin {
+/** What the message says of its origin: its parent run, or an idempotency key. */
+export function originOf(
+  delivery: Pick<Delivery, "topic" | "payload" | "idempotencyKey">,
+  topicPrefix: string,
+): Origin {
   const fields = jsonObject(delivery.payload);
   const end = isEndTopic(topicPrefix, delivery.topic);
   const parentRun = end ? stringIn(fields, "run_name") : undefined;

@@ -1,92 +1,431 @@
-/** The commands, run as processes. */
-import { deepStrictEqual, match, ok, strictEqual } from "node:assert/strict";
+/** The commands: called with captured output, and as processes where the process is the matter. */
+import { deepStrictEqual, doesNotMatch, match, ok, strictEqual } from "node:assert/strict";
+import { runCommand } from "../cli.ts";
+import { DirectoryStore } from "../embedded/directory.ts";
+import { RunRecords } from "../records.ts";
+import { job } from "./fakes.ts";
+import { startMosquitto } from "./harness/mosquitto.ts";
+import { needs } from "./harness/needs.ts";
+import { MqttEar } from "./harness/service.ts";
+import { eventually } from "./harness/wait.ts";
+import { aRecord, PREFIX } from "./page_kit.ts";
 
-const root = new URL("..", import.meta.url).pathname;
+const ROOT = new URL("..", import.meta.url).pathname;
+const LAB = `${ROOT}tests/data/jobs-lab-2023-08.csv`;
 
-async function cli(args: readonly string[], env: Record<string, string> = {}) {
+interface Heard {
+  code: number;
+  out: string;
+  err: string;
+}
+
+async function call(line: readonly string[], env: Record<string, string> = {}, stdin = ""): Promise<Heard> {
+  const [command = "", ...args] = line;
+  const heard: Heard = { code: -1, out: "", err: "" };
+  const decoder = new TextDecoder();
+  heard.code = await runCommand(command, args, {
+    input: { env, readTextFile: (path) => Deno.readTextFileSync(path) },
+    write: (text) => {
+      heard.out += typeof text === "string" ? text : decoder.decode(text);
+      return Promise.resolve();
+    },
+    tell: (line) => void (heard.err += `${line}\n`),
+    read: () => Promise.resolve(new TextEncoder().encode(stdin)),
+    progress: undefined,
+  });
+  return heard;
+}
+
+async function process(args: readonly string[], env: Record<string, string> = {}): Promise<Heard> {
   const { code, stdout, stderr } = await new Deno.Command(Deno.execPath(), {
     args: ["run", "-A", "main.ts", ...args],
-    cwd: root,
-    env,
+    cwd: ROOT,
+    env: { ...env, NO_COLOR: "1" },
   }).output();
   return { code, out: new TextDecoder().decode(stdout), err: new TextDecoder().decode(stderr) };
 }
 
-Deno.test("check finds the misspelt completion topic of the lab's own table", async () => {
+async function inFolder(work: (dir: string) => Promise<void>): Promise<void> {
+  const dir = await Deno.makeTempDir();
+  try {
+    await work(dir);
+  } finally {
+    await Deno.remove(dir, { recursive: true });
+  }
+}
+
+const BAD_TABLE = "job_name,mqtt_topic,image,gpu\na,t,busybox,many\n";
+
+// ---------------------------------------------------------------- use
+
+Deno.test("a misspelt command is named with the nearest one, and exits with 2", async () => {
+  const { code, out, err } = await call(["chek"]);
+  deepStrictEqual([code, out, err], [2, "", 'Unknown command "chek": did you mean "check"?\n']);
+});
+
+Deno.test("a missing word, one too many and an unknown flag are wrong use", async () => {
+  for (const line of [["explain"], ["version", "now"], ["version", "--jsn"], ["completions", "tcsh"]]) {
+    const { code, err } = await call(line);
+    strictEqual(code, 2, line.join(" "));
+    match(err, /Usage: mqtt-job-listener /);
+  }
+});
+
+Deno.test("a wrong setting exits with 2 and names itself", async () => {
+  const { code, err } = await call(["runs"], { CATALOG_POLL: "soon" });
+  strictEqual(code, 2);
+  match(err, /^Wrong configuration: .*\n {2}CATALOG_POLL "soon": /);
+});
+
+Deno.test("help names each command, exit code and setting", async () => {
+  const { code, out } = await call(["help"]);
+  strictEqual(code, 0);
+  for (const word of ["check [FILE|URL]", "explain TOPIC", "Exit codes", "MQTT_URL"]) ok(out.includes(word), word);
+});
+
+Deno.test("help of one command tells its flags, in either way of asking", async () => {
+  const { out } = await call(["help", "check"]);
+  match(out, /^Usage: mqtt-job-listener check .*\[--server\]/);
+  strictEqual((await call(["check", "--help"])).out, out);
+});
+
+Deno.test("the program hands commands to the command line", async () => {
+  const [help, bad] = await Promise.all([process(["start", "--help"]), process(["chek"])]);
+  match(help.out, /^Commands:$/m);
+  deepStrictEqual([bad.code, bad.err], [2, 'Unknown command "chek": did you mean "check"?\n']);
+});
+
+Deno.test("a reader that goes away ends a command quietly", async () => {
+  const script = `"$0" run -A main.ts help | head -n 1; echo "\${PIPESTATUS[0]}"`;
+  const { stdout, stderr } = await new Deno.Command("bash", { args: ["-c", script, Deno.execPath()], cwd: ROOT })
+    .output();
+  match(new TextDecoder().decode(stdout), /^mqtt-job-listener.*\n0\n$/);
+  doesNotMatch(new TextDecoder().decode(stderr), /BrokenPipe/);
+});
+
+Deno.test("demo --once runs a chain of three rows", async () => {
+  const { code, out } = await process(["demo", "--once"]);
+  strictEqual(code, 0);
+  strictEqual(out.match(/^succeeded /gm)?.length, 3);
+});
+
+// ---------------------------------------------------------------- table
+
+Deno.test("check finds the misspelt completion topic of the lab's own tables", async () => {
   for (const month of ["07", "08"]) {
-    const { code, out } = await cli(["check", `tests/data/jobs-lab-2023-${month}.csv`]);
+    const { code, out } = await call(["check", `${ROOT}tests/data/jobs-lab-2023-${month}.csv`]);
     strictEqual(code, 0);
-    match(out, /Line 3, mqtt_topic .*did you mean "hello-world-test-1"\?/);
+    match(out, /^warning: Line 3, mqtt_topic .*did you mean "hello-world-test-1"\?$/m);
   }
 });
 
 Deno.test("check --json gives line and column of an error, and exits with 1", async () => {
-  const file = await Deno.makeTempFile({ suffix: ".csv" });
-  await Deno.writeTextFile(file, "job_name,mqtt_topic,image,gpu\na,t,busybox,many\n");
-  const { code, out } = await cli(["check", file, "--json"]);
+  const { code, out } = await call(["check", "-", "--json"], {}, BAD_TABLE);
   strictEqual(code, 1);
-  const { problems } = JSON.parse(out);
-  deepStrictEqual([problems[0].line, problems[0].column, problems[0].value], [2, "gpu", "many"]);
-  await Deno.remove(file);
+  const { rows, errors, problems: [problem] } = JSON.parse(out);
+  deepStrictEqual([rows, errors, problem.line, problem.column, problem.value], [0, 1, 2, "gpu", "many"]);
 });
+
+Deno.test("check goes by the policy", async () => {
+  await inFolder(async (dir) => {
+    await Deno.writeTextFile(`${dir}/policy.yaml`, "limits_within_percent_of_requests: 20\n");
+    const { code, out } = await call(["check", LAB], { POLICY_FILE: `${dir}/policy.yaml` });
+    strictEqual(code, 1);
+    match(out, /^error: Line 2, cpu_limit "1": against the policy/m);
+  });
+});
+
+Deno.test("check names a policy that cannot be used, with exit code 2", async () => {
+  await inFolder(async (dir) => {
+    await Deno.writeTextFile(`${dir}/policy.yaml`, "max_job: 4\n");
+    const { code, err } = await call(["check", LAB], { POLICY_FILE: `${dir}/policy.yaml` });
+    strictEqual(code, 2);
+    match(err, /POLICY_FILE .*did you mean max_jobs\?/);
+  });
+});
+
+Deno.test("check reads a table by HTTP, and says what is wrong with the address", async () => {
+  const body = await Deno.readTextFile(LAB);
+  await using server = Deno.serve({ hostname: "127.0.0.1", port: 0, onListen: () => {} }, ({ url }) => {
+    return url.endsWith("/jobs.csv") ? new Response(body) : new Response("no", { status: 404 });
+  });
+  const base = `http://127.0.0.1:${server.addr.port}`;
+  match((await call(["check", `${base}/jobs.csv`])).out, /: 5 good rows, 0 errors, 1 warning\n$/);
+  strictEqual((await call(["check", `${base}/jobs.cvs`])).code, 2);
+});
+
+Deno.test("check says where no table is", async () => {
+  const { code, err } = await call(["check", "no/such.csv"]);
+  strictEqual(code, 2);
+  match(err, /^There is no table at no\/such\.csv/);
+});
+
+Deno.test("check --server needs an API server", async () => {
+  const local = await call(["check", LAB, "--server"], { CLUSTER: "local" });
+  deepStrictEqual([local.code, local.err], [2, "--server: needs CLUSTER=kubernetes\n"]);
+});
+
+Deno.test("check needs no Kubernetes", async () => {
+  const args = ["info", "--json", "commands.ts"];
+  const { stdout } = await new Deno.Command(Deno.execPath(), { args, cwd: ROOT }).output();
+  const { modules } = JSON.parse(new TextDecoder().decode(stdout));
+  const edges = modules.find(({ specifier }: { specifier: string }) => specifier.endsWith("/commands.ts"));
+  const fixed = edges.dependencies.filter((one: { isDynamic?: boolean; code?: unknown }) => one.code && !one.isDynamic);
+  deepStrictEqual(fixed.map(({ specifier }: { specifier: string }) => specifier).sort(), ["./ports.ts", "./retry.ts"]);
+});
+
+Deno.test("graph draws Mermaid, DOT, SVG and JSON", async () => {
+  match((await call(["graph", LAB])).out, /^flowchart LR\n/);
+  match((await call(["graph", LAB, "--format", "dot"])).out, /^digraph/);
+  match((await call(["graph", LAB, "--format", "svg"])).out, /^<svg [^]*<\/svg>\n$/);
+  ok(JSON.parse((await call(["graph", LAB, "--json"])).out).nodes.length > 5);
+  const wrong = await call(["graph", LAB, "--format", "dto"]);
+  deepStrictEqual([wrong.code, wrong.err.split("\n")[0]], [2, '"dto": write one of mermaid, dot, svg']);
+});
+
+// ---------------------------------------------------------------- explain
 
 Deno.test("explain shows the Job that a message would make", async () => {
-  const env = { CATALOG_URL: `${root}tests/data/jobs-lab-2023-08.csv` };
-  const { code, out } = await cli(["explain", "experiments/upload", '{"uuid":"x"}'], env);
+  const { code, out } = await call(["explain", "experiments/upload", '{"uuid":"x"}'], { CATALOG_URL: LAB });
   strictEqual(code, 0);
-  match(out, /# line 4: h5-repack-init/);
-  match(out, /name: PAYLOAD_UUID\n\s+value: x/);
-  strictEqual((await cli(["explain", "no/such/topic"], env)).code, 1);
+  match(out, /^# Row "h5-repack-init", line 4 of /);
+  match(out, /kind: Job\n/);
+  match(out, /name: PAYLOAD_UUID\n\s+value: x\n/);
+  doesNotMatch(out, /&a1/);
 });
 
-Deno.test("graph draws the chains", async () => {
-  match((await cli(["graph", "tests/data/jobs-lab-2023-08.csv"])).out, /^flowchart LR\n/);
-  match((await cli(["graph", "tests/data/jobs-lab-2023-08.csv", "--format", "dot"])).out, /^digraph/);
+Deno.test("explain gives the run of a chain the very name that it would have", async () => {
+  const line = [
+    "explain",
+    "services/mqtt_job_listener/job_complete/h5-repack-init",
+    '{"run_name":"h5-repack-init-aaaaaaaaaaaa","root_run":"h5-repack-init-aaaaaaaaaaaa","chain_depth":0}',
+    "--json",
+  ];
+  const [first, second] = await Promise.all([call(line, { CATALOG_URL: LAB }), call(line, { CATALOG_URL: LAB })]);
+  const [{ job_name, job }] = JSON.parse(first.out);
+  strictEqual(job_name, "h5-repack-workers");
+  strictEqual(job.metadata.annotations["mqtt-job-listener/parent-run"], "h5-repack-init-aaaaaaaaaaaa");
+  strictEqual(job.metadata.annotations["mqtt-job-listener/chain-depth"], "1");
+  strictEqual(job.metadata.name, JSON.parse(second.out)[0].job.metadata.name);
 });
 
-Deno.test("runs and logs read what the demo left", async () => {
-  const dir = await Deno.makeTempDir();
-  const [runs, logs] = [`${dir}/runs`, `${dir}/logs`];
-  await Promise.all([runs, logs].map((folder) => Deno.mkdir(folder)));
-  const record = {
-    run_name: "a-1",
-    job_name: "a",
-    status: "failed",
-    message: "Out of memory",
-    finished_at: "2026-01-01",
-  };
-  await Deno.writeTextFile(`${runs}/a-1.json`, JSON.stringify(record));
-  await Deno.writeTextFile(`${logs}/a-1.txt`, "the log\n");
-  const env = { RUNS_URL: runs, LOGS_URL: logs };
-  match((await cli(["runs"], env)).out, /failed\s+a-1\s+Out of memory/);
-  strictEqual((await cli(["logs", "a-1"], env)).out, "the log\n");
-  const missing = await cli(["logs", "b-1"], env);
-  deepStrictEqual([missing.code, missing.err.includes("There is no log")], [1, true]);
-  await Deno.remove(dir, { recursive: true });
+Deno.test("explain names the nearest topic where no row would run", async () => {
+  const { code, out, err } = await call(["explain", "experiment/uplod"], { CATALOG_URL: LAB });
+  deepStrictEqual([code, out], [1, ""]);
+  match(err, /did you mean "experiments\/upload"\?/);
 });
 
-Deno.test("a misspelt command or setting is named, with exit code 2", async () => {
-  const command = await cli(["chek"]);
-  deepStrictEqual([command.code, command.err.includes('did you mean "check"')], [2, true]);
-  const setting = await cli(["start"], { CATALOG_POLL: "soon" });
-  strictEqual(setting.code, 2);
-  match(setting.err, /CATALOG_POLL/);
+Deno.test("explain names rows that would run but for their errors", async () => {
+  await inFolder(async (dir) => {
+    await Deno.writeTextFile(`${dir}/jobs.csv`, BAD_TABLE);
+    const { code, err } = await call(["explain", "t"], { CATALOG_URL: `${dir}/jobs.csv` });
+    strictEqual(code, 1);
+    match(err, /^Row "a", line 2, would not run/);
+  });
 });
 
-Deno.test("a broker that cannot be reached gives exit code 3", async () => {
-  const { code, err } = await cli(["run", "a"], { MQTT_URL: "mqtt://127.0.0.1:1" });
+Deno.test("explain refuses a filter where a topic is meant", async () => {
+  strictEqual((await call(["explain", "a/#"], { CATALOG_URL: LAB })).code, 2);
+});
+
+// ---------------------------------------------------------------- runs, logs
+
+async function withRuns(work: (env: Record<string, string>, dir: string) => Promise<void>): Promise<void> {
+  await inFolder(async (dir) => {
+    const records = new RunRecords(new DirectoryStore(`${dir}/runs`));
+    const failure = { status: "failed", reason: "OOMKilled", message: "Out of\nmemory" } as const;
+    await records.put(aRecord());
+    await records.put(
+      aRecord({ run_name: "align-b", job_name: "align", finished_at: "2026-03-02T00:00:00Z", ...failure }),
+    );
+    await records.putLive([
+      job({ runName: "align-c", jobName: "align" }),
+      job({ runName: "align-b", jobName: "align" }),
+    ]);
+    await work({ RUNS_URL: `${dir}/runs`, LOGS_URL: `${dir}/logs`, CLUSTER: "local" }, dir);
+  });
+}
+
+function names({ out }: Heard): string[] {
+  return JSON.parse(out).map(({ run_name }: { run_name: string }) => run_name);
+}
+
+Deno.test("runs lists live runs, then ended ones, newest first, each once", async () => {
+  await withRuns(async (env) => {
+    deepStrictEqual(names(await call(["runs", "--json"], env)), ["align-c", "align-b", "sort-spikes-zzzzzzzz2345"]);
+  });
+});
+
+Deno.test("runs narrows by row, state and number", async () => {
+  await withRuns(async (env) => {
+    deepStrictEqual(names(await call(["runs", "--json", "--row", "align"], env)), ["align-c", "align-b"]);
+    deepStrictEqual(names(await call(["runs", "--json", "--state", "failed"], env)), ["align-b"]);
+    deepStrictEqual(names(await call(["runs", "--json", "--limit", "1"], env)), ["align-c"]);
+    strictEqual((await call(["runs", "--state", "fialed"], env)).code, 2);
+    strictEqual((await call(["runs", "--limit", "0"], env)).code, 2);
+  });
+});
+
+Deno.test("runs prints one line a run, with the reason of a failure", async () => {
+  await withRuns(async (env) => {
+    const lines = (await call(["runs", "--state", "failed"], env)).out.split("\n");
+    match(lines[0]!, /^RUN\s+STATE\s+ENDED\s+TOOK\s+WHY$/);
+    match(lines[1]!, /^align-b\s+failed\s+2026-03-02T00:00:00Z\s+\d+h \d+m\s+Out of memory$/);
+    strictEqual(lines.length, 3);
+  });
+});
+
+Deno.test("logs prints the stored log as it is, or a JSON object a line", async () => {
+  await withRuns(async (env, dir) => {
+    await Deno.mkdir(`${dir}/logs`);
+    await Deno.writeTextFile(`${dir}/logs/align-b.txt`, "one\n\x1b[1mtwo");
+    strictEqual((await call(["logs", "align-b"], env)).out, "one\n\x1b[1mtwo");
+    const lines = (await call(["logs", "align-b", "--json"], env)).out.trim().split("\n").map((line) =>
+      JSON.parse(line)
+    );
+    deepStrictEqual(lines[0], { run_name: "align-b", line: "one" });
+  });
+});
+
+Deno.test("logs says whether the run goes on, lost its log or never was", async () => {
+  await withRuns(async (env) => {
+    match((await call(["logs", "align-c"], env)).err, /the run goes on; wait for it with -f/);
+    match((await call(["logs", "align-b"], env)).err, /its log is not at/);
+    const never = await call(["logs", "align-z"], env);
+    strictEqual(never.code, 1);
+    match(never.err, /^There is no log at/);
+    strictEqual((await call(["logs", "../x"], env)).code, 2);
+  });
+});
+
+Deno.test("logs -f waits for the end of a run of this machine", async () => {
+  await withRuns(async (env, dir) => {
+    const waiting = call(["logs", "-f", "align-c"], env);
+    await new DirectoryStore(`${dir}/logs`).put("align-c.txt", "done\n");
+    strictEqual((await waiting).out, "done\n");
+  });
+});
+
+// ---------------------------------------------------------------- asking the service
+
+const hasMosquitto = { ignore: !await needs("mosquitto") };
+
+/** Answers the first request that comes, as the service would. */
+async function answerOne(
+  ear: MqttEar,
+  what: string,
+  answer: Record<string, unknown>,
+): Promise<Record<string, unknown>> {
+  const asked = await eventually(() => ear.json(`${PREFIX}/request/${what}`)[0], { what: "a request" });
+  await ear.publish(`${PREFIX}/response/${what}`, "no JSON");
+  await ear.publish(`${PREFIX}/response/${what}`, JSON.stringify({ ...answer, transaction: "somebody else's" }));
+  await ear.publish(`${PREFIX}/response/${what}`, JSON.stringify({ ...answer, transaction: asked["transaction"] }));
+  return asked;
+}
+
+Deno.test("run sends row and payload and prints the run's name", hasMosquitto, async () => {
+  await using broker = await startMosquitto();
+  await using ear = await MqttEar.connect(broker.url, [`${PREFIX}/request/#`]);
+  await ear.publish(`${PREFIX}/state`, "online", { retain: true });
+  const running = call(["run", "Align", "-"], { MQTT_URL: broker.url }, '{"uuid":"x"}');
+  const asked = await answerOne(ear, "run", { status: "ok", data: { run_name: "align-a" } });
+  deepStrictEqual([asked["job_name"], asked["payload"]], ["Align", '{"uuid":"x"}']);
+  const { code, out } = await running;
+  deepStrictEqual([code, out], [0, "align-a\n"]);
+});
+
+Deno.test("cancel and rerun name the run, over MQTT 3.1.1 too", hasMosquitto, async () => {
+  await using broker = await startMosquitto();
+  await using ear = await MqttEar.connect(broker.url, [`${PREFIX}/request/#`]);
+  for (const [what, version] of [["cancel", "5"], ["rerun", "4"]] as const) {
+    const env = { MQTT_URL: broker.url, MQTT_VERSION: version === "4" ? "3.1.1" : version };
+    const running = call([what, "align-a", "--json"], env);
+    const asked = await answerOne(ear, what, { status: "ok", data: { run_name: "align-b" } });
+    strictEqual(asked["run_name"], "align-a");
+    const { code, out, err } = await running;
+    deepStrictEqual([code, out], [0, '{"run_name":"align-b"}\n'], err);
+  }
+});
+
+Deno.test("a refusal of the service is told in its words, with exit code 1", hasMosquitto, async () => {
+  await using broker = await startMosquitto();
+  await using ear = await MqttEar.connect(broker.url, [`${PREFIX}/request/#`]);
+  const running = call(["cancel", "align-a"], { MQTT_URL: broker.url });
+  await answerOne(ear, "cancel", { status: "error", error: "no such run is under way" });
+  const { code, out, err } = await running;
+  deepStrictEqual([code, out, err], [1, "", "no such run is under way\n"]);
+});
+
+Deno.test("nothing is asked of a service that says it is offline", hasMosquitto, async () => {
+  await using broker = await startMosquitto();
+  await using ear = await MqttEar.connect(broker.url, [`${PREFIX}/#`]);
+  await ear.publish(`${PREFIX}/state`, "offline", { retain: true });
+  const { code, err } = await call(["run", "Align"], { MQTT_URL: broker.url });
   strictEqual(code, 3);
-  match(err, /MQTT_URL/);
+  match(err, /offline/);
+  deepStrictEqual(ear.on(`${PREFIX}/request/run`), []);
 });
 
-Deno.test("help names each command and each variable", async () => {
-  const { code, out } = await cli(["help"]);
-  strictEqual(code, 0);
-  for (const word of ["check", "explain", "MQTT_URL", "CATALOG_URL", "Exit codes"]) ok(out.includes(word), word);
+Deno.test("a service that does not answer is given up, with exit code 3", hasMosquitto, async () => {
+  await using broker = await startMosquitto();
+  const { code, err } = await call(["run", "Align", "--timeout", "200ms"], { MQTT_URL: broker.url });
+  strictEqual(code, 3);
+  match(err, /^No service answered within 0\.2 s: is it running\?/);
 });
 
-Deno.test("demo --once runs a chain of three rows", async () => {
-  const { code, out } = await cli(["demo", "--once"]);
-  strictEqual(code, 0);
-  strictEqual(out.match(/^succeeded /gm)?.length, 3);
+Deno.test("a broker that cannot be reached or refuses is named without its password", hasMosquitto, async () => {
+  const gone = await call(["run", "Align"], { MQTT_URL: "mqtt://me:hush@127.0.0.1:1" });
+  strictEqual(gone.code, 3);
+  match(gone.err, /Cannot reach the broker mqtt:\/\/\*\*\*@127\.0\.0\.1:1 \(MQTT_URL\): .*ECONNREFUSED/);
+  await using broker = await startMosquitto({ users: { me: "secret" } });
+  const refused = await call(["run", "Align"], { MQTT_URL: broker.url.replace("//", "//me:hush@") });
+  strictEqual(refused.code, 3);
+  match(refused.err, /not authori[sz]ed/i);
+  doesNotMatch(refused.err, /hush/);
+});
+
+Deno.test("health tells each check, and exits by the whole", async () => {
+  for (const isWell of [true, false]) {
+    const controller = new AbortController();
+    const served = Deno.serve(
+      { hostname: "127.0.0.1", port: 0, onListen: () => {}, signal: controller.signal },
+      () => Response.json({ ok: isWell, ready: isWell, checks: { watch: isWell ? "alive" : "silent" } }),
+    );
+    const env = { STATUS_ADDR: `127.0.0.1:${served.addr.port}` };
+    const { code, out } = await call(["health"], env);
+    deepStrictEqual([code, out], isWell ? [0, "healthy\nwatch: alive\n"] : [1, "not healthy\nwatch: silent\n"]);
+    strictEqual(JSON.parse((await call(["health", "--json"], env)).out).ok, isWell);
+    controller.abort();
+    await served.finished;
+  }
+});
+
+Deno.test("health says where no service is", async () => {
+  const { code, err } = await call(["health"], { STATUS_ADDR: "127.0.0.1:1" });
+  strictEqual(code, 3);
+  match(err, /STATUS_ADDR/);
+});
+
+// ---------------------------------------------------------------- completions
+
+Deno.test("completions of bash complete commands, their flags and their words", async () => {
+  const { out } = await call(["completions", "bash"]);
+  const ask = async (...words: string[]) => {
+    const script = `${out}\nCOMP_WORDS=(mqtt-job-listener ${words.join(" ")})\n` +
+      `COMP_CWORD=${words.length}\n_mqtt_job_listener\necho "\${COMPREPLY[@]}"`;
+    const { stdout } = await new Deno.Command("bash", { args: ["-c", script] }).output();
+    return new TextDecoder().decode(stdout).trim();
+  };
+  strictEqual(await ask("ch"), "check");
+  strictEqual(await ask("check", "--se"), "--server");
+  strictEqual(await ask("runs", "--mqtt-u"), "--mqtt-url --mqtt-username");
+  strictEqual(await ask("completions", "z"), "zsh");
+});
+
+Deno.test("completions of zsh and fish name each command", async () => {
+  for (const shell of ["zsh", "fish"]) {
+    const { code, out } = await call(["completions", shell]);
+    strictEqual(code, 0);
+    for (const name of ["explain", "rerun", "health"]) ok(out.includes(name), `${shell} ${name}`);
+  }
 });
