@@ -97,7 +97,7 @@ Deno.test("no registered secret is on any line, however it is written", () => {
         nested: { token: "t0ken-longer", password: 'pa"ss w0rd' },
         error: new Error("401 for t0ken", { cause: new Error('pa"ss w0rd') }),
       });
-      ok(!/t0ken|w0rd|longer/.test(lines[0]!), lines[0]);
+      ok(!/t0ken|w0rd|longer/.test(lines[0]!), lines[0] ?? "");
       if (format === "json") JSON.parse(lines[0]!);
     }
   } finally {

@@ -124,7 +124,7 @@ Deno.test("no connection and no answer are faults without the secret URL", async
   await using gone = webhook(fine, { url: `http://127.0.0.1:${port}/services/T0/s3cret`, attempts: 2 });
   gone.tell();
   await eventually(() => gone.troubles.length === 1);
-  ok(!gone.troubles[0]!.includes("s3cret"), gone.troubles[0]);
+  ok(!gone.troubles[0]!.includes("s3cret"), gone.troubles[0] ?? "");
 
   const silent = Promise.withResolvers<Response>();
   await using slow = webhook(() => silent.promise, { timeoutMs: 20, attempts: 1 });
