@@ -1,0 +1,82 @@
+/**
+ * What all measurements share: a row of the result, medians and percentiles, what /proc says of a process.
+ * Measures nothing itself.
+ */
+
+/** One measured figure. `limit` is what the same run measured without the service; `ratio` is value / limit. */
+export interface BenchRow {
+  readonly name: string;
+  readonly unit: string;
+  readonly value: number;
+  /** Absent where the goal is a plain figure. */
+  readonly limit?: number;
+  readonly ratio?: number;
+  readonly goal: string;
+  readonly ok: boolean;
+}
+
+/** What a figure must be: at most or at least `bound`, as a ratio to the limit or by itself. */
+export interface Goal {
+  readonly of: "ratio" | "value";
+  readonly is: "<=" | ">=";
+  readonly bound: number;
+}
+
+/** Figures of one repeat, by the row's name. */
+export type Sample = Readonly<Record<string, { value: number; limit?: number }>>;
+
+export interface Spec {
+  readonly unit: string;
+  readonly goal?: Goal;
+}
+
+/** The rows of several repeats: the median of the values, of the limits, and of the ratios. */
+export function rowsOf(samples: readonly Sample[], specs: Readonly<Record<string, Spec>>): BenchRow[] {
+  return Object.entries(specs).flatMap(([name, { unit, goal }]) => {
+    const taken = samples.flatMap((sample) => sample[name] ?? []);
+    if (taken.length === 0) return [];
+    const value = median(taken.map((one) => one.value));
+    const limits = taken.flatMap(({ limit }) => limit ?? []);
+    const limit = limits.length === 0 ? undefined : median(limits);
+    const ratio = limit === undefined
+      ? undefined
+      : median(taken.flatMap((one) => one.limit === undefined ? [] : one.value / one.limit));
+    const judged = goal?.of === "ratio" ? ratio ?? NaN : value;
+    return {
+      name,
+      unit,
+      value: rounded(value),
+      ...(limit === undefined ? {} : { limit: rounded(limit) }),
+      ...(ratio === undefined ? {} : { ratio: rounded(ratio) }),
+      goal: goal ? `${goal.of} ${goal.is} ${goal.bound}` : "none",
+      ok: !goal || (goal.is === "<=" ? judged <= goal.bound : judged >= goal.bound),
+    };
+  });
+}
+
+export function median(values: readonly number[]): number {
+  return percentile(values, 50);
+}
+
+/** The value at a percentile by the nearest rank; NaN of nothing. */
+export function percentile(values: readonly number[], percent: number): number {
+  const sorted = [...values].sort((a, b) => a - b);
+  return sorted[Math.max(0, Math.ceil(sorted.length * percent / 100) - 1)] ?? NaN;
+}
+
+function rounded(value: number): number {
+  return Number(value.toPrecision(4));
+}
+
+/** Resident memory of a process, in MB (10^6 bytes). */
+export function rssMb(pid: number): number {
+  const [, kib = "NaN"] = /^VmRSS:\s+(\d+) kB/m.exec(Deno.readTextFileSync(`/proc/${pid}/status`)) ?? [];
+  return Number(kib) * 1024 / 1e6;
+}
+
+/** User and system time of a process in seconds: fields 14 and 15 of proc(5), in ticks of 10 ms as Linux has them. */
+export function cpuSeconds(pid: number): number {
+  const stat = Deno.readTextFileSync(`/proc/${pid}/stat`);
+  const fields = stat.slice(stat.lastIndexOf(")") + 2).split(" ");
+  return (Number(fields[11]) + Number(fields[12])) / 100;
+}
