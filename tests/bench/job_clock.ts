@@ -11,6 +11,7 @@ export class JobClock implements AsyncDisposable {
   /** Time of the ADDED event (performance.now()) by the Job's topic annotation, or by its name where it has none. */
   readonly seenAt = new Map<string, number>();
   #count = 0;
+  #ended = false;
   #reader: ReadableStreamDefaultReader<Uint8Array> | undefined;
   readonly #client: Deno.HttpClient;
   #running: Promise<void> = Promise.resolve();
@@ -31,12 +32,28 @@ export class JobClock implements AsyncDisposable {
     const path = `/apis/batch/v1/namespaces/${namespace}/jobs`;
     const { metadata } = await api.get<{ metadata: { resourceVersion: string } }>(`${path}?limit=1`);
     const clock = new JobClock(ca);
-    const response = await fetch(`${server}${path}?watch=1&resourceVersion=${metadata.resourceVersion}`, {
-      client: clock.#client,
-      headers: { authorization: `Bearer ${token}`, accept: METADATA_ONLY },
-    });
-    clock.#reader = response.body!.getReader();
-    clock.#running = watchLines(clock.#reader, (line, now) => clock.#take(line, now));
+    let version = metadata.resourceVersion;
+    const connect = async () => {
+      const response = await fetch(`${server}${path}?watch=1&resourceVersion=${version}`, {
+        client: clock.#client,
+        headers: { authorization: `Bearer ${token}`, accept: METADATA_ONLY },
+      });
+      return clock.#reader = response.body!.getReader();
+    };
+    const take = (line: string, now: number) => {
+      if (line.startsWith('{"type":"ERROR"')) throw new Error(`The bench's watch is broken: ${line}`);
+      version = /"resourceVersion":"(\d+)"/.exec(line)?.[1] ?? version;
+      clock.#take(line, now);
+    };
+    clock.#running = (async (first) => {
+      // The server drops a watcher that is too slow for it, as this one may be on a busy machine.
+      let reader = first;
+      for (;;) {
+        await watchLines(reader, take);
+        if (clock.#ended) return;
+        reader = await connect();
+      }
+    })(await connect());
     return clock;
   }
 
@@ -56,6 +73,7 @@ export class JobClock implements AsyncDisposable {
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
+    this.#ended = true;
     await this.#reader?.cancel();
     await this.#running;
     this.#client.close();

@@ -14,11 +14,10 @@ import { benchRow, Scene } from "./scene.ts";
 
 export interface Measurement {
   readonly figures: Readonly<Record<string, Spec>>;
-  run(repeats: number): Promise<Sample[]>;
+  run(repeats: number, messages: number): Promise<Sample[]>;
 }
 
 const PREFIX = "services/mqtt_job_listener";
-const BURST = 5_000;
 
 const atLeast = (bound: number, of: "ratio" | "value" = "ratio") => ({ of, is: ">=", bound }) as const;
 const atMost = (bound: number, of: "ratio" | "value" = "ratio") => ({ of, is: "<=", bound }) as const;
@@ -30,11 +29,11 @@ export const MEASUREMENTS: Readonly<Record<string, Measurement>> = {
       "burst-one-topic": { unit: "Jobs/s", goal: atLeast(0.8) },
       "memory-live-jobs-10000": { unit: "MB", goal: atMost(300, "value") },
     },
-    run: (repeats) => burst(repeats, (index) => `lab/burst/${index * 0}`),
+    run: (repeats, messages) => burst({ repeats, messages }, (index) => `lab/burst/${index * 0}`),
   },
   "burst-500-topics": {
     figures: { "burst-500-topics": { unit: "Jobs/s", goal: atLeast(0.8) } },
-    run: (repeats) => burst(repeats, (index) => `lab/burst/${index % 500}`, 500),
+    run: (repeats, messages) => burst({ repeats, messages }, (index) => `lab/burst/${index % 500}`, 500),
   },
   "latency": {
     figures: {
@@ -79,12 +78,16 @@ export const MEASUREMENTS: Readonly<Record<string, Measurement>> = {
   },
 };
 
-async function burst(repeats: number, topicOf: (index: number) => string, rows = 1): Promise<Sample[]> {
+async function burst(
+  { repeats, messages }: { repeats: number; messages: number },
+  topicOf: (index: number) => string,
+  rows = 1,
+): Promise<Sample[]> {
   await using scene = await Scene.start({
     rows: Array.from({ length: rows }, (_, index) => benchRow(`burst-${index}`, `lab/burst/${index}`)),
   });
   const samples: Sample[] = [];
-  const topics = Array.from({ length: BURST }, (_, index) => topicOf(index));
+  const topics = Array.from({ length: messages }, (_, index) => topicOf(index));
   await using clock = await scene.clock();
   await scene.publish(topics.slice(0, 200));
   await clock.until(200);
@@ -93,14 +96,14 @@ async function burst(repeats: number, topicOf: (index: number) => string, rows =
       const before = clock.count;
       const begun = performance.now();
       void scene.publish(topics);
-      return BURST / ((await clock.until(before + BURST)) - begun) * 1000;
+      return messages / ((await clock.until(before + messages)) - begun) * 1000;
     };
-    const bare = async () => BURST / (await scene.createBare(BURST)) * 1000;
+    const bare = async () => messages / (await scene.createBare(messages)) * 1000;
     // By turns: the one that comes later finds more Jobs in the cluster.
     const first = repeat % 2 === 0 ? await service() : undefined;
     const limit = await bare();
     const value = first ?? await service();
-    const memory = rows === 1 && clock.count >= 10_000 && clock.count < 15_000
+    const memory = rows === 1 && clock.count >= 10_000
       ? { "memory-live-jobs-10000": { value: rssMb(scene.service.pid) } }
       : {};
     samples.push({ [rows === 1 ? "burst-one-topic" : "burst-500-topics"]: { value, limit }, ...memory });
@@ -321,10 +324,9 @@ class EndClock implements AsyncDisposable {
   }
 }
 
-const CYCLE_RUNS = 2_000;
-
 /** Fake nodes have no logs, so a run's log says so; everything else is as in life. */
-async function fullCycle(repeats: number): Promise<Sample[]> {
+async function fullCycle(repeats: number, messages: number): Promise<Sample[]> {
+  const runs = Math.round(messages * 0.4);
   const samples: Sample[] = [];
   for (let repeat = 0; repeat < repeats; repeat++) {
     await using scene = await Scene.start({
@@ -337,14 +339,14 @@ async function fullCycle(repeats: number): Promise<Sample[]> {
     ]);
     const cpuBefore = cpuSeconds(scene.service.pid);
     const begun = performance.now();
-    await scene.publish(Array.from({ length: CYCLE_RUNS }, () => "lab/cycle"));
-    await eventually(() => ear.heard.length >= CYCLE_RUNS, {
+    await scene.publish(Array.from({ length: runs }, () => "lab/cycle"));
+    await eventually(() => ear.heard.length >= runs, {
       timeoutMs: 240_000,
-      what: () => `${CYCLE_RUNS} ends; ${ear.heard.length} have come`,
+      what: () => `${runs} ends; ${ear.heard.length} have come`,
     });
     const seconds = (performance.now() - begun) / 1000;
     samples.push({
-      "full-cycle": { value: CYCLE_RUNS / seconds },
+      "full-cycle": { value: runs / seconds },
       "full-cycle-cpu": { value: (cpuSeconds(scene.service.pid) - cpuBefore) / seconds * 100 },
     });
   }
