@@ -85,9 +85,8 @@ function lostText(config: Config): string {
 async function orTimeout<T>(promise: Promise<T>, timeoutMs: number, topicPrefix: string): Promise<T> {
   const timedOut = Promise.withResolvers<never>();
   const timer = setTimeout(() => {
-    const why = `is it running? Its topics begin with ${topicPrefix} (TOPIC_PREFIX); should it come back, it may ` +
-      "still do what was asked";
-    timedOut.reject(new UnavailableError(`No service answered within ${timeoutMs / 1000} s: ${why}`));
+    const why = `Its topics begin with ${topicPrefix} (TOPIC_PREFIX); should it come back, it may still do it`;
+    timedOut.reject(new UnavailableError(`No service answered within ${timeoutMs / 1000} s: is it running? ${why}`));
   }, timeoutMs);
   return await Promise.race([promise, timedOut.promise]).finally(() => clearTimeout(timer));
 }

@@ -161,7 +161,8 @@ export async function runCommand(name: string, args: readonly string[], io: Io =
     const message = error instanceof Error ? error.message : String(error);
     io.tell(redact(error instanceof ConfigError ? message.replace(/^Cannot start/, "Wrong configuration") : message));
     if (error instanceof CommandError) return error.code;
-    return error instanceof ConfigError ? 2 : error instanceof UnavailableError ? 3 : 1;
+    if (error instanceof ConfigError || error instanceof Deno.errors.NotCapable) return 2;
+    return error instanceof UnavailableError ? 3 : 1;
   }
 }
 

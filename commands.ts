@@ -498,6 +498,7 @@ async function printLive(
   ended.promise.catch(() => {}); // Without `follow` nobody waits for it.
   const onPod = (pod: PodFacts) => {
     if (pod.runName !== runName) return;
+    printer.expect(pod.podName);
     for (const { name, state } of pod.containers) {
       const key = `${pod.podName}/${name}`;
       if (state === "waiting" || printing.has(key)) continue;
@@ -567,8 +568,12 @@ class LogPrinter {
     this.#jsonRun = jsonRun;
   }
 
+  /** Lines of more than one pod are told apart from now on. */
+  expect(pod: string): void {
+    this.#pods.add(pod);
+  }
+
   async print(stream: ReadableStream<Uint8Array>, pod?: string): Promise<void> {
-    if (pod !== undefined) this.#pods.add(pod);
     if (this.#jsonRun === undefined && pod === undefined) {
       for await (const chunk of stream) await this.#io.write(chunk);
       this.printed = true;

@@ -3,7 +3,9 @@ import { deepStrictEqual, doesNotMatch, match, ok, strictEqual } from "node:asse
 import { runCommand } from "../cli.ts";
 import { DirectoryStore } from "../embedded/directory.ts";
 import { RunRecords } from "../records.ts";
-import { job } from "./fakes.ts";
+import { connectKubernetes } from "../k8s.ts";
+import { job, row } from "./fakes.ts";
+import { BUSYBOX_IMAGE, startCluster } from "./harness/cluster.ts";
 import { startMosquitto } from "./harness/mosquitto.ts";
 import { needs } from "./harness/needs.ts";
 import { MqttEar } from "./harness/service.ts";
@@ -404,6 +406,115 @@ Deno.test("health says where no service is", async () => {
   const { code, err } = await call(["health"], { STATUS_ADDR: "127.0.0.1:1" });
   strictEqual(code, 3);
   match(err, /STATUS_ADDR/);
+});
+
+// ---------------------------------------------------------------- cluster
+
+const hasCluster = { ignore: !await needs("cluster", "node") };
+
+Deno.test("commands ask a real cluster", hasCluster, async (t) => {
+  await using kubernetes = await startCluster({ node: "real" });
+  await inFolder(async (dir) => {
+    const { kubeconfig } = kubernetes;
+    const env = {
+      KUBECONFIG: kubeconfig,
+      INSTANCE: "cli",
+      RUNS_URL: `${dir}/runs`,
+      LOGS_URL: `${dir}/logs`,
+      CATALOG_URL: LAB,
+    };
+
+    await t.step("check --server takes a table that the cluster takes", async () => {
+      const { code, out, err } = await call(["check", "--server"], env);
+      strictEqual(code, 0, out + err);
+      const { items } = await kubernetes.api.get<{ items: unknown[] }>("/apis/batch/v1/namespaces/default/jobs");
+      deepStrictEqual(items, []);
+    });
+
+    await t.step("check --server tells each row that the cluster refuses, in its words", async () => {
+      const policy = {
+        apiVersion: "admissionregistration.k8s.io/v1",
+        kind: "ValidatingAdmissionPolicy",
+        metadata: { name: "images" },
+        spec: {
+          matchConstraints: {
+            resourceRules: [{ apiGroups: ["batch"], apiVersions: ["v1"], operations: ["CREATE"], resources: ["jobs"] }],
+          },
+          validations: [{
+            expression: "!object.spec.template.spec.containers[0].image.startsWith('hello-world')",
+            message: "no greetings here",
+          }],
+        },
+      };
+      const binding = {
+        apiVersion: policy.apiVersion,
+        kind: "ValidatingAdmissionPolicyBinding",
+        metadata: { name: "images" },
+        spec: { policyName: "images", validationActions: ["Deny"] },
+      };
+      const base = "/apis/admissionregistration.k8s.io/v1";
+      await kubernetes.api.create(`${base}/validatingadmissionpolicies`, policy);
+      await kubernetes.api.create(`${base}/validatingadmissionpolicybindings`, binding);
+      const { code, out } = await eventually(async () => {
+        const heard = await call(["check", "--server"], env);
+        return heard.code === 0 ? undefined : heard; // The policy takes a moment to be in force.
+      }, { timeoutMs: 20_000, what: "the policy to be in force" });
+      strictEqual(code, 1, out);
+      match(out, /^error: Line 2: the API server refuses its Job: .*no greetings here/m);
+      match(out, /5 good rows, 2 errors, 1 warning\n$/);
+    });
+
+    using cluster = await connectKubernetes({ kubeconfig, instance: "cli", qps: 0, burst: 0, ttlSeconds: 600 });
+    const start = (runName: string, script: string, parallelism = 1) =>
+      cluster.create({
+        runName,
+        row: row({ image: BUSYBOX_IMAGE, command: ["sh", "-c", script], parallelism }),
+        message: { topic: "t", payload: new Uint8Array() },
+        messageHash: "hash",
+        rootRun: runName,
+        chainDepth: 0,
+        receivedAt: new Date(),
+      });
+
+    await t.step("logs -f follows a run from before its start to its end", async () => {
+      await start("live-a", "for i in 1 2 3; do echo line $i; sleep 1; done");
+      const { code, out, err } = await call(["logs", "-f", "live-a"], env);
+      deepStrictEqual([code, out], [0, "line 1\nline 2\nline 3\n"], err);
+    });
+
+    await t.step("logs prints what there is, by pod where there are several", async () => {
+      await start("live-b", "echo here; sleep 600", 2);
+      await eventually(async () => {
+        const { out } = await call(["logs", "live-b"], env);
+        return out.match(/^live-b-[01]-\w+: here$/gm)?.length === 2;
+      }, { timeoutMs: 60_000, what: "the log of both pods" });
+      const { out } = await call(["logs", "live-b", "--json"], env);
+      strictEqual(JSON.parse(out.split("\n")[0]!).line, "here");
+    });
+
+    await t.step("logs says that there is no such run", async () => {
+      const { code, err } = await call(["logs", "live-c"], env);
+      strictEqual(code, 1);
+      match(err, /^There is no run live-c/);
+    });
+  });
+});
+
+Deno.test("a cluster that cannot be reached or is not configured is told apart", async () => {
+  await inFolder(async (dir) => {
+    const missing = await call(["check", LAB, "--server"], { KUBECONFIG: `${dir}/none` });
+    deepStrictEqual([missing.code, missing.err.includes(`${dir}/none`)], [2, true], missing.err);
+    const kubeconfig = `${dir}/kubeconfig`;
+    const config = {
+      clusters: [{ name: "gone", cluster: { server: "https://127.0.0.1:1" } }],
+      users: [{ name: "me", user: { token: "x" } }],
+      contexts: [{ name: "gone", context: { cluster: "gone", user: "me" } }],
+      "current-context": "gone",
+    };
+    await Deno.writeTextFile(kubeconfig, JSON.stringify(config));
+    const gone = await call(["check", LAB, "--server"], { KUBECONFIG: kubeconfig });
+    deepStrictEqual([gone.code, /Cannot reach the API server/.test(gone.err)], [3, true]);
+  });
 });
 
 // ---------------------------------------------------------------- completions
