@@ -420,6 +420,8 @@ function plain(text: string): string {
 /** How long the stored log may come after the end of a run that was followed. */
 const STORED_MS = 10_000;
 const LOOK_MS = 500;
+/** The service writes the list of its live runs every 10 s. */
+const LIVE_LIST_MS = 12_000;
 /** News of the last pods may come after that of the run's end, for each has a watch of its own. */
 const LAST_PODS_MS = 1_000;
 
@@ -472,16 +474,24 @@ async function awaitStored(
   { follow, printer }: { follow: boolean; printer: LogPrinter },
 ): Promise<number> {
   const isLive = (await records.getLive()).some((run) => run.runName === runName);
-  if (!follow || !isLive) {
-    const why = isLive ? "the run goes on; wait for it with -f" : "the run goes on, or never was";
-    throw new CommandError(1, `There is no log at ${store.url}/${runName}.txt: ${why}`);
-  }
-  await untilStored(store, runName, printer, Infinity);
-  return 0;
+  // The list of live runs may be a few seconds behind.
+  if (follow && await untilStored(store, runName, printer, isLive ? Infinity : Date.now() + LIVE_LIST_MS)) return 0;
+  const why = isLive ? "the run goes on; wait for it with -f" : "the run goes on, or never was";
+  throw new CommandError(1, `There is no log at ${store.url}/${runName}.txt: ${why}`);
 }
 
-async function untilStored(store: ObjectStore, runName: string, printer: LogPrinter, untilMs: number): Promise<void> {
-  while (!await printStored(store, runName, printer) && Date.now() < untilMs) await delay(LOOK_MS);
+/** False: the time is up. */
+async function untilStored(
+  store: ObjectStore,
+  runName: string,
+  printer: LogPrinter,
+  untilMs: number,
+): Promise<boolean> {
+  while (!await printStored(store, runName, printer)) {
+    if (Date.now() >= untilMs) return false;
+    await delay(LOOK_MS);
+  }
+  return true;
 }
 
 /** Prints what the run's containers wrote; with `follow` until the run ended. */
