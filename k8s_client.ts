@@ -374,6 +374,7 @@ export interface KubeStatus {
   readonly message?: string;
 }
 
+/** HTTP status of an error of the API server; undefined: it is none. */
 export function statusOf(answer: Pick<Answer, "text">): KubeStatus {
   try {
     const value: unknown = JSON.parse(answer.text);
