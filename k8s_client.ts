@@ -374,7 +374,7 @@ export interface KubeStatus {
   readonly message?: string;
 }
 
-/** HTTP status of an error of the API server; undefined: it is none. */
+/** What the API server says of a failure; of an answer that is no Status, the beginning of its text. */
 export function statusOf(answer: Pick<Answer, "text">): KubeStatus {
   try {
     const value: unknown = JSON.parse(answer.text);
