@@ -3,6 +3,7 @@
  * limit beside the value. Which goal a figure has is said here too.
  */
 import mqtt from "mqtt";
+import { BUSYBOX_IMAGE } from "../harness/cluster.ts";
 import { MqttEar, startService } from "../harness/service.ts";
 import { eventually, pause } from "../harness/wait.ts";
 import { finishInSlices, rowsFor } from "../../table.ts";
@@ -271,7 +272,7 @@ async function bareEnd(scene: Scene, ear: MqttEar): Promise<number> {
     metadata: { name: "bare-log" },
     spec: {
       restartPolicy: "Never",
-      containers: [{ name: "main", image: "docker.io/library/busybox:test", command: ["echo", "done"] }],
+      containers: [{ name: "main", image: BUSYBOX_IMAGE, command: ["echo", "done"] }],
     },
   };
   const path = "/api/v1/namespaces/default/pods/bare-log";

@@ -4,7 +4,7 @@
  */
 import type { V1Job } from "@kubernetes/client-node";
 import mqtt, { type MqttClient } from "mqtt";
-import type { ClusterOptions } from "../harness/cluster.ts";
+import { BUSYBOX_IMAGE, type ClusterOptions } from "../harness/cluster.ts";
 import { type Kit, startKit } from "../harness/kit.ts";
 import { type ServiceProcess, startService } from "../harness/service.ts";
 import { type Cells, csv } from "../harness/table.ts";
@@ -26,7 +26,7 @@ export interface SceneOptions {
 
 /** A row of the bench's tables. */
 export function benchRow(name: string, topic: string, cells: Cells = {}): Cells {
-  return { job_name: name, image: "docker.io/library/busybox:test", mqtt_topic: topic, command: "true", ...cells };
+  return { job_name: name, image: BUSYBOX_IMAGE, mqtt_topic: topic, command: "true", ...cells };
 }
 
 export class Scene implements AsyncDisposable {
