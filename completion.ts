@@ -169,6 +169,11 @@ export class Completion implements RunObserver {
     const recorded = fromBefore && await this.#step(run, "look for its record", () => records.exists(runName, signal));
     if (!recorded) {
       await this.#podsSettled(run);
+      // The Job's end may have come before its pods' words on why.
+      if (run.job.end?.type === "Failed" && outcome.status === "failed") {
+        const verdict = judge(run.job, [...run.pods.values()], { graces: this.#options.graces, now: new Date() });
+        if (verdict.kind === "ended") outcome = verdict.outcome;
+      }
       const job: Ended = full ??
         await this.#step(run, "read its Job", () => cluster.get(runName, { signal })) ?? run.job;
       const record = recordOf(run, job, outcome, logs.urlOf(runName));

@@ -72,6 +72,18 @@ Deno.test("a run that failed is published on job_failed and ERROR, never on job_
   strictEqual(JSON.parse(bed.broker.published[0]!.body).reason, "ExitCode");
 });
 
+Deno.test("a failed Job that is told before its pod's end is explained by that end", async () => {
+  using bed = setUp();
+  const running = pod({ phase: "Running" });
+  const { exitCode: _, ...container } = running.containers[0]!;
+  bed.clusterEvents.onJob(job());
+  bed.clusterEvents.onPod({ ...running, containers: [{ ...container, state: "running" }] });
+  bed.clusterEvents.onJob(job({ end: { type: "Failed", reason: "BackoffLimitExceeded" } }));
+  bed.clusterEvents.onPod(pod({}, 3));
+  await eventually(() => bed.broker.published.length === 2);
+  strictEqual(JSON.parse(bed.broker.published[0]!.body).reason, "ExitCode");
+});
+
 Deno.test("a run is not published before its log is in the store", async () => {
   using bed = setUp();
   bed.store.faults.push(new UnavailableError("S3 is away", { retryAfterMs: 60_000 }));
