@@ -8,7 +8,6 @@ import { createHash } from "node:crypto";
 import { JobWatch } from "./harness/job_watch.ts";
 import { type Kit, startKit } from "./harness/kit.ts";
 import { needs } from "./harness/needs.ts";
-import { run } from "./harness/process.ts";
 import { MqttEar, type ServiceProcess, startService } from "./harness/service.ts";
 import { type Cells, csv, shell } from "./harness/table.ts";
 import { eventually } from "./harness/wait.ts";
@@ -68,6 +67,10 @@ interface Shared {
   service: ServiceProcess;
 }
 
+/** What is tested: main.ts, or the program that E2E_ENTRY names; see e2e_bundle_test.ts. */
+const entry = Deno.env.get("E2E_ENTRY");
+const program = entry === undefined ? {} : { entry };
+
 const ready = await needs("mosquitto", "s3", "node");
 
 Deno.test.beforeAll(async () => {
@@ -84,7 +87,7 @@ Deno.test.beforeAll(async () => {
   await kit.s3.put(env["CATALOG_URL"]!, await labTable());
   const ear = await MqttEar.connect(kit.broker.url, [`${PREFIX}/#`]);
   const jobs = await JobWatch.start(kit.cluster.api);
-  shared = { kit, env, ear, jobs, service: await startService(env) };
+  shared = { kit, env, ear, jobs, service: await startService(env, program) };
 });
 
 Deno.test.afterAll(async () => {
@@ -349,29 +352,9 @@ e2e("SIGTERM ends it with 0 and leaves a retained `offline`", async () => {
   equal(await retained(`${PREFIX}/state`), "online");
 });
 
-e2e("the bundle of `deno bundle` does the same", async () => {
-  await shared.service.stop();
-  await shared.service[Symbol.asyncDispose]();
-  const dir = await Deno.makeTempDir();
-  try {
-    const project = new URL("..", import.meta.url).pathname;
-    const args = ["bundle", "--platform", "deno", "--quiet", "-o", `${dir}/main.js`, "main.ts"];
-    await run(Deno.execPath(), args, { cwd: project });
-    shared.service = await startService(shared.env, { entry: `${dir}/main.js` });
-    const [failedBefore, chains] = [ends("fails").length, ends("h5-repack-finalize").length];
-    await shared.ear.publish("experiments/upload", "{}");
-    await shared.ear.publish("lab/fails", "");
-    await checkChain(chains + 1);
-    equal((await end("fails", failedBefore + 1)).reason, "ExitCode");
-    await shared.service.stop();
-  } finally {
-    await Deno.remove(dir, { recursive: true });
-  }
-});
-
 async function restart(): Promise<void> {
   await shared.service[Symbol.asyncDispose]();
-  shared.service = await startService(shared.env);
+  shared.service = await startService(shared.env, program);
 }
 
 async function retained(topic: string): Promise<string> {

@@ -1,0 +1,27 @@
+/** The end-to-end tests once more, with the bundled program: what `deno task compile` puts into the binary. */
+import { ok } from "node:assert/strict";
+import { needs } from "./harness/needs.ts";
+import { run } from "./harness/process.ts";
+
+const project = new URL("..", import.meta.url).pathname;
+
+Deno.test({
+  name: "the bundled program passes the end-to-end tests",
+  ignore: !await needs("mosquitto", "s3", "node"),
+  async fn() {
+    const dir = await Deno.makeTempDir();
+    const entry = `${dir}/main.js`;
+    try {
+      await run(Deno.execPath(), ["bundle", "--platform", "deno", "--quiet", "-o", entry, "main.ts"], { cwd: project });
+      const { code, stdout, stderr } = await new Deno.Command(Deno.execPath(), {
+        args: ["test", "-A", "--quiet", "tests/e2e_test.ts"],
+        cwd: project,
+        env: { E2E_ENTRY: entry, NO_COLOR: "1" },
+      }).output();
+      const said = new TextDecoder().decode(stdout) + new TextDecoder().decode(stderr);
+      ok(code === 0 && / passed /.test(said), said.slice(-8_000));
+    } finally {
+      await Deno.remove(dir, { recursive: true });
+    }
+  },
+});
