@@ -40,7 +40,7 @@ const OWN_ROWS: readonly Cells[] = [
   row("wants-gpu", "true", { gpu: 4 }),
   {
     ...row("wordy", "true"),
-    // Lines of some length, for a kubelet hands on a log line by line, some 50,000 a second. The pause is for containerd
+    // Lines of some length, for a kubelet hands on a log line by line. The pause is for containerd
     // 1.6, which was seen to lose the last 64 KiB of a program that writes much and ends at once.
     command:
       `awk 'BEGIN { for (i = 1; i <= ${LOG_LINES}; i++) printf "%0${LOG_DIGITS}d\\n", i; fflush(); system("sleep 3") }'`,
