@@ -4,6 +4,7 @@
  */
 import type { V1ObjectMeta } from "@kubernetes/client-node";
 import { setTimeout as pause } from "node:timers/promises";
+import { joinBytes } from "./bytes.ts";
 import { answerError, type KubeClient } from "./k8s_client.ts";
 import type { Json } from "./k8s_facts.ts";
 import { UnavailableError } from "./ports.ts";
@@ -279,21 +280,11 @@ async function* lines(stream: ReadableStream<Uint8Array>, onChunk: () => void): 
     let start = 0;
     for (let end = chunk.indexOf(10); end >= 0; end = chunk.indexOf(10, start)) {
       pending.push(chunk.subarray(start, end));
-      const line = pending.length === 1 ? pending[0]! : join(pending);
+      const line = joinBytes(pending);
       pending = [];
       start = end + 1;
       if (line.length > 0) yield line;
     }
     if (start < chunk.length) pending.push(chunk.subarray(start));
   }
-}
-
-function join(pieces: readonly Uint8Array[]): Uint8Array {
-  const whole = new Uint8Array(pieces.reduce((sum, piece) => sum + piece.length, 0));
-  let at = 0;
-  for (const piece of pieces) {
-    whole.set(piece, at);
-    at += piece.length;
-  }
-  return whole;
 }

@@ -3,6 +3,7 @@
  * rest into the store in segments (so that a crash or the kubelet's log rotation loses nothing), and at the end puts
  * the whole text at `{LOGS_URL}/{run name}.txt`. Knows nothing of how a run ended: the head is given to it.
  */
+import { joinBytes } from "./bytes.ts";
 import type { LiveRun } from "./runs.ts";
 import type { Cluster, ContainerFacts, ObjectStore, PodFacts } from "./ports.ts";
 import { UnavailableError } from "./ports.ts";
@@ -389,7 +390,7 @@ class ContainerLog {
   async #cutSegment(splitter: LineSplitter, signal: AbortSignal): Promise<void> {
     const number = String(this.segments + 1).padStart(8, "0");
     const key = `${this.folder}/${number}_${encodeURIComponent(splitter.at.time)}`;
-    const body = join(this.buffered());
+    const body = joinBytes(this.buffered());
     for (let attempt = 0;; attempt++) {
       try {
         await this.options.store.put(key, body, { contentType: "text/plain; charset=utf-8", signal });
@@ -456,7 +457,7 @@ export class LineSplitter {
       this.#atLineStart = newline >= 0;
       at = end;
     }
-    return join(parts);
+    return joinBytes(parts);
   }
 
   #beginLine(): void {
@@ -497,16 +498,5 @@ async function* readSegments(
 async function concat(parts: AsyncIterable<Uint8Array>): Promise<Uint8Array> {
   const all: Uint8Array[] = [];
   for await (const part of parts) all.push(part);
-  return join(all);
-}
-
-function join(parts: readonly Uint8Array[]): Uint8Array {
-  if (parts.length === 1) return parts[0]!;
-  const whole = new Uint8Array(parts.reduce((sum, part) => sum + part.length, 0));
-  let at = 0;
-  for (const part of parts) {
-    whole.set(part, at);
-    at += part.length;
-  }
-  return whole;
+  return joinBytes(all);
 }
