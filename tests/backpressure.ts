@@ -1,0 +1,166 @@
+/**
+ * A burst against a slow API server: `deno run -A tests/backpressure.ts [--messages=20000] [--creates-per-second=5]`.
+ * A proxy in front of a real API server lets so many create calls a second through; messages wait meanwhile. Counts
+ * Jobs by a watch of its own, and looks at the service's memory and at the broker's log for lost connections.
+ */
+import { JobClock } from "./bench/job_clock.ts";
+import { median, rssMb } from "./bench/measure.ts";
+import { type Kit, startKit } from "./harness/kit.ts";
+import { HttpProxy } from "./harness/proxy.ts";
+import { MqttEar, type ServiceProcess, startService } from "./harness/service.ts";
+import { csv } from "./harness/table.ts";
+import { eventually, pause } from "./harness/wait.ts";
+
+const PREFIX = "services/mqtt_job_listener";
+const CLIENT_ID = "backpressure";
+/** Mosquitto ends a client that says nothing for one and a half times as long. */
+const KEEPALIVE_S = 5;
+
+export interface BackpressureOptions {
+  readonly messages: number;
+  readonly createsPerSecond: number;
+  readonly onProgress?: (line: string) => void;
+}
+
+/** What the scene showed. */
+export interface BackpressureResult {
+  readonly messages: number;
+  /** Messages without a Job. */
+  readonly lost: number;
+  /** Jobs beyond one for each message. */
+  readonly doubled: number;
+  /** Runs whose end was told, each counted once. */
+  readonly ends: number;
+  /** Connections of the service that the broker saw. */
+  readonly connects: number;
+  /** Times that the broker gave the service up for silence. */
+  readonly timeouts: number;
+  readonly seconds: number;
+  /** Resident memory in MB: before the burst, early and late while messages waited (medians), and the highest. */
+  readonly memoryMb: { readonly before: number; readonly early: number; readonly late: number; readonly peak: number };
+}
+
+/**
+ * Sends the burst at once and waits until each message has a Job and each run an end. There is no node: runs fail as
+ * unschedulable after a second, so that no more than a few are there at a time.
+ */
+export async function runBackpressure(
+  { messages, createsPerSecond, onProgress = () => {} }: BackpressureOptions,
+): Promise<BackpressureResult> {
+  // As in deploy/mosquitto.conf, whose bounds are to hold a burst of this size.
+  await using kit = await startKit({
+    broker: { maxQueuedMessages: 100_000, maxInflightMessages: 1_000, conf: ["max_queued_bytes 1073741824"] },
+    cluster: { node: "none" },
+  });
+  await using proxy = await slowProxy(kit, createsPerSecond);
+  await using service = await startSlowed(kit, proxy);
+  const { api, server, token, authority } = kit.cluster;
+  await using clock = await JobClock.start({ api, server, ca: authority.ca, token, namespace: "default" });
+  await using ear = await MqttEar.connect(kit.broker.url, [`${PREFIX}/job_failed/#`]);
+  const before = rssMb(service.pid);
+  const samples: number[] = [];
+  const begunMs = performance.now();
+  await Promise.all(Array.from({ length: messages }, (_, n) => ear.publish(`lab/burst/${n}`, `{"n":${n}}`)));
+  onProgress(`${messages} messages published in ${Math.round(performance.now() - begunMs)} ms`);
+  const deadlineMs = begunMs + messages / createsPerSecond * 1_500 + 60_000;
+  for (let told = 0; clock.count < messages && performance.now() < deadlineMs;) {
+    await pause(500);
+    samples.push(rssMb(service.pid));
+    if (samples.length < told) continue;
+    told = samples.length + 120;
+    onProgress(`${clock.count} Jobs, ${ear.heard.length} ends, ${samples.at(-1)!.toFixed(0)} MB`);
+  }
+  const seconds = (performance.now() - begunMs) / 1_000;
+  await eventually(() => distinctEnds(ear) >= clock.seenAt.size, { timeoutMs: 60_000 }).catch(() => {});
+  const brokerLog = await kit.broker.process.log();
+  const count = (pattern: RegExp) => [...brokerLog.matchAll(pattern)].length;
+  return {
+    messages,
+    lost: messages - clock.seenAt.size,
+    doubled: clock.count - clock.seenAt.size,
+    ends: distinctEnds(ear),
+    connects: count(new RegExp(`New client connected from \\S+ as ${CLIENT_ID} `, "g")),
+    timeouts: count(new RegExp(`Client ${CLIENT_ID} has exceeded timeout`, "g")),
+    seconds: Math.round(seconds),
+    memoryMb: { before, peak: Math.max(...samples), ...earlyAndLate(samples) },
+  };
+}
+
+/** Lets create calls through one after the other, each its turn later than the one before. */
+async function slowProxy({ cluster }: Kit, createsPerSecond: number): Promise<HttpProxy> {
+  const certificate = await cluster.authority.server("slow-proxy", ["127.0.0.1"]);
+  let nextMs = performance.now();
+  return await HttpProxy.start({
+    target: cluster.server,
+    targetCa: cluster.authority.ca,
+    certificate,
+    async hook({ method, path }): Promise<"pass"> {
+      if (method !== "POST" || !/\/jobs(\?|$)/.test(path)) return "pass";
+      const now = performance.now();
+      nextMs = Math.max(now, nextMs + 1_000 / createsPerSecond);
+      await pause(nextMs - now);
+      return "pass";
+    },
+  });
+}
+
+async function startSlowed(kit: Kit, proxy: HttpProxy): Promise<ServiceProcess> {
+  const env = kit.env();
+  const row = { job_name: "burst", image: "busybox:lab", mqtt_topic: "lab/burst/+", command: "true" };
+  await kit.s3.put(env["CATALOG_URL"]!, csv([row]));
+  return await startService({
+    ...env,
+    KUBECONFIG: await kit.cluster.tokenKubeconfig(proxy.url),
+    MQTT_CLIENT_ID: CLIENT_ID,
+    MQTT_KEEPALIVE: `${KEEPALIVE_S}s`,
+    CATALOG_POLL: "1h",
+    UNSCHEDULABLE_GRACE: "1s",
+  });
+}
+
+function distinctEnds(ear: MqttEar): number {
+  return new Set(ear.json<{ run_name: string }>(`${PREFIX}/job_failed/#`).map(({ run_name }) => run_name)).size;
+}
+
+/** Medians of the second and of the last fifth: the first one is still taking messages over. */
+function earlyAndLate(samples: readonly number[]): { early: number; late: number } {
+  const fifth = (n: number) => samples.slice(samples.length * n / 5, samples.length * (n + 1) / 5);
+  return { early: median(fifth(1)), late: median(fifth(4)) };
+}
+
+/** Memory above that of before the burst, in MB, that the waiting messages and the work on them may take. */
+export const MEMORY_BOUND_MB = 120;
+
+/** What is wrong with a result; empty if nothing is. */
+export function faultsOf(
+  { messages, lost, doubled, ends, connects, timeouts, memoryMb }: BackpressureResult,
+): string[] {
+  const { before, early, late, peak } = memoryMb;
+  return [
+    ...lost > 0 ? [`${lost} lost`] : [],
+    ...doubled > 0 ? [`${doubled} doubled`] : [],
+    ...ends !== messages ? [`${ends} ends`] : [],
+    ...connects !== 1 || timeouts > 0 ? [`${connects} connections, ${timeouts} for silence`] : [],
+    ...peak > before + MEMORY_BOUND_MB ? [`memory rose from ${before} to ${peak} MB`] : [],
+    ...late > early + MEMORY_BOUND_MB / 6 ? [`memory grew from ${early} to ${late} MB while messages waited`] : [],
+  ];
+}
+
+function flag(name: string, preset: number): number {
+  const text = Deno.args.find((arg) => arg.startsWith(`--${name}=`))?.split("=")[1];
+  const value = text === undefined ? preset : Number(text);
+  if (!(value > 0)) throw new TypeError(`Cannot read --${name}=${text}: write a number above 0`);
+  return value;
+}
+
+if (import.meta.main) {
+  const result = await runBackpressure({
+    messages: flag("messages", 20_000),
+    createsPerSecond: flag("creates-per-second", 5),
+    onProgress: (line) => console.error(`${new Date().toISOString()} ${line}`),
+  });
+  const faults = faultsOf(result);
+  console.log(JSON.stringify(result));
+  console.log(faults.length === 0 ? "1 passed, 0 failed" : `0 passed, 1 failed: ${faults.join("; ")}`);
+  Deno.exit(faults.length === 0 ? 0 : 1);
+}
