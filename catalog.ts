@@ -3,7 +3,7 @@
  * what an edit changed. Must not touch subscriptions nor runs (listener.ts, service.ts) nor know CSV (table.ts).
  */
 import type { ObjectStore, Row, Tell } from "./ports.ts";
-import { backoffMs, delay } from "./retry.ts";
+import { backoffMs, delay, reasonOf } from "./retry.ts";
 import { finishInSlices, parseTableInSlices, type Problem, rowsFor, type Table, type TableOptions } from "./table.ts";
 
 export { parseTable, parseTableInSlices, rowSchema, rowsFor } from "./table.ts";
@@ -163,7 +163,7 @@ export class Catalog {
       return await this.#swap(table, signal);
     } catch (error) {
       if (signal?.aborted) return this.#result("failed", "the service is stopping");
-      return this.#fail("store", error instanceof Error ? error.message : String(error));
+      return this.#fail("store", reasonOf(error));
     }
   }
 

@@ -7,6 +7,7 @@ import { type Arguments, ConfigError, exportAwsEnv, flagName, knownNames, loadCo
 import { processInput, renderHelp } from "./config.ts";
 import { redact, registerSecret, setupLog } from "./log.ts";
 import { UnavailableError } from "./ports.ts";
+import { reasonOf } from "./retry.ts";
 import { VERSION } from "./version.ts";
 import { nearest } from "./words.ts";
 
@@ -158,7 +159,7 @@ export async function runCommand(name: string, args: readonly string[], io: Io =
   } catch (error) {
     // The reader of our output has seen enough, as `head` does.
     if (error instanceof Deno.errors.BrokenPipe) return 0;
-    const message = error instanceof Error ? error.message : String(error);
+    const message = reasonOf(error);
     io.tell(redact(error instanceof ConfigError ? message.replace(/^Cannot start/, "Wrong configuration") : message));
     if (error instanceof CommandError) return error.code;
     if (error instanceof ConfigError || error instanceof Deno.errors.NotCapable) return 2;

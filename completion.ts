@@ -8,7 +8,7 @@ import type { LogCollector } from "./logs.ts";
 import type { Broker, Cluster, ErrorReport, JobFacts, Outcome, PodFacts, RunRecord, Tell } from "./ports.ts";
 import { type Graces, judge } from "./outcome.ts";
 import type { RunRecords } from "./records.ts";
-import { delay, untilDone } from "./retry.ts";
+import { delay, reasonOf, untilDone } from "./retry.ts";
 import { type LiveRun, type RunObserver, type RunTable, viewOf } from "./runs.ts";
 
 export interface CompletionOptions {
@@ -154,7 +154,7 @@ export class Completion implements RunObserver {
     const ending = this.#finish(run, outcome, full)
       .catch((error) => {
         if (this.#options.signal.aborted) return;
-        const why = error instanceof Error ? error.message : String(error);
+        const why = reasonOf(error);
         this.#report(run, "CompletionFailed", `Run "${runName}" cannot be completed: ${why}`);
       })
       .finally(() => this.#ending.delete(runName));
@@ -210,7 +210,7 @@ export class Completion implements RunObserver {
     return untilDone(step, {
       signal: this.#options.signal,
       onRetry: (error, attempt) => {
-        const why = error instanceof Error ? error.message : String(error);
+        const why = reasonOf(error);
         run.detail = `Ended; cannot ${what} yet: ${why}`;
         if (attempt === 2) {
           this.#report(run, "CompletionWaits", `Run "${run.job.runName}" waits: cannot ${what}: ${why}`);

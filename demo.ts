@@ -9,6 +9,7 @@ import { DirectoryStore } from "./embedded/directory.ts";
 import { LocalRunner } from "./embedded/runner.ts";
 import { MqttBroker } from "./mqtt.ts";
 import type { ObjectStore, RunRecord, ServiceEvent, Tell } from "./ports.ts";
+import { reasonOf } from "./retry.ts";
 import { type Service, startService } from "./service.ts";
 import { uncovered } from "./topics.ts";
 
@@ -128,7 +129,7 @@ async function writeSampleTable(folder: string): Promise<void> {
     await Deno.writeTextFile(join(folder, "jobs.csv"), SAMPLE_TABLE, { createNew: true });
   } catch (error) {
     if (error instanceof Deno.errors.AlreadyExists) return;
-    const why = error instanceof Error ? error.message : String(error);
+    const why = reasonOf(error);
     throw new Error(`Cannot write the sample table into ${folder}: ${why}`, { cause: error });
   }
 }
@@ -262,7 +263,7 @@ class Narrator {
       const stored = await this.#logs.get(`${run_name}.txt`);
       return typeof stored === "object" ? new TextDecoder().decode(stored.body) : "";
     } catch (error) {
-      return `\n\n(the log cannot be read: ${error instanceof Error ? error.message : error})`;
+      return `\n\n(the log cannot be read: ${reasonOf(error)})`;
     }
   }
 }

@@ -7,6 +7,7 @@ import type { KubeConfig } from "@kubernetes/client-node";
 import { delimiter, dirname, resolve } from "node:path";
 import { parse } from "yaml";
 import { RefusedError, UnavailableError } from "./ports.ts";
+import { reasonOf } from "./retry.ts";
 
 export interface KubeClientOptions {
   /** Path of a kubeconfig, or several as `$KUBECONFIG` has them. Default: `~/.kube/config`, in a pod its account. */
@@ -355,7 +356,7 @@ function serverOf(config: KubeConfig): string {
 }
 
 function firstLine(error: unknown): string {
-  const text = error instanceof Error ? error.message : String(error);
+  const text = reasonOf(error);
   return text.trim().split("\n")[0] ?? "";
 }
 

@@ -8,6 +8,7 @@ import { joinBytes } from "./bytes.ts";
 import { answerError, type KubeClient } from "./k8s_client.ts";
 import type { Json } from "./k8s_facts.ts";
 import { UnavailableError } from "./ports.ts";
+import { reasonOf } from "./retry.ts";
 
 export interface WatchedObject {
   readonly metadata?: Json<V1ObjectMeta>;
@@ -91,7 +92,7 @@ export class ListWatch<T extends WatchedObject> {
     if (error instanceof ExpiredError || this.#failures % 4 === 0) this.#version = undefined;
     // A stream that breaks and is there again at once has no gap, for it goes on from its version.
     if (this.#failures === 1) return;
-    const reason = error instanceof Error ? error.message : String(error);
+    const reason = reasonOf(error);
     if (reason !== this.#told) this.#options.onTrouble(this.#told = reason);
     const maxMs = this.#options.maxBackoffMs ?? 15_000;
     const askedMs = error instanceof UnavailableError ? error.retryAfterMs ?? 0 : 0;

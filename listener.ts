@@ -13,7 +13,7 @@ import { isEndTopic, isUnderPrefix } from "./graph.ts";
 import { type RunIdentity, runNameFor, runNamePrefix, shortHash } from "./manifest.ts";
 import type { Delivery, Message, Row, Tell } from "./ports.ts";
 import type { RunRecords } from "./records.ts";
-import { untilDone } from "./retry.ts";
+import { reasonOf, untilDone } from "./retry.ts";
 import type { RunTable } from "./runs.ts";
 import type { Starter, StartResult } from "./starter.ts";
 
@@ -172,7 +172,7 @@ export class Listener {
   async #findEarlier(row: Row, messageHash: string, origin: Origin, dup: boolean): Promise<string | undefined> {
     const { runs, records, signal, tell } = this.#options;
     const onRetry = (error: unknown) => {
-      const reason = `whether it ran before cannot be read: ${error instanceof Error ? error.message : error}`;
+      const reason = `whether it ran before cannot be read: ${reasonOf(error)}`;
       tell({ type: "waiting", runName: "", jobName: row.jobName, reason });
     };
     if (origin.key !== undefined) {

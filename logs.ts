@@ -7,7 +7,7 @@ import { joinBytes } from "./bytes.ts";
 import type { LiveRun } from "./runs.ts";
 import type { Cluster, ContainerFacts, ObjectStore, PodFacts } from "./ports.ts";
 import { UnavailableError } from "./ports.ts";
-import { backoffMs, delay } from "./retry.ts";
+import { backoffMs, delay, reasonOf } from "./retry.ts";
 
 export interface LogSettings {
   /** Containers followed at once; those beyond are read when they end. */
@@ -325,7 +325,7 @@ class ContainerLog {
         signal.throwIfAborted();
         failures++;
         if (this.#ended && failures >= LAST_ATTEMPTS) {
-          const why = error instanceof Error ? error.message : String(error);
+          const why = reasonOf(error);
           this.note = `The rest of this log could not be read: ${why}`;
           return;
         }

@@ -8,6 +8,7 @@ import { getLogger, registerSecret, setupLog } from "./log.ts";
 import { Metrics } from "./metrics.ts";
 import { Notices } from "./notices.ts";
 import { requirePermissions } from "./permissions.ts";
+import { reasonOf } from "./retry.ts";
 import { Service } from "./service.ts";
 import { openPage } from "./status_view.ts";
 import { VERSION } from "./version.ts";
@@ -55,7 +56,7 @@ async function start(args: readonly string[]): Promise<number> {
       }),
     (error) => {
       if (signals > 0) return;
-      log.error("Cannot start: {message}", { message: error instanceof Error ? error.message : String(error) });
+      log.error("Cannot start: {message}", { message: reasonOf(error) });
       stopped.resolve(1);
     },
   );

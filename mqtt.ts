@@ -8,6 +8,7 @@ import { Buffer } from "node:buffer";
 import mqtt from "mqtt";
 import type { IClientOptions, IConnackPacket, IPublishPacket, MqttClient, Packet } from "mqtt";
 import { type Broker, type BrokerEvents, type Delivery, RefusedError, UnavailableError } from "./ports.ts";
+import { reasonOf } from "./retry.ts";
 
 export interface MqttOptions {
   /** `mqtt:`, `mqtts:`, `ws:` or `wss:` URL; a user and password in it are used where the options name none. */
@@ -795,7 +796,7 @@ class Outbox {
       if (qos === 0) pending.settled.resolve();
     } catch (error) {
       if (packetId !== undefined) this.#sent.delete(packetId);
-      this.#onTrouble(`Cannot write a message for "${topic}": ${error instanceof Error ? error.message : error}`);
+      this.#onTrouble(`Cannot write a message for "${topic}": ${reasonOf(error)}`);
       pending.settled.reject(error);
     }
   }

@@ -7,6 +7,7 @@ import { describeProblem } from "./catalog.ts";
 import type { Listener } from "./listener.ts";
 import type { Broker, Cluster, Delivery, Message, ObjectStore } from "./ports.ts";
 import type { RunRecords } from "./records.ts";
+import { reasonOf } from "./retry.ts";
 
 export interface ActionParts {
   readonly catalog: Catalog;
@@ -112,7 +113,7 @@ export async function handleControl(
     transaction = asked["transaction"] ?? null;
     answer = { status: "ok", data: await carryOut(what, asked, actions) };
   } catch (error) {
-    answer = { status: "error", error: error instanceof Error ? error.message : String(error) };
+    answer = { status: "error", error: reasonOf(error) };
   }
   const body = JSON.stringify({ ...answer, transaction });
   await broker.publish(`${topicPrefix}/response/${what}`, body, { qos: 1, signal });

@@ -1,7 +1,13 @@
 /**
- * Waiting and trying again: jittered exponential backoff that ends with an AbortSignal. Pure timing, no policy.
+ * Waiting and trying again: jittered exponential backoff that ends with an AbortSignal, and the words of what failed.
+ * Pure timing, no policy.
  */
 import { UnavailableError } from "./ports.ts";
+
+/** What a caught value says: an error's message, of anything else its text. */
+export function reasonOf(error: unknown): string {
+  return error instanceof Error ? error.message : String(error);
+}
 
 /** Resolves after `ms`; rejects with the signal's reason as soon as it aborts. */
 export function delay(ms: number, signal?: AbortSignal): Promise<void> {

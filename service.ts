@@ -14,7 +14,7 @@ import type { Broker, Cluster, Lease, ObjectStore, RunView, ServiceEvent, Tell }
 import { RunRecords } from "./records.ts";
 import { Reports } from "./reports.ts";
 import { Actions, controlFilters, handleControl } from "./requests.ts";
-import { delay, untilDone } from "./retry.ts";
+import { delay, reasonOf, untilDone } from "./retry.ts";
 import { RunTable } from "./runs.ts";
 import { Starter } from "./starter.ts";
 
@@ -311,13 +311,13 @@ export class Service {
       await broker.subscribe(filters, this.#abort.signal);
     } catch (error) {
       if (this.#abort.signal.aborted) return;
-      const message = error instanceof Error ? error.message : String(error);
+      const message = reasonOf(error);
       this.tell({ type: "error", scope: "broker", report: { reason: "SubscriptionRefused", message } });
     }
   }
 
   #tellStore(what: string, error: unknown): void {
-    const why = error instanceof Error ? error.message : String(error);
+    const why = reasonOf(error);
     this.tell({
       type: "error",
       scope: "store",

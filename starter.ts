@@ -5,7 +5,7 @@
  */
 import type { Cluster, ObjectStore, RunSpec, Tell } from "./ports.ts";
 import { RefusedError, UnavailableError } from "./ports.ts";
-import { backoffMs, untilDone } from "./retry.ts";
+import { backoffMs, reasonOf, untilDone } from "./retry.ts";
 import type { RunTable } from "./runs.ts";
 import { viewOf } from "./runs.ts";
 import { payloadFits } from "./manifest.ts";
@@ -148,7 +148,7 @@ export class Starter {
   /** Back to the front of its lane: the order of messages of a row is kept where it can be. */
   #putBack(lane: Lane, task: Task, error: unknown): void {
     if (this.#options.signal.aborted) return;
-    const reason = error instanceof Error ? error.message : String(error);
+    const reason = reasonOf(error);
     task.attempt++;
     lane.failures++;
     const asked = error instanceof UnavailableError ? error.retryAfterMs : undefined;
@@ -178,7 +178,7 @@ export class Starter {
           type: "waiting",
           runName: spec.runName,
           jobName: spec.row.jobName,
-          reason: `its payload cannot be stored: ${error instanceof Error ? error.message : error}`,
+          reason: `its payload cannot be stored: ${reasonOf(error)}`,
         }),
     });
     const message = { topic: spec.message.topic, payload: new Uint8Array() };

@@ -33,6 +33,7 @@ import {
   type Tell,
   UnavailableError,
 } from "./ports.ts";
+import { reasonOf } from "./retry.ts";
 import type { Table } from "./table.ts";
 
 // ---------------------------------------------------------------- what it needs
@@ -237,7 +238,7 @@ export function serveStatus(
   try {
     server = Deno.serve({ hostname, port, onListen: () => {} }, (request) => app.fetch(request));
   } catch (cause) {
-    const why = cause instanceof Error ? cause.message : String(cause);
+    const why = reasonOf(cause);
     return Promise.reject(
       new Error(`Cannot serve the status page on ${hostname}:${port}: ${why}; set STATUS_ADDR`, { cause }),
     );
@@ -397,7 +398,7 @@ class Pages {
       older.set("older", `${last.finished_at} ${last.run_name}`);
       return { records, olderHref: `/?${older}#history` };
     } catch (error) {
-      return { records: [], recordsFailure: `The history cannot be read now: ${wordsOf(error)}` };
+      return { records: [], recordsFailure: `The history cannot be read now: ${reasonOf(error)}` };
     }
   }
 
@@ -486,7 +487,7 @@ class Pages {
       if (!job?.payload) return {};
       return textOf(job.payload);
     } catch (error) {
-      return { payloadNote: `Its payload cannot be read now: ${wordsOf(error)}` };
+      return { payloadNote: `Its payload cannot be read now: ${reasonOf(error)}` };
     }
   }
 
@@ -497,7 +498,7 @@ class Pages {
       const log = await this.#options.view.log(runName, options);
       return log && await readTail(log, MAX_TAIL_BYTES, signal);
     } catch (error) {
-      return { text: `The log cannot be read now: ${wordsOf(error)}`, cut: false };
+      return { text: `The log cannot be read now: ${reasonOf(error)}`, cut: false };
     }
   }
 
@@ -579,10 +580,6 @@ function readCursor(text: string | null): RecordFilter["olderThan"] {
   const [finishedAt, runName] = text?.split(" ") ?? [];
   if (!finishedAt || !runName || Number.isNaN(Date.parse(finishedAt))) return undefined;
   return { finishedAt, runName };
-}
-
-function wordsOf(error: unknown): string {
-  return error instanceof Error ? error.message : String(error);
 }
 
 // ---------------------------------------------------------------- acting

@@ -3,6 +3,7 @@
  * format, `{RFC 3339 time, 9 digits} {F|P} {text}`, where P means that the line goes on in the next one (as in
  * Kubernetes' own logs, https://github.com/kubernetes/design-proposals-archive/blob/main/node/kubelet-cri-logging.md).
  */
+import { reasonOf } from "../retry.ts";
 
 const TIME_LENGTH = 30;
 const TEXT_AT = TIME_LENGTH + 3;
@@ -104,7 +105,7 @@ export class PodLog {
     } catch (error) {
       // The output is still read: a process must not hang because its log's disk is full.
       this.#broken = true;
-      this.#onTrouble(`Output is lost, for a log cannot be written: ${error instanceof Error ? error.message : error}`);
+      this.#onTrouble(`Output is lost, for a log cannot be written: ${reasonOf(error)}`);
     }
     this.#wake();
   }

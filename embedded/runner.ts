@@ -23,6 +23,7 @@ import {
   UnavailableError,
 } from "../ports.ts";
 import { quantityValue } from "../quantities.ts";
+import { reasonOf } from "../retry.ts";
 import { PodLog, readPodLog } from "./podlog.ts";
 
 /** The node's name in all facts. */
@@ -103,7 +104,9 @@ export class LocalRunner implements Cluster {
       await this.#makeFolder(run);
     } catch (error) {
       this.#runs.delete(spec.runName);
-      throw new UnavailableError(`Cannot make the folder of run "${spec.runName}": ${words(error)}`, { cause: error });
+      throw new UnavailableError(`Cannot make the folder of run "${spec.runName}": ${reasonOf(error)}`, {
+        cause: error,
+      });
     }
     this.#tell(run);
     run.done = this.#runAll(run);
@@ -163,7 +166,7 @@ export class LocalRunner implements Cluster {
         await this.#load();
         break;
       } catch (error) {
-        events.onTrouble(words(error));
+        events.onTrouble(reasonOf(error));
         await abortedWithin(signal, 1_000);
       }
     }
@@ -231,7 +234,7 @@ export class LocalRunner implements Cluster {
       }
     } catch (error) {
       // Kubernetes' word and exit code for a command that cannot be started.
-      facts = { reason: "StartError", message: words(error), exitCode: 128 };
+      facts = { reason: "StartError", message: reasonOf(error), exitCode: 128 };
     }
     if (run.stop === "closing") return;
     const container: ContainerFacts = {
@@ -321,7 +324,7 @@ export class LocalRunner implements Cluster {
     } catch (error) {
       if (!(error instanceof Deno.errors.NotFound)) {
         delete run.gone;
-        throw new UnavailableError(`Cannot delete run "${run.job.runName}": ${words(error)}`, { cause: error });
+        throw new UnavailableError(`Cannot delete run "${run.job.runName}": ${reasonOf(error)}`, { cause: error });
       }
     }
     this.#runs.delete(run.job.runName);
@@ -341,7 +344,7 @@ export class LocalRunner implements Cluster {
       try {
         await this.#save(run, this.#folder(run));
       } catch (error) {
-        this.#trouble(`Cannot save how run "${run.job.runName}" stands: ${words(error)}`);
+        this.#trouble(`Cannot save how run "${run.job.runName}" stands: ${reasonOf(error)}`);
       }
       this.#tell(run, index);
     });
@@ -388,7 +391,7 @@ export class LocalRunner implements Cluster {
   #load(): Promise<void> {
     return this.#loaded ??= this.#readFolders().catch((error) => {
       this.#loaded = undefined;
-      throw new UnavailableError(`Cannot read the runs in ${this.#dir}: ${words(error)}`, { cause: error });
+      throw new UnavailableError(`Cannot read the runs in ${this.#dir}: ${reasonOf(error)}`, { cause: error });
     });
   }
 
@@ -454,7 +457,7 @@ function newRun(spec: RunSpec): Run {
   try {
     env = messageEnv(spec);
   } catch (error) {
-    throw refuse(words(error), error);
+    throw refuse(reasonOf(error), error);
   }
   const job = newFacts(spec);
   const pods = Array.from({ length: row.parallelism }, (_, index): PodFacts => ({
@@ -552,7 +555,7 @@ async function readRun(folder: string): Promise<Run | undefined> {
     const payload = job.payload === undefined ? {} : { payload: Uint8Array.fromBase64(job.payload) };
     return { ...rest, job: { ...job, ...payload }, ...idle(), groups: new Map(groups) };
   } catch (error) {
-    throw new SyntaxError(`Cannot read ${folder}/job.json: ${words(error)}; delete the folder`, { cause: error });
+    throw new SyntaxError(`Cannot read ${folder}/job.json: ${reasonOf(error)}; delete the folder`, { cause: error });
   }
 }
 
@@ -594,10 +597,6 @@ async function killLeftBehind(index: number, group: number, run: Run): Promise<v
   } catch {
     // Ended, no /proc, or no permission: it will meet a closed pipe at its next line.
   }
-}
-
-function words(error: unknown): string {
-  return error instanceof Error ? error.message : String(error);
 }
 
 /** Waits, or less if `signal` aborts. */
