@@ -10,7 +10,8 @@ import { startMosquitto } from "./harness/mosquitto.ts";
 import { needs } from "./harness/needs.ts";
 import { MqttEar } from "./harness/service.ts";
 import { eventually } from "./harness/wait.ts";
-import { aRecord, PREFIX } from "./page_kit.ts";
+import { aRecord } from "./fakes.ts";
+import { PREFIX } from "./page_kit.ts";
 
 const ROOT = new URL("..", import.meta.url).pathname;
 const LAB = `${ROOT}tests/data/jobs-lab-2023-08.csv`;

@@ -1,6 +1,7 @@
 import { equal, match, ok } from "node:assert/strict";
 import { Metrics, type MetricsSnapshot } from "../metrics.ts";
-import type { RunRecord, RunView } from "../ports.ts";
+import type { RunRecord } from "../ports.ts";
+import { aRecord, aRunView } from "./fakes.ts";
 
 const SNAPSHOT: MetricsSnapshot = {
   waitingMessages: 7,
@@ -10,55 +11,6 @@ const SNAPSHOT: MetricsSnapshot = {
   leading: true,
   brokerConnected: false,
 };
-
-function view(fields: Partial<RunView> = {}): RunView {
-  return {
-    runName: "a-1",
-    jobName: "a",
-    topic: "t",
-    state: "running",
-    detail: "",
-    rootRun: "a-1",
-    chainDepth: 0,
-    messageHash: "h",
-    image: "i",
-    gpu: 0,
-    requests: {},
-    limits: {},
-    receivedAt: new Date(0),
-    createdAt: new Date(1_000),
-    startedAt: new Date(4_000),
-    nodes: [],
-    ...fields,
-  };
-}
-
-function record(fields: Partial<RunRecord> = {}): RunRecord {
-  return {
-    run_name: "a-1",
-    job_name: "a",
-    status: "succeeded",
-    reason: "Completed",
-    message: "Done",
-    exit_code: 0,
-    topic: "t",
-    payload: "",
-    message_hash: "h",
-    parent_run: null,
-    root_run: "a-1",
-    chain_depth: 0,
-    image: "i",
-    node: null,
-    requests: {},
-    limits: {},
-    received_at: "2026-01-01T00:00:00Z",
-    created_at: "2026-01-01T00:00:00Z",
-    started_at: "2026-01-01T00:00:01Z",
-    finished_at: "2026-01-01T00:00:31Z",
-    log_url: "s3://b/l/a-1.txt",
-    ...fields,
-  };
-}
 
 function metrics(snapshot: Partial<MetricsSnapshot> = {}, maxJobNames = 3): Metrics {
   return new Metrics({ version: "1.2.3", snapshot: () => ({ ...SNAPSHOT, ...snapshot }), maxJobNames });
@@ -78,7 +30,11 @@ Deno.test("counters follow what the core tells", async () => {
   m.tell({ type: "error", scope: "store", report: { message: "x", reason: "y" } });
   m.tell({ type: "broker", connected: false });
   m.tell({ type: "broker", connected: true });
-  m.tell({ type: "finished", record: record({ status: "failed", reason: "OOMKilled" }), completionMs: 10 });
+  m.tell({
+    type: "finished",
+    record: aRecord({ job_name: "a", status: "failed", reason: "OOMKilled" }),
+    completionMs: 10,
+  });
   equal(await value(m, 'mqtt_job_listener_messages_total{outcome="runs"}'), 1);
   equal(await value(m, 'mqtt_job_listener_messages_total{outcome="refused"}'), 1);
   equal(await value(m, 'mqtt_job_listener_messages_total{outcome="duplicate"}'), 0);
@@ -91,9 +47,14 @@ Deno.test("counters follow what the core tells", async () => {
 
 Deno.test("histograms take the times of a run", async () => {
   const m = metrics();
-  m.tell({ type: "created", run: view(), createMs: 4, sinceReceiptMs: 20 });
-  m.tell({ type: "started", run: view() });
-  m.tell({ type: "finished", record: record(), completionMs: 200 });
+  m.tell({ type: "created", run: aRunView(), createMs: 4, sinceReceiptMs: 20 });
+  const run = aRunView({ createdAt: new Date(1_000), startedAt: new Date(4_000) });
+  m.tell({ type: "started", run });
+  m.tell({
+    type: "finished",
+    record: aRecord({ started_at: "2026-01-01T00:00:01Z", finished_at: "2026-01-01T00:00:31Z" }),
+    completionMs: 200,
+  });
   equal(await value(m, "mqtt_job_listener_runs_created_total"), 1);
   equal(await value(m, "mqtt_job_listener_create_seconds_sum"), 0.004);
   equal(await value(m, 'mqtt_job_listener_create_seconds_bucket{le="0.002"}'), 0);
@@ -106,9 +67,9 @@ Deno.test("histograms take the times of a run", async () => {
 
 Deno.test("a run that never started has no duration, and clocks that differ make none negative", async () => {
   const m = metrics();
-  m.tell({ type: "finished", record: record({ started_at: null }), completionMs: 1 });
+  m.tell({ type: "finished", record: aRecord({ started_at: null }), completionMs: 1 });
   equal(await value(m, 'mqtt_job_listener_run_duration_seconds_count{status="succeeded"}'), undefined);
-  m.tell({ type: "started", run: view({ startedAt: new Date(0) }) });
+  m.tell({ type: "started", run: aRunView({ startedAt: new Date(0) }) });
   equal(await value(m, "mqtt_job_listener_created_to_started_seconds_sum"), 0);
 });
 
@@ -128,7 +89,7 @@ Deno.test("gauges are the snapshot's at the scrape", async () => {
 Deno.test("names of rows and reasons make no endless series", async () => {
   const m = metrics();
   for (let at = 0; at < 500; at++) {
-    m.tell({ type: "finished", record: record({ job_name: `row-${at}`, reason: `R${at}` }), completionMs: 1 });
+    m.tell({ type: "finished", record: aRecord({ job_name: `row-${at}`, reason: `R${at}` }), completionMs: 1 });
   }
   const text = await m.render();
   const series = (name: string) => text.split("\n").filter((line) => line.startsWith(`${name}{`)).length;

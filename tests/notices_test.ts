@@ -1,33 +1,23 @@
 import { deepEqual, equal, match, ok } from "node:assert/strict";
 import { noticeOf, Notices, type NoticesOptions, retryAfter } from "../notices.ts";
 import type { RunRecord } from "../ports.ts";
+import { aRecord } from "./fakes.ts";
 import { eventually } from "./harness/wait.ts";
 
+/** A run that failed after an hour and five minutes. */
 function record(fields: Partial<RunRecord> = {}): RunRecord {
-  return {
+  return aRecord({
     run_name: "sort-1",
     job_name: "sort",
     status: "failed",
     reason: "OOMKilled",
     message: "Out of memory: the limit is 8Gi",
-    exit_code: 137,
     topic: "experiments/upload",
-    payload: "",
-    message_hash: "h",
-    parent_run: null,
-    root_run: "sort-1",
-    chain_depth: 0,
-    image: "i",
-    node: null,
-    requests: {},
-    limits: {},
-    received_at: "2026-01-01T00:00:00Z",
-    created_at: "2026-01-01T00:00:00Z",
     started_at: "2026-01-01T00:00:00Z",
     finished_at: "2026-01-01T01:05:00Z",
     log_url: "s3://lab/logs/sort-1.txt",
     ...fields,
-  };
+  });
 }
 
 type Answer = (body: { text: string; blocks: unknown[] }, call: number) => Response | Promise<Response>;

@@ -24,55 +24,6 @@ export function tableOf(...more: string[]): Table {
   return parseTable(lines.join("\n") + "\n", { topicPrefix: PREFIX });
 }
 
-export function aRunView(more: Partial<RunView> = {}): RunView {
-  return {
-    runName: "sort-spikes-abcdefgh2345",
-    jobName: "sort-spikes",
-    topic: "experiments/e1/uploaded",
-    state: "running",
-    detail: "",
-    rootRun: "sort-spikes-abcdefgh2345",
-    chainDepth: 0,
-    messageHash: "abcdefgh2345",
-    image: "lab/sorter:3",
-    gpu: 1,
-    requests: { cpu: "4", memory: "16Gi" },
-    limits: {},
-    receivedAt: new Date(Date.now() - 185_000),
-    createdAt: new Date(Date.now() - 184_000),
-    startedAt: new Date(Date.now() - 170_000),
-    nodes: ["gpu-node-3"],
-    ...more,
-  };
-}
-
-export function aRecord(more: Partial<RunRecord> = {}): RunRecord {
-  return {
-    run_name: "sort-spikes-zzzzzzzz2345",
-    job_name: "sort-spikes",
-    status: "succeeded",
-    reason: "Completed",
-    message: "Completed",
-    exit_code: 0,
-    topic: "experiments/e0/uploaded",
-    payload: '{"uuid":"2026-03-01-e0"}',
-    message_hash: "zzzzzzzz2345",
-    parent_run: null,
-    root_run: "sort-spikes-zzzzzzzz2345",
-    chain_depth: 0,
-    image: "lab/sorter:3",
-    node: "gpu-node-1",
-    requests: { cpu: "4", memory: "16Gi" },
-    limits: {},
-    received_at: "2026-03-01T10:00:00Z",
-    created_at: "2026-03-01T10:00:00Z",
-    started_at: "2026-03-01T10:00:10Z",
-    finished_at: "2026-03-01T10:12:00Z",
-    log_url: "s3://lab/logs/sort-spikes-zzzzzzzz2345.txt",
-    ...more,
-  };
-}
-
 export interface FakeView {
   readonly table?: Table;
   readonly tableFailure?: string;

@@ -6,7 +6,8 @@ import { ageWords, drawGraph, escapeHtml, messagePage, overviewPage, runPage } f
 import type { JobFacts, RunView } from "../ports.ts";
 import { LiveEvents, selectRecords, serveStatus, type StatusView } from "../status.ts";
 import { needs } from "./harness/needs.ts";
-import { aRecord, aRunView, fakeView, PREFIX, tableOf } from "./page_kit.ts";
+import { aRecord, aRunView } from "./fakes.ts";
+import { fakeView, PREFIX, tableOf } from "./page_kit.ts";
 
 const EVIL = `"'><script>window.hacked=1</script><img src=x onerror=window.hacked=1>`;
 const NOW = new Date("2026-03-01T12:00:00Z");

@@ -1,7 +1,8 @@
 import { deepEqual, doesNotMatch, equal, match, ok, rejects } from "node:assert/strict";
 import { RefusedError, type RunRecord, UnavailableError } from "../ports.ts";
 import { LiveEvents, readQuery, selectRecords, serveStatus, statusApp, type StatusOptions } from "../status.ts";
-import { aRecord, aRunView, fakeView, tableOf } from "./page_kit.ts";
+import { aRecord, aRunView } from "./fakes.ts";
+import { fakeView, tableOf } from "./page_kit.ts";
 
 const ORIGIN = "http://127.0.0.1:8080";
 const TOKEN = "correct horse battery";
