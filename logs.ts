@@ -14,6 +14,8 @@ export interface LogSettings {
   readonly followers: number;
   /** Bytes of log held in memory by all runs together. */
   readonly memoryBytes: number;
+  /** A stream that says nothing for so long after its run has ended counts as dead. Default 45,000 ms. */
+  readonly silentMs?: number;
 }
 
 /** A segment is cut when one container holds so much. */
@@ -30,7 +32,7 @@ const LEAST_SEGMENT_BYTES = 64 * 1024;
  * tail is asked for again. Below that, the container's end and the stream's end are one event.
  */
 const TRUST_END_MS = 2_500;
-/** A stream silent for so long after its run has ended counts as dead; pods have 30 s to end by default. */
+/** Pods have 30 s to end by default. */
 const SILENT_MS = 45_000;
 const SILENCE_CHECK_MS = 1_000;
 /** How often the log of a container that has ended is asked for before it counts as lost. */
@@ -136,9 +138,14 @@ export class LogCollector {
   /** A node that is gone can leave a stream open for ever: one that is silent for long ends here. */
   async #wholeOrSilent(log: ContainerLog): Promise<void> {
     const sinceMs = Date.now();
-    const whole = log.whole().then(() => true);
-    while (!await Promise.race([whole, delay(SILENCE_CHECK_MS, this.#signal)])) {
-      if (Date.now() - Math.max(sinceMs, log.heardMs) > SILENT_MS) return log.giveUp();
+    const { silentMs = SILENT_MS } = this.#settings;
+    const look = setInterval(() => {
+      if (Date.now() - Math.max(sinceMs, log.heardMs) > silentMs) log.giveUp();
+    }, Math.min(SILENCE_CHECK_MS, silentMs));
+    try {
+      await log.whole();
+    } finally {
+      clearInterval(look);
     }
   }
 
@@ -213,7 +220,13 @@ class ContainerLog {
   #isGone = false;
   #changed = Promise.withResolvers<void>();
   #done: Promise<void> | undefined;
-  readonly #drop = new AbortController();
+  readonly #gaveUp = Promise.withResolvers<void>();
+  /**
+   * Ends what this log does: dropped, or the service stops. Not a signal of AbortSignal.any, which did not reach
+   * streams that had been open for a while.
+   */
+  readonly #stop = new AbortController();
+  readonly #onServiceStop = () => this.#stop.abort(this.options.signal.reason);
 
   constructor(
     readonly runName: string,
@@ -222,6 +235,8 @@ class ContainerLog {
     readonly options: ContainerLogOptions,
   ) {
     this.folder = `.parts/${runName}/${podName}/${container}`;
+    if (options.signal.aborted) this.#onServiceStop();
+    options.signal.addEventListener("abort", this.#onServiceStop, { once: true });
   }
 
   update(facts: ContainerFacts): void {
@@ -237,9 +252,9 @@ class ContainerLog {
     this.#wake();
   }
 
-  /** Resolves when the container has ended and its output is here; never rejects but for the signal. */
+  /** Resolves when the container has ended and its output is here, or is given up; rejects only at drop or stop. */
   whole(): Promise<void> {
-    return this.#start();
+    return Promise.race([this.#start(), this.#gaveUp.promise]);
   }
 
   buffered(): readonly Uint8Array[] {
@@ -250,11 +265,13 @@ class ContainerLog {
   /** Stops reading: what came so far is all. */
   giveUp(): void {
     this.note = "The rest of this log could not be read: its stream went silent";
-    this.#drop.abort(new DOMException("The stream is silent", "AbortError"));
+    this.#gaveUp.resolve();
+    this.#stop.abort(new DOMException("The stream is silent", "AbortError"));
   }
 
   drop(): void {
-    this.#drop.abort(new DOMException("The run is done with", "AbortError"));
+    this.options.signal.removeEventListener("abort", this.#onServiceStop);
+    this.#stop.abort(new DOMException("The run is done with", "AbortError"));
     this.#empty();
   }
 
@@ -288,6 +305,20 @@ class ContainerLog {
     this.#changed = Promise.withResolvers();
   }
 
+  /** Waits for the cluster's next word on the container, at most so long. */
+  async #change(withinMs: number, signal: AbortSignal): Promise<void> {
+    signal.throwIfAborted();
+    const wait = new AbortController();
+    const stop = () => wait.abort(signal.reason);
+    signal.addEventListener("abort", stop, { once: true });
+    try {
+      await Promise.race([this.#changed.promise, delay(withinMs, wait.signal)]);
+    } finally {
+      signal.removeEventListener("abort", stop);
+      wait.abort();
+    }
+  }
+
   get #ended(): boolean {
     return this.#isGone || this.#facts?.state === "terminated";
   }
@@ -295,15 +326,14 @@ class ContainerLog {
   #start(): Promise<void> {
     if (!this.#done) {
       this.options.onFollow(1);
-      this.#done = this.#follow().finally(() => this.options.onFollow(-1));
+      this.#done = this.#follow(this.#stop.signal).finally(() => this.options.onFollow(-1));
       // Whoever waits for it sees the error; nobody may be waiting yet.
       this.#done.catch(() => {});
     }
     return this.#done;
   }
 
-  async #follow(): Promise<void> {
-    const signal = AbortSignal.any([this.options.signal, this.#drop.signal]);
+  async #follow(signal: AbortSignal): Promise<void> {
     await this.#resume(signal);
     for (let failures = 0;;) {
       const wasEnded = this.#ended;
@@ -336,16 +366,10 @@ class ContainerLog {
 
   /** The stream ended cleanly at `endMs`: was it because the container ended? Waits for the cluster's word. */
   async #endedWithStream(endMs: number, signal: AbortSignal): Promise<boolean> {
-    const deadline = AbortSignal.any([signal, AbortSignal.timeout(TRUST_END_MS)]);
     while (!this.#ended) {
-      const changed = this.#changed.promise;
-      try {
-        await Promise.race([changed, delay(TRUST_END_MS, deadline)]);
-      } catch {
-        signal.throwIfAborted();
-        return false;
-      }
-      if (!this.#ended && Date.now() - endMs >= TRUST_END_MS) return false;
+      const leftMs = endMs + TRUST_END_MS - Date.now();
+      if (leftMs <= 0) return false;
+      await this.#change(leftMs, signal);
     }
     return (this.#terminatedAtMs ?? endMs) - endMs < TRUST_END_MS &&
       (this.#facts?.finishedAt?.getTime() ?? endMs) <= endMs;

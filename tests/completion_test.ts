@@ -12,13 +12,13 @@ const PREFIX = "services/mqtt_job_listener";
 const COMPLETE = { end: { type: "Complete" as const } };
 const LINE = (text: string, second = 1) => `2026-01-01T00:00:0${second}.000000000Z ${text}\n`;
 
-function setUp({ memoryBytes = 1 << 20 } = {}) {
+function setUp({ memoryBytes = 1 << 20, silentMs = 45_000 } = {}) {
   const stop = new AbortController();
   const { signal } = stop;
   const { tell, all } = events();
   const [cluster, store, broker] = [new FakeCluster(), new FakeStore(), new FakeBroker()];
   const runs = new RunTable({ tell });
-  const logs = new LogCollector({ cluster, store, settings: { followers: 10, memoryBytes }, signal });
+  const logs = new LogCollector({ cluster, store, settings: { followers: 10, memoryBytes, silentMs }, signal });
   const completion = new Completion({
     broker,
     cluster,
@@ -172,6 +172,23 @@ Deno.test("a log beyond the memory bound goes to the store in segments and is pu
   ok(bed.store.calls.some((call) => call.startsWith("put .parts/")));
   ok(bed.store.text("count-abc.txt")!.endsWith(`\n\n${lines.join("\n")}\n`));
   await eventually(() => ![...bed.store.objects.keys()].some((key) => key.startsWith(".parts/")));
+});
+
+Deno.test("a stream that says nothing more after its run's end is given up, also when the store then fails once", async () => {
+  using bed = setUp({ silentMs: 50 });
+  const text = new TextEncoder().encode(LINE("so far"));
+  bed.cluster.outputs.set("count-abc-x/main", [
+    new ReadableStream<Uint8Array>({ start: (controller) => controller.enqueue(text) }),
+  ]);
+  bed.store.faults.push(new UnavailableError("S3 is away", { retryAfterMs: 1 }));
+  bed.clusterEvents.onJob(job());
+  bed.clusterEvents.onPod(pod());
+  bed.clusterEvents.onJob(job(COMPLETE));
+  await eventually(() => bed.cluster.deleted.length === 1);
+  match(
+    bed.store.text("count-abc.txt")!,
+    /\n\nso far\n\[The rest of this log could not be read: its stream went silent\]\n$/,
+  );
 });
 
 Deno.test("LineSplitter strips times wherever a stream is cut", () => {
