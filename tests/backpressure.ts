@@ -50,7 +50,8 @@ export async function runBackpressure(
   // As in deploy/mosquitto.conf, whose bounds are to hold a burst of this size.
   await using kit = await startKit({
     broker: { maxQueuedMessages: 100_000, maxInflightMessages: 1_000, conf: ["max_queued_bytes 1073741824"] },
-    cluster: { node: "none" },
+    // Faster than preset, so that ends keep up with creates; else live runs pile up, which is not what is looked at.
+    cluster: { node: "none", controllerFlags: ["--kube-api-qps=200", "--kube-api-burst=400"] },
   });
   await using proxy = await slowProxy(kit, createsPerSecond);
   await using service = await startSlowed(kit, proxy);
@@ -71,7 +72,7 @@ export async function runBackpressure(
     onProgress(`${clock.count} Jobs, ${ear.heard.length} ends, ${samples.at(-1)!.toFixed(0)} MB`);
   }
   const seconds = (performance.now() - begunMs) / 1_000;
-  await eventually(() => distinctEnds(ear) >= clock.seenAt.size, { timeoutMs: 60_000 }).catch(() => {});
+  await eventually(() => distinctEnds(ear) >= clock.seenAt.size, { timeoutMs: 120_000 }).catch(() => {});
   const brokerLog = await kit.broker.process.log();
   const count = (pattern: RegExp) => [...brokerLog.matchAll(pattern)].length;
   return {
@@ -128,8 +129,12 @@ function earlyAndLate(samples: readonly number[]): { early: number; late: number
   return { early: median(fifth(1)), late: median(fifth(4)) };
 }
 
-/** Memory above that of before the burst, in MB, that the waiting messages and the work on them may take. */
-export const MEMORY_BOUND_MB = 120;
+/**
+ * Memory above that of before the burst, in MB: waiting messages, the work on them, and garbage that the engine leaves
+ * for a while. And what it may grow by while nothing but the number of waiting messages changes.
+ */
+const RISE_BOUND_MB = 250;
+const GROWTH_BOUND_MB = 40;
 
 /** What is wrong with a result; empty if nothing is. */
 export function faultsOf(
@@ -141,8 +146,8 @@ export function faultsOf(
     ...doubled > 0 ? [`${doubled} doubled`] : [],
     ...ends !== messages ? [`${ends} ends`] : [],
     ...connects !== 1 || timeouts > 0 ? [`${connects} connections, ${timeouts} for silence`] : [],
-    ...peak > before + MEMORY_BOUND_MB ? [`memory rose from ${before} to ${peak} MB`] : [],
-    ...late > early + MEMORY_BOUND_MB / 6 ? [`memory grew from ${early} to ${late} MB while messages waited`] : [],
+    ...peak > before + RISE_BOUND_MB ? [`memory rose from ${before} to ${peak} MB`] : [],
+    ...late > early + GROWTH_BOUND_MB ? [`memory grew from ${early} to ${late} MB while messages waited`] : [],
   ];
 }
 
