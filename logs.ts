@@ -135,12 +135,17 @@ export class LogCollector {
     }
   }
 
-  /** A node that is gone can leave a stream open for ever: one that is silent for long ends here. */
+  /** A dead node or link can leave a stream open for ever: one that is silent for long is opened anew, then given up. */
   async #wholeOrSilent(log: ContainerLog): Promise<void> {
-    const sinceMs = Date.now();
+    let sinceMs = Date.now();
+    let reopened = false;
     const { silentMs = SILENT_MS } = this.#settings;
     const look = setInterval(() => {
-      if (Date.now() - Math.max(sinceMs, log.heardMs) > silentMs) log.giveUp();
+      if (Date.now() - Math.max(sinceMs, log.heardMs) <= silentMs) return;
+      if (reopened) return log.giveUp();
+      sinceMs = Date.now();
+      reopened = true;
+      log.reopen();
     }, Math.min(SILENCE_CHECK_MS, silentMs));
     try {
       await log.whole();
@@ -186,6 +191,32 @@ export class LogCollector {
   }
 }
 
+/** A part of the time of `parent`'s signal: over when that aborts, at end(), or when it is disposed of. */
+class Scope implements Disposable {
+  readonly #parent: AbortSignal;
+  readonly #controller = new AbortController();
+  readonly #onParent = () => this.end(this.#parent.reason);
+
+  constructor(parent: AbortSignal) {
+    parent.throwIfAborted();
+    this.#parent = parent;
+    parent.addEventListener("abort", this.#onParent, { once: true });
+  }
+
+  get signal(): AbortSignal {
+    return this.#controller.signal;
+  }
+
+  end(reason: unknown): void {
+    this.#parent.removeEventListener("abort", this.#onParent);
+    this.#controller.abort(reason);
+  }
+
+  [Symbol.dispose](): void {
+    this.end(new DOMException("It is over", "AbortError"));
+  }
+}
+
 interface Budget {
   used: number;
   readonly limit: number;
@@ -207,8 +238,8 @@ class ContainerLog {
   segments = 0;
   /** Said at the end of the output where something of it is missing. */
   note = "";
-  /** When output last came. */
-  heardMs = 0;
+  #heardMs = 0;
+  #isStoring = false;
   /** All but the last are full; of that, `#blockUsed` bytes are. */
   #blocks: Uint8Array[] = [];
   #blockUsed = 0;
@@ -219,6 +250,7 @@ class ContainerLog {
   #terminatedAtMs: number | undefined;
   #isGone = false;
   #changed = Promise.withResolvers<void>();
+  #breakStream: () => void = () => {};
   #done: Promise<void> | undefined;
   readonly #gaveUp = Promise.withResolvers<void>();
   /**
@@ -254,12 +286,22 @@ class ContainerLog {
 
   /** Resolves when the container has ended and its output is here, or is given up; rejects only at drop or stop. */
   whole(): Promise<void> {
-    return Promise.race([this.#start(), this.#gaveUp.promise]);
+    return Promise.race([this.#gaveUp.promise, this.#start()]);
+  }
+
+  /** When output last came; while a store that is away holds it up, that is no silence of the stream. */
+  get heardMs(): number {
+    return this.#isStoring ? Date.now() : this.#heardMs;
   }
 
   buffered(): readonly Uint8Array[] {
     const last = this.#blocks.at(-1);
     return last ? [...this.#blocks.slice(0, -1), last.subarray(0, this.#blockUsed)] : [];
+  }
+
+  /** Breaks off the stream under way, as if the connection were lost. */
+  reopen(): void {
+    this.#breakStream();
   }
 
   /** Stops reading: what came so far is all. */
@@ -307,16 +349,8 @@ class ContainerLog {
 
   /** Waits for the cluster's next word on the container, at most so long. */
   async #change(withinMs: number, signal: AbortSignal): Promise<void> {
-    signal.throwIfAborted();
-    const wait = new AbortController();
-    const stop = () => wait.abort(signal.reason);
-    signal.addEventListener("abort", stop, { once: true });
-    try {
-      await Promise.race([this.#changed.promise, delay(withinMs, wait.signal)]);
-    } finally {
-      signal.removeEventListener("abort", stop);
-      wait.abort();
-    }
+    using wait = new Scope(signal);
+    await Promise.race([this.#changed.promise, delay(withinMs, wait.signal)]);
   }
 
   get #ended(): boolean {
@@ -337,18 +371,20 @@ class ContainerLog {
     await this.#resume(signal);
     for (let failures = 0;;) {
       const wasEnded = this.#ended;
+      using scope = new Scope(signal);
+      this.#breakStream = () => scope.end(new Error("its stream went silent"));
       try {
         const stream = await this.options.cluster.logs(this.podName, this.container, {
           follow: !wasEnded,
           timestamps: true,
           ...(this.#at.time === "" ? {} : { since: new Date(this.#at.time) }),
-          signal,
+          signal: scope.signal,
         });
         if (!stream) {
           if (this.#at.time === "") this.note = "The cluster has no log of this container any more";
           return;
         }
-        await this.#take(stream, signal);
+        await this.#take(stream, scope.signal);
         failures = 0;
         if (wasEnded || await this.#endedWithStream(Date.now(), signal)) return;
       } catch (error) {
@@ -397,21 +433,33 @@ class ContainerLog {
   /** Takes over a stream of lines that each begin with an RFC 3339 time and a blank; skips those known already. */
   async #take(stream: ReadableStream<Uint8Array>, signal: AbortSignal): Promise<void> {
     const splitter = new LineSplitter(this.#at);
-    for await (const chunk of stream) {
-      this.heardMs = Date.now();
-      const text = splitter.push(chunk);
-      this.#at = splitter.at;
-      if (text.length === 0) continue;
-      this.#append(text);
-      const { used, limit } = this.options.budget;
-      if (this.#bytes >= SEGMENT_BYTES || (used > limit && this.#bytes >= LEAST_SEGMENT_BYTES)) {
-        await this.#cutSegment(splitter, signal);
+    const reader = stream.getReader();
+    const cancel = () => void reader.cancel(signal.reason).catch(() => {});
+    signal.addEventListener("abort", cancel, { once: true });
+    try {
+      for (let next = await reader.read(); !next.done; next = await reader.read()) {
+        this.#heardMs = Date.now();
+        const text = splitter.push(next.value);
+        this.#at = splitter.at;
+        if (text.length === 0) continue;
+        this.#append(text);
+        const { used, limit } = this.options.budget;
+        if (this.#bytes >= SEGMENT_BYTES || (used > limit && this.#bytes >= LEAST_SEGMENT_BYTES)) {
+          await this.#cutSegment(splitter);
+        }
       }
+      signal.throwIfAborted();
+    } finally {
+      signal.removeEventListener("abort", cancel);
+      cancel();
     }
   }
 
   /** Moves what is in memory into the store; the key says up to which line, for a process that goes on from there. */
-  async #cutSegment(splitter: LineSplitter, signal: AbortSignal): Promise<void> {
+  async #cutSegment(splitter: LineSplitter): Promise<void> {
+    // Not the stream's own: a segment that is stored but not counted would be there twice.
+    const { signal } = this.#stop;
+    this.#isStoring = true;
     const number = String(this.segments + 1).padStart(8, "0");
     const key = `${this.folder}/${number}_${encodeURIComponent(splitter.at.time)}`;
     const body = joinBytes(this.buffered());
@@ -426,6 +474,8 @@ class ContainerLog {
     }
     this.segments++;
     this.#empty();
+    this.#heardMs = Date.now();
+    this.#isStoring = false;
   }
 }
 

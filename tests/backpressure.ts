@@ -135,10 +135,12 @@ function earlyAndLate(samples: readonly number[]): { early: number; late: number
  */
 const RISE_BOUND_MB = 250;
 const GROWTH_BOUND_MB = 40;
+/** Growth is looked at in runs of this length only: in the first minute a process still warms up. */
+const WARM_S = 120;
 
 /** What is wrong with a result; empty if nothing is. */
 export function faultsOf(
-  { messages, lost, doubled, ends, connects, timeouts, memoryMb }: BackpressureResult,
+  { messages, lost, doubled, ends, connects, timeouts, seconds, memoryMb }: BackpressureResult,
 ): string[] {
   const { before, early, late, peak } = memoryMb;
   return [
@@ -147,7 +149,9 @@ export function faultsOf(
     ...ends !== messages ? [`${ends} ends`] : [],
     ...connects !== 1 || timeouts > 0 ? [`${connects} connections, ${timeouts} for silence`] : [],
     ...peak > before + RISE_BOUND_MB ? [`memory rose from ${before} to ${peak} MB`] : [],
-    ...late > early + GROWTH_BOUND_MB ? [`memory grew from ${early} to ${late} MB while messages waited`] : [],
+    ...seconds >= WARM_S && late > early + GROWTH_BOUND_MB
+      ? [`memory grew from ${early} to ${late} MB while messages waited`]
+      : [],
   ];
 }
 

@@ -174,12 +174,26 @@ Deno.test("a log beyond the memory bound goes to the store in segments and is pu
   await eventually(() => ![...bed.store.objects.keys()].some((key) => key.startsWith(".parts/")));
 });
 
+/** A stream that says nothing more; like the real ones it can be broken off by whoever reads it. */
+function silentAfter(text: Uint8Array): ReadableStream<Uint8Array> {
+  return new ReadableStream<Uint8Array>({ start: (controller) => controller.enqueue(text) });
+}
+
+Deno.test("a stream that went silent before its container's end is opened anew for the rest", async () => {
+  using bed = setUp({ silentMs: 500 });
+  const [one, two] = [LINE("one", 1), LINE("two", 2)];
+  bed.cluster.outputs.set("count-abc-x/main", [silentAfter(new TextEncoder().encode(one)), one + two]);
+  bed.clusterEvents.onJob(job());
+  bed.clusterEvents.onPod(pod());
+  bed.clusterEvents.onJob(job(COMPLETE));
+  await eventually(() => bed.cluster.deleted.length === 1);
+  match(bed.store.text("count-abc.txt")!, /\n\none\ntwo\n$/);
+});
+
 Deno.test("a stream that says nothing more after its run's end is given up, also when the store then fails once", async () => {
-  using bed = setUp({ silentMs: 50 });
+  using bed = setUp({ silentMs: 500 });
   const text = new TextEncoder().encode(LINE("so far"));
-  bed.cluster.outputs.set("count-abc-x/main", [
-    new ReadableStream<Uint8Array>({ start: (controller) => controller.enqueue(text) }),
-  ]);
+  bed.cluster.outputs.set("count-abc-x/main", [silentAfter(text), silentAfter(text)]);
   bed.store.faults.push(new UnavailableError("S3 is away", { retryAfterMs: 1 }));
   bed.clusterEvents.onJob(job());
   bed.clusterEvents.onPod(pod());
@@ -189,6 +203,24 @@ Deno.test("a stream that says nothing more after its run's end is given up, also
     bed.store.text("count-abc.txt")!,
     /\n\nso far\n\[The rest of this log could not be read: its stream went silent\]\n$/,
   );
+});
+
+Deno.test("a store that is away for long while segments are cut is no silence of the stream", async () => {
+  using bed = setUp({ memoryBytes: 1000, silentMs: 30 });
+  const lines = Array.from({ length: 1000 }, (_, i) => `line ${i} ${"x".repeat(60)}`);
+  const encoder = new TextEncoder();
+  bed.cluster.outputs.set("count-abc-x/main", [ReadableStream.from(lines.map((line) => encoder.encode(LINE(line))))]);
+  const { put } = bed.store;
+  let refusals = 0;
+  bed.store.put = (key, body) => {
+    if (key.startsWith(".parts/") && refusals++ < 3) return Promise.reject(new UnavailableError("S3 is away"));
+    return put.call(bed.store, key, body);
+  };
+  bed.clusterEvents.onJob(job());
+  bed.clusterEvents.onPod(pod());
+  bed.clusterEvents.onJob(job(COMPLETE));
+  await eventually(() => bed.cluster.deleted.length === 1);
+  ok(bed.store.text("count-abc.txt")!.endsWith(`\n\n${lines.join("\n")}\n`));
 });
 
 Deno.test("LineSplitter strips times wherever a stream is cut", () => {
