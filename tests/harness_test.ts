@@ -106,7 +106,9 @@ Deno.test("TcpProxy passes, swallows, cuts and refuses", async (t) => {
 Deno.test("HttpProxy passes, answers itself, cuts, falls silent and swallows", async (t) => {
   await using server = Deno.serve({ hostname: "127.0.0.1", port: 0, onListen() {} }, async (request) => {
     const body = `${request.method} ${await request.text()}`.padEnd(100, ".");
-    return new Response(request.method === "HEAD" ? null : body, { headers: { etag: '"1"' } });
+    return new Response(request.method === "HEAD" ? null : body, {
+      headers: { etag: '"1"', "content-type": "text/plain" },
+    });
   });
   await using proxy = await HttpProxy.start({ target: `http://127.0.0.1:${server.addr.port}` });
   using client = Deno.createHttpClient({ poolMaxIdlePerHost: 0 });
@@ -115,6 +117,11 @@ Deno.test("HttpProxy passes, answers itself, cuts, falls silent and swallows", a
     equal(answer.headers.get("etag"), '"1"');
     match(await answer.text(), /^PUT x\.+$/);
     deepEqual(proxy.requests, ["PUT /a?b=c"]);
+  });
+  await t.step("a body that the server would pack", async () => {
+    const answer = await fetch(`${proxy.url}/big`, { method: "PUT", body: "y".repeat(1_000), client });
+    match(await answer.text(), /^PUT y{1000}$/);
+    proxy.requests.length = 0;
   });
   await t.step("status", async () => {
     proxy.hook = () => ({ status: 429, headers: { "retry-after": "1" }, body: "later" });

@@ -243,7 +243,7 @@ export class HttpProxy implements AsyncDisposable {
   async #ask({ method, path, headers, body }: ProxiedRequest, signal: AbortSignal): Promise<Response> {
     return await fetch(this.#target + path, {
       method,
-      headers: [...headers].filter(([name]) => !HOP_BY_HOP.has(name)),
+      headers: [...[...headers].filter(([name]) => !HOP_BY_HOP.has(name) && name !== "accept-encoding"), PLAIN],
       // Whole, so that it keeps its length: S3 refuses chunks.
       ...(body.length === 0 ? {} : { body }),
       redirect: "manual",
@@ -284,6 +284,9 @@ async function readRequest(incoming: http.IncomingMessage): Promise<ProxiedReque
   const body = new Uint8Array(await new Blob(chunks as Uint8Array<ArrayBuffer>[]).arrayBuffer());
   return { method: incoming.method ?? "GET", path: incoming.url ?? "/", headers, body };
 }
+
+/** What is asked for: fetch would unpack a packed body, and leave the header that says it is packed. */
+const PLAIN: [string, string] = ["accept-encoding", "identity"];
 
 /** Headers of one connection, not of the message (RFC 9110, 7.6.1). */
 const HOP_BY_HOP = new Set(["connection", "keep-alive", "transfer-encoding", "te", "trailer", "upgrade"]);
