@@ -43,6 +43,8 @@ export class Completion implements RunObserver {
   readonly #ending = new Map<string, Promise<void>>();
   /** Runs to be judged again though nothing changes, by the time of it in milliseconds. */
   readonly #rechecks = new Map<string, number>();
+  /** By run, the pod that the cluster takes away: it is gone before the Job's end is told, which does not say why. */
+  readonly #takenPods = new Map<string, PodFacts>();
   readonly #startedAt = new Date();
   /** Jobs and pods are told apart from each other: before both are, an ended Job may seem to have had no pod. */
   #synced = false;
@@ -74,6 +76,7 @@ export class Completion implements RunObserver {
 
   onPod(run: LiveRun, pod: PodFacts): void {
     this.#options.logs.observe(run, pod);
+    if (pod.disruption) this.#takenPods.set(run.job.runName, pod);
     this.#judge(run);
   }
 
@@ -112,7 +115,7 @@ export class Completion implements RunObserver {
     const { runName } = run.job;
     if (!this.#synced || this.#ending.has(runName) || this.#options.signal.aborted) return;
     const now = new Date();
-    const verdict = judge(run.job, [...run.pods.values()], {
+    const verdict = judge(run.job, this.#podsOf(run), {
       graces: this.#options.graces,
       now,
       ...(noPodReason === undefined ? {} : { noPodReason }),
@@ -125,6 +128,12 @@ export class Completion implements RunObserver {
     if (started) this.#options.tell({ type: "started", run: viewOf(run) });
     const recheckAt = verdict.recheckAt?.getTime() ?? (run.pods.size === 0 ? now.getTime() + NO_POD_MS : undefined);
     if (recheckAt !== undefined) this.#rechecks.set(runName, recheckAt);
+  }
+
+  /** The pods that say how a run stands; of one that has failed and has none left, the one that was taken away. */
+  #podsOf({ job, pods }: LiveRun): PodFacts[] {
+    const taken = this.#takenPods.get(job.runName);
+    return pods.size === 0 && job.end?.type === "Failed" && taken ? [taken] : [...pods.values()];
   }
 
   #sweep(): void {
@@ -157,7 +166,10 @@ export class Completion implements RunObserver {
         const why = reasonOf(error);
         this.#report(run, "CompletionFailed", `Run "${runName}" cannot be completed: ${why}`);
       })
-      .finally(() => this.#ending.delete(runName));
+      .finally(() => {
+        this.#ending.delete(runName);
+        this.#takenPods.delete(runName);
+      });
     this.#ending.set(runName, ending);
   }
 
@@ -171,7 +183,7 @@ export class Completion implements RunObserver {
       await this.#podsSettled(run);
       // The Job's end may have come before its pods' words on why.
       if (run.job.end?.type === "Failed" && outcome.status === "failed") {
-        const verdict = judge(run.job, [...run.pods.values()], { graces: this.#options.graces, now: new Date() });
+        const verdict = judge(run.job, this.#podsOf(run), { graces: this.#options.graces, now: new Date() });
         if (verdict.kind === "ended") outcome = verdict.outcome;
       }
       const job: Ended = full ??

@@ -142,7 +142,7 @@ export class LogCollector {
     const { silentMs = SILENT_MS } = this.#settings;
     const look = setInterval(() => {
       if (Date.now() - Math.max(sinceMs, log.heardMs) <= silentMs) return;
-      if (reopened) return log.giveUp();
+      if (reopened || !log.isStreaming) return log.giveUp();
       sinceMs = Date.now();
       reopened = true;
       log.reopen();
@@ -250,7 +250,7 @@ class ContainerLog {
   #terminatedAtMs: number | undefined;
   #isGone = false;
   #changed = Promise.withResolvers<void>();
-  #breakStream: () => void = () => {};
+  #breakStream: (() => void) | undefined;
   #done: Promise<void> | undefined;
   readonly #gaveUp = Promise.withResolvers<void>();
   /**
@@ -299,9 +299,14 @@ class ContainerLog {
     return last ? [...this.#blocks.slice(0, -1), last.subarray(0, this.#blockUsed)] : [];
   }
 
+  /** A stream is open, as far as this end of it knows. */
+  get isStreaming(): boolean {
+    return this.#breakStream !== undefined;
+  }
+
   /** Breaks off the stream under way, as if the connection were lost. */
   reopen(): void {
-    this.#breakStream();
+    this.#breakStream?.();
   }
 
   /** Stops reading: what came so far is all. */
@@ -372,7 +377,6 @@ class ContainerLog {
     for (let failures = 0;;) {
       const wasEnded = this.#ended;
       using scope = new Scope(signal);
-      this.#breakStream = () => scope.end(new Error("its stream went silent"));
       try {
         const stream = await this.options.cluster.logs(this.podName, this.container, {
           follow: !wasEnded,
@@ -384,7 +388,8 @@ class ContainerLog {
           if (this.#at.time === "") this.note = "The cluster has no log of this container any more";
           return;
         }
-        await this.#take(stream, scope.signal);
+        this.#breakStream = () => scope.end(new Error("its stream went silent"));
+        await this.#take(stream, scope.signal).finally(() => this.#breakStream = undefined);
         failures = 0;
         if (wasEnded || await this.#endedWithStream(Date.now(), signal)) return;
       } catch (error) {

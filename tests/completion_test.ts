@@ -93,6 +93,17 @@ Deno.test("a run is not published before its log is in the store", async () => {
   deepStrictEqual([bed.broker.published, bed.cluster.deleted], [[], []]);
 });
 
+Deno.test("a failed Job whose evicted pod is gone already is explained by that pod", async () => {
+  using bed = setUp();
+  const disruption = { reason: "EvictionByEvictionAPI", message: "Eviction API: evicting" };
+  bed.clusterEvents.onJob(job());
+  bed.clusterEvents.onPod({ ...pod({ phase: "Running" }), disruption });
+  bed.clusterEvents.onPodGone("count-abc-x", "count-abc");
+  bed.clusterEvents.onJob(job({ end: { type: "Failed", reason: "BackoffLimitExceeded" } }));
+  await eventually(() => bed.cluster.deleted.length === 1);
+  strictEqual(JSON.parse(bed.broker.published[0]!.body).reason, "EvictionByEvictionAPI");
+});
+
 Deno.test("a run is not deleted before its end is acknowledged", async () => {
   using bed = setUp();
   bed.broker.faults.push(new UnavailableError("no broker", { retryAfterMs: 60_000 }));
