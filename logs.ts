@@ -376,6 +376,7 @@ class ContainerLog {
     await this.#resume(signal);
     for (let failures = 0;;) {
       const wasEnded = this.#ended;
+      const before = this.#at;
       using scope = new Scope(signal);
       try {
         const stream = await this.options.cluster.logs(this.podName, this.container, {
@@ -394,7 +395,8 @@ class ContainerLog {
         if (wasEnded || await this.#endedWithStream(Date.now(), signal)) return;
       } catch (error) {
         signal.throwIfAborted();
-        failures++;
+        const hasMore = this.#at.time !== before.time || this.#at.bytes !== before.bytes;
+        failures = hasMore ? 1 : failures + 1;
         if (this.#ended && failures >= LAST_ATTEMPTS) {
           const why = reasonOf(error);
           this.note = `The rest of this log could not be read: ${why}`;

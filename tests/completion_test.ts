@@ -170,6 +170,27 @@ Deno.test("a log stream that broke goes on where it stopped, in the middle of a 
   match(bed.store.text("count-abc.txt")!, /\n\none\ntwo\nthree\n$/);
 });
 
+Deno.test("a log whose stream breaks often is read on as long as each one brings more", async () => {
+  using bed = setUp();
+  const lines = Array.from({ length: 8 }, (_, i) => LINE(`line ${i}`, i));
+  const broken = (count: number) => {
+    const chunks = lines.slice(0, count).map((line) => new TextEncoder().encode(line));
+    return new ReadableStream<Uint8Array>({
+      pull(controller) {
+        const chunk = chunks.shift();
+        if (chunk) controller.enqueue(chunk);
+        else controller.error(new Error("connection reset"));
+      },
+    }, { highWaterMark: 0 });
+  };
+  bed.cluster.outputs.set("count-abc-x/main", [...lines.slice(1).map((_, n) => broken(n + 1)), lines.join("")]);
+  bed.clusterEvents.onJob(job());
+  bed.clusterEvents.onPod(pod());
+  bed.clusterEvents.onJob(job(COMPLETE));
+  await eventually(() => bed.cluster.deleted.length === 1);
+  ok(bed.store.text("count-abc.txt")!.endsWith(`\n\n${lines.map((_, n) => `line ${n}\n`).join("")}`));
+});
+
 Deno.test("a log beyond the memory bound goes to the store in segments and is put together at the end", async () => {
   using bed = setUp({ memoryBytes: 1000 });
   const lines = Array.from({ length: 3000 }, (_, i) => `line ${i} ${"x".repeat(60)}`);
