@@ -1,11 +1,12 @@
 /**
  * Proves by crashes that no message is lost and none runs twice: `deno task chaos [--short] [--only=WORDS]`. Each case
  * (of those whose names hold the words) sends messages, breaks something (the service at a fault point, the broker, the
- * store, the API server, the wire), mends it, and counts what came of it with eyes of its own. Prints a table; the last
- * line is `N passed, N failed`.
+ * store, the API server, the wire), mends it, and counts what came of it with eyes of its own. `--long [--minutes=30]
+ * [--seed=N]` kills parts at random instead, see chaos/long.ts. Prints a table; the last line is `N passed, N failed`.
  */
 import type { V1Job } from "@kubernetes/client-node";
 import { OPERATIONS } from "./chaos_entry.ts";
+import { isGood, renderLong, runLong } from "./chaos/long.ts";
 import { envOf, JobWatch } from "./harness/job_watch.ts";
 import { type Kit, startKit } from "./harness/kit.ts";
 import { TcpProxy } from "./harness/proxy.ts";
@@ -43,7 +44,7 @@ interface Case {
 }
 
 /** How many cases there are. */
-export type Extent = "test" | "short" | "long";
+export type Extent = "test" | "short" | "full";
 
 export interface ChaosOptions {
   readonly extent: Extent;
@@ -60,7 +61,7 @@ export function casesOf(extent: Extent): Case[] {
     (["before", "after"] as const).map((when) => ({ operation, when }))
   );
   const points = crashes.flatMap(({ operation, when }) => {
-    const nths = operation === "lease" ? [1] : extent === "long" ? [1, 2, 3] : [2];
+    const nths = operation === "lease" ? [1] : extent === "full" ? [1, 2, 3] : [2];
     return nths.map((nth) => crash(`${operation}:${when}:${nth}`));
   });
   const troubles: Case[] = [
@@ -383,15 +384,42 @@ export function renderTable(results: readonly CaseResult[]): string {
   ].join("\n");
 }
 
-if (import.meta.main) {
-  const extent = Deno.args.includes("--short") ? "short" : "long";
-  const only = Deno.args.find((arg) => arg.startsWith("--only="))?.slice("--only=".length) ?? "";
+async function runMatrix(): Promise<boolean> {
   const results = await runChaos({
-    extent,
-    only,
+    extent: Deno.args.includes("--short") ? "short" : "full",
+    only: flag("only") ?? "",
     onResult: ({ name, outcome, seconds }) => console.error(`${name}: ${outcome} (${seconds.toFixed(1)} s)`),
   });
   const failed = results.filter(({ outcome }) => outcome !== "ok").length;
   console.log(`${renderTable(results)}\n${results.length - failed} passed, ${failed} failed`);
-  Deno.exit(failed === 0 ? 0 : 1);
+  return failed === 0;
+}
+
+async function runRandom(): Promise<boolean> {
+  const minutes = numberFlag("minutes", 30);
+  const seed = numberFlag("seed", Math.floor(Math.random() * 1e9));
+  console.log(`${minutes} minutes, --seed=${seed}`);
+  const result = await runLong({
+    minutes,
+    seed,
+    perSecond: numberFlag("per-second", 50),
+    onProgress: (line) => console.error(`${new Date().toISOString().slice(11, 19)} ${line}`),
+  });
+  console.log(renderLong(result));
+  return isGood(result);
+}
+
+function flag(name: string): string | undefined {
+  return Deno.args.find((arg) => arg.startsWith(`--${name}=`))?.slice(name.length + 3);
+}
+
+function numberFlag(name: string, preset: number): number {
+  const value = Number(flag(name) ?? preset);
+  if (!(value > 0)) throw new TypeError(`Cannot read --${name}=${flag(name)}: write a number above 0`);
+  return value;
+}
+
+if (import.meta.main) {
+  const good = await (Deno.args.includes("--long") ? runRandom() : runMatrix());
+  Deno.exit(good ? 0 : 1);
 }

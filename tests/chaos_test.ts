@@ -3,6 +3,8 @@
  */
 import { deepEqual, equal } from "node:assert/strict";
 import { casesOf, renderTable, runChaos } from "./chaos.ts";
+import { isKeyed, Ledger, type Row } from "./chaos/ledger.ts";
+import { randomFrom } from "./chaos/outages.ts";
 import { OPERATIONS } from "./chaos_entry.ts";
 import { needs } from "./harness/needs.ts";
 
@@ -19,4 +21,85 @@ Deno.test({
     const bad = results.filter(({ lost, doubled, outcome }) => lost > 0 || doubled > 0 || outcome !== "ok");
     equal(bad.length, 0, `\n${renderTable(results)}`);
   },
+});
+
+/** A ledger in which message 1 has started a run with a child, and all went well. */
+function goodLedger(): Ledger {
+  const ledger = new Ledger();
+  ledger.taken(1, 1);
+  see(ledger, "parent-a", "parent", 1);
+  see(ledger, "child-a", "child", 1, "parent-a");
+  for (const run of ["parent-a", "child-a"]) ledger.ended(run, "succeeded", "Completed");
+  return ledger;
+}
+
+function see(ledger: Ledger, runName: string, row: Row, message: number, parentRun?: string, uid = runName): void {
+  ledger.seen({ uid, runName, row, message, ...(parentRun === undefined ? {} : { parentRun }) });
+  ledger.gone(uid);
+}
+
+function faults(ledger: Ledger): string[] {
+  return ledger.lines().flatMap(({ name, lost, doubled, wrong }) =>
+    lost + doubled + wrong === 0 ? [] : [`${name}: ${lost} lost, ${doubled} doubled, ${wrong} wrong`]
+  );
+}
+
+Deno.test("Ledger finds nothing wrong where each message has one run, child and end", () => {
+  const ledger = goodLedger();
+  deepEqual(faults(ledger), []);
+  equal(ledger.settled, true);
+});
+
+Deno.test("Ledger counts messages without a run and runs without an end", () => {
+  const ledger = goodLedger();
+  ledger.taken(5, 1);
+  see(ledger, "plain-b", "plain", 6);
+  ledger.taken(6, 1);
+  equal(ledger.settled, false);
+  deepEqual(faults(ledger), [
+    "messages without a key: 1 lost, 0 doubled, 0 wrong",
+    "ends told: 1 lost, 0 doubled, 0 wrong",
+  ]);
+});
+
+Deno.test("Ledger counts a second run, a second Job of one name, a second child and a second end as doubled", () => {
+  const ledger = goodLedger();
+  see(ledger, "parent-a", "parent", 1, undefined, "another uid");
+  see(ledger, "parent-b", "parent", 1);
+  see(ledger, "child-b", "child", 1, "parent-a");
+  see(ledger, "child-c", "child", 1, "parent-b");
+  for (const run of ["parent-b", "child-b", "child-c"]) ledger.ended(run, "succeeded", "Completed");
+  ledger.ended("parent-a", "failed", "Vanished");
+  deepEqual(faults(ledger), [
+    "messages without a key: 0 lost, 2 doubled, 0 wrong",
+    "children: 0 lost, 1 doubled, 0 wrong",
+    "ends told: 0 lost, 1 doubled, 0 wrong",
+  ]);
+});
+
+Deno.test("Ledger lets a message without a key that was sent twice have two runs, one with a key only one", () => {
+  const ledger = new Ledger();
+  for (const n of [5, 15]) {
+    equal(isKeyed(n), n === 15);
+    ledger.taken(n, 2);
+    for (const run of [`plain-${n}-a`, `plain-${n}-b`]) {
+      see(ledger, run, "plain", n);
+      ledger.ended(run, "succeeded", "Completed");
+    }
+  }
+  deepEqual(faults(ledger), ["messages with a key: 0 lost, 1 doubled, 0 wrong"]);
+});
+
+Deno.test("Ledger names a wrong end", () => {
+  const ledger = new Ledger();
+  ledger.taken(0, 1);
+  see(ledger, "bad-a", "bad", 0);
+  ledger.ended("bad-a", "succeeded", "Completed");
+  deepEqual(faults(ledger), ["ends told: 0 lost, 0 doubled, 1 wrong"]);
+});
+
+Deno.test("randomFrom() gives the same numbers for the same seed, and others for another", () => {
+  const numbers = (seed: number) => Array.from({ length: 5 }, randomFrom(seed));
+  deepEqual(numbers(7), numbers(7));
+  equal(numbers(7).some((number) => numbers(8).includes(number)), false);
 });

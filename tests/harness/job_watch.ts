@@ -1,6 +1,6 @@
 /**
- * A test's own record of every Job that was ever created in a namespace, by a watch that has nothing to do with the
- * service's. It sees two Jobs where the service believes in one.
+ * A test's own eyes on the Jobs of a namespace, by a watch that has nothing to do with the service's. They see two Jobs
+ * where the service believes in one. JobWatch keeps all Jobs; followJobs() keeps none and tells of each change.
  */
 import type { V1Job } from "@kubernetes/client-node";
 import type { KubeApi } from "./kube_api.ts";
@@ -13,35 +13,29 @@ interface WatchLine {
   readonly object: V1Job;
 }
 
-/** Jobs by uid. Disposing it ends the watch. */
-export class JobWatch implements AsyncDisposable {
-  readonly #jobs = new Map<string, V1Job>();
-  readonly #deleted = new Set<string>();
+/** What followJobs() tells. */
+export interface JobEvents {
+  /** A Job was created or has changed. */
+  onJob(job: V1Job): void;
+  /** The Job of this uid is gone. */
+  onGone(uid: string): void;
+  /** The uids of all Jobs that are there, after a gap in the watch: what was told before and is not among them is gone. */
+  onList(uids: ReadonlySet<string>): void;
+}
+
+/** Tells of all Jobs from now on, over restarts of the API server too, until it is disposed of. */
+export async function followJobs(api: KubeApi, events: JobEvents): Promise<AsyncDisposable> {
+  const list = await api.get<{ metadata: { resourceVersion: string } }>(`${JOBS}?limit=1`);
+  return new JobStream(api, events, list.metadata.resourceVersion);
+}
+
+class JobStream implements AsyncDisposable {
   readonly #running: Promise<void>;
   #reader: ReadableStreamDefaultReader<Uint8Array> | undefined;
   #ended = false;
 
-  private constructor(private readonly api: KubeApi, from: string) {
+  constructor(private readonly api: KubeApi, private readonly events: JobEvents, from: string) {
     this.#running = this.#watch(from);
-  }
-
-  /** Starts watching with what is there now; Jobs of before are left out. */
-  static async start(api: KubeApi): Promise<JobWatch> {
-    const list = await api.get<{ metadata: { resourceVersion: string } }>(`${JOBS}?limit=1`);
-    return new JobWatch(api, list.metadata.resourceVersion);
-  }
-
-  /** Jobs that were created, in the order of creation; of one row if its name is given. */
-  created(jobName?: string): V1Job[] {
-    const jobs = [...this.#jobs.values()];
-    return jobName === undefined ? jobs : jobs.filter((job) => envOf(job)["JOB_NAME"] === jobName);
-  }
-
-  /** Names of the Jobs that were created and not deleted; of one row if its name is given. */
-  left(jobName?: string): string[] {
-    return this.created(jobName).flatMap(({ metadata }) =>
-      this.#deleted.has(metadata?.uid ?? "") ? [] : [metadata?.name ?? ""]
-    );
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
@@ -73,17 +67,55 @@ export class JobWatch implements AsyncDisposable {
 
   async #list(): Promise<string> {
     const { items, metadata } = await this.api.get<{ items: V1Job[]; metadata: { resourceVersion: string } }>(JOBS);
-    const alive = new Set(items.map(({ metadata }) => metadata?.uid));
     for (const job of items) this.#take("MODIFIED", job);
-    for (const uid of this.#jobs.keys()) if (!alive.has(uid)) this.#deleted.add(uid);
+    this.events.onList(new Set(items.flatMap(({ metadata }) => metadata?.uid ?? [])));
     return metadata.resourceVersion;
   }
 
   #take(type: WatchLine["type"], job: V1Job): void {
     const uid = job.metadata?.uid;
     if (uid === undefined || type === "BOOKMARK") return;
-    this.#jobs.set(uid, job);
-    if (type === "DELETED") this.#deleted.add(uid);
+    this.events.onJob(job);
+    if (type === "DELETED") this.events.onGone(uid);
+  }
+}
+
+/** Jobs by uid. Disposing it ends the watch. */
+export class JobWatch implements AsyncDisposable {
+  readonly #jobs = new Map<string, V1Job>();
+  readonly #deleted = new Set<string>();
+  #stream: AsyncDisposable | undefined;
+
+  private constructor() {}
+
+  /** Starts watching with what is there now; Jobs of before are left out. */
+  static async start(api: KubeApi): Promise<JobWatch> {
+    const watch = new JobWatch();
+    watch.#stream = await followJobs(api, {
+      onJob: (job) => watch.#jobs.set(job.metadata!.uid!, job),
+      onGone: (uid) => watch.#deleted.add(uid),
+      onList(uids) {
+        for (const uid of watch.#jobs.keys()) if (!uids.has(uid)) watch.#deleted.add(uid);
+      },
+    });
+    return watch;
+  }
+
+  /** Jobs that were created, in the order of creation; of one row if its name is given. */
+  created(jobName?: string): V1Job[] {
+    const jobs = [...this.#jobs.values()];
+    return jobName === undefined ? jobs : jobs.filter((job) => envOf(job)["JOB_NAME"] === jobName);
+  }
+
+  /** Names of the Jobs that were created and not deleted; of one row if its name is given. */
+  left(jobName?: string): string[] {
+    return this.created(jobName).flatMap(({ metadata }) =>
+      this.#deleted.has(metadata?.uid ?? "") ? [] : [metadata?.name ?? ""]
+    );
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.#stream?.[Symbol.asyncDispose]();
   }
 }
 

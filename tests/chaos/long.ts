@@ -1,0 +1,311 @@
+/**
+ * The long form of the chaos run: messages at a steady rate for minutes, while service, broker, store and API server
+ * are killed at random. Real broker, S3 server and API server; Jobs are ended by the test, since no node could end so
+ * many. Counts with eyes of its own: acknowledgements of the broker, a watch of Jobs, a subscription, files of the store.
+ */
+import type { V1Job } from "@kubernetes/client-node";
+import mqtt, { type MqttClient } from "mqtt";
+import { envOf, followJobs } from "../harness/job_watch.ts";
+import { type Kit, startKit } from "../harness/kit.ts";
+import { TcpProxy } from "../harness/proxy.ts";
+import { type ServiceProcess, startService } from "../harness/service.ts";
+import { csv } from "../harness/table.ts";
+import { eventually, pause } from "../harness/wait.ts";
+import { JobEnder } from "./ender.ts";
+import { expectedEnd, isKeyed, Ledger, type Line, type Row, rowOf } from "./ledger.ts";
+import { makeOutages, randomFrom, type Victim } from "./outages.ts";
+import { SteadyPublisher } from "./publisher.ts";
+
+const PREFIX = "services/mqtt_job_listener";
+const EVERY_MS = [10_000, 40_000] as const;
+const AWAY_MS = [500, 6_000] as const;
+/** Jobs live so long before the test ends them, in milliseconds, so that kills fall into every part of a run. */
+const RUN_MS = [200, 3_000] as const;
+/** Mosquitto writes its queue once a second. */
+const SAVED_MS = 1_500;
+
+export interface LongOptions {
+  readonly minutes: number;
+  readonly perSecond: number;
+  readonly seed: number;
+  readonly onProgress?: (line: string) => void;
+}
+
+export interface LongResult {
+  readonly lines: readonly Line[];
+  readonly kills: ReadonlyMap<string, number>;
+  /** From the last message to the last run's end. */
+  readonly drainSeconds: number;
+  /** Messages whose acknowledgement was lost, so that the publisher sent them again. */
+  readonly sentAgain: number;
+  /** Jobs at most at one time. */
+  readonly mostAlive: number;
+  /** What is wrong besides: a service that ended by itself, a drain that took too long, runs to look at. */
+  readonly troubles: readonly string[];
+}
+
+/** Runs it all; resolves to the count. Needs `needs("mosquitto", "s3", "cluster")`. */
+export async function runLong(options: LongOptions): Promise<LongResult> {
+  await using scene = await Scene.start(options);
+  return await scene.play();
+}
+
+/** The parts, the eyes on them, and the books. */
+class Scene implements AsyncDisposable {
+  readonly #options: LongOptions;
+  readonly #kit: Kit;
+  readonly #wire: TcpProxy;
+  readonly #ledger = new Ledger();
+  readonly #random: () => number;
+  readonly #parts = new AsyncDisposableStack();
+  readonly #troubles: string[] = [];
+  readonly #strangers = new Set<string>();
+  #service: ServiceProcess | undefined;
+  #mostAlive = 0;
+  #over = false;
+
+  private constructor(options: LongOptions, kit: Kit) {
+    this.#options = options;
+    this.#kit = kit;
+    this.#wire = new TcpProxy(kit.broker.port);
+    this.#random = randomFrom(options.seed);
+    this.#parts.use(kit);
+    this.#parts.use(this.#wire);
+  }
+
+  static async start(options: LongOptions): Promise<Scene> {
+    const kit = await startKit({
+      broker: {
+        persistence: "always",
+        maxQueuedMessages: 0,
+        maxInflightMessages: 1_000,
+        conf: ["max_queued_bytes 1073741824"],
+      },
+      cluster: { node: "none", controllerFlags: ["--controllers=*,-job-controller"] },
+    });
+    const scene = new Scene(options, kit);
+    await kit.s3.put(scene.#env["CATALOG_URL"]!, table());
+    return scene;
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.#over = true;
+    await this.#service?.[Symbol.asyncDispose]();
+    await this.#parts.disposeAsync();
+  }
+
+  async play(): Promise<LongResult> {
+    const { minutes, perSecond } = this.#options;
+    const ender = this.#parts.use(new JobEnder(this.#kit.cluster.api));
+    this.#parts.use(
+      await followJobs(this.#kit.cluster.api, {
+        onJob: (job) => this.#see(job, ender),
+        onGone: (uid) => this.#ledger.gone(uid),
+        onList: (uids) => this.#ledger.only(uids),
+      }),
+    );
+    await this.#listen();
+    await this.#startService();
+    const publisher = this.#parts.use(
+      await SteadyPublisher.start({
+        url: `mqtt://127.0.0.1:${this.#wire.port}`,
+        count: Math.round(minutes * 60 * perSecond),
+        perSecond,
+        messageOf,
+        onTaken: (n, attempts) => this.#ledger.taken(n, attempts),
+      }),
+    );
+    const telling = setInterval(() => this.#tell(this.#ledger.state), 10_000);
+    this.#parts.defer(() => clearInterval(telling));
+    const kills = await makeOutages({
+      victims: this.#victims(),
+      random: this.#random,
+      untilMs: performance.now() + minutes * 60_000,
+      everyMs: EVERY_MS,
+      awayMs: AWAY_MS,
+      onKill: (name, awayMs) => this.#tell(`killing the ${name}, away for ${(awayMs / 1_000).toFixed(1)} s`),
+    });
+    await eventually(() => publisher.done, { timeoutMs: minutes * 60_000 + 60_000, what: "all messages to be sent" });
+    const drainSeconds = await this.#drain();
+    return await this.#count(kills, drainSeconds);
+  }
+
+  /** Waits for what is under way, for half as long as messages came and five minutes. */
+  async #drain(): Promise<number> {
+    const beginMs = performance.now();
+    const timeoutMs = this.#options.minutes * 30_000 + 300_000;
+    try {
+      await eventually(() => this.#ledger.settled, { timeoutMs, intervalMs: 250, what: () => this.#ledger.state });
+    } catch (error) {
+      this.#troubles.push((error as Error).message);
+    }
+    const seconds = (performance.now() - beginMs) / 1_000;
+    // What is done twice is done a little later.
+    await pause(5_000);
+    return seconds;
+  }
+
+  async #count(kills: ReadonlyMap<string, number>, drainSeconds: number): Promise<LongResult> {
+    const lines = [...this.#ledger.lines(), ...await this.#storeLines()];
+    const left = this.#ledger.aliveCount;
+    if (left > 0) this.#troubles.push(`${left} Jobs are not deleted`);
+    if (this.#strangers.size > 0) {
+      this.#troubles.push(`${this.#strangers.size} ends of runs that no Job was seen of: ${[...this.#strangers][0]}`);
+    }
+    this.#troubles.push(...this.#ledger.suspects());
+    const { sentAgain } = this.#ledger;
+    return { lines, kills, drainSeconds, sentAgain, mostAlive: this.#mostAlive, troubles: this.#troubles };
+  }
+
+  get #env(): Record<string, string> {
+    return {
+      ...this.#kit.env(),
+      MQTT_URL: `mqtt://127.0.0.1:${this.#wire.port}`,
+      MQTT_CLIENT_ID: "chaos-service",
+      // With no pods there are no containers to wait for; what hangs is ended by the test.
+      CATALOG_POLL: "10s",
+    };
+  }
+
+  #victims(): Victim[] {
+    const { s3, cluster } = this.#kit;
+    return [
+      { name: "service", kill: () => this.#killService(), start: () => this.#startService() },
+      { name: "broker", kill: () => this.#endBroker(), start: () => this.#startBroker() },
+      { name: "S3 server", kill: () => s3.kill9(), start: () => s3.start() },
+      { name: "API server", kill: () => cluster.stopApiServer(), start: () => cluster.startApiServer() },
+    ];
+  }
+
+  async #startService(): Promise<void> {
+    const service = this.#service = await startService(this.#env);
+    void service.ended.then(async ({ code, signal }) => {
+      if (this.#over || this.#service !== service) return;
+      this.#troubles.push(`the service ended by itself: exit code ${code}, ${signal}\n${await service.logTail()}`);
+    });
+  }
+
+  async #killService(): Promise<void> {
+    const service = this.#service;
+    this.#service = undefined;
+    await service?.[Symbol.asyncDispose]();
+  }
+
+  /**
+   * Half of the times an orderly end, at which mosquitto saves its queue; else all clients are cut off, and it is killed
+   * when what it has acknowledged is on its disk. Mosquitto acknowledges before it saves, so a kill at any other moment
+   * loses what no client could keep.
+   */
+  async #endBroker(): Promise<void> {
+    if (this.#random() < 0.5) return await this.#kit.broker.stop();
+    this.#wire.mode = "refuse";
+    this.#wire.cut();
+    await pause(SAVED_MS);
+    await this.#kit.broker.kill9();
+  }
+
+  async #startBroker(): Promise<void> {
+    await this.#kit.broker.start();
+    this.#wire.mode = "pass";
+  }
+
+  #see(job: V1Job, ender: JobEnder): void {
+    const { uid = "", name = "", creationTimestamp } = job.metadata ?? {};
+    const env = envOf(job);
+    const row = env["JOB_NAME"] as Row;
+    const parentRun = env["PAYLOAD_RUN_NAME"];
+    const message = Number(row === "child" ? env["PAYLOAD_INPUT"] : env["MQTT_PAYLOAD"]);
+    const seen = { uid, runName: name, row, message, ...(parentRun === undefined ? {} : { parentRun }) };
+    if (!this.#ledger.seen(seen)) return;
+    this.#mostAlive = Math.max(this.#mostAlive, this.#ledger.aliveCount);
+    const [least, most] = RUN_MS;
+    const afterMs = least + Math.random() * (most - least);
+    ender.end({ runName: name, createdAt: String(creationTimestamp), fails: row === "bad", afterMs });
+  }
+
+  /** Hears the ends with a session that outlives the broker. */
+  async #listen(): Promise<void> {
+    const client: MqttClient = await mqtt.connectAsync(`mqtt://127.0.0.1:${this.#wire.port}`, {
+      protocolVersion: 5,
+      clientId: "chaos-ear",
+      clean: false,
+      properties: { sessionExpiryInterval: 3600 },
+      reconnectPeriod: 200,
+    });
+    this.#parts.defer(() => client.endAsync(true));
+    client.on("error", () => {});
+    client.on("message", (_topic, payload) => {
+      const end = JSON.parse(payload.toString()) as { run_name: string; status: string; reason: string };
+      if (!this.#ledger.ended(end.run_name, end.status, end.reason)) this.#strangers.add(end.run_name);
+    });
+    await client.subscribeAsync([`${PREFIX}/job_complete/+`, `${PREFIX}/job_failed/+`], { qos: 1 });
+  }
+
+  /** Logs and records as the S3 server has them on its disk. */
+  async #storeLines(): Promise<Line[]> {
+    const folder = `${this.#kit.s3.dataDir}/${this.#kit.s3.buckets[0]}/${PREFIX}`;
+    const expected = this.#ledger.runCount;
+    const logs = { name: "logs", expected, found: 0, lost: 0, doubled: 0, wrong: 0 };
+    const records = { name: "run records", expected, found: 0, lost: 0, doubled: 0, wrong: 0 };
+    for (const [runName, row] of this.#ledger.runs()) {
+      const [status, reason] = expectedEnd(row).split(" ");
+      const log = await Deno.readTextFile(`${folder}/logs/${runName}.txt`).catch(() => undefined);
+      tally(logs, log === undefined ? undefined : log.includes(`run:       ${runName}\n`));
+      const text = await Deno.readTextFile(`${folder}/runs/${runName}.json`).catch(() => undefined);
+      const record = text === undefined ? undefined : JSON.parse(text) as Record<string, unknown>;
+      tally(records, record && record["status"] === status && record["reason"] === reason);
+    }
+    return [logs, records];
+  }
+
+  #tell(line: string): void {
+    this.#options.onProgress?.(line);
+  }
+}
+
+function tally(line: { found: number; lost: number; wrong: number }, right: boolean | undefined): void {
+  if (right === undefined) line.lost++;
+  else line.found++;
+  if (right === false) line.wrong++;
+}
+
+function table(): string {
+  const row = (jobName: Row, topic: string) => ({ job_name: jobName, mqtt_topic: topic, image: "busybox:lab" });
+  return csv([
+    row("plain", "lab/plain"),
+    row("parent", "lab/parent"),
+    row("bad", "lab/bad"),
+    row("child", `${PREFIX}/job_complete/parent`),
+  ]);
+}
+
+function messageOf(n: number): { topic: string; payload: string; key?: string } {
+  return { topic: `lab/${rowOf(n)}`, payload: String(n), ...(isKeyed(n) ? { key: `message ${n}` } : {}) };
+}
+
+/** The result for people; its last line is `N passed, N failed`. */
+export function renderLong({ lines, kills, drainSeconds, sentAgain, mostAlive, troubles }: LongResult): string {
+  const cells = (row: readonly (string | number)[]) =>
+    [String(row[0]).padEnd(22), ...row.slice(1).map((cell) => String(cell).padStart(9))].join(" ");
+  const failed = lines.filter(isWrong).length + (troubles.length > 0 ? 1 : 0);
+  return [
+    cells(["what", "expected", "found", "lost", "doubled", "wrong"]),
+    ...lines.map((line) => cells([line.name, line.expected, line.found, line.lost, line.doubled, line.wrong])),
+    "",
+    `killed: ${[...kills].map(([name, count]) => `${name} ${count} times`).join(", ")}`,
+    `sent again by the publisher, for their acknowledgement was lost: ${sentAgain}`,
+    `most Jobs at one time: ${mostAlive}; drained ${drainSeconds.toFixed(0)} s after the last message`,
+    ...troubles.map((trouble) => `trouble: ${trouble}`),
+    // The last of the checks: nothing else went wrong.
+    `${lines.length + 1 - failed} passed, ${failed} failed`,
+  ].join("\n");
+}
+
+function isWrong({ lost, doubled, wrong }: Line): boolean {
+  return lost + doubled + wrong > 0;
+}
+
+/** Whether all is as promised. */
+export function isGood({ lines, troubles }: LongResult): boolean {
+  return !lines.some(isWrong) && troubles.length === 0;
+}

@@ -1,0 +1,90 @@
+/**
+ * A publisher at a steady rate that keeps count: a message counts when the broker has acknowledged it, and one whose
+ * acknowledgement was lost with the connection is sent again. Decides nothing about what is in a message.
+ */
+import mqtt, { type MqttClient } from "mqtt";
+
+/** One message to be sent. */
+export interface Outgoing {
+  readonly topic: string;
+  readonly payload: string;
+  readonly key?: string;
+}
+
+export interface PublisherOptions {
+  readonly url: string;
+  /** Messages in all, numbered from 0. */
+  readonly count: number;
+  readonly perSecond: number;
+  readonly messageOf: (n: number) => Outgoing;
+  /** The broker took message `n` over; it was handed to it `attempts` times. */
+  readonly onTaken: (n: number, attempts: number) => void;
+}
+
+/** Unacknowledged messages at a time, while what was due in an outage is caught up with. */
+const MOST_UNACKNOWLEDGED = 100;
+const TICK_MS = 20;
+
+/** Publishes with QoS 1 over a lasting session. Disposing it closes it. */
+export class SteadyPublisher implements AsyncDisposable {
+  readonly #options: PublisherOptions;
+  readonly #client: MqttClient;
+  /** Number of message → how often it went out. */
+  readonly #open = new Map<number, number>();
+  readonly #beganMs = performance.now();
+  readonly #ticker: ReturnType<typeof setInterval>;
+  #next = 0;
+
+  private constructor(options: PublisherOptions, client: MqttClient) {
+    this.#options = options;
+    this.#client = client;
+    // MQTT.js sends what is unacknowledged again by itself.
+    client.on("connect", () => {
+      for (const [n, attempts] of this.#open) this.#open.set(n, attempts + 1);
+    });
+    // Without a listener a lost connection would end the program.
+    client.on("error", () => {});
+    this.#ticker = setInterval(() => this.#tick(), TICK_MS);
+  }
+
+  static async start(options: PublisherOptions): Promise<SteadyPublisher> {
+    const client = await mqtt.connectAsync(options.url, {
+      protocolVersion: 5,
+      clientId: "chaos-publisher",
+      clean: false,
+      properties: { sessionExpiryInterval: 3600 },
+      reconnectPeriod: 200,
+    });
+    return new SteadyPublisher(options, client);
+  }
+
+  /** All have been sent and acknowledged. */
+  get done(): boolean {
+    return this.#next === this.#options.count && this.#open.size === 0;
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    clearInterval(this.#ticker);
+    await this.#client.endAsync(true);
+  }
+
+  #tick(): void {
+    const { count, perSecond } = this.#options;
+    const due = Math.min(count, Math.floor((performance.now() - this.#beganMs) * perSecond / 1_000));
+    while (this.#next < due && this.#open.size < MOST_UNACKNOWLEDGED && this.#client.connected) {
+      this.#send(this.#next++);
+    }
+  }
+
+  #send(n: number): void {
+    const { topic, payload, key } = this.#options.messageOf(n);
+    this.#open.set(n, 1);
+    const properties = key === undefined ? {} : { userProperties: { "idempotency-key": key } };
+    this.#client.publish(topic, payload, { qos: 1, properties }, (error) => {
+      // Closed by the test: it was not acknowledged, so it does not count.
+      if (error) return;
+      this.#options.onTaken(n, this.#open.get(n) ?? 1);
+      this.#open.delete(n);
+    });
+  }
+}
