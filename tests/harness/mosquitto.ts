@@ -7,6 +7,7 @@ import { type Authority, createAuthority } from "./certs.ts";
 import { removeFolder, scratchFolder } from "./folder.ts";
 import { accepts, freePort } from "./ports.ts";
 import { type ManagedProcess, run, spawn } from "./process.ts";
+import { RestartableServer } from "./restartable.ts";
 
 export interface MosquittoOptions {
   /**
@@ -43,65 +44,31 @@ export async function startMosquitto(options: MosquittoOptions = {}): Promise<Mo
 }
 
 /** A broker that keeps its port and its data over stop() and start(). Disposing it removes it. */
-export class Mosquitto implements AsyncDisposable {
+export class Mosquitto extends RestartableServer {
   readonly port: number = freePort();
   /** `mqtt://127.0.0.1:PORT` or `mqtts://…`. */
   readonly url: string;
   /** Authority of the server's certificate; makes client certificates. Only with `tls`. */
   readonly authority: Authority | undefined;
-  readonly #dir: string;
   readonly #options: MosquittoOptions;
-  #process: ManagedProcess | undefined;
 
   /** Use startMosquitto. */
   constructor(dir: string, options: MosquittoOptions, authority: Authority | undefined) {
-    this.#dir = dir;
+    super(dir);
     this.#options = options;
     this.authority = authority;
     this.url = `${authority === undefined ? "mqtt" : "mqtts"}://127.0.0.1:${this.port}`;
   }
 
-  /** The process, to freeze it or read its log. */
-  get process(): ManagedProcess {
-    if (this.#process === undefined) throw new Error("Cannot use mosquitto: it is stopped");
-    return this.#process;
-  }
-
-  /** Starts it (again); resolves when it accepts connections. */
-  async start(): Promise<void> {
-    if (this.#process !== undefined) return;
-    const confFile = `${this.#dir}/mosquitto.conf`;
+  protected override async launch(): Promise<ManagedProcess> {
+    const confFile = `${this.dir}/mosquitto.conf`;
     await Deno.writeTextFile(confFile, await this.#conf());
-    this.#process = await spawn({
+    return await spawn({
       name: "mosquitto",
       command: commandPath("mosquitto") ?? "mosquitto",
       args: ["-c", confFile],
-      dir: this.#dir,
+      dir: this.dir,
       ready: () => accepts(this.port),
-    });
-  }
-
-  /** An orderly end: clients are disconnected, persistent data is written. */
-  async stop(): Promise<void> {
-    await this.#process?.stop();
-    this.#process = undefined;
-  }
-
-  /** SIGKILL. */
-  async kill9(): Promise<void> {
-    await this.#process?.kill9();
-    this.#process = undefined;
-  }
-
-  async restart(): Promise<void> {
-    await this.stop();
-    await this.start();
-  }
-
-  async [Symbol.asyncDispose](): Promise<void> {
-    await this.stop();
-    await removeFolder(this.#dir).catch((error) => {
-      if (!(error instanceof Deno.errors.NotFound)) throw error;
     });
   }
 
@@ -111,7 +78,7 @@ export class Mosquitto implements AsyncDisposable {
     // Started by root it would become the user `mosquitto`, who cannot read this folder.
     if (Deno.uid() === 0) lines.unshift("user root");
     if (persistence !== undefined) {
-      lines.push("persistence true", `persistence_location ${this.#dir}/`);
+      lines.push("persistence true", `persistence_location ${this.dir}/`);
       if (persistence === "always") lines.push("autosave_on_changes true", "autosave_interval 1");
     }
     if (users !== undefined) lines.push(`password_file ${await this.#passwordFile(users)}`);
@@ -127,7 +94,7 @@ export class Mosquitto implements AsyncDisposable {
   }
 
   async #passwordFile(users: Readonly<Record<string, string>>): Promise<string> {
-    const file = `${this.#dir}/passwords`;
+    const file = `${this.dir}/passwords`;
     const lines = Object.entries(users).map(([name, password]) => `${name}:${password}\n`);
     await Deno.writeTextFile(file, lines.join(""), { mode: 0o600 });
     // Hashes the passwords in place.
@@ -136,7 +103,7 @@ export class Mosquitto implements AsyncDisposable {
   }
 
   async #aclFile(lines: readonly string[]): Promise<string> {
-    const file = `${this.#dir}/acl`;
+    const file = `${this.dir}/acl`;
     await Deno.writeTextFile(file, [...lines, ""].join("\n"), { mode: 0o600 });
     return file;
   }

@@ -7,6 +7,7 @@ import { toolPath } from "./cache.ts";
 import { removeFolder, scratchFolder } from "./folder.ts";
 import { accepts, freePort } from "./ports.ts";
 import { type ManagedProcess, spawn } from "./process.ts";
+import { RestartableServer } from "./restartable.ts";
 
 export interface S3Options {
   /** Default: one bucket, `braingeneers`. */
@@ -31,7 +32,7 @@ export async function startS3(options: S3Options = {}): Promise<S3Server> {
 }
 
 /** A server that keeps its port and its objects over stop() and start(). Disposing it removes it. */
-export class S3Server implements AsyncDisposable {
+export class S3Server extends RestartableServer {
   readonly port: number = freePort();
   /** The endpoint, `http://127.0.0.1:PORT`; buckets in path style. */
   readonly url: string;
@@ -40,51 +41,25 @@ export class S3Server implements AsyncDisposable {
   readonly region = "us-east-1";
   /** Folder with one folder per bucket, and a file for each object. */
   readonly dataDir: string;
-  readonly #dir: string;
   readonly #client: S3TestClient;
-  #process: ManagedProcess | undefined;
 
   /** Use startS3. */
   constructor(dir: string, readonly buckets: readonly string[]) {
-    this.#dir = dir;
+    super(dir);
     this.dataDir = `${dir}/data`;
     this.url = `http://127.0.0.1:${this.port}`;
     this.#client = new S3TestClient(this.url, this);
   }
 
-  /** The process, to freeze it or read its log. */
-  get process(): ManagedProcess {
-    if (this.#process === undefined) throw new Error("Cannot use the S3 server: it is stopped");
-    return this.#process;
-  }
-
-  /** Starts it (again); resolves when it accepts connections. */
-  async start(): Promise<void> {
-    if (this.#process !== undefined) return;
-    this.#process = await spawn({
+  protected override launch(): Promise<ManagedProcess> {
+    return spawn({
       name: "versitygw",
       command: toolPath("versitygw") ?? "versitygw",
       args: ["--port", `127.0.0.1:${this.port}`, "--region", this.region, "posix", this.dataDir],
       env: { ROOT_ACCESS_KEY_ID: this.accessKey, ROOT_SECRET_ACCESS_KEY: this.secretKey },
-      dir: this.#dir,
+      dir: this.dir,
       ready: () => accepts(this.port),
     });
-  }
-
-  async stop(): Promise<void> {
-    await this.#process?.stop();
-    this.#process = undefined;
-  }
-
-  /** SIGKILL. */
-  async kill9(): Promise<void> {
-    await this.#process?.kill9();
-    this.#process = undefined;
-  }
-
-  async restart(): Promise<void> {
-    await this.stop();
-    await this.start();
   }
 
   /** A client by way of another URL, such as a proxy's. The caller destroys it. */
@@ -107,12 +82,9 @@ export class S3Server implements AsyncDisposable {
     return this.#client.list(at);
   }
 
-  async [Symbol.asyncDispose](): Promise<void> {
+  override async [Symbol.asyncDispose](): Promise<void> {
     this.#client.destroy();
-    await this.stop();
-    await removeFolder(this.#dir).catch((error) => {
-      if (!(error instanceof Deno.errors.NotFound)) throw error;
-    });
+    await super[Symbol.asyncDispose]();
   }
 }
 
