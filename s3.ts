@@ -310,20 +310,22 @@ async function* unlessAborted(
   body: AsyncIterable<Uint8Array>,
   signal: AbortSignal | undefined,
 ): AsyncGenerator<Uint8Array> {
-  const aborted = Promise.withResolvers<never>();
-  aborted.promise.catch(() => {/* Nobody need be waiting. */});
-  const abort = () => aborted.reject(signal?.reason);
+  // A promise for each chunk, no race with one that lives as long as the stream: that would hold on to every chunk.
+  let giveUp: (reason: unknown) => void = () => {};
+  const abort = () => giveUp(signal?.reason);
   signal?.addEventListener("abort", abort, { once: true });
   const source = body[Symbol.asyncIterator]();
   let open = true;
   try {
     while (true) {
       signal?.throwIfAborted();
-      const coming = source.next().catch((cause) => {
-        open = false;
-        throw new SourceFailed("The stream to be stored failed", { cause });
+      const next = await new Promise<IteratorResult<Uint8Array>>((resolve, reject) => {
+        giveUp = reject;
+        source.next().then(resolve, (cause) => {
+          open = false;
+          reject(new SourceFailed("The stream to be stored failed", { cause }));
+        });
       });
-      const next = await Promise.race([coming, aborted.promise]);
       if (next.done) open = false;
       if (next.done) return;
       yield next.value;
