@@ -35,6 +35,8 @@ const NO_POD_MS = 30_000;
 /** How long a Job that has ended is given to show its pods, and the pods to show their end. */
 const NO_POD_AT_END_MS = 3_000;
 const PODS_SETTLE_MS = 10_000;
+/** Between two looks: short at first, since pods are mostly there; thousands of runs may wait at once after a downtime. */
+const PODS_LOOK_MS = { first: 10, longest: 320 };
 /** Payloads up to this size are handed down a chain, in bytes. */
 const MAX_HANDED_DOWN = 8 * 1024;
 
@@ -211,9 +213,11 @@ export class Completion implements RunObserver {
     const isSettled = () =>
       run.pods.size > 0 &&
       [...run.pods.values()].every(({ containers }) => containers.every(({ state }) => state === "terminated"));
+    let lookMs = PODS_LOOK_MS.first;
     while (run.job.end && runs.get(run.job.runName) === run && !isSettled()) {
       if (Date.now() - sinceMs > (run.pods.size === 0 ? NO_POD_AT_END_MS : PODS_SETTLE_MS)) return;
-      await delay(10, signal);
+      await delay(lookMs, signal);
+      lookMs = Math.min(PODS_LOOK_MS.longest, lookMs * 2);
     }
   }
 
