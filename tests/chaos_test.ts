@@ -2,8 +2,9 @@
  * A few cases of the crash matrix inside the test suite; `deno task chaos` runs them all.
  */
 import { deepEqual, equal } from "node:assert/strict";
-import { casesOf, renderTable, runChaos } from "./chaos.ts";
+import { renderTable, runChaos } from "./chaos.ts";
 import { isKeyed, Ledger, type Row } from "./chaos/ledger.ts";
+import { casesOf } from "./chaos/matrix.ts";
 import { randomFrom } from "./chaos/outages.ts";
 import { OPERATIONS } from "./chaos_entry.ts";
 import { needs } from "./harness/needs.ts";

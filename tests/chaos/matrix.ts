@@ -1,0 +1,93 @@
+/**
+ * The cases of the crash matrix: the service killed before and after each of its side effects, its peers and the wire
+ * killed meanwhile. What peers may do besides dying is in faults.ts.
+ */
+import { OPERATIONS } from "../chaos_entry.ts";
+import { eventually, pause } from "../harness/wait.ts";
+import { FAULTS } from "./faults.ts";
+import type { Case, Stage } from "./stage.ts";
+
+/** Which cases: a few, one of each kind of crash, what peers do wrong, or all. */
+export type Extent = "test" | "short" | "faults" | "full";
+
+/** The cases of an extent. */
+export function casesOf(extent: Extent): Case[] {
+  const crashes = OPERATIONS.flatMap((operation) =>
+    (["before", "after"] as const).map((when) => ({ operation, when }))
+  );
+  const points = crashes.flatMap(({ operation, when }) => {
+    const nths = operation === "lease" ? [1] : extent === "full" ? [1, 2, 3] : [2];
+    return nths.map((nth) => crash(`${operation}:${when}:${nth}`));
+  });
+  const troubles: Case[] = [
+    { name: "broker killed and started, with persistence", trouble: restartBroker, alone: true },
+    { name: "API server killed and started", trouble: restartApiServer, alone: true },
+    { name: "S3 away for 4 s", trouble: stopS3, alone: true },
+    { name: "wire to the broker cut three times", trouble: cutWire, through: "broker wire" },
+    {
+      name: "wire to the broker silent for 8 s",
+      trouble: silenceWire,
+      through: "broker wire",
+      env: { MQTT_KEEPALIVE: "2s" },
+    },
+    { name: "service killed twice in a row", trouble: killTwice },
+  ];
+  if (extent === "faults") return [...FAULTS];
+  if (extent === "short") return [...points, ...troubles];
+  if (extent === "full") return [...points, ...troubles, ...FAULTS];
+  const chosen = ["create:after:2", "acknowledge:before:2", "publish:after:2", "record:after:2"];
+  return [...chosen.map(crash), troubles[3]!];
+}
+
+function crash(fault: string): Case {
+  const [operation, when, nth] = fault.split(":");
+  const name = `killed ${when} ${operation} no. ${nth}`;
+  if (operation === "lease") return { name, fault, env: { LEADER_ELECT: "true" } };
+  return { name, fault, ...(operation === "log-part" ? { env: { LOG_MEMORY: "1Mi" }, lines: 150_000 } : {}) };
+}
+
+// ---------------------------------------------------------------- troubles
+
+async function restartBroker({ kit, jobs }: Stage): Promise<void> {
+  await eventually(() => jobs.created().length > 0);
+  // Written at each change, yet by a timer of 1 s.
+  await pause(1_200);
+  await kit.broker.kill9();
+  await pause(1_000);
+  await kit.broker.start();
+}
+
+async function restartApiServer({ kit, jobs }: Stage): Promise<void> {
+  await eventually(() => jobs.created().length > 0);
+  await kit.cluster.stopApiServer();
+  await pause(2_000);
+  await kit.cluster.startApiServer();
+}
+
+async function stopS3({ kit, jobs }: Stage): Promise<void> {
+  await eventually(() => jobs.created().length > 0);
+  await kit.s3.kill9();
+  await pause(4_000);
+  await kit.s3.start();
+}
+
+async function cutWire({ wire }: Stage): Promise<void> {
+  for (let time = 0; time < 3; time++) {
+    wire.cut();
+    await pause(700);
+  }
+}
+
+async function silenceWire({ wire }: Stage): Promise<void> {
+  wire.mode = "blackhole";
+  await pause(8_000);
+  wire.mode = "pass";
+}
+
+async function killTwice(stage: Stage): Promise<void> {
+  await eventually(() => stage.jobs.created().length > 0);
+  await stage.service!.kill9();
+  await stage.start();
+  await stage.service!.kill9();
+  await stage.start();
+}
