@@ -7,6 +7,7 @@ import { payloadText } from "./manifest.ts";
 import type { LogCollector } from "./logs.ts";
 import type { Broker, Cluster, ErrorReport, JobFacts, Outcome, PodFacts, RunRecord, Tell } from "./ports.ts";
 import { type Graces, judge } from "./outcome.ts";
+import type { EndPayload } from "./payloads.ts";
 import type { RunRecords } from "./records.ts";
 import { delay, reasonOf, untilDone } from "./retry.ts";
 import { type LiveRun, type RunObserver, type RunTable, viewOf } from "./runs.ts";
@@ -239,7 +240,7 @@ export class Completion implements RunObserver {
     const { broker, topicPrefix, signal } = this.#options;
     const succeeded = record.status === "succeeded";
     const topic = (succeeded ? completeTopic : failedTopic)(topicPrefix, record.job_name);
-    const body = JSON.stringify({
+    const end: EndPayload = {
       status: record.status,
       job_name: record.job_name,
       run_name: record.run_name,
@@ -254,7 +255,8 @@ export class Completion implements RunObserver {
       started_at: record.started_at,
       finished_at: record.finished_at,
       log_url: record.log_url,
-    });
+    };
+    const body = JSON.stringify(end);
     await this.#step(run, "publish its end", () => broker.publish(topic, body, { qos: 1, signal }));
     if (succeeded) return;
     await this.#step(run, "publish its error", () => broker.publish(`${topicPrefix}/ERROR`, body, { qos: 1, signal }));

@@ -4,6 +4,7 @@
  */
 import type { Table } from "./catalog.ts";
 import { failedTopic } from "./graph.ts";
+import type { ErrorPayload, RefusedPayload, RunPayload, TablePayload } from "./payloads.ts";
 import type { Broker, ErrorReport, RunView, ServiceEvent } from "./ports.ts";
 
 const MAX_QUEUED = 1_000;
@@ -28,7 +29,7 @@ export class Reports {
     else if (event.type === "started") this.#runEvent("started", event.run);
     else if (event.type === "finished") {
       const { record } = event;
-      this.#say(`run/${record.job_name}/${record.run_name}`, {
+      const news: RunPayload = {
         event: record.status === "succeeded" ? "succeeded" : "failed",
         status: record.status,
         reason: record.reason,
@@ -36,16 +37,20 @@ export class Reports {
         job_name: record.job_name,
         run_name: record.run_name,
         at: record.finished_at,
-      });
+      };
+      this.#say(`run/${record.job_name}/${record.run_name}`, news);
     }
   };
 
   error(report: ErrorReport): void {
-    this.#say("ERROR", { status: "error", ...report, at: new Date().toISOString() });
+    const error: ErrorPayload = { status: "error", ...report, at: new Date().toISOString() };
+    this.#say("ERROR", error);
     // Who waits for a run's end must hear too that there will be none.
     if (report.job_name !== undefined && report.run_name === undefined && report.reason === "Refused") {
       const topic = failedTopic(this.#prefix, report.job_name).slice(this.#prefix.length + 1);
-      this.#say(topic, { status: "failed", job_name: report.job_name, reason: report.reason, message: report.message });
+      const { job_name, reason, message } = report;
+      const refused: RefusedPayload = { status: "failed", job_name, reason, message };
+      this.#say(topic, refused);
     }
   }
 
@@ -59,17 +64,19 @@ export class Reports {
       mqtt_topic: mqttTopic,
       image,
     }));
-    this.#say("table", { rows: rows.length, shown, problems: problems.slice(0, 100) }, true);
+    const told: TablePayload = { rows: rows.length, shown, problems: problems.slice(0, 100) };
+    this.#say("table", told, true);
   }
 
-  #runEvent(event: string, run: RunView): void {
-    this.#say(`run/${run.jobName}/${run.runName}`, {
+  #runEvent(event: "created" | "started", run: RunView): void {
+    const news: RunPayload = {
       event,
       job_name: run.jobName,
       run_name: run.runName,
       parent_run: run.parentRun ?? null,
       at: new Date().toISOString(),
-    });
+    };
+    this.#say(`run/${run.jobName}/${run.runName}`, news);
   }
 
   #say(topic: string, body: unknown, retain = false): void {

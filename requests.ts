@@ -5,6 +5,7 @@
 import type { Catalog } from "./catalog.ts";
 import { describeProblem } from "./catalog.ts";
 import type { Listener } from "./listener.ts";
+import type { AnswerPayload } from "./payloads.ts";
 import type { Broker, Cluster, Delivery, Message, ObjectStore } from "./ports.ts";
 import type { RunRecords } from "./records.ts";
 import { reasonOf } from "./retry.ts";
@@ -107,7 +108,7 @@ export async function handleControl(
   if (!word.startsWith("request/") || delivery.retain) return;
   const what = word.slice("request/".length);
   let transaction: unknown = null;
-  let answer: Record<string, unknown>;
+  let answer: AnswerPayload;
   try {
     const asked = parseRequest(delivery.payload);
     transaction = asked["transaction"] ?? null;

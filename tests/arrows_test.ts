@@ -4,6 +4,7 @@ import { deepStrictEqual, ok } from "node:assert/strict";
 const PURE = [
   "bytes",
   "ports",
+  "payloads",
   "topics",
   "graph",
   "table",

@@ -1,0 +1,176 @@
+/**
+ * The shape of each payload below the service's topic prefix, said once: docs/schema/ is generated from it, and the
+ * modules that publish take their types from it. Pure; must not know how a message is sent.
+ */
+import { z } from "zod";
+
+const time = z.iso.datetime().describe("RFC 3339, UTC");
+const jobName = z.string().describe("The row");
+const runName = z.string().describe("The run");
+const parentRun = z.string().nullable().describe(
+  "The run whose end started this one; null: a message from outside did",
+);
+const reason = z.string().describe("One CamelCase word for programs; docs/troubleshoot.md explains each");
+const message = z.string().describe("One sentence for people");
+
+/** How a run ended: what `job_complete/…` and `job_failed/…` say of it. */
+const end = {
+  job_name: jobName,
+  run_name: runName,
+  parent_run: parentRun,
+  root_run: z.string().describe("First run of the chain; the run itself if no run started it"),
+  chain_depth: z.int().min(0).describe("Number of runs before it in the chain"),
+  reason,
+  message,
+  exit_code: z.int().nullable().describe("Of the program that failed; 0 after success; null: there is none"),
+  topic: z.string().describe("Topic of the message that started the run"),
+  input: z.string().optional().describe("Payload that began the chain, where it is text of at most 8 KiB"),
+  started_at: time.nullable().describe("When its first pod started; null: none did"),
+  finished_at: time,
+  log_url: z.string().describe("Where its whole log is"),
+};
+
+const jobComplete = z.object({ status: z.literal("succeeded"), ...end });
+const runFailed = z.object({ status: z.enum(["failed", "cancelled"]), ...end });
+const runRefused = z.object({ status: z.literal("failed"), job_name: jobName, reason, message })
+  .describe("A run that never began");
+
+const report = z.object({
+  status: z.literal("error"),
+  reason,
+  message,
+  job_name: jobName.optional(),
+  run_name: runName.optional(),
+  topic: z.string().optional(),
+  line: z.int().min(1).optional().describe("Line of the table"),
+  column: z.string().optional().describe("Column of the table"),
+  value: z.string().optional().describe("The cell, cut after 120 characters"),
+  at: time,
+}).describe("What a person must mend, without a run that ended");
+
+const problem = z.object({
+  severity: z.enum(["error", "warning"]).describe("error: the row is left out"),
+  line: z.int().min(1),
+  column: z.string().optional(),
+  value: z.string().optional().describe("The cell, cut after 120 characters"),
+  message: z.string().describe("What is wrong and what would be right"),
+  jobName: z.string().optional(),
+});
+
+const state = z.enum(["online", "offline"]).describe("The payload is the bare word, not JSON. Retained; last will");
+
+const info = z.object({
+  topic_prefix: z.string(),
+  version: z.string().optional(),
+  replica: z.string().optional().describe("Which of several replicas leads"),
+  cluster: z.string().optional().describe("API server and namespace, or the folder of the local runner"),
+  config: z.record(z.string(), z.union([z.string(), z.number(), z.boolean()])).optional()
+    .describe("Settings in force, without secrets"),
+  demo: z.boolean().optional(),
+});
+
+const table = z.object({
+  rows: z.int().min(0).describe("Good rows"),
+  shown: z.array(z.object({ job_name: jobName, mqtt_topic: z.string(), image: z.string() })).max(1_000)
+    .describe("The first of them"),
+  problems: z.array(problem).max(100).describe("The first of them"),
+});
+
+const runBegun = z.object({
+  event: z.enum(["created", "started"]),
+  job_name: jobName,
+  run_name: runName,
+  parent_run: parentRun,
+  at: time,
+});
+const runEnded = z.object({
+  event: z.enum(["succeeded", "failed"]),
+  status: z.enum(["succeeded", "failed", "cancelled"]),
+  reason,
+  message,
+  job_name: jobName,
+  run_name: runName,
+  at: time,
+});
+
+const transaction = z.unknown().describe("Any JSON value of the caller's; the answer has it again");
+const bare = z.object({ transaction: transaction.optional() }).describe("The payload may be empty instead");
+const ofRun = z.object({ run_name: runName.min(1), transaction: transaction.optional() });
+const ofRow = z.object({
+  job_name: jobName.min(1),
+  payload: z.unknown().optional().describe("Text goes to the run as it is; any other JSON value as JSON text"),
+  transaction: transaction.optional(),
+});
+
+const refused = z.object({
+  status: z.literal("error"),
+  error: z.string().describe("One sentence for people"),
+  transaction,
+});
+
+function answered(data: z.ZodType) {
+  return z.union([z.object({ status: z.literal("ok"), data, transaction }), refused]);
+}
+
+const started = answered(z.object({ run_name: runName }));
+const checked = z.object({
+  rows: z.int().min(0),
+  problems: z.array(problem.extend({ text: z.string().describe("The problem as one sentence") })),
+});
+const refreshed = z.object({
+  status: z.enum(["loaded", "unchanged", "failed"]),
+  rows: z.int().min(0),
+  errors: z.int().min(0),
+  warnings: z.int().min(0),
+  message: z.string().optional().describe("Why it failed"),
+});
+
+/** Each payload by its name, with its topic below the prefix. */
+export const PAYLOADS = {
+  "state": { topic: "state", shape: state },
+  "info": { topic: "info", shape: info },
+  "table": { topic: "table", shape: table },
+  "job_complete": { topic: "job_complete/{job_name}", shape: jobComplete },
+  "job_failed": { topic: "job_failed/{job_name}", shape: z.union([runFailed, runRefused]) },
+  "error": { topic: "ERROR", shape: z.union([runFailed, report]) },
+  "run": { topic: "run/{job_name}/{run}", shape: z.union([runBegun, runEnded]) },
+  "request.refresh": { topic: "request/refresh", shape: bare },
+  "request.check": { topic: "request/check", shape: bare },
+  "request.run": { topic: "request/run", shape: ofRow },
+  "request.cancel": { topic: "request/cancel", shape: ofRun },
+  "request.rerun": { topic: "request/rerun", shape: ofRun },
+  "response.refresh": { topic: "response/refresh", shape: answered(refreshed) },
+  "response.check": { topic: "response/check", shape: answered(checked) },
+  "response.run": { topic: "response/run", shape: started },
+  "response.cancel": { topic: "response/cancel", shape: started },
+  "response.rerun": { topic: "response/rerun", shape: started },
+} as const;
+
+/** End of a run on `job_complete/…`, `job_failed/…` and `ERROR`. */
+export type EndPayload = z.infer<typeof jobComplete> | z.infer<typeof runFailed>;
+/** Run that never began, on `job_failed/…`. */
+export type RefusedPayload = z.infer<typeof runRefused>;
+/** What a person must mend, on `ERROR`. */
+export type ErrorPayload = z.infer<typeof report>;
+/** News of a run on `run/{job_name}/{run}`. */
+export type RunPayload = z.infer<typeof runBegun> | z.infer<typeof runEnded>;
+/** The retained `table`. */
+export type TablePayload = z.infer<typeof table>;
+/** Answer to a request, without its transaction; `Data` is what that request gives. */
+export type AnswerPayload =
+  | { readonly status: "ok"; readonly data: unknown }
+  | Omit<
+    z.infer<typeof refused>,
+    "transaction"
+  >;
+
+/** A JSON Schema (draft 2020-12) for each payload, by its file's name in docs/schema without `.schema.json`. */
+export function payloadSchemas(): Record<string, unknown> {
+  return Object.fromEntries(
+    Object.entries(PAYLOADS).map(([name, { topic, shape }]) => {
+      // By `input`, which lets a reader's schema live with fields that a later version adds.
+      const { $schema, ...schema } = z.toJSONSchema(shape, { io: "input" });
+      return [name, { $schema, title: `Payload of {TOPIC_PREFIX}/${topic}`, ...schema }];
+    }),
+  );
+}

@@ -1,0 +1,150 @@
+/** Holds docs/schema/ to payloads.ts, and payloads.ts to what a running service says. */
+import { deepStrictEqual, ok } from "node:assert/strict";
+import mqtt from "mqtt";
+import { z } from "zod";
+import { startEmbeddedBroker } from "../embedded/broker.ts";
+import { DirectoryStore } from "../embedded/directory.ts";
+import { LocalRunner } from "../embedded/runner.ts";
+import { MqttBroker } from "../mqtt.ts";
+import { PAYLOADS, payloadSchemas } from "../payloads.ts";
+import { Service } from "../service.ts";
+import { eventually } from "./harness/wait.ts";
+
+const PREFIX = "services/mqtt_job_listener";
+const FOLDER = new URL("../docs/schema/", import.meta.url);
+const TABLE = `job_name,mqtt_topic,image,cpu_request,command
+greet,lab/greet,none,,sh -c 'echo hello'
+after,${PREFIX}/job_complete/greet,none,,true
+fail,lab/fail,none,,sh -c 'exit 3'
+long,lab/long,none,,sleep 60
+loop,${PREFIX}/job_complete/loop,none,,true
+empty,lab/empty,none,,
+broken,lab/broken,none,four,true
+`;
+
+Deno.test("docs/schema/ is what payloadSchemas() gives", async () => {
+  const schemas = payloadSchemas();
+  for (const [name, schema] of Object.entries(schemas)) {
+    const file = new URL(`${name}.schema.json`, FOLDER);
+    if (Deno.env.get("UPDATE_SCHEMAS")) await Deno.writeTextFile(file, JSON.stringify(schema, undefined, 2) + "\n");
+    deepStrictEqual(JSON.parse(await Deno.readTextFile(file)), JSON.parse(JSON.stringify(schema)), name);
+  }
+  const files = [...Deno.readDirSync(FOLDER)].map(({ name }) => name.replace(".schema.json", ""));
+  deepStrictEqual(files.sort(), [...Object.keys(schemas), "row"].sort());
+});
+
+Deno.test("docs/table.md links the schema of each payload", async () => {
+  const page = await Deno.readTextFile(new URL("../docs/table.md", import.meta.url));
+  deepStrictEqual(Object.keys(PAYLOADS).filter((name) => !page.includes(`(schema/${name}.schema.json)`)), []);
+});
+
+/** Name of the schema of a message below the prefix. */
+function nameOf(word: string): string {
+  const [first = "", ...rest] = word.split("/");
+  if (first === "request" || first === "response") return `${first}.${rest[0]}`;
+  return first === "ERROR" ? "error" : first;
+}
+
+/** What a schema's file has against a payload, and fields that no file names. */
+async function faultsOf(name: string, payload: unknown): Promise<string[]> {
+  if (!Object.hasOwn(PAYLOADS, name)) return [`there is no schema ${name}`];
+  const file = await Deno.readTextFile(new URL(`${name}.schema.json`, FOLDER));
+  const read = z.fromJSONSchema(JSON.parse(file)).safeParse(payload);
+  if (!read.success) return [`${name}: ${read.error.message}`];
+  const named = PAYLOADS[name as keyof typeof PAYLOADS].shape.safeParse(payload);
+  if (!named.success) return [`${name}: ${named.error.message}`];
+  try {
+    deepStrictEqual(named.data, payload);
+    return [];
+  } catch (error) {
+    return [`${name} has a field that no schema names: ${(error as Error).message}`];
+  }
+}
+
+Deno.test("a schema refuses what the service never says", async () => {
+  ok((await faultsOf("state", "away")).length > 0);
+  ok((await faultsOf("job_complete", { status: "succeeded", job_name: "greet" })).length > 0);
+  ok((await faultsOf("request.cancel", {})).length > 0);
+  ok((await faultsOf("request.run", { job_name: "greet", colour: "red" })).length > 0);
+});
+
+const options = { sanitizeOps: false, sanitizeResources: false };
+
+Deno.test("all that a service says below its prefix is as the schemas have it", options, async () => {
+  const folder = await Deno.makeTempDir({ prefix: "mjl-payloads-" });
+  await Deno.writeTextFile(`${folder}/jobs.csv`, TABLE);
+  const server = await startEmbeddedBroker();
+  const runner = new LocalRunner({ dir: `${folder}/local` });
+  const service = new Service({
+    broker: new MqttBroker({
+      url: server.url,
+      clientId: "service",
+      protocolVersion: 4,
+      state: { topic: `${PREFIX}/state` },
+    }),
+    cluster: runner,
+    stores: {
+      catalog: new DirectoryStore(folder),
+      catalogKey: "jobs.csv",
+      logs: new DirectoryStore(`${folder}/logs`),
+      runs: new DirectoryStore(`${folder}/runs`),
+    },
+    topicPrefix: PREFIX,
+    settings: {
+      pollMs: 60_000,
+      handleRetained: false,
+      createConcurrency: 4,
+      maxChainDepth: 1,
+      graces: { imagePullMs: 1000, unschedulableMs: 1000, nodeLostMs: 1000 },
+      logs: { followers: 10, memoryBytes: 1 << 20 },
+      info: { version: "1", replica: "a", cluster: runner.url, config: { MQTT_URL: "mqtt://x" } },
+    },
+  });
+  const client = await mqtt.connectAsync(server.url, { protocolVersion: 4 });
+  const said: { name: string; payload: unknown }[] = [];
+  client.on("message", (topic, payload) => {
+    const text = payload.toString();
+    const name = nameOf(topic.slice(PREFIX.length + 1));
+    said.push({ name, payload: name === "state" ? text : JSON.parse(text) });
+  });
+  await client.subscribeAsync(`${PREFIX}/#`, { qos: 1 });
+  const heard = (name: string, fits: (payload: Record<string, unknown>) => boolean = () => true) =>
+    eventually(() => said.find((one) => one.name === name && fits(one.payload as Record<string, unknown>)), {
+      timeoutMs: 20_000,
+    });
+  const ask = async (what: string, asked: object) => {
+    const transaction = crypto.randomUUID();
+    await client.publishAsync(`${PREFIX}/request/${what}`, JSON.stringify({ ...asked, transaction }), { qos: 1 });
+    const { payload } = await heard(`response.${what}`, (answer) => answer["transaction"] === transaction);
+    return payload as { data?: { run_name: string } };
+  };
+  try {
+    await service.start();
+    await client.publishAsync("lab/greet", '{"name":"Ada"}', { qos: 1 });
+    await client.publishAsync("lab/fail", "", { qos: 1 });
+    await client.publishAsync("lab/empty", "", { qos: 1 });
+    await ask("refresh", {});
+    await ask("check", {});
+    await ask("run", { job_name: "loop", payload: { a: 1 } });
+    const long = (await ask("run", { job_name: "long" })).data?.run_name ?? "";
+    await ask("cancel", { run_name: long });
+    await heard("job_failed", ({ run_name }) => run_name === long);
+    const again = (await ask("rerun", { run_name: long })).data?.run_name ?? "";
+    await ask("cancel", { run_name: again });
+    await ask("cancel", { run_name: "nobody" });
+    await heard("job_complete", ({ job_name }) => job_name === "after");
+    await heard("job_failed", ({ job_name }) => job_name === "fail");
+    await heard("job_failed", ({ reason }) => reason === "Refused");
+    await heard("error", ({ reason }) => reason === "ChainTooDeep");
+  } finally {
+    await service.stop({ drain: false });
+    await heard("state", (payload) => payload as unknown === "offline");
+    await runner.close();
+    await client.endAsync();
+    await server.close();
+    await Deno.remove(folder, { recursive: true });
+  }
+  const names = new Set(said.map(({ name }) => name));
+  deepStrictEqual(Object.keys(PAYLOADS).filter((name) => !names.has(name)), [], "none of these was heard");
+  deepStrictEqual((await Promise.all(said.map(({ name, payload }) => faultsOf(name, payload)))).flat(), []);
+});
