@@ -10,11 +10,22 @@ export function journal(): Tell {
   return (event: ServiceEvent) => {
     switch (event.type) {
       case "message":
-        return event.outcome === "ignored"
-          ? log.debug("Ignored a message on {topic}: no row is for it", { topic: event.topic })
-          : log.info("Message on {topic}: {outcome}", { topic: event.topic, outcome: event.outcome, rows: event.rows });
+        if (event.outcome === "ignored") {
+          return log.debug("Ignored a message on {topic}: no row is for it", { topic: event.topic });
+        }
+        // What a message started is said by the lines of its runs; one line less for each is worth it in a burst.
+        if (event.outcome === "runs") return;
+        return log.info("Message on {topic}: {outcome}", {
+          topic: event.topic,
+          outcome: event.outcome,
+          rows: event.rows,
+        });
       case "created":
-        return log.info("Created run {run}", { run: event.run.runName, job: event.run.jobName });
+        return log.info("Created run {run} for a message on {topic}", {
+          run: event.run.runName,
+          job: event.run.jobName,
+          topic: event.run.topic,
+        });
       case "started":
         return log.info("Run {run} started", { run: event.run.runName, node: event.run.nodes.join(",") });
       case "waiting":

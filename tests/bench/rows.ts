@@ -90,6 +90,8 @@ async function burst(
   const samples: Sample[] = [];
   const topics = Array.from({ length: messages }, (_, index) => topicOf(index));
   await using clock = await scene.clock();
+  // Watches the bare creator's Jobs too, so that the server serves as many watches for them.
+  await using _bareClock = await scene.clock("bare");
   await scene.publish(topics.slice(0, 200));
   await clock.until(200);
   for (let repeat = 0; repeat < repeats; repeat++) {

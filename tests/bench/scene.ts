@@ -20,6 +20,8 @@ export interface SceneOptions {
   readonly rows: readonly Cells[];
   readonly cluster?: ClusterOptions;
   readonly env?: Readonly<Record<string, string>>;
+  /** Flags of `deno run` for the service. */
+  readonly runFlags?: readonly string[];
   /** No service is started. */
   readonly bare?: boolean;
 }
@@ -40,14 +42,16 @@ export class Scene implements AsyncDisposable {
     private readonly started: ServiceProcess | undefined,
   ) {}
 
-  static async start({ rows, cluster = { node: "none" }, env = {}, bare = false }: SceneOptions): Promise<Scene> {
+  static async start(
+    { rows, cluster = { node: "none" }, env = {}, runFlags = [], bare = false }: SceneOptions,
+  ): Promise<Scene> {
     const kit = await startKit({ broker: { maxQueuedMessages: 0 }, cluster });
     try {
       const all: Record<string, string> = { ...kit.env(), CATALOG_POLL: "1h", ...env };
       await kit.s3.put(all["CATALOG_URL"]!, csv(rows));
       await kit.cluster.api.create("/api/v1/namespaces", { metadata: { name: BARE_NAMESPACE } });
       const publisher = await mqtt.connectAsync(kit.broker.url, { protocolVersion: 5 });
-      return new Scene(kit, all, publisher, bare ? undefined : await startService(all));
+      return new Scene(kit, all, publisher, bare ? undefined : await startService(all, { runFlags }));
     } catch (error) {
       await kit[Symbol.asyncDispose]();
       throw error;

@@ -15,6 +15,8 @@ export interface ServiceStart {
   entry?: string;
   /** After `start`. */
   extraArgs?: readonly string[];
+  /** Flags of `deno run` besides. */
+  runFlags?: readonly string[];
   /** Whether it counts as started when it ended before it was ready, as a process that is told to die may. */
   mayEnd?: boolean;
 }
@@ -22,7 +24,7 @@ export interface ServiceStart {
 /** Starts the service; resolves when it says that it is ready. `env` comes on top of this process's environment. */
 export async function startService(
   env: Readonly<Record<string, string>>,
-  { entry = "main.ts", extraArgs = [], mayEnd = false }: ServiceStart = {},
+  { entry = "main.ts", extraArgs = [], runFlags = [], mayEnd = false }: ServiceStart = {},
 ): Promise<ServiceProcess> {
   const dir = await scratchFolder("service");
   const log = `${dir}/service.log`;
@@ -31,7 +33,15 @@ export async function startService(
       name: "service",
       command: Deno.execPath(),
       // Which permissions it needs is another test's question.
-      args: ["run", "--no-prompt", "-A", entry.startsWith("/") ? entry : `${PROJECT}/${entry}`, "start", ...extraArgs],
+      args: [
+        "run",
+        "--no-prompt",
+        "-A",
+        ...runFlags,
+        entry.startsWith("/") ? entry : `${PROJECT}/${entry}`,
+        "start",
+        ...extraArgs,
+      ],
       env: { ...env, NO_COLOR: "1" },
       cwd: PROJECT,
       dir,

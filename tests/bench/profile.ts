@@ -1,0 +1,114 @@
+/**
+ * `deno run -A tests/bench/profile.ts [messages] [topics]`: a V8 CPU profile of the service in a burst, through the
+ * inspector that Deno opens with `--inspect`. Prints the functions that took most time by themselves, and writes
+ * dist/burst.cpuprofile for Chromium's DevTools. The inspector tells of each fetch, which costs time of its own
+ * (op_inspector_emit_protocol_event); read shares, not times.
+ */
+import { benchRow, Scene } from "./scene.ts";
+import { eventually } from "../harness/wait.ts";
+import type { ServiceProcess } from "../harness/service.ts";
+
+/** Flags of `deno run` for a service that is to be profiled. */
+const INSPECT = ["--inspect=127.0.0.1:0"];
+
+interface Node {
+  readonly id: number;
+  readonly callFrame: { functionName: string; url: string; lineNumber: number };
+}
+
+interface CpuProfile {
+  readonly nodes: readonly Node[];
+  readonly samples: readonly number[];
+  /** Microseconds from the sample before. */
+  readonly timeDeltas: readonly number[];
+}
+
+/** Profiles the service while `work` goes on. */
+async function profile(service: ServiceProcess, work: () => Promise<unknown>): Promise<CpuProfile> {
+  const url = await eventually(async () => /ws:\/\/\S+/.exec(await service.log())?.[0], { what: "the inspector" });
+  const inspector = await Inspector.connect(url);
+  try {
+    await inspector.call("Profiler.enable");
+    await inspector.call("Profiler.setSamplingInterval", { interval: 500 });
+    await inspector.call("Profiler.start");
+    await work();
+    return (await inspector.call("Profiler.stop"))["profile"] as CpuProfile;
+  } finally {
+    inspector.close();
+  }
+}
+
+/** One line for each of the functions that took most time by themselves: share, function, file and line. */
+function hottest({ nodes, samples, timeDeltas }: CpuProfile, count = 30): string {
+  const byId = new Map(nodes.map((node) => [node.id, node]));
+  const self = new Map<string, number>();
+  let total = 0;
+  samples.forEach((id, index) => {
+    const { functionName, url, lineNumber } = byId.get(id)!.callFrame;
+    const file = url.split("/").slice(-2).join("/");
+    const key = `${functionName || "(anonymous)"} ${file}${url === "" ? "" : `:${lineNumber + 1}`}`;
+    const took = timeDeltas[index] ?? 0;
+    self.set(key, (self.get(key) ?? 0) + took);
+    total += took;
+  });
+  const busy = total - (self.get("(idle) ") ?? 0) - (self.get("(program) ") ?? 0);
+  return [...self].sort(([, a], [, b]) => b - a).slice(0, count)
+    .map(([key, took]) =>
+      `${(took / 1000).toFixed(0).padStart(7)} ms ${(100 * took / busy).toFixed(1).padStart(5)} %  ${key}`
+    )
+    .join("\n");
+}
+
+class Inspector {
+  #next = 1;
+  readonly #socket: WebSocket;
+  readonly #waiting = new Map<number, PromiseWithResolvers<Record<string, unknown>>>();
+
+  private constructor(socket: WebSocket) {
+    this.#socket = socket;
+    socket.addEventListener("message", ({ data }) => {
+      const { id, result, error } = JSON.parse(data);
+      if (error) this.#waiting.get(id)?.reject(new Error(error.message));
+      else this.#waiting.get(id)?.resolve(result);
+    });
+  }
+
+  static async connect(url: string): Promise<Inspector> {
+    const socket = new WebSocket(url);
+    await new Promise((resolve, reject) => {
+      socket.addEventListener("open", resolve, { once: true });
+      socket.addEventListener("error", reject, { once: true });
+    });
+    return new Inspector(socket);
+  }
+
+  call(method: string, params = {}): Promise<Record<string, unknown>> {
+    const id = this.#next++;
+    const answer = Promise.withResolvers<Record<string, unknown>>();
+    this.#waiting.set(id, answer);
+    this.#socket.send(JSON.stringify({ id, method, params }));
+    return answer.promise;
+  }
+
+  close(): void {
+    this.#socket.close();
+  }
+}
+
+async function main([messages = "3000", topics = "1"]: readonly string[]): Promise<void> {
+  const rows = Array.from({ length: Number(topics) }, (_, index) => benchRow(`burst-${index}`, `lab/burst/${index}`));
+  await using scene = await Scene.start({ rows, runFlags: INSPECT });
+  await using clock = await scene.clock();
+  const burst = async (count: number) => {
+    const before = clock.count;
+    void scene.publish(Array.from({ length: count }, (_, index) => `lab/burst/${index % rows.length}`));
+    await clock.until(before + count);
+  };
+  await burst(200);
+  const taken = await profile(scene.service, () => burst(Number(messages)));
+  await Deno.mkdir("dist", { recursive: true });
+  await Deno.writeTextFile("dist/burst.cpuprofile", JSON.stringify(taken));
+  console.log(hottest(taken));
+}
+
+if (import.meta.main) await main(Deno.args);
