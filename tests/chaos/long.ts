@@ -178,7 +178,8 @@ class Scene implements AsyncDisposable {
   }
 
   async #startService(): Promise<void> {
-    const service = this.#service = await startService(this.#env);
+    // Long: it is ready when broker, store and API server have answered, and any of them may be away or busy now.
+    const service = this.#service = await startService(this.#env, { readyTimeoutMs: 300_000 });
     void service.ended.then(async ({ code, signal }) => {
       if (this.#over || this.#service !== service) return;
       this.#troubles.push(`the service ended by itself: exit code ${code}, ${signal}\n${await service.logTail()}`);

@@ -17,6 +17,8 @@ export interface ServiceStart {
   extraArgs?: readonly string[];
   /** Flags of `deno run` besides. */
   runFlags?: readonly string[];
+  /** Until it says that it is ready. Default 40,000. */
+  readyTimeoutMs?: number;
   /** Whether it counts as started when it ended before it was ready, as a process that is told to die may. */
   mayEnd?: boolean;
 }
@@ -24,7 +26,7 @@ export interface ServiceStart {
 /** Starts the service; resolves when it says that it is ready. `env` comes on top of this process's environment. */
 export async function startService(
   env: Readonly<Record<string, string>>,
-  { entry = "main.ts", extraArgs = [], runFlags = [], mayEnd = false }: ServiceStart = {},
+  { entry = "main.ts", extraArgs = [], runFlags = [], readyTimeoutMs = 40_000, mayEnd = false }: ServiceStart = {},
 ): Promise<ServiceProcess> {
   const dir = await scratchFolder("service");
   const log = `${dir}/service.log`;
@@ -45,12 +47,12 @@ export async function startService(
       env: { ...env, NO_COLOR: "1" },
       cwd: PROJECT,
       dir,
-      ...(mayEnd ? {} : { ready: () => saysReady(log), readyTimeoutMs: 40_000 }),
+      ...(mayEnd ? {} : { ready: () => saysReady(log), readyTimeoutMs }),
     });
     const service = new ServiceProcess(process, dir);
     if (mayEnd) {
       const settled = async () => process.status !== undefined || await saysReady(log);
-      await eventually(settled, { timeoutMs: 40_000, what: "the service to be ready or to end" });
+      await eventually(settled, { timeoutMs: readyTimeoutMs, what: "the service to be ready or to end" });
     }
     return service;
   } catch (error) {
