@@ -49,14 +49,18 @@ const COMMANDS: Readonly<Record<string, Command>> = {
     flags: {
       once: { meaning: "End after the sample chain" },
       dir: { value: "FOLDER", meaning: "Where table, logs and records are; demo-data unless given" },
-      port: { value: "PORT", meaning: "Port of the built-in broker; a free one unless given" },
+      port: { value: "PORT", meaning: "Port of the built-in broker; 18830 unless given, or a free one" },
     },
     run: async (call) => await (await import("./commands.ts")).demo(call),
   },
   check: {
     words: ["[FILE|URL]"],
     meaning: "Every error and warning of a table, by line and column; `-` reads standard input",
-    flags: { json, server: { meaning: "Ask the API server too whether it would take the Jobs; makes none" } },
+    flags: {
+      json,
+      server: { meaning: "Ask the API server too whether it would take the Jobs; makes none" },
+      strict: { meaning: "End with 1 for warnings too, such as a misspelt completion topic" },
+    },
     run: async (call) => await (await import("./commands.ts")).check(call),
   },
   graph: {

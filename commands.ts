@@ -50,8 +50,8 @@ export async function printLine(io: Io, text: string): Promise<void> {
 
 /** Runs the demo until a signal, or to the end of its sample chain. */
 export async function demo({ flag, io }: Call): Promise<number> {
-  const port = Number(flag("port") ?? 0);
-  if (!Number.isInteger(port) || port < 0 || port > 65535) {
+  const port = flag("port") === undefined ? undefined : Number(flag("port"));
+  if (port !== undefined && (!Number.isInteger(port) || port < 0 || port > 65535)) {
     throw new CommandError(2, `--port "${flag("port")}": write a number from 1 to 65535`);
   }
   const dir = flag("dir");
@@ -61,7 +61,7 @@ export async function demo({ flag, io }: Call): Promise<number> {
   const code = await demo({
     once: flag("once") === true,
     write,
-    port,
+    ...(port === undefined ? {} : { port }),
     ...(dir === undefined ? {} : { dir: String(dir) }),
   });
   await written;
@@ -119,7 +119,7 @@ async function download(url: string): Promise<Uint8Array> {
   return body;
 }
 
-/** Tells everything that is wrong with a table; exit code 1 if anything would not run. */
+/** Tells everything that is wrong with a table; exit code 1 if a row would not run, with `--strict` for warnings too. */
 export async function check({ words: [where], json, io, ...call }: Call): Promise<number> {
   const config = call.config();
   const { describeProblem } = await import("./catalog.ts");
@@ -137,7 +137,7 @@ export async function check({ words: [where], json, io, ...call }: Call): Promis
     const sum = [counted(rows, "good row"), counted(errors, "error"), counted(warnings, "warning")].join(", ");
     await printLine(io, [...lines, `${url}: ${sum}`].join("\n"));
   }
-  return errors > 0 ? 1 : 0;
+  return errors > 0 || warnings > 0 && call.flag("strict") ? 1 : 0;
 }
 
 function counted(count: number, what: string): string {

@@ -1,23 +1,31 @@
 /**
  * `demo`: the whole service on this machine with nothing installed: built-in broker, a folder as the store, rows'
- * commands as local processes. Owns the sample table and the lines that a newcomer reads. Wiring and words only:
+ * commands as local processes, and the page. Owns the sample table and the lines that a newcomer reads. Wiring and words only:
  * what runs is the service itself.
  */
 import { join, resolve } from "node:path";
-import { startEmbeddedBroker } from "./embedded/broker.ts";
+import { type EmbeddedBroker, startEmbeddedBroker } from "./embedded/broker.ts";
 import { DirectoryStore } from "./embedded/directory.ts";
 import { LocalRunner } from "./embedded/runner.ts";
+import { Metrics } from "./metrics.ts";
 import { MqttBroker } from "./mqtt.ts";
 import type { ObjectStore, RunRecord, ServiceEvent, Tell } from "./ports.ts";
 import { reasonOf } from "./retry.ts";
 import { type Service, startService } from "./service.ts";
+import { openPage } from "./status_view.ts";
 import { uncovered } from "./topics.ts";
+import { VERSION } from "./version.ts";
 
 const PREFIX = "services/mqtt_job_listener";
 const TOPIC = "demo/hello";
 const PAYLOAD = '{"name":"world"}';
 const LAST_JOB = "Report";
 const ONCE_TIMEOUT_MS = 30_000;
+/** Tried first, so that what a newcomer noted down works at the next start too. */
+const BROKER_PORT = 18830;
+const PAGE_PORT = 18080;
+/** For the page's forms. It guards nothing: who reaches this machine's loopback reaches the broker as well. */
+const TOKEN = "demo";
 
 /** A chain of three rows: the later two wait for the end of the one before. */
 const SAMPLE_TABLE = `job_name,mqtt_topic,image,command,memory_limit
@@ -33,7 +41,7 @@ export interface DemoOptions {
   readonly write: (line: string) => void;
   /** Folder of the table, logs, records and processes. Default: ./demo-data; with `once` one that is removed again. */
   readonly dir?: string;
-  /** Loopback port of the broker. Default 0: a free one. */
+  /** Loopback port of the broker; 0: a free one. Default: 18830, or a free one where that is taken. */
   readonly port?: number;
   /** Ends the demo. Default: SIGINT or SIGTERM does. */
   readonly signal?: AbortSignal;
@@ -42,7 +50,7 @@ export interface DemoOptions {
 }
 
 /** Runs the demo; resolves to the exit code once everything is closed. Rejects if the folder or port cannot be used. */
-export async function demo({ once, write, dir, port = 0, signal, listeners = [] }: DemoOptions): Promise<number> {
+export async function demo({ once, write, dir, port, signal, listeners = [] }: DemoOptions): Promise<number> {
   const interrupt = signal ? { signal, dispose: () => {} } : onInterrupt();
   const temporary = once && dir === undefined;
   const folder = temporary
@@ -50,19 +58,21 @@ export async function demo({ once, write, dir, port = 0, signal, listeners = [] 
     : resolve(dir ?? "demo-data");
   try {
     await writeSampleTable(folder);
-    return await run({ once, write, folder, port, listeners, signal: interrupt.signal });
+    const wanted = port ?? (once ? 0 : undefined);
+    return await run({ once, write, folder, port: wanted, listeners, signal: interrupt.signal });
   } finally {
     interrupt.dispose();
     if (temporary) await Deno.remove(folder, { recursive: true });
   }
 }
 
-interface Run extends Required<Omit<DemoOptions, "dir">> {
+interface Run extends Required<Omit<DemoOptions, "dir" | "port">> {
+  readonly port: number | undefined;
   readonly folder: string;
 }
 
 async function run({ once, write, folder, port, listeners, signal }: Run): Promise<number> {
-  const embedded = await startEmbeddedBroker({ port });
+  const embedded = await openBroker(port);
   const broker = new MqttBroker({
     url: embedded.url,
     clientId: "mqtt-job-listener",
@@ -77,6 +87,7 @@ async function run({ once, write, folder, port, listeners, signal }: Run): Promi
   const end = AbortSignal.any([signal, stop.signal]);
   const narrator = new Narrator(write, logs);
   let service: Service | undefined;
+  let page: Awaited<ReturnType<typeof openPage>>;
   try {
     write(`Broker ${embedded.url}, table ${join(folder, "jobs.csv")}`);
     service = await startService({
@@ -100,6 +111,10 @@ async function run({ once, write, folder, port, listeners, signal }: Run): Promi
       },
       listeners: [narrator.tell, ...listeners],
     });
+    if (!once) {
+      page = await openDemoPage(service, cluster, logs);
+      write(`Page ${page?.url} (token for its forms: ${TOKEN})`);
+    }
     write(`publish    ${TOPIC}  ${PAYLOAD}`);
     await broker.publish(TOPIC, PAYLOAD, { qos: 1, signal: end });
     const failure = await firstChain(narrator, end);
@@ -109,17 +124,32 @@ async function run({ once, write, folder, port, listeners, signal }: Run): Promi
       return failure === undefined ? 0 : 1;
     }
     if (failure !== undefined && !end.aborted) write(failure);
-    tellWhatToTry(write, embedded.url, folder);
+    tellWhatToTry(write, { brokerUrl: embedded.url, pageUrl: page?.url ?? "", folder });
     await aborted(end);
     write("Stopping");
     return 0;
   } finally {
     stop.abort();
+    await page?.close();
     await service?.stop();
     await cluster.close();
     await broker.close();
     await embedded.close();
   }
+}
+
+/** Where no port is wished: the usual one, or a free one where that is taken. */
+async function openBroker(port: number | undefined): Promise<EmbeddedBroker> {
+  if (port !== undefined) return await startEmbeddedBroker({ port });
+  return await startEmbeddedBroker({ port: BROKER_PORT }).catch(() => startEmbeddedBroker());
+}
+
+async function openDemoPage(service: Service, cluster: LocalRunner, logs: ObjectStore) {
+  const metrics = new Metrics({ version: VERSION, snapshot: () => service.snapshot() });
+  service.listen(metrics.tell);
+  const open = (port: number) =>
+    openPage(service, { status: { listen: { hostname: "127.0.0.1", port }, token: TOKEN }, metrics, cluster, logs });
+  return await open(PAGE_PORT).catch(() => open(0));
 }
 
 async function writeSampleTable(folder: string): Promise<void> {
@@ -151,15 +181,20 @@ async function firstChain(narrator: Narrator, signal: AbortSignal): Promise<stri
   return failure;
 }
 
-function tellWhatToTry(write: (line: string) => void, url: string, folder: string): void {
-  const { port } = new URL(url);
+function tellWhatToTry(
+  write: (line: string) => void,
+  { brokerUrl, pageUrl, folder }: { brokerUrl: string; pageUrl: string; folder: string },
+): void {
+  const { port } = new URL(brokerUrl);
   const pub = `-h 127.0.0.1 -p ${port} -t ${TOPIC} -m '{"name":"you"}'`;
   const lines = [
     "",
     "Try next (Ctrl+C ends the demo):",
+    `  see it               ${pageUrl} (token for its forms: ${TOKEN})`,
     `  publish a message    mosquitto_pub ${pub}`,
     `  or, without it       npx -y mqtt@5 pub ${pub}`,
     `  edit the table       ${join(folder, "jobs.csv")} (reread within a second; break a row to see what is said)`,
+    `  check the table      deno task cli check ${join(folder, "jobs.csv")}`,
     `  read the logs        ${join(folder, "logs")}`,
     "",
   ];

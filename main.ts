@@ -7,7 +7,7 @@ import { journal } from "./journal.ts";
 import { getLogger, registerSecret, setupLog } from "./log.ts";
 import { Metrics } from "./metrics.ts";
 import { Notices } from "./notices.ts";
-import { requirePermissions } from "./permissions.ts";
+import { requireLocalPermissions, requirePermissions } from "./permissions.ts";
 import { reasonOf } from "./retry.ts";
 import { Service } from "./service.ts";
 import { openPage } from "./status_view.ts";
@@ -19,6 +19,7 @@ async function start(args: readonly string[]): Promise<number> {
   const config = loadConfig({ ...processInput(), args });
   config.secrets.forEach(registerSecret);
   setupLog(config.log);
+  if (config.cluster.kind === "local") requireLocalPermissions(config.cluster.localDir);
   const log = getLogger("main");
   config.warnings.forEach((warning) => log.warn(warning));
   exportAwsEnv(config);

@@ -9,6 +9,19 @@ const NEEDED: readonly { flag: string; descriptor: Deno.PermissionDescriptor; wh
   { flag: "--allow-sys=homedir", descriptor: { name: "sys", kind: "homedir" }, why: "the AWS SDK's files" },
 ];
 
+/**
+ * Throws a sentence where rows' commands shall run on this machine and Deno may not do that: the start task of
+ * deno.json gives no more than a cluster needs. `folder`: where the processes' files go.
+ */
+export function requireLocalPermissions(folder: string): void {
+  const needed: Deno.PermissionDescriptor[] = [{ name: "run" }, { name: "write", path: folder }];
+  if (needed.every((descriptor) => Deno.permissions.querySync(descriptor).state === "granted")) return;
+  throw new Deno.errors.NotCapable(
+    `Cannot start: CLUSTER=local runs commands on this machine and writes to ${folder}, for which Deno was not given ` +
+      "--allow-run and --allow-write: start with `deno run -A main.ts start`, or see it with `deno task demo`",
+  );
+}
+
 /** Throws a sentence that names each missing flag and what it is for. */
 export function requirePermissions(): void {
   const missing = NEEDED.filter(({ descriptor }) => {

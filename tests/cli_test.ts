@@ -112,6 +112,34 @@ Deno.test("demo --once runs a chain of three rows", async () => {
   strictEqual(out.match(/^succeeded /gm)?.length, 3);
 });
 
+Deno.test("the demo serves its page, and takes a free port where its own is taken", async () => {
+  await inFolder(async (dir) => {
+    const { demo } = await import("../demo.ts");
+    const stop = new AbortController();
+    const starts = ["a", "b"].map(async (name) => {
+      const lines: string[] = [];
+      const page = Promise.withResolvers<string>();
+      const write = (line: string) => {
+        lines.push(line);
+        if (line.startsWith("Page ")) page.resolve(line.split(" ")[1]!);
+      };
+      const ended = demo({ once: false, write, dir: `${dir}/${name}`, signal: stop.signal });
+      return { url: await page.promise, ended };
+    });
+    const demos = await Promise.all(starts);
+    try {
+      for (const { url } of demos) {
+        const text = await (await fetch(url)).text();
+        ok(text.includes("Greet") && text.includes("Run a row"));
+      }
+      strictEqual(new Set(demos.map(({ url }) => url)).size, 2);
+    } finally {
+      stop.abort();
+      strictEqual((await Promise.all(demos.map(({ ended }) => ended))).join(), "0,0");
+    }
+  });
+});
+
 // ---------------------------------------------------------------- table
 
 Deno.test("check finds the misspelt completion topic of the lab's own tables", async () => {
@@ -120,6 +148,12 @@ Deno.test("check finds the misspelt completion topic of the lab's own tables", a
     strictEqual(code, 0);
     match(out, /^warning: Line 3, mqtt_topic .*did you mean "hello-world-test-1"\?$/m);
   }
+});
+
+Deno.test("check --strict exits with 1 for a warning", async () => {
+  const lab = `${ROOT}tests/data/jobs-lab-2023-08.csv`;
+  strictEqual((await call(["check", lab])).code, 0);
+  strictEqual((await call(["check", lab, "--strict"])).code, 1);
 });
 
 Deno.test("check --json gives line and column of an error, and exits with 1", async () => {

@@ -6,11 +6,11 @@ const { tasks } = JSON.parse(await Deno.readTextFile(`${root}deno.json`));
 const command = String(tasks.start.command).replaceAll("$HOME", Deno.env.get("HOME") ?? "/root").split(" ");
 const flags = command.filter((word) => word.startsWith("--allow"));
 
-async function start(given: readonly string[]) {
+async function start(given: readonly string[], env: Record<string, string> = {}) {
   const { code, stderr } = await new Deno.Command(Deno.execPath(), {
     args: ["run", "--no-prompt", ...given, "main.ts", "start"],
     cwd: root,
-    env: { CATALOG_URL: "/nowhere/jobs.csv", KUBECONFIG: "/nowhere/kubeconfig" },
+    env: { CATALOG_URL: "/nowhere/jobs.csv", KUBECONFIG: "/nowhere/kubeconfig", STATUS_ADDR: "off", ...env },
   }).output();
   return { code, err: new TextDecoder().decode(stderr) };
 }
@@ -32,6 +32,12 @@ for (const name of ["--allow-net", "--allow-sys"]) {
     match(err, new RegExp(`Cannot start: Deno was not given .*${name}`));
   });
 }
+
+Deno.test("CLUSTER=local with the start task's permissions says how to start", async () => {
+  const { code, err } = await start(flags, { CLUSTER: "local" });
+  deepStrictEqual(code, 2);
+  match(err, /CLUSTER=local runs commands .* start with `deno run -A main\.ts start`/);
+});
 
 for (const name of ["--allow-env", "--allow-read"]) {
   Deno.test(`the service does not start without ${name}, and Deno says so`, async () => {
