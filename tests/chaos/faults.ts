@@ -3,15 +3,15 @@
  * that are errors, late, cut short or not there. Each mends itself in the end; nothing may be lost or doubled.
  */
 import mqtt from "mqtt";
-import type { HttpFault, HttpHook, ProxiedRequest } from "../harness/proxy.ts";
+import type { HttpFault, ProxiedRequest } from "../harness/proxy.ts";
 import { eventually, pause } from "../harness/wait.ts";
 import type { Case, Stage } from "./stage.ts";
 
 /** How long a peer answers with errors. */
 const ERRORS_MS = 4_000;
 const RETRY_AFTER_S = 2;
-/** Numbers of so many lines are 15 MB, more than one part of a multipart upload. */
-const TWO_PARTS_OF_LINES = 2_000_000;
+/** 12 MB, more than one part of a multipart upload. */
+const TWO_PARTS = { lines: 12_000, padding: 1_000 };
 
 export const FAULTS: readonly Case[] = [
   { name: "broker: session gone while the service was away", trouble: loseSession },
@@ -27,7 +27,7 @@ export const FAULTS: readonly Case[] = [
     through: "S3 requests",
     alone: true,
     env: { LOG_MEMORY: "1Mi" },
-    lines: TWO_PARTS_OF_LINES,
+    ...TWO_PARTS,
     before: killAtSecondPart,
     trouble: untilKilledAtPart,
   },
@@ -103,16 +103,17 @@ async function forget(stage: Stage): Promise<void> {
 // ---------------------------------------------------------------- requests
 
 function always(fault: HttpFault): (stage: Stage) => void {
-  return ({ requests }) => void (requests.hook = () => fault);
+  return (stage) => stage.answer(() => fault);
 }
 
 function errors(fault: HttpFault): (stage: Stage) => Promise<void> {
-  return async ({ requests }) => {
-    requests.hook = () => fault;
+  return async (stage) => {
+    stage.answer(() => fault);
     // Streams too: a watch that was open before is of no use with a server that answers nothing else.
-    requests.cut();
+    stage.cutRequests();
+    await eventually(() => stage.spoilt, { timeoutMs: 40_000, what: "a call that fails" });
     await pause(ERRORS_MS);
-    requests.hook = () => "pass";
+    stage.answer(() => "pass");
   };
 }
 
@@ -124,15 +125,16 @@ function slowDown(): HttpFault {
 /** Bytes are swallowed, connections stay; in the end the network gives them up. */
 async function halfOpen({ wire }: Stage): Promise<void> {
   wire.mode = "blackhole";
+  await eventually(() => wire.lostBytes > 0, { timeoutMs: 40_000, what: "bytes to be lost" });
   await pause(6_000);
   wire.mode = "pass";
   wire.cut();
 }
 
 /** Refuses each run once, and looks how long the service waits. */
-function tooManyRequests({ requests, wrong }: Stage): void {
+function tooManyRequests(stage: Stage): void {
   const refusedMs = new Map<string, number>();
-  requests.hook = (request) => {
+  stage.answer((request) => {
     if (!isCreate(request)) return "pass";
     const runName = nameIn(request);
     const beforeMs = refusedMs.get(runName);
@@ -141,13 +143,15 @@ function tooManyRequests({ requests, wrong }: Stage): void {
       return { status: 429, headers: { "retry-after": String(RETRY_AFTER_S) }, body: "{}" };
     }
     const waitedMs = performance.now() - beforeMs;
-    if (waitedMs < RETRY_AFTER_S * 1_000 - 50) wrong.push(`${runName} was tried again after ${waitedMs.toFixed(0)} ms`);
+    if (waitedMs < RETRY_AFTER_S * 1_000 - 50) {
+      stage.wrong.push(`${runName} was tried again after ${waitedMs.toFixed(0)} ms`);
+    }
     return "pass";
-  };
+  });
 }
 
 /** Every watch is told 410, first as its status, then in its stream, then left alone for two times. */
-function expireWatches({ requests }: Stage): void {
+function expireWatches(stage: Stage): void {
   const expired = { kind: "Status", apiVersion: "v1", status: "Failure", code: 410, reason: "Expired", message: "old" };
   const faults: HttpFault[] = [
     { status: 410, body: JSON.stringify(expired) },
@@ -156,26 +160,25 @@ function expireWatches({ requests }: Stage): void {
     "pass",
   ];
   let watches = 0;
-  requests.hook = ({ path }) => path.includes("watch=true") ? faults[watches++ % faults.length]! : "pass";
+  stage.answer(({ path }) => path.includes("watch=true") ? faults[watches++ % faults.length]! : "pass");
   // The watches of before.
-  requests.cut();
+  stage.cutRequests();
 }
 
 /** The first answers of each kind end in the middle; a create call that ends so was done. */
-function cutShort({ requests }: Stage): void {
+function cutShort(stage: Stage): void {
   let left = 12;
-  const hook: HttpHook = (request) => {
+  stage.answer((request) => {
     const interesting = isCreate(request) || request.path.includes("/jobs?") || request.path.includes("/pods?");
     return interesting && left-- > 0 ? { cutAfterBytes: 700 } : "pass";
-  };
-  requests.hook = hook;
-  requests.cut();
+  });
+  stage.cutRequests();
 }
 
 /** The first four creates are done, and the connection breaks before the answer. */
-function swallowCreates({ requests }: Stage): void {
+function swallowCreates(stage: Stage): void {
   let left = 4;
-  requests.hook = (request) => isCreate(request) && left-- > 0 ? "swallow" : "pass";
+  stage.answer((request) => isCreate(request) && left-- > 0 ? "swallow" : "pass");
 }
 
 function isCreate({ method, path }: ProxiedRequest): boolean {
@@ -192,13 +195,12 @@ const killedAtPart = new WeakSet<Stage>();
 
 /** When the second part of a log comes, the server dies with the first one in it. */
 function killAtSecondPart(stage: Stage): void {
-  const { requests, kit } = stage;
-  requests.hook = async ({ method, path }): Promise<HttpFault> => {
+  stage.answer(async ({ method, path }) => {
     if (killedAtPart.has(stage) || method !== "PUT" || !path.includes("partNumber=2")) return "pass";
     killedAtPart.add(stage);
-    await kit.s3.kill9();
-    return "pass";
-  };
+    await stage.kit.s3.kill9();
+    return "swallow";
+  });
 }
 
 async function untilKilledAtPart(stage: Stage): Promise<void> {

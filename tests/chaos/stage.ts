@@ -6,7 +6,7 @@ import type { V1Job } from "@kubernetes/client-node";
 import { envOf, JobWatch } from "../harness/job_watch.ts";
 import type { Kit } from "../harness/kit.ts";
 import { type Mosquitto, startMosquitto } from "../harness/mosquitto.ts";
-import { HttpProxy, TcpProxy } from "../harness/proxy.ts";
+import { type HttpHook, HttpProxy, TcpProxy } from "../harness/proxy.ts";
 import { MqttEar, type ServiceProcess, startService } from "../harness/service.ts";
 import { csv, shell } from "../harness/table.ts";
 import { eventually, pause } from "../harness/wait.ts";
@@ -44,6 +44,8 @@ export interface Case {
   readonly forgetful?: boolean;
   /** Lines that the first row's container writes besides its first and last one. Default 1. */
   readonly lines?: number;
+  /** Bytes by which each of them is longer than its number. Default 0. */
+  readonly padding?: number;
 }
 
 // ---------------------------------------------------------------- one case
@@ -54,6 +56,8 @@ export class Stage implements AsyncDisposable {
   readonly sent: { topic: "in" | "bad"; payload: string }[] = [];
   /** What a case finds wrong besides the count. */
   readonly wrong: string[] = [];
+  /** Requests that were not simply passed on. */
+  #spoilt = 0;
   readonly #parts = new AsyncDisposableStack();
   service: ServiceProcess | undefined;
   #broker: Mosquitto | undefined;
@@ -63,19 +67,19 @@ export class Stage implements AsyncDisposable {
   #wire: TcpProxy | undefined;
   #requests: HttpProxy | undefined;
 
-  private constructor(readonly kit: Kit, readonly id: string) {
+  private constructor(readonly kit: Kit, readonly id: string, readonly padding: string) {
     this.prefix = `chaos-${id}`;
   }
 
   static async make(kit: Kit, id: string, one: Case): Promise<Stage> {
-    const stage = new Stage(kit, id);
+    const stage = new Stage(kit, id, "x".repeat(one.padding ?? 0));
     try {
       stage.#jobs = stage.#parts.use(await JobWatch.start(kit.cluster.api));
       if (one.forgetful) stage.#broker = stage.#parts.use(await startMosquitto({ conf: ["log_type all"] }));
       const ends = [`${stage.prefix}/job_complete/+`, `${stage.prefix}/job_failed/+`];
       stage.#ear = stage.#parts.use(await MqttEar.connect(stage.broker.url, ends));
       stage.#env = await stage.#environment(one);
-      await kit.s3.put(stage.env["CATALOG_URL"]!, tableOf(id, stage.prefix, one.lines ?? 1));
+      await kit.s3.put(stage.env["CATALOG_URL"]!, tableOf(stage, one.lines ?? 1));
     } catch (error) {
       await stage[Symbol.asyncDispose]();
       throw error;
@@ -104,9 +108,30 @@ export class Stage implements AsyncDisposable {
     return this.#wire ?? missing("wire");
   }
 
-  /** The proxy of a case that goes through requests. */
-  get requests(): HttpProxy {
-    return this.#requests ?? missing("proxy of requests");
+  /** Lets the proxy of a case that goes through requests decide so. */
+  answer(hook: HttpHook): void {
+    if (this.#requests === undefined) missing("proxy of requests");
+    this.#requests.hook = async (request, count) => {
+      const fault = await hook(request, count);
+      if (fault !== "pass") this.#spoilt++;
+      return fault;
+    };
+  }
+
+  /** Breaks off the answers that are under way, watches too. */
+  cutRequests(): void {
+    this.#requests?.cut();
+  }
+
+  /** Requests were not simply passed on. */
+  get spoilt(): boolean {
+    return this.#spoilt > 0;
+  }
+
+  /** The proxy has had no occasion for a fault. */
+  get provesNothing(): boolean {
+    return (this.#requests !== undefined && this.#spoilt === 0) ||
+      (this.#wire !== undefined && this.#wire.accepted === 0);
   }
 
   async #environment({ env = {}, through }: Case): Promise<Record<string, string>> {
@@ -196,12 +221,14 @@ export class Stage implements AsyncDisposable {
 }
 
 /** Two rows in a chain and one that fails; `lines`: how much the first writes. */
-function tableOf(id: string, prefix: string, lines: number): string {
+function tableOf({ id, prefix, padding }: Stage, lines: number): string {
   const base = { image: "busybox:lab" };
   // containerd 1.6 was seen to lose the last 64 KiB of a program that writes much and ends at once: they are not in the
   // node's file either, so that is not what these cases are about.
   const rest = lines > 1 ? "sleep 3; " : "";
-  const script = `echo begin $MQTT_PAYLOAD; seq 1 ${lines}; ${rest}echo end $MQTT_PAYLOAD`;
+  const script = `echo begin $MQTT_PAYLOAD; seq 1 ${lines}${
+    padding && ` | sed "s/$/${padding}/"`
+  }; ${rest}echo end $MQTT_PAYLOAD`;
   return csv([
     { ...base, job_name: `${id}-first`, mqtt_topic: `lab-${id}/in`, command: shell(script) },
     {
@@ -228,6 +255,7 @@ export async function runCase(kit: Kit, one: Case, id: string): Promise<CaseResu
     failure = error instanceof Error ? error.message : String(error);
     console.error(`${one.name}: ${failure}\n${tail}`);
   }
+  if (stage.provesNothing) stage.wrong.push("the fault did not happen");
   const { lost, doubled, wrong } = await check(stage);
   const outcome = failure?.split("\n")[0] ?? (wrong.length === 0 ? "ok" : wrong.join("; "));
   const runs = stage.jobs.created().filter((job) => envOf(job)["JOB_NAME"]?.startsWith(`${id}-`)).length;
@@ -318,20 +346,20 @@ async function checkEnd(stage: Stage, count: Count, row: "first" | "child" | "ba
   );
   if (said.length > 0 && onTopic[0]?.status !== expected) count.wrong.push(`${run} ended as ${[...kinds].join(", ")}`);
   const log = await stage.kit.s3.get(`${stage.env["LOGS_URL"]}/${run}.txt`) ?? "";
-  const flaw = flawOf(log, envOf(job)["MQTT_PAYLOAD"] ?? "", row);
+  const flaw = flawOf(log, envOf(job)["MQTT_PAYLOAD"] ?? "", row, stage.padding);
   tally(count, `whole logs of ${run} (${flaw})`, flaw === undefined ? 1 : 0);
   const record = await stage.kit.s3.get(`${stage.env["RUNS_URL"]}/${run}.json`);
   tally(count, `records of ${run}`, record === undefined ? 0 : 1);
 }
 
 /** Where the log differs from what the run wrote; undefined: all lines are there once and in order. */
-function flawOf(log: string, payload: string, row: string): string | undefined {
+function flawOf(log: string, payload: string, row: string, padding: string): string | undefined {
   const lines = log.slice(log.indexOf("\n\n") + 2).split("\n");
   const tag = row === "first" ? ` ${payload}` : "";
   if (lines[0] !== `begin${tag}`) return `it begins with "${lines[0]}"`;
   if (lines.at(-1) !== "" || lines.at(-2) !== `end${tag}`) return `it ends with "${lines.slice(-2).join("\n")}"`;
   const numbers = lines.slice(1, -2);
-  const wrong = numbers.findIndex((line, index) => line !== String(index + 1));
+  const wrong = numbers.findIndex((line, index) => line !== `${index + 1}${padding}`);
   return wrong < 0 ? undefined : `after "${numbers[wrong - 1] ?? "begin"}" comes "${numbers[wrong]}"`;
 }
 
