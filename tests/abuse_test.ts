@@ -129,6 +129,28 @@ abuse("a table that changes ten times a second loses no message and leaves the l
   equal(stage.jobs.created("wide").length, wide);
 });
 
+abuse(
+  "a message that waits for the store holds up others only beyond the Receive Maximum, and none is lost",
+  async () => {
+    const most = 20;
+    const rows = [row("large", "hold/large"), row("small", "hold/small")];
+    await using stage = await startStage("hold", rows, { MQTT_RECEIVE_MAXIMUM: String(most), CATALOG_POLL: "1h" });
+    await kit.s3.stop();
+    await stage.ear.publish("hold/large", "x".repeat(200_000));
+    for (let n = 0; n < 3 * most; n++) await stage.ear.publish("hold/small", `{"n":${n}}`);
+    // These are not acknowledged, since the one before them is not; so the broker sends no more.
+    await stage.created("small", most - 1);
+    await pause(1_000);
+    const early = stage.jobs.created("small").length;
+    await kit.s3.start();
+    await stage.created("large", 1, 60_000);
+    const small = await stage.created("small", 3 * most, 60_000);
+    equal(new Set(small.map((job) => envOf(job)["PAYLOAD_N"])).size, 3 * most);
+    equal(small.length, 3 * most);
+    console.log(`${early} of ${3 * most} later messages ran while one waited, Receive Maximum ${most}`);
+  },
+);
+
 abuse("a table of 100,000 rows starts, and its rows run", async () => {
   const rows = Array.from({ length: 100_000 }, (_, n) => row(`job-${n}`, `mass/${n % 500}/dev${n}`));
   const begunMs = performance.now();
