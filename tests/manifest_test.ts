@@ -1,4 +1,5 @@
 /** manifest.ts: names, the environment of a message, and the Job for Kubernetes. */
+import { Buffer } from "node:buffer";
 import { deepEqual, equal, match, notEqual, ok, throws } from "node:assert/strict";
 import fc from "fast-check";
 import {
@@ -195,6 +196,22 @@ Deno.test("payloadFits() allows 96 KiB of text and 72 KiB of bytes", () => {
   equal(payloadFits(new Uint8Array(most * 3 / 4)), true);
   equal(payloadFits(new Uint8Array(most * 3 / 4 + 1)), false);
   throws(() => env("x".repeat(most + 1)), RangeError);
+});
+
+Deno.test("no variable is longer than Linux allows, whatever payload fits", () => {
+  const most = 131_072; // MAX_ARG_STRLEN of execve(2), with the name, `=` and the NUL at the end
+  const unit = fc.constantFrom("x", "$", "\\u0000", "\\ud800", "ä", "😀", '\\"', "\0");
+  const text = fc.tuple(unit, fc.nat(MAX_ENV_PAYLOAD_BYTES)).map(([one, size]) => {
+    const inner = one.repeat(Math.floor(Math.max(0, size - 10) / Buffer.byteLength(one)));
+    return `{"field":"${inner}"}`;
+  });
+  fc.assert(fc.property(text, (payload) => {
+    fc.pre(payloadFits(bytes(payload)));
+    for (const [name, value] of Object.entries(env(payload))) {
+      const size = Buffer.byteLength(name) + Buffer.byteLength(value) + 2;
+      ok(size <= most, `${name} has ${size} bytes`);
+    }
+  }));
 });
 
 Deno.test("payloadText() keeps a byte order mark and refuses what is not UTF-8", () => {
