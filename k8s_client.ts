@@ -1,19 +1,18 @@
 /**
- * The connection to a Kubernetes API server: kubeconfig and credentials by client-node's KubeConfig, calls by fetch over
- * clients that keep their connections, a client-side rate limit, and what an answer means for the one who called.
+ * The connection to a Kubernetes API server: calls by fetch over clients that keep their connections, with credentials
+ * that are renewed, a client-side rate limit, and what an answer means for the one who called.
  * Knows nothing of Jobs. Must not put a token into a message.
  */
-import type { KubeConfig } from "@kubernetes/client-node";
-import { delimiter, dirname, resolve } from "node:path";
-import { parse } from "yaml";
+import {
+  firstLine,
+  type KubeConfigOptions,
+  type KubeCredentials,
+  type KubeTarget,
+  openKubeConfig,
+} from "./k8s_config.ts";
 import { RefusedError, UnavailableError } from "./ports.ts";
-import { reasonOf } from "./retry.ts";
 
-export interface KubeClientOptions {
-  /** Path of a kubeconfig, or several as `$KUBECONFIG` has them. Default: `~/.kube/config`, in a pod its account. */
-  readonly kubeconfig?: string;
-  /** Default: the kubeconfig's current one. */
-  readonly context?: string;
+export interface KubeClientOptions extends KubeConfigOptions {
   /** Default: that of the context, else `default`. */
   readonly namespace?: string;
   /** Calls per second; 0 (default): as many as there are. Deletions go first. */
@@ -42,7 +41,7 @@ export interface Answer {
   readonly retryAfterMs?: number;
 }
 
-/** How long credentials are used before KubeConfig is asked for them again; it knows when they are over. */
+/** How long credentials are used before they are asked for again. */
 const CREDENTIALS_MS = 10_000;
 
 interface Credentials {
@@ -63,15 +62,15 @@ export class KubeClient implements Disposable {
   readonly #options: KubeClientOptions;
   readonly #limiter: RateLimiter | undefined;
   readonly #timeoutMs: number;
-  #config: KubeConfig;
+  #target: KubeTarget;
   #credentials: Credentials | undefined;
   #renewal: Promise<Credentials> | undefined;
 
-  private constructor(options: KubeClientOptions, config: KubeConfig) {
+  private constructor(options: KubeClientOptions, target: KubeTarget) {
     this.#options = options;
-    this.#config = config;
-    this.url = serverOf(config);
-    this.namespace = options.namespace ?? config.getContextObject(config.getCurrentContext())?.namespace ?? "default";
+    this.#target = target;
+    this.url = target.server;
+    this.namespace = options.namespace ?? target.namespace ?? "default";
     this.#timeoutMs = options.timeoutMs ?? 15_000;
     const { qps = 0, burst = Math.max(1, qps) } = options;
     if (qps > 0) this.#limiter = new RateLimiter(qps, burst);
@@ -79,7 +78,7 @@ export class KubeClient implements Disposable {
 
   /** Reads the kubeconfig; calls nobody yet. Throws an Error that names the file or context that is wrong. */
   static async open(options: KubeClientOptions = {}): Promise<KubeClient> {
-    return new KubeClient(options, await loadConfig(options));
+    return new KubeClient(options, await openKubeConfig(options));
   }
 
   /**
@@ -162,27 +161,19 @@ export class KubeClient implements Disposable {
   #renew(old: Credentials | undefined): Credentials | Promise<Credentials> {
     const current = this.#credentials;
     if (current && current !== old) return current;
-    // Still valid, but refused: what KubeConfig has in its caches is wrong, so it begins anew.
+    // Still valid, but refused: what was read or cached is wrong, so the kubeconfig is read anew.
     const refused = old !== undefined && old.until > performance.now();
     return this.#renewal ??= this.#obtain(refused).finally(() => this.#renewal = undefined);
   }
 
   async #obtain(refused: boolean): Promise<Credentials> {
-    const asked: Asked = {};
-    try {
-      if (refused) this.#config = await loadConfig(this.#options);
-      await this.#config.applyToHTTPSOptions(asked);
-    } catch (error) {
-      // Not for good: a command may fail without a network, and a file may be written at this moment.
-      throw new UnavailableError(`Cannot get credentials for ${this.url}: ${firstLine(error)}`, { cause: error });
-    }
-    const [ca, cert, key] = [asked.ca, asked.cert, asked.key].map((pem) => pem === undefined ? "" : String(pem));
+    const { ca, cert, key, headers } = await this.#ask(refused);
     const identity = `${ca}\n${cert}\n${key}`;
     const old = this.#credentials;
     const same = old?.identity === identity;
     const made = same ? undefined : { caCerts: ca ? [ca] : [], ...(cert && key ? { cert, key } : {}) };
     const credentials: Credentials = {
-      headers: headersOf(asked),
+      headers: { "user-agent": "mqtt-job-listener", accept: "application/json", ...headers },
       identity,
       short: made ? this.#httpClient(made) : old!.short,
       long: made ? this.#httpClient(made) : old!.long,
@@ -196,12 +187,22 @@ export class KubeClient implements Disposable {
     return credentials;
   }
 
+  async #ask(refused: boolean): Promise<KubeCredentials> {
+    try {
+      if (refused) this.#target = await openKubeConfig(this.#options);
+      return await this.#target.credentials();
+    } catch (error) {
+      // Not for good: a command may fail without a network, and a file may be written at this moment.
+      throw new UnavailableError(`Cannot get credentials for ${this.url}: ${firstLine(error)}`, { cause: error });
+    }
+  }
+
   /**
    * HTTP/1.1 only: a call that times out takes its connection with it, while a dead HTTP/2 connection would be used for
    * all others too (https://github.com/kubernetes/kubernetes/issues/87615). It is no slower here.
    */
   #httpClient(tls: { caCerts: string[]; cert?: string; key?: string }): Deno.HttpClient {
-    const proxy = this.#config.getCurrentCluster()?.proxyUrl;
+    const proxy = this.#target.proxyUrl;
     return Deno.createHttpClient({
       http2: false,
       poolMaxIdlePerHost: 64,
@@ -252,119 +253,12 @@ function abortable(
   }, { highWaterMark: 0 });
 }
 
-// ---------------------------------------------------------------- configuration
-
-/** KubeConfig fills it; `auth` is `user:password`. */
-type Asked = NonNullable<Parameters<KubeConfig["applyToHTTPSOptions"]>[0]> & { auth?: string };
-
-function headersOf(asked: Asked): Record<string, string> {
-  const headers: Record<string, string> = { "user-agent": "mqtt-job-listener", accept: "application/json" };
-  for (const [name, value] of Object.entries(asked.headers ?? {})) headers[name.toLowerCase()] = String(value).trim();
-  if (asked.auth !== undefined) {
-    headers["authorization"] = `Basic ${new TextEncoder().encode(asked.auth).toBase64()}`;
-  }
-  return headers;
-}
-
 /** Nobody reads the object that a write returns, and the whole of it costs the server a tenth of a create call. */
 const METADATA_ONLY = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1,application/json";
 
 function headersFor(method: string, headers: Record<string, string>, contentType: string | undefined) {
   if (method === "GET") return headers;
   return { ...headers, accept: METADATA_ONLY, ...(contentType === undefined ? {} : { "content-type": contentType }) };
-}
-
-/** The KubeConfig, with the wanted context chosen. */
-async function loadConfig({ kubeconfig, context }: KubeClientOptions): Promise<KubeConfig> {
-  // Here and not at the top: it takes 0.4 s (its generated classes), which a local run or `check` does not need.
-  const { KubeConfig } = await import("@kubernetes/client-node");
-  const config = new KubeConfig();
-  if (kubeconfig === undefined) config.loadFromDefault();
-  else await loadFiles(config, () => new KubeConfig(), kubeconfig.split(delimiter).filter((path) => path !== ""));
-  if (context !== undefined) {
-    if (!config.getContextObject(context)) {
-      const names = config.getContexts().map(({ name }) => name).join(", ");
-      throw new Error(`Cannot use the context "${context}": the kubeconfig has ${names || "none"}; set KUBE_CONTEXT`);
-    }
-    config.setCurrentContext(context);
-  }
-  checkCluster(config);
-  return config;
-}
-
-/** Several files are one, and what comes first wins, as with kubectl. */
-async function loadFiles(config: KubeConfig, make: () => KubeConfig, paths: readonly string[]): Promise<void> {
-  const found: KubeConfig[] = [];
-  for (const path of paths) {
-    const text = await readKubeconfig(path, paths.length > 1);
-    if (text === undefined) continue;
-    const one = make();
-    try {
-      one.loadFromString(text);
-      one.makePathsAbsolute(dirname(resolve(path)));
-      useTokenFiles(one, text, dirname(resolve(path)));
-    } catch (error) {
-      throw new Error(`Cannot read the kubeconfig ${path}: ${firstLine(error)}`, { cause: error });
-    }
-    found.push(one);
-  }
-  if (found.length === 0) throw new Error(`Cannot read the kubeconfig: ${paths.join(", ")} does not exist`);
-  for (const one of found) {
-    one.getClusters().filter(({ name }) => !config.getCluster(name)).forEach((each) => config.addCluster(each));
-    one.getUsers().filter(({ name }) => !config.getUser(name)).forEach((each) => config.addUser(each));
-    one.getContexts().filter(({ name }) => !config.getContextObject(name)).forEach((each) => config.addContext(each));
-  }
-  config.setCurrentContext(found.map((one) => one.getCurrentContext()).find((name) => name) ?? "");
-}
-
-async function readKubeconfig(path: string, mayMiss: boolean): Promise<string | undefined> {
-  try {
-    return await Deno.readTextFile(path);
-  } catch (error) {
-    if (mayMiss && error instanceof Deno.errors.NotFound) return undefined;
-    throw new Error(`Cannot read the kubeconfig ${path}: ${firstLine(error)}; set KUBECONFIG`, { cause: error });
-  }
-}
-
-/** kubectl's `tokenFile`, which client-node 2.0.1 does not know, by the way that it reads a pod's own token. */
-function useTokenFiles(config: KubeConfig, text: string, folder: string): void {
-  const users = (parse(text) as { users?: { name: string; user?: { tokenFile?: string } }[] }).users ?? [];
-  const files = new Map(users.flatMap(({ name, user }) => user?.tokenFile ? [[name, user.tokenFile]] : []));
-  config.users = config.getUsers().map((user) => {
-    const file = files.get(user.name);
-    if (file === undefined) return user;
-    const { token: _, ...rest } = user;
-    return { ...rest, authProvider: { name: "tokenFile", config: { tokenFile: resolve(folder, file) } } };
-  });
-}
-
-function checkCluster(config: KubeConfig): void {
-  const context = config.getCurrentContext();
-  const cluster = config.getCurrentCluster();
-  if (!cluster) {
-    const which = context ? `its context "${context}" names no cluster` : "it has no current context; set KUBE_CONTEXT";
-    throw new Error(`Cannot use the kubeconfig: ${which}`);
-  }
-  if (context === "loaded-context" && cluster.server === "http://localhost:8080") {
-    throw new Error("Cannot find a cluster: there is no ~/.kube/config and this is no pod of one; set KUBECONFIG");
-  }
-  const unable = cluster.skipTLSVerify && cluster.server.startsWith("https:")
-    ? "insecure-skip-tls-verify, which Deno cannot do for one server; give its certificate-authority"
-    : cluster.tlsServerName !== undefined
-    ? "tls-server-name, which Deno cannot do; use a server name that its certificate has"
-    : undefined;
-  if (unable !== undefined) {
-    throw new Error(`Cannot use the cluster "${cluster.name}" of the kubeconfig: it has ${unable}`);
-  }
-}
-
-function serverOf(config: KubeConfig): string {
-  return (config.getCurrentCluster()?.server ?? "").replace(/\/+$/, "");
-}
-
-function firstLine(error: unknown): string {
-  const text = reasonOf(error);
-  return text.trim().split("\n")[0] ?? "";
 }
 
 // ---------------------------------------------------------------- answers
