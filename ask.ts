@@ -6,7 +6,7 @@ import mqtt, { type MqttClient } from "mqtt";
 import { type Call, CommandError, printLine } from "./commands.ts";
 import type { Config } from "./config.ts";
 import { UnavailableError } from "./ports.ts";
-import { delay } from "./retry.ts";
+import { delay, reasonOf } from "./retry.ts";
 import { durationMs } from "./settings.ts";
 
 /** How long a running service is given to answer a request; a cluster may be slow to take a Job. */
@@ -106,9 +106,18 @@ function brokerUrl({ mqtt: { url }, shown }: Config): string {
   return String(shown["MQTT_URL"] ?? new URL(url).host);
 }
 
-/** A connection without a lasting session, under an id of its own. */
+/** MQTT 5 as configured, or 3.1.1 where the broker (such as the demo's) has nothing newer. */
 async function connect(config: Config): Promise<MqttClient> {
-  const { url, username, password, tls, protocolVersion } = config.mqtt;
+  const { protocolVersion } = config.mqtt;
+  return await connectBy(config, protocolVersion).catch((error) => {
+    if (protocolVersion !== 5 || !/protocol version/i.test(reasonOf(error))) throw error;
+    return connectBy(config, 4);
+  });
+}
+
+/** A connection without a lasting session, under an id of its own. */
+async function connectBy(config: Config, protocolVersion: 4 | 5): Promise<MqttClient> {
+  const { url, username, password, tls } = config.mqtt;
   const client = mqtt.connect(url, {
     protocolVersion,
     clientId: `mqtt-job-listener-cli-${crypto.randomUUID().slice(0, 8)}`,

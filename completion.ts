@@ -26,8 +26,8 @@ export interface CompletionOptions {
   readonly onDone: () => void;
 }
 
-/** A Job at its end; without its payload where that cannot be had any more. */
-type Ended = LiveRun["job"] & Pick<Partial<JobFacts>, "payload">;
+/** A Job at its end; without its payload and manifest where those cannot be had any more. */
+type Ended = LiveRun["job"] & Pick<JobFacts, "payload" | "manifest">;
 
 /** How often hanging runs are looked at. */
 const SWEEP_MS = 1_000;
@@ -345,6 +345,7 @@ function recordOf(
     started_at: started?.toISOString() ?? null,
     finished_at: (job.finishedAt ?? new Date()).toISOString(),
     log_url: logUrl,
+    ...(job.manifest ? { job: job.manifest() } : {}),
   };
 }
 

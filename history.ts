@@ -1,6 +1,6 @@
 /**
  * The newest run records in memory, for the page: those of former processes are read from the store once, those that
- * end meanwhile are told by the core. Owns no record; the store has them all.
+ * end meanwhile are told by the core, both without their Jobs. Owns no record; the store has them all.
  */
 import type { RunRecord, Tell } from "./ports.ts";
 import type { RunRecords } from "./records.ts";
@@ -40,7 +40,7 @@ export class History {
     await Promise.all(Array.from({ length: READS_AT_ONCE }, read));
   }
 
-  #add(record: RunRecord): void {
+  #add({ job: _, ...record }: RunRecord): void {
     this.#known.set(record.run_name, record);
     if (this.#known.size <= MOST_RECORDS) return;
     const [oldest] = [...this.#known.values()].sort((a, b) => a.finished_at < b.finished_at ? -1 : 1);

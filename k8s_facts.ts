@@ -3,7 +3,7 @@
  * Copies what it needs and nothing else, so that no whole object stays in memory.
  */
 import type { CoreV1Event, V1ContainerStatus, V1Job, V1Pod } from "@kubernetes/client-node";
-import { ANNOTATION, LABEL, unescapeDollars } from "./manifest.ts";
+import { ANNOTATION, keptValue, LABEL, unescapeDollars } from "./manifest.ts";
 import type { ContainerFacts, EventFacts, JobFacts, PodFacts } from "./ports.ts";
 
 /** An object as it comes in JSON, where dates are strings. */
@@ -32,6 +32,7 @@ export function jobFacts(job: Json<V1Job>): JobFacts {
     limits: withoutGpu(container?.resources?.limits ?? {}),
     receivedAt: date(notes[ANNOTATION.receivedAt]) ?? createdAt,
     createdAt,
+    manifest: () => keptJob(job),
     ...endOf(status),
     ...defined({
       payload,
@@ -41,6 +42,23 @@ export function jobFacts(job: Json<V1Job>): JobFacts {
       startedAt: date(status?.startTime),
       deletionAt: date(metadata?.deletionTimestamp),
     }),
+  };
+}
+
+function keptJob({ apiVersion, kind, metadata, spec }: Json<V1Job>): Record<string, unknown> {
+  const { managedFields: _, ...kept } = metadata ?? {};
+  const template = spec?.template;
+  const containers = template?.spec?.containers.map((container) => ({
+    ...container,
+    ...(container.env
+      ? { env: container.env.map((one) => ({ ...one, value: keptValue(one.name, one.value ?? "") })) }
+      : {}),
+  }));
+  return {
+    apiVersion: apiVersion ?? "batch/v1",
+    kind: kind ?? "Job",
+    metadata: kept,
+    spec: { ...spec, template: { ...template, spec: { ...template?.spec, containers } } },
   };
 }
 

@@ -323,6 +323,16 @@ function escapeDollars(text: string): string {
   return text.replaceAll("$", "$$$$");
 }
 
+/** Longest value of a variable that a run's record keeps, in characters; the payload has fields of its own there. */
+const MAX_KEPT_VALUE = 1024;
+
+/** A variable's value as a run's record may keep it: a link that is signed gives access and is left out. */
+export function keptValue(name: string, value: string): string {
+  if (name === "MQTT_PAYLOAD_URL") return "(a link that ends after 7 days)";
+  const rest = value.length - MAX_KEPT_VALUE;
+  return rest > 0 ? `${value.slice(0, MAX_KEPT_VALUE)}… (${rest} more characters)` : value;
+}
+
 /** The value that the container gets, of one in a Job. */
 export function unescapeDollars(text: string): string {
   return text.replaceAll("$$", "$");

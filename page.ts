@@ -101,7 +101,7 @@ export interface RunPageInput {
   readonly payload?: string;
   readonly payloadNote?: string;
   readonly children: readonly { readonly runName: string; readonly state: RunState }[];
-  /** The Job as YAML; undefined: the cluster has it no more. */
+  /** The Job as YAML; undefined: it is not known any more. */
   readonly manifest?: string;
   /** End of the log as it is now; undefined: there is none yet. */
   readonly logTail?: string;
@@ -856,7 +856,7 @@ function actionSection({ runName, record }: RunPageInput): Markup {
 function manifestSection({ manifest }: RunPageInput): Markup {
   return html`
     <section aria-labelledby="job-h"><h2 id="job-h">Job</h2>${manifest === undefined
-      ? html`<p class="muted">The cluster has this Job no more.</p>`
+      ? html`<p class="muted">Its Job is not known any more.</p>`
       : html`
         <details>
           <summary>As YAML</summary>

@@ -206,6 +206,11 @@ export interface JobFacts {
   /** As the container gets it; undefined where it was too large (see payloadObject). */
   readonly payload?: Uint8Array;
   readonly payloadObject?: string;
+  /**
+   * Makes what the run's record keeps of the Job itself: as the cluster had it, without its status, long values cut,
+   * signed links left out. A function, so that who drops it drops the whole Job with it.
+   */
+  readonly manifest?: () => Readonly<Record<string, unknown>>;
   readonly messageHash: string;
   readonly parentRun?: string;
   readonly rootRun: string;
@@ -334,6 +339,8 @@ export interface RunRecord {
   readonly started_at: string | null;
   readonly finished_at: string;
   readonly log_url: string;
+  /** The Job as it ran, see `JobFacts.manifest`; absent where it was gone when the run ended. */
+  readonly job?: Readonly<Record<string, unknown>>;
 }
 
 /** Something that happened, told to metrics, page, MQTT reports and notices. They must not throw nor block. */

@@ -14,7 +14,7 @@ export interface SessionRecord {
 }
 
 /** Facts of a live run as `.live.json` keeps them; dates as RFC 3339. */
-export type LiveRecord = Omit<JobFacts, "payload">;
+export type LiveRecord = Omit<JobFacts, "payload" | "manifest">;
 
 export class RunRecords {
   readonly #store: ObjectStore;

@@ -7,7 +7,7 @@ import type { ClusterEvents, JobFacts, PodFacts, RunSpec, RunView, Tell } from "
 
 /** A run as the table keeps it. `pods` is the table's own map; read it only. */
 export interface LiveRun {
-  job: Omit<JobFacts, "payload">;
+  job: Omit<JobFacts, "payload" | "manifest">;
   readonly pods: Map<string, PodFacts>;
   /** What people are told of it; completion.ts keeps it. */
   state: RunView["state"];
@@ -147,7 +147,7 @@ export class RunTable {
   }
 
   #onJob(full: JobFacts): void {
-    const { payload: _, ...job } = full;
+    const { payload: _payload, manifest: _manifest, ...job } = full;
     const run = this.#runs.get(job.runName);
     if (run) {
       run.job = job;

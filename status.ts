@@ -7,6 +7,7 @@ import { Hono } from "hono";
 import type { Context } from "hono";
 import { bodyLimit } from "hono/body-limit";
 import { createHash, timingSafeEqual } from "node:crypto";
+import { stringify } from "yaml";
 import { chainGraph } from "./graph.ts";
 import { getLogger } from "./log.ts";
 import {
@@ -411,7 +412,7 @@ class Pages {
     // What cannot be had leaves its part of the page out.
     const [children, manifest, tail, message] = await Promise.all([
       this.#children(runName),
-      view.manifest(runName, this.#lookSignal()).catch(() => undefined),
+      record ? manifestOf(record) : view.manifest(runName, this.#lookSignal()).catch(() => undefined),
       this.#tail(runName),
       record ? messageOf(record) : this.#liveMessage(runName),
     ]);
@@ -536,6 +537,10 @@ async function readTail(
   cut ||= bytes.length >= maxBytes;
   const text = new TextDecoder().decode(bytes.subarray(Math.max(0, bytes.length - maxBytes)));
   return { text: cut ? text.slice(text.indexOf("\n") + 1) : text, cut };
+}
+
+function manifestOf({ job }: RunRecord): string | undefined {
+  return job && stringify(job, { lineWidth: 0, aliasDuplicateObjects: false });
 }
 
 function messageOf(record: RunRecord): { payload?: string; payloadNote?: string } {

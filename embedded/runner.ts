@@ -10,7 +10,7 @@
  */
 import { isAbsolute, join, resolve } from "node:path";
 import { stringify } from "yaml";
-import { CONTAINER_NAME, messageEnv } from "../manifest.ts";
+import { CONTAINER_NAME, keptValue, messageEnv } from "../manifest.ts";
 import {
   type Cluster,
   type ClusterEvents,
@@ -136,7 +136,8 @@ export class LocalRunner implements Cluster {
   async get(runName: string, { signal }: { signal?: AbortSignal } = {}): Promise<JobFacts | undefined> {
     signal?.throwIfAborted();
     await this.#load();
-    return this.#runs.get(runName)?.job;
+    const run = this.#runs.get(runName);
+    return run && factsOf(run);
   }
 
   async manifest(runName: string, { signal }: { signal?: AbortSignal } = {}): Promise<string | undefined> {
@@ -357,7 +358,7 @@ export class LocalRunner implements Cluster {
       if (index === undefined) tellAll(events, run);
       else {
         events.onPod(run.pods[index]!);
-        events.onJob(run.job);
+        events.onJob(factsOf(run));
       }
     }
   }
@@ -528,8 +529,20 @@ function endOf(run: Run): NonNullable<JobFacts["end"]> {
   };
 }
 
+function factsOf(run: Run): JobFacts {
+  return { ...run.job, manifest: () => keptRun(run) };
+}
+
+/** What there is of a Job here. Through JSON: YAML has no `undefined`. */
+function keptRun({ job, command, env, memoryLimit, activeDeadlineSeconds }: Run): Record<string, unknown> {
+  const kept = Object.fromEntries(Object.entries(env).map(([name, value]) => [name, keptValue(name, value)]));
+  return JSON.parse(
+    JSON.stringify({ kind: "LocalRun", name: job.runName, command, env: kept, memoryLimit, activeDeadlineSeconds }),
+  );
+}
+
 function tellAll(events: ClusterEvents, run: Run): void {
-  events.onJob(run.job);
+  events.onJob(factsOf(run));
   for (const pod of run.pods) events.onPod(pod);
 }
 

@@ -263,3 +263,15 @@ Deno.test("LineSplitter strips times wherever a stream is cut", () => {
     strictEqual(parts.map((part) => new TextDecoder().decode(part)).join(""), "a b\n\nc\n", `cut at ${cut}`);
   }
 });
+
+Deno.test("a record keeps the Job that the last event brought, and the table of live runs does not", async () => {
+  using bed = setUp();
+  const manifest = () => ({ kind: "Job", spec: { backoffLimit: 0 } });
+  bed.clusterEvents.onJob(job({ manifest }));
+  ok(!Object.hasOwn(bed.runs.get("count-abc")!.job, "manifest"));
+  bed.clusterEvents.onPod(pod());
+  bed.clusterEvents.onJob(job({ ...COMPLETE, manifest }));
+  await eventually(() => bed.cluster.deleted.length === 1);
+  const record = JSON.parse(bed.store.text("count-abc.json")!) as RunRecord;
+  deepStrictEqual(record.job, manifest());
+});

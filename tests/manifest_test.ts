@@ -15,7 +15,9 @@ import {
   shortHash,
   unescapeDollars,
 } from "../manifest.ts";
+import { jobFacts } from "../k8s_facts.ts";
 import type { Row, RunSpec } from "../ports.ts";
+import { row } from "./fakes.ts";
 
 const LABEL = /^[a-z0-9]([-a-z0-9]*[a-z0-9])?$/;
 const LABEL_VALUE = /^([A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?)?$/;
@@ -327,4 +329,25 @@ Deno.test("a payload changes nothing of a Job but values of its environment", ()
   };
   const usual = without(spec());
   fc.assert(fc.property(fc.json(), (payload) => equal(without(spec({ payload })), usual)));
+});
+
+Deno.test("the Job that a record keeps has no signed link, no long value and no managed fields", () => {
+  const made = buildJob(
+    {
+      runName: "count-abc",
+      row: row(),
+      message: { topic: "lab/count", payload: new Uint8Array(0) },
+      payloadLink: { url: "https://s3/x?X-Amz-Signature=s3cret", object: "s3://b/x" },
+      messageHash: "h",
+      rootRun: "count-abc",
+      chainDepth: 0,
+      receivedAt: new Date(0),
+    },
+    { namespace: "n", instance: "i", ttlSecondsAfterFinished: 1 },
+  );
+  made.spec!.template.spec!.containers[0]!.env!.push({ name: "PAYLOAD_A", value: "x".repeat(5_000) });
+  const asJson = JSON.parse(JSON.stringify({ ...made, metadata: { ...made.metadata, managedFields: [{}] } }));
+  const kept = JSON.stringify(jobFacts(asJson).manifest?.());
+  ok(!kept.includes("s3cret") && !kept.includes("managedFields") && kept.length < 4_000, kept);
+  ok(kept.includes('"backoffLimit":0') && kept.includes('"image":"busybox"') && kept.includes("3976 more characters"));
 });

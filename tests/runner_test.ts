@@ -251,7 +251,8 @@ Deno.test("LocalRunner finds runs that had ended when it is started again", asyn
       before = await ended(fixture, "r");
     }, { dir });
     await withRunner(async (fixture) => {
-      deepEqual(fixture.jobs.get("r"), before);
+      const data = ({ manifest, ...facts }: JobFacts) => ({ ...facts, kept: manifest?.() });
+      deepEqual(data(fixture.jobs.get("r")!), data(before!));
       equal(outcome(fixture, "r")?.exitCode, 3);
       equal(await log(fixture, "r-0"), "kept\n");
       equal(await fixture.runner.create(spec("r", shell("true"))), "exists");

@@ -324,3 +324,11 @@ Deno.test("serveStatus() names the address that it cannot have", async () => {
   );
   taken.close();
 });
+
+Deno.test("the page of an ended run has its Job from the record, without a call of the cluster", async () => {
+  const job = { kind: "Job", spec: { backoffLimit: 7 } };
+  const record = aRecord({ job });
+  const view = { ...fakeView({ ended: [record] }), manifest: () => Promise.reject(new Error("asked")) };
+  const { get } = setUp({ view });
+  match(await (await get(`/runs/${record.run_name}`)).text(), /backoffLimit: 7/);
+});
