@@ -17,6 +17,8 @@ export interface ChainSource {
   readonly topicPrefix: string;
   readonly rows: readonly Row[];
   readonly badRows: readonly BadRow[];
+  /** What findChains() gives of it, where that is known already. */
+  readonly chains?: ChainFindings;
 }
 
 /** What there is to say about the chains of a table. Rows are in table order. */
@@ -209,17 +211,24 @@ export interface ChainEdge {
 export interface ChainGraph {
   readonly nodes: readonly ChainNode[];
   readonly edges: readonly ChainEdge[];
+  /** Rows that are left out, for there are too many. */
+  readonly omittedRows: number;
 }
 
-/** The graph of a table. Bad rows are in it, marked, with the topic that they name. */
-export function chainGraph(source: ChainSource): ChainGraph {
-  const { topicPrefix, rows, badRows } = source;
-  const findings = finish(findChains(source));
-  const marks = markRows(findings);
+/**
+ * The graph of a table. Bad rows are in it, marked, with the topic that they name. Of more than `maxRows` rows the odd
+ * ones are taken first, then those of chains.
+ */
+export function chainGraph(source: ChainSource, { maxRows = Infinity }: { maxRows?: number } = {}): ChainGraph {
+  const { topicPrefix } = source;
+  const findings = source.chains ?? finish(findChains(source));
+  const badRows = source.badRows.slice(0, maxRows);
+  const rows = chooseRows(source, findings, maxRows - badRows.length);
+  const marks = markRows(findings, new Set(rows));
   const nodes: ChainNode[] = [];
   const edges: ChainEdge[] = [];
   const topicIds = new Map<string, string>();
-  const orphans = new Set(findings.orphans.map((row) => row.mqttTopic));
+  const orphans = new Set(rows.flatMap((row) => marks.get(row)?.includes("orphan") ? row.mqttTopic : []));
   const topicNode = (filter: string): string => {
     let id = topicIds.get(filter);
     if (id === undefined) {
@@ -239,11 +248,42 @@ export function chainGraph(source: ChainSource): ChainGraph {
     nodes.push({ id, kind: "row", label: bad.jobName || `line ${bad.line}`, line: bad.line, marks: ["bad"] });
     if (bad.mqttTopic !== "") edges.push({ from: topicNode(bad.mqttTopic), to: id, kind: "starts" });
   }
-  edges.push(...endEdges(source, topicIds));
-  return { nodes, edges };
+  edges.push(...endEdges({ topicPrefix, rows }, topicIds));
+  const omittedRows = source.rows.length + source.badRows.length - rows.length - badRows.length;
+  return { nodes, edges, omittedRows };
 }
 
-function endEdges({ topicPrefix, rows }: ChainSource, topicIds: ReadonlyMap<string, string>): ChainEdge[] {
+function chooseRows(
+  { topicPrefix, rows }: ChainSource,
+  findings: ChainFindings,
+  maxRows: number,
+): readonly Row[] {
+  if (rows.length <= maxRows) return rows;
+  const chosen = new Set<Row>();
+  const take = (some: readonly Row[]) => {
+    for (const row of some) {
+      if (chosen.size >= maxRows) return;
+      chosen.add(row);
+    }
+  };
+  const { selfTriggers, cycles, orphans, never } = findings;
+  for (const some of [selfTriggers, ...cycles, orphans, never]) take(some);
+  const named = new Map(chosen.size < maxRows ? rows.map((row) => [row.jobName, row]) : []);
+  for (const row of rows) {
+    if (chosen.size + 1 >= maxRows) break;
+    if (!isUnderPrefix(topicPrefix, row.mqttTopic)) continue;
+    const before = named.get(endName(topicPrefix, row.mqttTopic) ?? "");
+    chosen.add(row);
+    if (before) chosen.add(before);
+  }
+  take(rows);
+  return rows.filter((row) => chosen.has(row));
+}
+
+function endEdges(
+  { topicPrefix, rows }: Pick<ChainSource, "topicPrefix" | "rows">,
+  topicIds: ReadonlyMap<string, string>,
+): ChainEdge[] {
   const index = new TopicIndex<string>();
   for (const [filter, id] of topicIds) {
     if (isUnderPrefix(topicPrefix, filter)) index.add(filter, id);
@@ -257,10 +297,15 @@ function endEdges({ topicPrefix, rows }: ChainSource, topicIds: ReadonlyMap<stri
   });
 }
 
-function markRows(findings: ChainFindings): Map<Row, Mark[]> {
+function markRows(findings: ChainFindings, of: ReadonlySet<Row>): Map<Row, Mark[]> {
   const marks = new Map<Row, Mark[]>();
   const mark = (rows: Iterable<Row>, name: Mark) => {
-    for (const row of rows) marks.set(row, [...marks.get(row) ?? [], name]);
+    for (const row of rows) {
+      if (!of.has(row)) continue;
+      const known = marks.get(row);
+      if (known) known.push(name);
+      else marks.set(row, [name]);
+    }
   };
   mark(findings.selfTriggers, "self-trigger");
   mark(findings.cycles.flat(), "cycle");

@@ -5,7 +5,7 @@
  */
 import dagre from "@dagrejs/dagre";
 import { createHash } from "node:crypto";
-import { type ChainGraph, type ChainNode, type Mark } from "./graph.ts";
+import { type ChainEdge, type ChainGraph, type ChainNode, finish, type Mark } from "./graph.ts";
 import type { Outcome, Row, RunRecord, RunView } from "./ports.ts";
 import type { Problem, Table } from "./table.ts";
 
@@ -514,12 +514,13 @@ ${heads("Kind", "Line", "Row", "Column", "Value", "What is wrong")}<tbody>${show
 
 function rowList({ rows, chains }: Table): Markup {
   const shown = rows.slice(0, MAX_SHOWN);
+  const [selfTriggers, orphans, never] = [chains.selfTriggers, chains.orphans, chains.never].map((all) => new Set(all));
   const cycles = new Set(chains.cycles.flat());
   const marksOf = (row: Row): Mark[] => [
-    ...chains.selfTriggers.includes(row) ? ["self-trigger"] as const : [],
+    ...selfTriggers?.has(row) ? ["self-trigger"] as const : [],
     ...cycles.has(row) ? ["cycle"] as const : [],
-    ...chains.orphans.includes(row) ? ["orphan"] as const : [],
-    ...chains.never.includes(row) ? ["never"] as const : [],
+    ...orphans?.has(row) ? ["orphan"] as const : [],
+    ...never?.has(row) ? ["never"] as const : [],
   ];
   const item = (row: Row) =>
     html`
@@ -587,7 +588,9 @@ const CHAR_PX = 7.4;
 const LINE_PX = 16;
 const MAX_LABEL = 44;
 /** Nodes drawn at most: more cannot be read, and the layout's time grows faster than their number. */
-const MAX_NODES = 160;
+const MAX_NODES = 100;
+const MARGIN_PX = 8;
+const PART_GAP_PX = 14;
 
 /** A drawing made once a table: SVG text, made by `drawGraph` alone. */
 export interface GraphPicture {
@@ -596,16 +599,76 @@ export interface GraphPicture {
   readonly omitted: number;
 }
 
+/** Rows taken into a drawing at most. */
+export const MAX_DRAWN_ROWS = 400;
+
 /**
  * Lays the graph out and draws it, ends of jobs without `topicPrefix`, which all of them have. Of a large graph: the
  * marked rows and the chains first, then what else fits.
  */
 export function drawGraph(graph: ChainGraph, topicPrefix: string): GraphPicture {
+  return finish(drawGraphSteps(graph, topicPrefix));
+}
+
+/** `drawGraph` in steps: yields after each connected part, so that a caller can let others work. */
+export function* drawGraphSteps(graph: ChainGraph, topicPrefix: string): Generator<void, GraphPicture> {
   const nodes = chooseNodes(graph).map((node) => ({ ...node, label: shortLabel(node, topicPrefix) }));
   const ids = new Set(nodes.map(({ id }) => id));
   const edges = graph.edges.filter(({ from, to }) => ids.has(from) && ids.has(to));
+  yield;
+  const drawn: Markup[] = [];
+  let [width, height] = [0, MARGIN_PX];
+  for (const part of partsOf(nodes, edges)) {
+    const laid = drawPart(part, height);
+    drawn.push(laid.markup);
+    width = Math.max(width, laid.width);
+    height += laid.height + PART_GAP_PX;
+    yield;
+  }
+  const size = { width: Math.ceil(width) + 2 * MARGIN_PX, height: Math.ceil(height) - PART_GAP_PX + MARGIN_PX };
+  const svg = html`
+    <svg xmlns="http://www.w3.org/2000/svg" role="img" aria-labelledby="graph-t graph-d"
+      width="${size.width}" height="${size.height}" viewBox="0 0 ${size.width} ${size.height}">
+    <title id="graph-t">The table as a graph</title><desc id="graph-d">${describe(nodes)}</desc>
+    <defs><marker id="tip" viewBox="0 0 8 8" refX="7" refY="4" markerWidth="7" markerHeight="7" orient="auto">
+    <path class="tip" d="M0 0L8 4L0 8z"/></marker></defs>
+    ${drawn}</svg>
+  `;
+  return { svg: svg.text, omitted: graph.nodes.length - nodes.length + graph.omittedRows };
+}
+
+interface Part {
+  readonly nodes: ChainNode[];
+  readonly edges: ChainEdge[];
+}
+
+/** The connected parts, in the order of their first nodes. */
+function partsOf(nodes: readonly ChainNode[], edges: readonly ChainEdge[]): Part[] {
+  const above = new Map<string, string>();
+  const root = (id: string): string => {
+    let at = id;
+    for (let up = above.get(at); up !== undefined; up = above.get(at)) at = up;
+    return at;
+  };
+  for (const { from, to } of edges) {
+    const [a, b] = [root(from), root(to)];
+    if (a !== b) above.set(a, b);
+  }
+  const parts = new Map<string, Part>();
+  for (const node of nodes) {
+    const id = root(node.id);
+    const part = parts.get(id);
+    if (part) part.nodes.push(node);
+    else parts.set(id, { nodes: [node], edges: [] });
+  }
+  for (const edge of edges) parts.get(root(edge.from))?.edges.push(edge);
+  return [...parts.values()];
+}
+
+/** One connected part, its upper edge at `top`. */
+function drawPart({ nodes, edges }: Part, top: number): { markup: Markup; width: number; height: number } {
   const layout = new dagre.graphlib.Graph({ multigraph: true });
-  layout.setGraph({ rankdir: "LR", nodesep: 14, ranksep: 56, marginx: 8, marginy: 8 });
+  layout.setGraph({ rankdir: "LR", nodesep: 14, ranksep: 56, marginx: 0, marginy: 0 });
   layout.setDefaultEdgeLabel(() => ({}));
   for (const node of nodes) layout.setNode(node.id, sizeOf(node));
   for (const { from, to, kind } of edges) {
@@ -613,18 +676,10 @@ export function drawGraph(graph: ChainGraph, topicPrefix: string): GraphPicture 
   }
   dagre.layout(layout);
   const { width = 0, height = 0 } = layout.graph();
-  const size = { width: Math.ceil(width), height: Math.ceil(height) };
-  const svg = html`
-    <svg xmlns="http://www.w3.org/2000/svg" role="img" aria-labelledby="graph-t graph-d"
-      width="${size.width}" height="${size.height}" viewBox="0 0 ${size.width} ${size.height}">
-    <title id="graph-t">The table as a graph</title><desc id="graph-d">${describe(nodes)}</desc>
-    <defs><marker id="tip" viewBox="0 0 8 8" refX="7" refY="4" markerWidth="7" markerHeight="7" orient="auto">
-    <path class="tip" d="M0 0L8 4L0 8z"/></marker></defs>
-    ${edges.map(({ from, to, kind }) => drawEdge(layout.edge(from, to, kind), kind === "fails"))}${nodes.map((node) =>
-      drawNode(node, layout.node(node.id))
-    )}</svg>
-  `;
-  return { svg: svg.text, omitted: graph.nodes.length - nodes.length };
+  const markup = html`<g transform="translate(${MARGIN_PX} ${round(top)})">${
+    edges.map(({ from, to, kind }) => drawEdge(layout.edge(from, to, kind), kind === "fails"))
+  }${nodes.map((node) => drawNode(node, layout.node(node.id)))}</g>`;
+  return { markup, width, height };
 }
 
 function shortLabel({ kind, label }: ChainNode, topicPrefix: string): string {
@@ -705,7 +760,7 @@ function round(value: number): number {
 }
 
 function graphFigure(picture: GraphPicture | undefined): Markup {
-  if (!picture) return html`<p class="muted">The table has too many rows to draw.</p>`;
+  if (!picture) return html``;
   const rest = picture.omitted > 0 ? html`<p class="muted">${picture.omitted} topics and rows are not drawn.</p>` : "";
   return html`
     <h3>Topics, rows and chains</h3>

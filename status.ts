@@ -12,12 +12,13 @@ import { chainGraph } from "./graph.ts";
 import { getLogger } from "./log.ts";
 import {
   contentSecurityPolicy,
-  drawGraph,
+  drawGraphSteps,
   END_STATES,
   type GraphPicture,
   type HealthView,
   isLiveState,
   LIVE_STATES,
+  MAX_DRAWN_ROWS,
   messagePage,
   overviewPage,
   runPage,
@@ -35,7 +36,7 @@ import {
   UnavailableError,
 } from "./ports.ts";
 import { reasonOf } from "./retry.ts";
-import type { Table } from "./table.ts";
+import { finishInSlices, type Table } from "./table.ts";
 
 // ---------------------------------------------------------------- what it needs
 
@@ -262,8 +263,6 @@ const MAX_PAYLOAD_SHOWN = 96 * 1024;
 const MAX_BODY_BYTES = 1024 * 1024;
 /** Longest wait for a store or cluster that a page asks. */
 const LOOK_MS = 5_000;
-/** Of a table with more rows no drawing is tried: it would hold up messages. */
-const MAX_DRAWN_ROWS = 5_000;
 const RUN_NAME = /^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$/;
 
 /** The handlers without a port. Streams end when `closing` aborts. */
@@ -339,7 +338,7 @@ function page(c: Context, text: string, status: 200 | 400 | 401 | 403 | 404 | 40
 class Pages {
   readonly #options: StatusOptions;
   readonly #closing: AbortSignal;
-  readonly #pictures = new WeakMap<Table, GraphPicture>();
+  readonly #pictures = new WeakMap<Table, Promise<GraphPicture>>();
 
   constructor(options: StatusOptions, closing: AbortSignal) {
     this.#options = options;
@@ -363,7 +362,7 @@ class Pages {
         health: health(),
         table,
         ...(failure === undefined ? {} : { tableFailure: failure }),
-        graph: table && this.#picture(table),
+        graph: table && await this.#picture(table),
         live,
         ...history,
         query,
@@ -372,10 +371,14 @@ class Pages {
     );
   }
 
-  #picture(table: Table): GraphPicture | undefined {
-    if (table.rows.length + table.badRows.length > MAX_DRAWN_ROWS) return undefined;
+  /** Made once a table, in slices: messages must not wait for it. */
+  #picture(table: Table): Promise<GraphPicture> {
     let picture = this.#pictures.get(table);
-    if (!picture) this.#pictures.set(table, picture = drawGraph(chainGraph(table), table.topicPrefix));
+    if (!picture) {
+      const graph = chainGraph(table, { maxRows: MAX_DRAWN_ROWS });
+      picture = finishInSlices(drawGraphSteps(graph, table.topicPrefix), {});
+      this.#pictures.set(table, picture);
+    }
     return picture;
   }
 

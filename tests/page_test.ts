@@ -2,7 +2,7 @@ import { deepEqual, doesNotMatch, equal, match, ok } from "node:assert/strict";
 import { createRequire } from "node:module";
 import { type Browser, chromium, type Page } from "playwright-core";
 import { chainGraph } from "../graph.ts";
-import { ageWords, drawGraph, escapeHtml, messagePage, overviewPage, runPage } from "../page.ts";
+import { ageWords, drawGraph, drawGraphSteps, escapeHtml, messagePage, overviewPage, runPage } from "../page.ts";
 import type { JobFacts, RunView } from "../ports.ts";
 import { LiveEvents, selectRecords, serveStatus, type StatusView } from "../status.ts";
 import { needs } from "./harness/needs.ts";
@@ -58,6 +58,30 @@ Deno.test("drawGraph() draws marked rows and chains first where there are too ma
   const { svg, omitted } = drawGraph(chainGraph(tableOf(...many)), PREFIX);
   ok(omitted > 600);
   ok(svg.includes("curatte") && svg.includes("sort-spikes") && svg.includes("in a circle"));
+});
+
+Deno.test("drawGraphSteps() lets others work after each connected part", () => {
+  const many = Array.from({ length: 20 }, (_, at) => `row${at},topics/${at},lab/x:1,1,1Gi,0`);
+  const graph = chainGraph(tableOf(...many));
+  let steps = 0;
+  const drawing = drawGraphSteps(graph, PREFIX);
+  let step = drawing.next();
+  for (; !step.done; step = drawing.next()) steps++;
+  ok(steps > 20, `${steps} steps`);
+  equal(step.value.svg, drawGraph(graph, PREFIX).svg);
+});
+
+Deno.test("chainGraph() takes the odd rows and the chains of a table that is too large to draw", () => {
+  const many = Array.from({ length: 5_000 }, (_, at) => `row${at},topics/${at},lab/x:1,1,1Gi,0`);
+  const graph = chainGraph(tableOf(...many), { maxRows: 50 });
+  const rows = graph.nodes.filter(({ kind }) => kind === "row");
+  equal(rows.length, 50);
+  equal(graph.omittedRows, 5_009 - 50);
+  const labels = rows.map(({ label }) => label);
+  for (const name of ["sort-spikes", "curate", "plot", "report", "loop", "ping", "broken"]) {
+    ok(labels.includes(name), name);
+  }
+  deepEqual(rows.find(({ label }) => label === "curate")?.marks, []);
 });
 
 Deno.test("overviewPage() shows live runs with state, age, message, node and resources", () => {
