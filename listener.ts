@@ -40,6 +40,12 @@ export interface Origin {
   readonly chainDepth: number;
 }
 
+/**
+ * Look-ups in the store at a time. After a reconnect all that waits may come again with DUP: thousands of look-ups at
+ * once were seen to keep a store from answering any of them in time, and the process from its keepalive.
+ */
+const LOOKUPS_AT_ONCE = 16;
+
 interface Work {
   delivery: Delivery;
 }
@@ -50,6 +56,7 @@ export class Listener {
   readonly #working = new Map<string, Work>();
   #epoch = newEpoch();
   #waitingBytes = 0;
+  readonly #lookups = new Turnstile(LOOKUPS_AT_ONCE);
 
   constructor(options: ListenerOptions) {
     this.#options = options;
@@ -178,12 +185,16 @@ export class Listener {
     if (origin.key !== undefined) {
       const runName = runNameFor(row, { key: origin.key });
       if (runs.knows(runName)) return runName;
-      const exists = await untilDone(() => records.exists(runName, signal), { signal, onRetry });
+      const exists = await this.#lookups.pass(() =>
+        untilDone(() => records.exists(runName, signal), { signal, onRetry })
+      );
       return exists ? runName : undefined;
     }
     if (!dup) return undefined;
     return runs.findByMessage(row.jobName, messageHash) ??
-      await untilDone(() => records.findByPrefix(runNamePrefix(row, messageHash), signal), { signal, onRetry });
+      await this.#lookups.pass(() =>
+        untilDone(() => records.findByPrefix(runNamePrefix(row, messageHash), signal), { signal, onRetry })
+      );
   }
 
   #refuseDepth(topic: string, rows: readonly Row[], origin: Origin): StartResult[] {
@@ -217,6 +228,36 @@ export class Listener {
 
   #hashOf({ topic, payload, packetId }: Delivery): string {
     return shortHash([this.#epoch, packetId === undefined ? newEpoch() : String(packetId), topic, payload]);
+  }
+}
+
+/** Lets so many pieces of work go on at a time, the others in the order in which they came. */
+class Turnstile {
+  readonly #queue: (() => void)[] = [];
+  #free: number;
+  /** First of `#queue` that still waits; a shift() of a long array is slow. */
+  #next = 0;
+
+  constructor(places: number) {
+    this.#free = places;
+  }
+
+  async pass<T>(work: () => Promise<T>): Promise<T> {
+    if (this.#free > 0) this.#free--;
+    else await new Promise<void>((resolve) => this.#queue.push(resolve));
+    try {
+      return await work();
+    } finally {
+      this.#leave();
+    }
+  }
+
+  /** Gives the place on, or back. */
+  #leave(): void {
+    const next = this.#queue[this.#next++];
+    if (next) return next();
+    this.#free++;
+    this.#queue.length = this.#next = 0;
   }
 }
 

@@ -35,8 +35,12 @@ export interface BackpressureResult {
   readonly doubled: number;
   /** Runs whose end was told, each counted once. */
   readonly ends: number;
+  /** Records of runs in the store. */
+  readonly records: number;
   /** Connections of the service that the broker saw. */
   readonly connects: number;
+  /** Those of them by which the service fetched what it had left with the broker, because too much waited already. */
+  readonly refetches: number;
   /** Times that the broker gave the service up for silence. */
   readonly timeouts: number;
   readonly seconds: number;
@@ -84,7 +88,9 @@ export async function runBackpressure(
     lost: messages - clock.seenAt.size,
     doubled: clock.count - clock.seenAt.size,
     ends: distinctEnds(ear),
+    records: await recordsIn(kit),
     connects: count(new RegExp(`New client connected from \\S+ as ${CLIENT_ID} `, "g")),
+    refetches: [...(await service.log()).matchAll(/More messages waited than are held at once/g)].length,
     timeouts: count(new RegExp(`Client ${CLIENT_ID} has exceeded timeout`, "g")),
     seconds: Math.round(seconds),
     memoryMb: { before, peak: Math.max(...samples), ...earlyAndLate(samples) },
@@ -127,6 +133,12 @@ function distinctEnds(ear: MqttEar): number {
   return new Set(ear.json<{ run_name: string }>(`${PREFIX}/job_failed/#`).map(({ run_name }) => run_name)).size;
 }
 
+async function recordsIn({ s3, env }: Kit): Promise<number> {
+  const { pathname, hostname } = new URL(env()["RUNS_URL"]!);
+  const names = await Array.fromAsync(Deno.readDir(`${s3.dataDir}/${hostname}${pathname}`));
+  return names.filter(({ name }) => /^burst-.*\.json$/.test(name)).length;
+}
+
 /** Waits until all ends are there, or none has come for long. */
 async function lastEnd(ear: MqttEar, count: number): Promise<void> {
   for (let sinceMs = Date.now(), seen = -1; distinctEnds(ear) < count && Date.now() - sinceMs < NO_END_MS;) {
@@ -152,14 +164,14 @@ const WARM_S = 120;
 
 /** What is wrong with a result; empty if nothing is. */
 export function faultsOf(
-  { messages, lost, doubled, ends, connects, timeouts, seconds, memoryMb }: BackpressureResult,
+  { messages, lost, doubled, ends, records, connects, refetches, timeouts, seconds, memoryMb }: BackpressureResult,
 ): string[] {
   const { before, early, late, peak } = memoryMb;
   return [
     ...lost > 0 ? [`${lost} lost`] : [],
     ...doubled > 0 ? [`${doubled} doubled`] : [],
-    ...ends !== messages ? [`${ends} ends`] : [],
-    ...connects !== 1 || timeouts > 0 ? [`${connects} connections, ${timeouts} for silence`] : [],
+    ...ends !== messages || records !== messages ? [`${ends} ends, ${records} records`] : [],
+    ...connects !== 1 + refetches || timeouts > 0 ? [`${connects} connections, ${timeouts} for silence`] : [],
     ...peak > before + RISE_BOUND_MB ? [`memory rose from ${before} to ${peak} MB`] : [],
     ...seconds >= WARM_S && late > early + GROWTH_BOUND_MB
       ? [`memory grew from ${early} to ${late} MB while messages waited`]

@@ -18,7 +18,9 @@ Deno.test("faultsOf() names lost and doubled runs, lost connections and growing 
     lost: 0,
     doubled: 0,
     ends: 10,
+    records: 10,
     connects: 1,
+    refetches: 0,
     timeouts: 0,
     seconds: 600,
     memoryMb: { before: 100, early: 120, late: 121, peak: 130 },
@@ -27,6 +29,7 @@ Deno.test("faultsOf() names lost and doubled runs, lost connections and growing 
   match(faultsOf({ ...good, lost: 1 }).join(), /1 lost/);
   match(faultsOf({ ...good, doubled: 2 }).join(), /2 doubled/);
   match(faultsOf({ ...good, ends: 9 }).join(), /9 ends/);
+  match(faultsOf({ ...good, records: 11 }).join(), /11 records/);
   match(faultsOf({ ...good, connects: 2 }).join(), /2 connections/);
   match(faultsOf({ ...good, memoryMb: { before: 100, early: 120, late: 170, peak: 170 } }).join(), /grew/);
   match(faultsOf({ ...good, memoryMb: { before: 100, early: 370, late: 370, peak: 370 } }).join(), /rose/);

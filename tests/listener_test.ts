@@ -203,3 +203,23 @@ Deno.test("start() holds back what exceeds the most Jobs at a time", async () =>
   bed.starter.pump();
   await eventually(() => second.acks === 1);
 });
+
+Deno.test("receive() looks up few redelivered messages at a time", async () => {
+  using bed = setUp();
+  let [now, most] = [0, 0];
+  const order: string[] = [];
+  const { list } = bed.store;
+  bed.store.list = async function* (prefix) {
+    order.push(prefix);
+    most = Math.max(most, ++now);
+    await new Promise((resolve) => setTimeout(resolve, 5));
+    yield* list.call(bed.store, prefix);
+    now--;
+  };
+  const messages = Array.from({ length: 100 }, (_, n) => delivery({ packetId: n + 1, dup: true }));
+  for (const message of messages) bed.listener.receive(message);
+  await eventually(() => messages.every(({ acks }) => acks === 1));
+  strictEqual(most, 16);
+  strictEqual(new Set(order).size, 100);
+  strictEqual(bed.cluster.created.length, 100);
+});
