@@ -21,7 +21,7 @@ export interface ChaosOptions {
 
 /** Runs all cases of an extent on parts of their own. */
 export async function runChaos(
-  { extent, only = "", atOnce = 3, onResult = () => {} }: ChaosOptions,
+  { extent, only = "", atOnce = 4, onResult = () => {} }: ChaosOptions,
 ): Promise<CaseResult[]> {
   await using kit = await startKit({
     broker: { persistence: "always", maxQueuedMessages: 0 },
