@@ -39,6 +39,9 @@ export interface S3Options {
 const PART_BYTES = 8 * 1024 * 1024;
 const LONGEST_LINK_SECONDS = 7 * 24 * 3600;
 const CONFLICT_TRIES = 5;
+const CONNECTIONS = 64;
+/** Calls at once; the rest of the connections is for uploads and for streams that are read slowly. */
+const CALLS_AT_ONCE = 48;
 
 /** Objects below one prefix of a bucket. Nothing is asked of the server before the first call. */
 export class S3Store implements ObjectStore {
@@ -46,6 +49,7 @@ export class S3Store implements ObjectStore {
   readonly #bucket: string;
   readonly #prefix: string;
   readonly #options: S3Options;
+  readonly #turns = new Turns(CALLS_AT_ONCE);
   #client: Promise<S3Client> | undefined;
 
   constructor(options: S3Options) {
@@ -64,7 +68,7 @@ export class S3Store implements ObjectStore {
     try {
       const client = await this.#connect();
       const command = new GetObjectCommand({ ...this.#at(key), IfNoneMatch: ifNoneMatch });
-      const answer = await client.send(command, sendOptions(signal));
+      const answer = await this.#turns.take(() => client.send(command, sendOptions(signal)), signal);
       const body = await answer.Body?.transformToByteArray() ?? new Uint8Array();
       const { ETag: etag = "", LastModified: modifiedAt } = answer;
       return { body, etag, ...(modifiedAt ? { modifiedAt } : {}) };
@@ -83,7 +87,8 @@ export class S3Store implements ObjectStore {
     try {
       const client = await this.#connect();
       const range = offset > 0 ? { Range: `bytes=${offset}-` } : {};
-      const answer = await client.send(new GetObjectCommand({ ...this.#at(key), ...range }), sendOptions(signal));
+      const command = new GetObjectCommand({ ...this.#at(key), ...range });
+      const answer = await this.#turns.take(() => client.send(command, sendOptions(signal)), signal);
       return answer.Body?.transformToWebStream() as ReadableStream<Uint8Array> | undefined ?? emptyStream();
     } catch (error) {
       // The object has just so many bytes or fewer.
@@ -96,7 +101,8 @@ export class S3Store implements ObjectStore {
   async exists(key: string, { signal }: { signal?: AbortSignal } = {}): Promise<boolean> {
     try {
       const client = await this.#connect();
-      await client.send(new HeadObjectCommand(this.#at(key)), sendOptions(signal));
+      const command = new HeadObjectCommand(this.#at(key));
+      await this.#turns.take(() => client.send(command, sendOptions(signal)), signal);
       return true;
     } catch (error) {
       if (isAbsent(error)) return false;
@@ -125,7 +131,8 @@ export class S3Store implements ObjectStore {
   async delete(key: string, { signal }: { signal?: AbortSignal } = {}): Promise<void> {
     try {
       const client = await this.#connect();
-      await client.send(new DeleteObjectCommand(this.#at(key)), sendOptions(signal));
+      const command = new DeleteObjectCommand(this.#at(key));
+      await this.#turns.take(() => client.send(command, sendOptions(signal)), signal);
     } catch (error) {
       if (isAbsent(error)) return;
       throw this.#explain(error, "delete", key, signal);
@@ -167,7 +174,7 @@ export class S3Store implements ObjectStore {
       const client = await this.#connect();
       const after = from === undefined ? {} : { StartAfter: from };
       const command = new ListObjectsV2Command({ Bucket: this.#bucket, Prefix: this.#prefix + prefix, ...after });
-      return await client.send(command, sendOptions(signal));
+      return await this.#turns.take(() => client.send(command, sendOptions(signal)), signal);
     } catch (error) {
       throw this.#explain(error, "list", prefix, signal);
     }
@@ -181,8 +188,10 @@ export class S3Store implements ObjectStore {
     signal: AbortSignal | undefined,
   ): Promise<boolean> {
     const client = await this.#connect();
-    const put = (condition: { IfNoneMatch?: string }) =>
-      client.send(new PutObjectCommand({ ...params, Body: body, ...condition }), sendOptions(signal));
+    const put = (condition: { IfNoneMatch?: string }) => {
+      const command = new PutObjectCommand({ ...params, Body: body, ...condition });
+      return this.#turns.take(() => client.send(command, sendOptions(signal)), signal);
+    };
     if (!ifAbsent) {
       await put({});
       return true;
@@ -258,8 +267,8 @@ export class S3Store implements ObjectStore {
         requestTimeout: requestTimeoutMs,
         throwOnRequestTimeout: true,
         socketTimeout: requestTimeoutMs,
-        httpAgent: { keepAlive: true, maxSockets: 64 },
-        httpsAgent: { keepAlive: true, maxSockets: 64 },
+        httpAgent: { keepAlive: true, maxSockets: CONNECTIONS },
+        httpsAgent: { keepAlive: true, maxSockets: CONNECTIONS },
       },
     };
     const client = new S3Client(config);
@@ -274,6 +283,55 @@ export class S3Store implements ObjectStore {
     if (error instanceof RefusedError || error instanceof UnavailableError) return error;
     const what = `Cannot ${verb} ${this.url}/${key}`;
     return explain(error, what, this.#bucket, this.#options.endpoint);
+  }
+}
+
+// ---------------------------------------------------------------- turns
+
+/**
+ * Lets so many calls go at once, the others in the order of their coming. The SDK has no such bound: it counts the wait
+ * for a free connection as time in which the server did not answer.
+ */
+class Turns {
+  #free: number;
+  readonly #waiting = new Set<() => void>();
+
+  constructor(atOnce: number) {
+    this.#free = atOnce;
+  }
+
+  /** Does `work` when it is its turn; rejects with the signal's reason if that aborts before. */
+  async take<T>(work: () => Promise<T>, signal: AbortSignal | undefined): Promise<T> {
+    signal?.throwIfAborted();
+    if (this.#free > 0) this.#free--;
+    else await this.#turn(signal);
+    try {
+      return await work();
+    } finally {
+      const [next] = this.#waiting;
+      if (next) next();
+      else this.#free++;
+    }
+  }
+
+  /** Resolves when somebody hands the turn on. */
+  #turn(signal: AbortSignal | undefined): Promise<void> {
+    return new Promise((resolve, reject) => {
+      const leave = () => {
+        this.#waiting.delete(go);
+        signal?.removeEventListener("abort", giveUp);
+      };
+      const go = () => {
+        leave();
+        resolve();
+      };
+      const giveUp = () => {
+        leave();
+        reject(signal?.reason);
+      };
+      this.#waiting.add(go);
+      signal?.addEventListener("abort", giveUp);
+    });
   }
 }
 

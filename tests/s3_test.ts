@@ -3,6 +3,7 @@ import { deepEqual, equal, match, ok, rejects } from "node:assert/strict";
 import { RefusedError, UnavailableError } from "../ports.ts";
 import { S3Store } from "../s3.ts";
 import { needs } from "./harness/needs.ts";
+import { HttpProxy } from "./harness/proxy.ts";
 import { freePort } from "./harness/ports.ts";
 import { type S3Server, startS3 } from "./harness/s3.ts";
 import { storeConformance } from "./store_conformance.ts";
@@ -141,6 +142,23 @@ Deno.test({
       await rejects(store.get("x", { signal: stop }), { name: "TimeoutError" });
       server.process.signal("SIGCONT");
       await store.get("x");
+    }),
+});
+
+Deno.test({
+  name: "more calls at once than there are connections wait for their turn, and none counts as unanswered",
+  ignore,
+  fn: () =>
+    withServer(async (server) => {
+      await using slow = await HttpProxy.start({ target: server.url, hook: () => ({ delayMs: 400 }) });
+      const url = "s3://braingeneers/many";
+      const store = new S3Store({ url, endpoint: slow.url, attempts: 1, connectTimeoutMs: 1_000 });
+      await Promise.all(Array.from({ length: 300 }, (_, n) => store.put(String(n), "x")));
+      const stop = new AbortController();
+      const waiting = Array.from({ length: 100 }, (_, n) => store.exists(String(n), { signal: stop.signal }));
+      stop.abort(new Error("enough"));
+      for (const one of await Promise.allSettled(waiting)) equal(one.status, "rejected");
+      equal(await store.exists("299"), true);
     }),
 });
 
