@@ -1,7 +1,8 @@
 /**
- * A burst against a slow API server: `deno run -A tests/backpressure.ts [--messages=20000] [--creates-per-second=5]`.
- * A proxy in front of a real API server lets so many create calls a second through; messages wait meanwhile. Counts
- * Jobs by a watch of its own, and looks at the service's memory and at the broker's log for lost connections.
+ * A burst against a slow API server: `deno run -A tests/backpressure.ts [--messages=20000] [--creates-per-second=5]
+ * [--max-waiting=10000]`. A proxy in front of a real API server lets so many create calls a second through; messages
+ * wait meanwhile. Counts Jobs by a watch of its own, and looks at the service's memory and at the broker's log for lost
+ * connections.
  */
 import { JobClock } from "./bench/job_clock.ts";
 import { median, rssMb } from "./bench/measure.ts";
@@ -23,6 +24,8 @@ const NO_END_MS = 60_000;
 export interface BackpressureOptions {
   readonly messages: number;
   readonly createsPerSecond: number;
+  /** Messages that the service holds in memory; its preset is 10,000. */
+  readonly maxWaiting?: number;
   readonly onProgress?: (line: string) => void;
 }
 
@@ -53,7 +56,7 @@ export interface BackpressureResult {
  * unschedulable after a second, so that no more than a few are there at a time.
  */
 export async function runBackpressure(
-  { messages, createsPerSecond, onProgress = () => {} }: BackpressureOptions,
+  { messages, createsPerSecond, maxWaiting, onProgress = () => {} }: BackpressureOptions,
 ): Promise<BackpressureResult> {
   // As in deploy/mosquitto.conf, whose bounds are to hold a burst of this size.
   await using kit = await startKit({
@@ -62,7 +65,7 @@ export async function runBackpressure(
     cluster: { node: "none", controllerFlags: FAST, schedulerFlags: FAST },
   });
   await using proxy = await slowProxy(kit, createsPerSecond);
-  await using service = await startSlowed(kit, proxy);
+  await using service = await startSlowed(kit, proxy, maxWaiting);
   const { api, server, token, authority } = kit.cluster;
   await using clock = await JobClock.start({ api, server, ca: authority.ca, token, namespace: "default" });
   await using ear = await MqttEar.connect(kit.broker.url, [`${PREFIX}/job_failed/#`]);
@@ -115,7 +118,7 @@ async function slowProxy({ cluster }: Kit, createsPerSecond: number): Promise<Ht
   });
 }
 
-async function startSlowed(kit: Kit, proxy: HttpProxy): Promise<ServiceProcess> {
+async function startSlowed(kit: Kit, proxy: HttpProxy, maxWaiting?: number): Promise<ServiceProcess> {
   const env = kit.env();
   const row = { job_name: "burst", image: "busybox:lab", mqtt_topic: "lab/burst/+", command: "true" };
   await kit.s3.put(env["CATALOG_URL"]!, csv([row]));
@@ -126,6 +129,7 @@ async function startSlowed(kit: Kit, proxy: HttpProxy): Promise<ServiceProcess> 
     MQTT_KEEPALIVE: `${KEEPALIVE_S}s`,
     CATALOG_POLL: "1h",
     UNSCHEDULABLE_GRACE: "1s",
+    ...(maxWaiting === undefined ? {} : { MAX_WAITING_MESSAGES: String(maxWaiting) }),
   });
 }
 
@@ -190,6 +194,7 @@ if (import.meta.main) {
   const result = await runBackpressure({
     messages: flag("messages", 20_000),
     createsPerSecond: flag("creates-per-second", 5),
+    maxWaiting: flag("max-waiting", 10_000),
     onProgress: (line) => console.error(`${new Date().toISOString()} ${line}`),
   });
   const faults = faultsOf(result);

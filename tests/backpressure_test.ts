@@ -12,6 +12,15 @@ Deno.test({
   },
 });
 
+Deno.test({
+  name: "a burst of which most is left with the broker: fetched by reconnects, one Job and one end for each message",
+  ignore: !await needs("mosquitto", "s3", "cluster"),
+  async fn() {
+    const result = await runBackpressure({ messages: 600, createsPerSecond: 60, maxWaiting: 100 });
+    deepEqual(faultsOf(result), [], JSON.stringify(result));
+  },
+});
+
 Deno.test("faultsOf() names lost and doubled runs, lost connections and growing memory", () => {
   const good: BackpressureResult = {
     messages: 10,
