@@ -16,6 +16,7 @@ import type { RunRecords } from "./records.ts";
 import { reasonOf, untilDone } from "./retry.ts";
 import type { RunTable } from "./runs.ts";
 import type { Starter, StartResult } from "./starter.ts";
+import { Turns } from "./turns.ts";
 
 export interface ListenerOptions {
   readonly catalog: Pick<Catalog, "match">;
@@ -56,7 +57,7 @@ export class Listener {
   readonly #working = new Map<string, Work>();
   #epoch = newEpoch();
   #waitingBytes = 0;
-  readonly #lookups = new Turnstile(LOOKUPS_AT_ONCE);
+  readonly #lookups = new Turns(LOOKUPS_AT_ONCE);
 
   constructor(options: ListenerOptions) {
     this.#options = options;
@@ -185,15 +186,17 @@ export class Listener {
     if (origin.key !== undefined) {
       const runName = runNameFor(row, { key: origin.key });
       if (runs.knows(runName)) return runName;
-      const exists = await this.#lookups.pass(() =>
-        untilDone(() => records.exists(runName, signal), { signal, onRetry })
+      const exists = await this.#lookups.take(
+        () => untilDone(() => records.exists(runName, signal), { signal, onRetry }),
+        signal,
       );
       return exists ? runName : undefined;
     }
     if (!dup) return undefined;
     return runs.findByMessage(row.jobName, messageHash) ??
-      await this.#lookups.pass(() =>
-        untilDone(() => records.findByPrefix(runNamePrefix(row, messageHash), signal), { signal, onRetry })
+      await this.#lookups.take(
+        () => untilDone(() => records.findByPrefix(runNamePrefix(row, messageHash), signal), { signal, onRetry }),
+        signal,
       );
   }
 
@@ -228,36 +231,6 @@ export class Listener {
 
   #hashOf({ topic, payload, packetId }: Delivery): string {
     return shortHash([this.#epoch, packetId === undefined ? newEpoch() : String(packetId), topic, payload]);
-  }
-}
-
-/** Lets so many pieces of work go on at a time, the others in the order in which they came. */
-class Turnstile {
-  readonly #queue: (() => void)[] = [];
-  #free: number;
-  /** First of `#queue` that still waits; a shift() of a long array is slow. */
-  #next = 0;
-
-  constructor(places: number) {
-    this.#free = places;
-  }
-
-  async pass<T>(work: () => Promise<T>): Promise<T> {
-    if (this.#free > 0) this.#free--;
-    else await new Promise<void>((resolve) => this.#queue.push(resolve));
-    try {
-      return await work();
-    } finally {
-      this.#leave();
-    }
-  }
-
-  /** Gives the place on, or back. */
-  #leave(): void {
-    const next = this.#queue[this.#next++];
-    if (next) return next();
-    this.#free++;
-    this.#queue.length = this.#next = 0;
   }
 }
 

@@ -15,6 +15,7 @@ import {
   type S3ClientConfig,
 } from "@aws-sdk/client-s3";
 import { type ObjectInfo, type ObjectStore, RefusedError, type StoredObject, UnavailableError } from "./ports.ts";
+import { Turns } from "./turns.ts";
 
 export interface S3Options {
   /** `s3://bucket/prefix`: the root of all keys. */
@@ -40,7 +41,10 @@ const PART_BYTES = 8 * 1024 * 1024;
 const LONGEST_LINK_SECONDS = 7 * 24 * 3600;
 const CONFLICT_TRIES = 5;
 const CONNECTIONS = 64;
-/** Calls at once; the rest of the connections is for uploads and for streams that are read slowly. */
+/**
+ * Calls at once; the rest of the connections is for uploads and for streams that are read slowly. The SDK has no such
+ * bound: it counts the wait for a free connection as time in which the server did not answer.
+ */
 const CALLS_AT_ONCE = 48;
 
 /** Objects below one prefix of a bucket. Nothing is asked of the server before the first call. */
@@ -66,9 +70,8 @@ export class S3Store implements ObjectStore {
     { ifNoneMatch, signal }: { ifNoneMatch?: string; signal?: AbortSignal } = {},
   ): Promise<StoredObject | "unchanged" | undefined> {
     try {
-      const client = await this.#connect();
       const command = new GetObjectCommand({ ...this.#at(key), IfNoneMatch: ifNoneMatch });
-      const answer = await this.#turns.take(() => client.send(command, sendOptions(signal)), signal);
+      const answer = await this.#call(signal, (client, options) => client.send(command, options));
       const body = await answer.Body?.transformToByteArray() ?? new Uint8Array();
       const { ETag: etag = "", LastModified: modifiedAt } = answer;
       return { body, etag, ...(modifiedAt ? { modifiedAt } : {}) };
@@ -85,10 +88,9 @@ export class S3Store implements ObjectStore {
     { offset = 0, signal }: { offset?: number; signal?: AbortSignal } = {},
   ): Promise<ReadableStream<Uint8Array> | undefined> {
     try {
-      const client = await this.#connect();
       const range = offset > 0 ? { Range: `bytes=${offset}-` } : {};
       const command = new GetObjectCommand({ ...this.#at(key), ...range });
-      const answer = await this.#turns.take(() => client.send(command, sendOptions(signal)), signal);
+      const answer = await this.#call(signal, (client, options) => client.send(command, options));
       return answer.Body?.transformToWebStream() as ReadableStream<Uint8Array> | undefined ?? emptyStream();
     } catch (error) {
       // The object has just so many bytes or fewer.
@@ -100,9 +102,8 @@ export class S3Store implements ObjectStore {
 
   async exists(key: string, { signal }: { signal?: AbortSignal } = {}): Promise<boolean> {
     try {
-      const client = await this.#connect();
       const command = new HeadObjectCommand(this.#at(key));
-      await this.#turns.take(() => client.send(command, sendOptions(signal)), signal);
+      await this.#call(signal, (client, options) => client.send(command, options));
       return true;
     } catch (error) {
       if (isAbsent(error)) return false;
@@ -130,9 +131,8 @@ export class S3Store implements ObjectStore {
 
   async delete(key: string, { signal }: { signal?: AbortSignal } = {}): Promise<void> {
     try {
-      const client = await this.#connect();
       const command = new DeleteObjectCommand(this.#at(key));
-      await this.#turns.take(() => client.send(command, sendOptions(signal)), signal);
+      await this.#call(signal, (client, options) => client.send(command, options));
     } catch (error) {
       if (isAbsent(error)) return;
       throw this.#explain(error, "delete", key, signal);
@@ -171,10 +171,9 @@ export class S3Store implements ObjectStore {
 
   async #page(prefix: string, from: string | undefined, signal: AbortSignal | undefined) {
     try {
-      const client = await this.#connect();
       const after = from === undefined ? {} : { StartAfter: from };
       const command = new ListObjectsV2Command({ Bucket: this.#bucket, Prefix: this.#prefix + prefix, ...after });
-      return await this.#turns.take(() => client.send(command, sendOptions(signal)), signal);
+      return await this.#call(signal, (client, options) => client.send(command, options));
     } catch (error) {
       throw this.#explain(error, "list", prefix, signal);
     }
@@ -187,10 +186,9 @@ export class S3Store implements ObjectStore {
     ifAbsent: boolean,
     signal: AbortSignal | undefined,
   ): Promise<boolean> {
-    const client = await this.#connect();
     const put = (condition: { IfNoneMatch?: string }) => {
       const command = new PutObjectCommand({ ...params, Body: body, ...condition });
-      return this.#turns.take(() => client.send(command, sendOptions(signal)), signal);
+      return this.#call(signal, (client, options) => client.send(command, options));
     };
     if (!ifAbsent) {
       await put({});
@@ -245,6 +243,15 @@ export class S3Store implements ObjectStore {
     }
   }
 
+  /** Makes one call when it is its turn. */
+  async #call<T>(
+    signal: AbortSignal | undefined,
+    call: (client: S3Client, options: ReturnType<typeof sendOptions>) => Promise<T>,
+  ): Promise<T> {
+    const client = await this.#connect();
+    return await this.#turns.take(() => call(client, sendOptions(signal)), signal);
+  }
+
   /** One client for all calls, with kept-alive connections. */
   #connect(): Promise<S3Client> {
     return this.#client ??= this.#makeClient();
@@ -283,55 +290,6 @@ export class S3Store implements ObjectStore {
     if (error instanceof RefusedError || error instanceof UnavailableError) return error;
     const what = `Cannot ${verb} ${this.url}/${key}`;
     return explain(error, what, this.#bucket, this.#options.endpoint);
-  }
-}
-
-// ---------------------------------------------------------------- turns
-
-/**
- * Lets so many calls go at once, the others in the order of their coming. The SDK has no such bound: it counts the wait
- * for a free connection as time in which the server did not answer.
- */
-class Turns {
-  #free: number;
-  readonly #waiting = new Set<() => void>();
-
-  constructor(atOnce: number) {
-    this.#free = atOnce;
-  }
-
-  /** Does `work` when it is its turn; rejects with the signal's reason if that aborts before. */
-  async take<T>(work: () => Promise<T>, signal: AbortSignal | undefined): Promise<T> {
-    signal?.throwIfAborted();
-    if (this.#free > 0) this.#free--;
-    else await this.#turn(signal);
-    try {
-      return await work();
-    } finally {
-      const [next] = this.#waiting;
-      if (next) next();
-      else this.#free++;
-    }
-  }
-
-  /** Resolves when somebody hands the turn on. */
-  #turn(signal: AbortSignal | undefined): Promise<void> {
-    return new Promise((resolve, reject) => {
-      const leave = () => {
-        this.#waiting.delete(go);
-        signal?.removeEventListener("abort", giveUp);
-      };
-      const go = () => {
-        leave();
-        resolve();
-      };
-      const giveUp = () => {
-        leave();
-        reject(signal?.reason);
-      };
-      this.#waiting.add(go);
-      signal?.addEventListener("abort", giveUp);
-    });
   }
 }
 

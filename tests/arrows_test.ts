@@ -14,6 +14,7 @@ const PURE = [
   "manifest",
   "outcome",
   "retry",
+  "turns",
   "version",
 ];
 const CORE = [
