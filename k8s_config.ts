@@ -38,7 +38,7 @@ export interface KubeCredentials {
 /** Reads the kubeconfig; calls nobody. Throws an Error that names the file, context or cluster that is wrong. */
 export async function openKubeConfig({ kubeconfig, context }: KubeConfigOptions = {}): Promise<KubeTarget> {
   const raw = await readFiles(kubeconfig);
-  if (raw === undefined) return await foundByKubeConfig();
+  if (raw === undefined) return await foundByKubeConfig(context);
   const chosen = choose(raw, context);
   const { cluster, user } = chosen;
   return {
@@ -153,8 +153,7 @@ function choose({ clusters, users, contexts, current }: RawConfig, wanted: strin
   const name = wanted ?? current;
   const context = contexts.find((one) => one.name === name)?.context;
   if (wanted !== undefined && !context) {
-    const names = contexts.map((one) => one.name).join(", ");
-    throw new Error(`Cannot use the context "${wanted}": the kubeconfig has ${names || "none"}; set KUBE_CONTEXT`);
+    throw noSuchContext(wanted, contexts);
   }
   const cluster = clusters.find((one) => one.name === context?.cluster)?.cluster;
   if (!context?.cluster || !cluster?.server) {
@@ -177,6 +176,11 @@ function choose({ clusters, users, contexts, current }: RawConfig, wanted: strin
   };
 }
 
+function noSuchContext(wanted: string, contexts: readonly { readonly name: string }[]): Error {
+  const names = contexts.map(({ name }) => name).join(", ");
+  return new Error(`Cannot use the context "${wanted}": the kubeconfig has ${names || "none"}; set KUBE_CONTEXT`);
+}
+
 // ---------------------------------------------------------------- credentials
 
 /** Fields of a user that take nothing but reading. */
@@ -192,19 +196,23 @@ const PLAIN = new Set([
 ]);
 
 async function plainCredentials(cluster: RawCluster, user: RawUser): Promise<KubeCredentials> {
-  const tokenFile = user["tokenFile"];
-  const token = typeof tokenFile === "string" ? (await Deno.readTextFile(tokenFile)).trim() : user["token"];
-  const { username, password } = user;
+  const { token, tokenFile, username, password } = user;
   return {
     ca: await pem(cluster, "certificate-authority"),
     cert: await pem(user, "client-certificate"),
     key: await pem(user, "client-key"),
-    headers: token
+    headers: typeof tokenFile === "string"
+      ? { authorization: await bearerOf(tokenFile) }
+      : token
       ? { authorization: `Bearer ${token}` }
       : username
       ? { authorization: basic(`${username}:${password ?? ""}`) }
       : {},
   };
+}
+
+async function bearerOf(tokenFile: string): Promise<string> {
+  return `Bearer ${(await Deno.readTextFile(tokenFile)).trim()}`;
 }
 
 /** Data in the kubeconfig counts before a file's, as with kubectl. */
@@ -221,10 +229,14 @@ function basic(userAndPassword: string): string {
 // ---------------------------------------------------------------- client-node
 
 /** What KubeConfig finds without a file: a pod's own account. */
-async function foundByKubeConfig(): Promise<KubeTarget> {
+async function foundByKubeConfig(context: string | undefined): Promise<KubeTarget> {
   const { KubeConfig } = await import("@kubernetes/client-node");
   const config = new KubeConfig();
   config.loadFromDefault();
+  if (context !== undefined) {
+    if (!config.getContextObject(context)) throw noSuchContext(context, config.getContexts());
+    config.setCurrentContext(context);
+  }
   const server = config.getCurrentCluster()?.server;
   if (server === undefined || config.getCurrentContext() === "loaded-context" && server === "http://localhost:8080") {
     throw new Error("Cannot find a cluster: there is no ~/.kube/config and this is no pod of one; set KUBECONFIG");
@@ -248,7 +260,13 @@ async function credentialsOfKubeConfig(
     contexts: [{ name: "context", context: { cluster: clusterName, user: "user" } }],
     "current-context": "context",
   }));
-  return () => askKubeConfig(config);
+  return async () => {
+    const asked = await askKubeConfig(config);
+    // kubectl's `tokenFile`, which client-node 2.0.1 does not know.
+    return typeof user["tokenFile"] === "string"
+      ? { ...asked, headers: { ...asked.headers, authorization: await bearerOf(user["tokenFile"]) } }
+      : asked;
+  };
 }
 
 /** KubeConfig fills it; `auth` is `user:password`. */
@@ -257,15 +275,13 @@ type Asked = NonNullable<Parameters<KubeConfig["applyToHTTPSOptions"]>[0]> & { a
 async function askKubeConfig(config: KubeConfig): Promise<KubeCredentials> {
   const asked: Asked = {};
   await config.applyToHTTPSOptions(asked);
-  const [ca = "", cert = "", key = ""] = [asked.ca, asked.cert, asked.key].map((text) =>
-    text === undefined ? "" : String(text)
-  );
+  const text = (pem: unknown) => pem === undefined ? "" : String(pem);
   const headers = Object.entries(asked.headers ?? {}).map(([name, value]) => [
     name.toLowerCase(),
     String(value).trim(),
   ]);
   if (asked.auth !== undefined) headers.push(["authorization", basic(asked.auth)]);
-  return { ca, cert, key, headers: Object.fromEntries(headers) };
+  return { ca: text(asked.ca), cert: text(asked.cert), key: text(asked.key), headers: Object.fromEntries(headers) };
 }
 
 /** The first line of what was caught: the rest is a trace or a command's whole output. */

@@ -302,6 +302,19 @@ Deno.test("KubeClient renews credentials once for all calls that were refused", 
   equal((await Deno.readTextFile(`${server.dir}/calls`)).length, 4);
 });
 
+Deno.test("KubeClient reads a tokenFile also where the user acts as another one", async () => {
+  const heard: (string | null)[] = [];
+  await using server = await Server.start((_, { headers }) => {
+    heard.push(headers.get("authorization"), headers.get("impersonate-user"));
+    return new Response("{}");
+  });
+  await Deno.writeTextFile(`${server.dir}/token`, "secret\n");
+  const user = { tokenFile: `${server.dir}/token`, as: "lab" };
+  using client = await KubeClient.open({ kubeconfig: await server.kubeconfig({ user }) });
+  await client.call("GET", "/x");
+  deepEqual(heard, ["Bearer secret", "lab"]);
+});
+
 Deno.test("KubeClient sends a user and password", async () => {
   await using server = await Server.start((_, request) => {
     return new Response("{}", { status: request.headers.get("authorization") === `Basic ${btoa("a:b")}` ? 200 : 403 });
