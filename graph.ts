@@ -297,7 +297,8 @@ function endEdges(
   });
 }
 
-function markRows(findings: ChainFindings, of: ReadonlySet<Row>): Map<Row, Mark[]> {
+/** What is odd about each of these rows, in the order in which it is shown; rows that are as they should be have no entry. */
+export function markRows(findings: ChainFindings, of: ReadonlySet<Row>): Map<Row, Mark[]> {
   const marks = new Map<Row, Mark[]>();
   const mark = (rows: Iterable<Row>, name: Mark) => {
     for (const row of rows) {

@@ -8,7 +8,7 @@ import { joinBytes } from "./bytes.ts";
 import { answerError, type KubeClient } from "./k8s_client.ts";
 import type { Json } from "./k8s_facts.ts";
 import { UnavailableError } from "./ports.ts";
-import { reasonOf } from "./retry.ts";
+import { reasonOf, Scope } from "./retry.ts";
 
 export interface WatchedObject {
   readonly metadata?: Json<V1ObjectMeta>;
@@ -238,27 +238,23 @@ export class ListWatch<T extends WatchedObject> {
 
 /** A signal that aborts with the outer one, or when `heard` has not been called for so long. */
 class SilenceGuard implements Disposable {
-  readonly #controller = new AbortController();
-  readonly #outer: AbortSignal;
-  readonly #stop = () => this.#controller.abort(this.#outer.reason);
+  readonly #scope: Scope;
   readonly #timer: ReturnType<typeof setInterval>;
   #heardAt = performance.now();
   silent = false;
 
   constructor(silenceMs: number, outer: AbortSignal) {
-    this.#outer = outer;
-    outer.addEventListener("abort", this.#stop, { once: true });
-    if (outer.aborted) this.#stop();
+    this.#scope = new Scope(outer);
     // One timer for all, for setting one at each chunk costs more than the chunk.
     this.#timer = setInterval(() => {
       if (performance.now() - this.#heardAt < silenceMs) return;
       this.silent = true;
-      this.#controller.abort(new Error("silent"));
+      this.#scope.end(new Error("silent"));
     }, Math.max(10, silenceMs / 10));
   }
 
   get signal(): AbortSignal {
-    return this.#controller.signal;
+    return this.#scope.signal;
   }
 
   heard(): void {
@@ -267,9 +263,8 @@ class SilenceGuard implements Disposable {
 
   [Symbol.dispose](): void {
     clearInterval(this.#timer);
-    this.#outer.removeEventListener("abort", this.#stop);
     // Ends the stream that the watch is done with.
-    this.#controller.abort(new Error("done"));
+    this.#scope.end(new Error("done"));
   }
 }
 

@@ -7,7 +7,7 @@ import { joinBytes } from "./bytes.ts";
 import type { LiveRun } from "./runs.ts";
 import type { Cluster, ContainerFacts, ObjectStore, PodFacts } from "./ports.ts";
 import { UnavailableError } from "./ports.ts";
-import { backoffMs, delay, reasonOf } from "./retry.ts";
+import { backoffMs, delay, reasonOf, Scope } from "./retry.ts";
 
 export interface LogSettings {
   /** Containers followed at once; those beyond are read when they end. */
@@ -191,32 +191,6 @@ export class LogCollector {
   }
 }
 
-/** A part of the time of `parent`'s signal: over when that aborts, at end(), or when it is disposed of. */
-class Scope implements Disposable {
-  readonly #parent: AbortSignal;
-  readonly #controller = new AbortController();
-  readonly #onParent = () => this.end(this.#parent.reason);
-
-  constructor(parent: AbortSignal) {
-    parent.throwIfAborted();
-    this.#parent = parent;
-    parent.addEventListener("abort", this.#onParent, { once: true });
-  }
-
-  get signal(): AbortSignal {
-    return this.#controller.signal;
-  }
-
-  end(reason: unknown): void {
-    this.#parent.removeEventListener("abort", this.#onParent);
-    this.#controller.abort(reason);
-  }
-
-  [Symbol.dispose](): void {
-    this.end(new DOMException("It is over", "AbortError"));
-  }
-}
-
 interface Budget {
   used: number;
   readonly limit: number;
@@ -253,12 +227,8 @@ class ContainerLog {
   #breakStream: (() => void) | undefined;
   #done: Promise<void> | undefined;
   readonly #gaveUp = Promise.withResolvers<void>();
-  /**
-   * Ends what this log does: dropped, or the service stops. Not a signal of AbortSignal.any, which did not reach
-   * streams that had been open for a while.
-   */
-  readonly #stop = new AbortController();
-  readonly #onServiceStop = () => this.#stop.abort(this.options.signal.reason);
+  /** Ends what this log does: it is dropped or given up, or the service stops. */
+  readonly #stop: Scope;
 
   constructor(
     readonly runName: string,
@@ -267,8 +237,7 @@ class ContainerLog {
     readonly options: ContainerLogOptions,
   ) {
     this.folder = `.parts/${runName}/${podName}/${container}`;
-    if (options.signal.aborted) this.#onServiceStop();
-    options.signal.addEventListener("abort", this.#onServiceStop, { once: true });
+    this.#stop = new Scope(options.signal);
   }
 
   update(facts: ContainerFacts): void {
@@ -313,12 +282,11 @@ class ContainerLog {
   giveUp(): void {
     this.note = "The rest of this log could not be read: its stream went silent";
     this.#gaveUp.resolve();
-    this.#stop.abort(new DOMException("The stream is silent", "AbortError"));
+    this.#stop.end(new DOMException("The stream is silent", "AbortError"));
   }
 
   drop(): void {
-    this.options.signal.removeEventListener("abort", this.#onServiceStop);
-    this.#stop.abort(new DOMException("The run is done with", "AbortError"));
+    this.#stop.end(new DOMException("The run is done with", "AbortError"));
     this.#empty();
   }
 

@@ -5,7 +5,7 @@
  */
 import dagre from "@dagrejs/dagre";
 import { createHash } from "node:crypto";
-import { type ChainEdge, type ChainGraph, type ChainNode, finish, type Mark } from "./graph.ts";
+import { type ChainEdge, type ChainGraph, type ChainNode, finish, type Mark, markRows } from "./graph.ts";
 import type { Outcome, Row, RunRecord, RunView } from "./ports.ts";
 import type { Problem, Table } from "./table.ts";
 
@@ -514,20 +514,14 @@ ${heads("Kind", "Line", "Row", "Column", "Value", "What is wrong")}<tbody>${show
 
 function rowList({ rows, chains }: Table): Markup {
   const shown = rows.slice(0, MAX_SHOWN);
-  const [selfTriggers, orphans, never] = [chains.selfTriggers, chains.orphans, chains.never].map((all) => new Set(all));
-  const cycles = new Set(chains.cycles.flat());
-  const marksOf = (row: Row): Mark[] => [
-    ...selfTriggers?.has(row) ? ["self-trigger"] as const : [],
-    ...cycles.has(row) ? ["cycle"] as const : [],
-    ...orphans?.has(row) ? ["orphan"] as const : [],
-    ...never?.has(row) ? ["never"] as const : [],
-  ];
+  const marks = markRows(chains, new Set(shown));
   const item = (row: Row) =>
     html`
       <tr>
-        <th scope="row"><a href="/?row=${encodeURIComponent(row.jobName)}#history">${row.jobName}</a>${marksOf(row).map(
-          (mark) => html`<br><span class="bad">${MARK_WORDS[mark]}</span>`,
-        )}</th>
+        <th scope="row"><a href="/?row=${encodeURIComponent(row.jobName)}#history">${row
+          .jobName}</a>${(marks.get(row) ?? []).map(
+            (mark) => html`<br><span class="bad">${MARK_WORDS[mark]}</span>`,
+          )}</th>
         <td>${row.line}</td>
         <td><code>${row.mqttTopic}</code></td>
         <td><code>${row.image}</code></td>

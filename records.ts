@@ -3,7 +3,8 @@
  * runs under way, so that one whose Job vanished while the service was down still gets an outcome.
  * Owns their names and shapes; knows nothing of the cluster or the broker.
  */
-import type { JobFacts, ObjectStore, RunRecord } from "./ports.ts";
+import type { ObjectStore, RunRecord } from "./ports.ts";
+import type { LiveRun } from "./runs.ts";
 
 const LIVE_KEY = ".live.json";
 const SESSION_KEY = ".session.json";
@@ -14,7 +15,7 @@ export interface SessionRecord {
 }
 
 /** Facts of a live run as `.live.json` keeps them; dates as RFC 3339. */
-export type LiveRecord = Omit<JobFacts, "payload" | "manifest">;
+export type LiveRecord = LiveRun["job"];
 
 export class RunRecords {
   readonly #store: ObjectStore;

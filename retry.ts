@@ -25,6 +25,35 @@ export function delay(ms: number, signal?: AbortSignal): Promise<void> {
   });
 }
 
+/**
+ * A part of the time of `parent`'s signal: over when that aborts, at end(), or when it is disposed of. Not a signal of
+ * AbortSignal.any, which did not reach streams that had been open for a while.
+ */
+export class Scope implements Disposable {
+  readonly #parent: AbortSignal;
+  readonly #controller = new AbortController();
+  readonly #onParent = () => this.end(this.#parent.reason);
+
+  constructor(parent: AbortSignal) {
+    this.#parent = parent;
+    if (parent.aborted) this.#onParent();
+    else parent.addEventListener("abort", this.#onParent, { once: true });
+  }
+
+  get signal(): AbortSignal {
+    return this.#controller.signal;
+  }
+
+  end(reason: unknown): void {
+    this.#parent.removeEventListener("abort", this.#onParent);
+    this.#controller.abort(reason);
+  }
+
+  [Symbol.dispose](): void {
+    this.end(new DOMException("It is over", "AbortError"));
+  }
+}
+
 /** Wait before attempt `attempt` (0 is the first retry), in milliseconds: doubling, at most `maxMs`, ±50 % jitter. */
 export function backoffMs(attempt: number, { firstMs = 200, maxMs = 30_000 } = {}): number {
   return Math.min(maxMs, firstMs * 2 ** Math.min(attempt, 20)) * (0.5 + Math.random());
