@@ -1,6 +1,6 @@
 /**
  * What the program depends on: pinned to the version and by hash, named with a reason in README.md, and without an
- * advisory. Advisories are the registry's: where it cannot be asked, that one test says so and counts as left out.
+ * advisory. Advisories are the registry's: where it cannot be asked, that one test says so and is left out.
  */
 import { deepEqual, ok } from "node:assert/strict";
 
@@ -36,17 +36,14 @@ Deno.test("README.md names each dependency", async () => {
   deepEqual(names.filter((name) => !readme.includes(`\`${name}\``)), []);
 });
 
-Deno.test("no dependency has an advisory", async () => {
-  const { success, stdout, stderr } = await new Deno.Command(Deno.execPath(), {
-    args: ["audit"],
-    cwd: new URL("..", import.meta.url),
-    env: { NO_COLOR: "1" },
-  }).output();
-  const said = new TextDecoder().decode(stdout) + new TextDecoder().decode(stderr);
-  // A machine that cannot reach the registry knows nothing of advisories: no reason to fail, nor to pass in silence.
-  if (!success && /error sending request/.test(said)) {
-    console.error(`Left out: deno audit could not ask the registry (${said.split("\n")[0]})`);
-    return;
-  }
-  ok(success, said);
-});
+const { success, stdout, stderr } = await new Deno.Command(Deno.execPath(), {
+  args: ["audit"],
+  cwd: new URL("..", import.meta.url),
+  env: { NO_COLOR: "1" },
+}).output();
+const said = new TextDecoder().decode(stdout) + new TextDecoder().decode(stderr);
+// A machine that cannot reach the registry knows nothing of advisories: no reason to fail, nor to pass.
+const unasked = !success && /error sending request/.test(said);
+if (unasked) console.error(`Left out: deno audit could not ask the registry (${said.split("\n")[0]})`);
+
+Deno.test({ name: "no dependency has an advisory", ignore: unasked, fn: () => ok(success, said) });
