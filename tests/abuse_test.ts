@@ -32,16 +32,7 @@ function row(name: string, topic: string): Cells {
 
 /** A service with a table of its own, and the eyes on it. */
 async function startStage(id: string, rows: readonly Cells[], more: Record<string, string> = {}) {
-  const root = `s3://${kit.s3.buckets[0]}/${id}`;
-  const env: Record<string, string> = {
-    ...kit.env(),
-    TOPIC_PREFIX: `services/${id}`,
-    CATALOG_URL: `${root}/jobs.csv`,
-    LOGS_URL: `${root}/logs`,
-    RUNS_URL: `${root}/runs`,
-    CATALOG_POLL: "100ms",
-    ...more,
-  };
+  const env: Record<string, string> = { ...kit.env(`services/${id}`), CATALOG_POLL: "100ms", ...more };
   await kit.s3.put(env["CATALOG_URL"]!, csv(rows));
   const jobs = await JobWatch.start(kit.cluster.api);
   const ear = await MqttEar.connect(kit.broker.url, [`services/${id}/#`]);

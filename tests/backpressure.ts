@@ -6,6 +6,7 @@
  */
 import { JobClock } from "./bench/job_clock.ts";
 import { median, rssMb } from "./bench/measure.ts";
+import { numberFlag } from "./harness/flags.ts";
 import { type Kit, startKit } from "./harness/kit.ts";
 import { HttpProxy } from "./harness/proxy.ts";
 import { MqttEar, type ServiceProcess, startService } from "./harness/service.ts";
@@ -183,18 +184,11 @@ export function faultsOf(
   ];
 }
 
-function flag(name: string, preset: number): number {
-  const text = Deno.args.find((arg) => arg.startsWith(`--${name}=`))?.split("=")[1];
-  const value = text === undefined ? preset : Number(text);
-  if (!(value > 0)) throw new TypeError(`Cannot read --${name}=${text}: write a number above 0`);
-  return value;
-}
-
 if (import.meta.main) {
   const result = await runBackpressure({
-    messages: flag("messages", 20_000),
-    createsPerSecond: flag("creates-per-second", 5),
-    maxWaiting: flag("max-waiting", 10_000),
+    messages: numberFlag("messages", 20_000),
+    createsPerSecond: numberFlag("creates-per-second", 5),
+    maxWaiting: numberFlag("max-waiting", 10_000),
     onProgress: (line) => console.error(`${new Date().toISOString()} ${line}`),
   });
   const faults = faultsOf(result);

@@ -3,6 +3,7 @@
  * JSON line a figure as it is there, and a table at the end. Three repeats, medians. Bursts are of 5,000 messages
  * unless N says otherwise, full cycles of 2/5 of that. Exit code 1 when a goal is missed.
  */
+import { numberFlag } from "./harness/flags.ts";
 import { type BenchRow, rowsOf } from "./bench/measure.ts";
 import { MEASUREMENTS } from "./bench/rows.ts";
 
@@ -14,7 +15,7 @@ async function main(args: readonly string[]): Promise<number> {
     return 2;
   }
   const repeats = args.includes("--once") ? 1 : 3;
-  const messages = Number(args.find((arg) => arg.startsWith("--messages="))?.split("=")[1] ?? 5_000);
+  const messages = numberFlag("messages", 5_000);
   const rows: BenchRow[] = [];
   let failed = false;
   for (const name of names.length > 0 ? names : Object.keys(MEASUREMENTS)) {

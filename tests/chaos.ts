@@ -8,6 +8,7 @@
 import { isGood, renderLong, runLong } from "./chaos/long.ts";
 import { casesOf, type Extent } from "./chaos/matrix.ts";
 import { type CaseResult, runCase } from "./chaos/stage.ts";
+import { flag, numberFlag } from "./harness/flags.ts";
 import { startKit } from "./harness/kit.ts";
 
 export interface ChaosOptions {
@@ -82,16 +83,6 @@ async function runRandom(): Promise<boolean> {
   });
   console.log(renderLong(result));
   return isGood(result);
-}
-
-function flag(name: string): string | undefined {
-  return Deno.args.find((arg) => arg.startsWith(`--${name}=`))?.slice(name.length + 3);
-}
-
-function numberFlag(name: string, preset: number): number {
-  const value = Number(flag(name) ?? preset);
-  if (!(value > 0)) throw new TypeError(`Cannot read --${name}=${flag(name)}: write a number above 0`);
-  return value;
 }
 
 if (import.meta.main) {

@@ -1,16 +1,10 @@
 /** Holds docs/schema/ to payloads.ts, and payloads.ts to what a running service says. */
 import { deepStrictEqual, ok } from "node:assert/strict";
-import mqtt from "mqtt";
 import { z } from "zod";
-import { startEmbeddedBroker } from "../embedded/broker.ts";
-import { DirectoryStore } from "../embedded/directory.ts";
-import { LocalRunner } from "../embedded/runner.ts";
-import { MqttBroker } from "../mqtt.ts";
 import { PAYLOADS, payloadSchemas } from "../payloads.ts";
-import { Service } from "../service.ts";
+import { PREFIX, startEmbeddedBed } from "./embedded_bed.ts";
 import { eventually } from "./harness/wait.ts";
 
-const PREFIX = "services/mqtt_job_listener";
 const FOLDER = new URL("../docs/schema/", import.meta.url);
 const TABLE = `job_name,mqtt_topic,image,cpu_request,command
 greet,lab/greet,none,,sh -c 'echo hello'
@@ -71,43 +65,17 @@ Deno.test("a schema refuses what the service never says", async () => {
 const options = { sanitizeOps: false, sanitizeResources: false };
 
 Deno.test("all that a service says below its prefix is as the schemas have it", options, async () => {
-  const folder = await Deno.makeTempDir({ prefix: "mjl-payloads-" });
-  await Deno.writeTextFile(`${folder}/jobs.csv`, TABLE);
-  const server = await startEmbeddedBroker();
-  const runner = new LocalRunner({ dir: `${folder}/local` });
-  const service = new Service({
-    broker: new MqttBroker({
-      url: server.url,
-      clientId: "service",
-      protocolVersion: 4,
-      state: { topic: `${PREFIX}/state` },
-    }),
-    cluster: runner,
-    stores: {
-      catalog: new DirectoryStore(folder),
-      catalogKey: "jobs.csv",
-      logs: new DirectoryStore(`${folder}/logs`),
-      runs: new DirectoryStore(`${folder}/runs`),
-    },
-    topicPrefix: PREFIX,
-    settings: {
-      pollMs: 60_000,
-      handleRetained: false,
-      createConcurrency: 4,
-      maxChainDepth: 1,
-      graces: { imagePullMs: 1000, unschedulableMs: 1000, nodeLostMs: 1000 },
-      logs: { followers: 10, memoryBytes: 1 << 20 },
-      info: { version: "1", replica: "a", cluster: runner.url, config: { MQTT_URL: "mqtt://x" } },
-    },
-  });
-  const client = await mqtt.connectAsync(server.url, { protocolVersion: 4 });
   const said: { name: string; payload: unknown }[] = [];
-  client.on("message", (topic, payload) => {
-    const text = payload.toString();
-    const name = nameOf(topic.slice(PREFIX.length + 1));
-    said.push({ name, payload: name === "state" ? text : JSON.parse(text) });
+  await using bed = await startEmbeddedBed({
+    table: TABLE,
+    maxChainDepth: 1,
+    info: { version: "1", replica: "a", cluster: "local", config: { MQTT_URL: "mqtt://x" } },
+    onMessage(topic, text) {
+      const name = nameOf(topic.slice(PREFIX.length + 1));
+      said.push({ name, payload: name === "state" ? text : JSON.parse(text) });
+    },
   });
-  await client.subscribeAsync(`${PREFIX}/#`, { qos: 1 });
+  const { client } = bed;
   const heard = (name: string, fits: (payload: Record<string, unknown>) => boolean = () => true) =>
     eventually(() => said.find((one) => one.name === name && fits(one.payload as Record<string, unknown>)), {
       timeoutMs: 20_000,
@@ -118,32 +86,24 @@ Deno.test("all that a service says below its prefix is as the schemas have it", 
     const { payload } = await heard(`response.${what}`, (answer) => answer["transaction"] === transaction);
     return payload as { data?: { run_name: string } };
   };
-  try {
-    await service.start();
-    await client.publishAsync("lab/greet", '{"name":"Ada"}', { qos: 1 });
-    await client.publishAsync("lab/fail", "", { qos: 1 });
-    await client.publishAsync("lab/empty", "", { qos: 1 });
-    await ask("refresh", {});
-    await ask("check", {});
-    await ask("run", { job_name: "loop", payload: { a: 1 } });
-    const long = (await ask("run", { job_name: "long" })).data?.run_name ?? "";
-    await ask("cancel", { run_name: long });
-    await heard("job_failed", ({ run_name }) => run_name === long);
-    const again = (await ask("rerun", { run_name: long })).data?.run_name ?? "";
-    await ask("cancel", { run_name: again });
-    await ask("cancel", { run_name: "nobody" });
-    await heard("job_complete", ({ job_name }) => job_name === "after");
-    await heard("job_failed", ({ job_name }) => job_name === "fail");
-    await heard("job_failed", ({ reason }) => reason === "Refused");
-    await heard("error", ({ reason }) => reason === "ChainTooDeep");
-  } finally {
-    await service.stop({ drain: false });
-    await heard("state", (payload) => payload as unknown === "offline");
-    await runner.close();
-    await client.endAsync();
-    await server.close();
-    await Deno.remove(folder, { recursive: true });
-  }
+  await client.publishAsync("lab/greet", '{"name":"Ada"}', { qos: 1 });
+  await client.publishAsync("lab/fail", "", { qos: 1 });
+  await client.publishAsync("lab/empty", "", { qos: 1 });
+  await ask("refresh", {});
+  await ask("check", {});
+  await ask("run", { job_name: "loop", payload: { a: 1 } });
+  const long = (await ask("run", { job_name: "long" })).data?.run_name ?? "";
+  await ask("cancel", { run_name: long });
+  await heard("job_failed", ({ run_name }) => run_name === long);
+  const again = (await ask("rerun", { run_name: long })).data?.run_name ?? "";
+  await ask("cancel", { run_name: again });
+  await ask("cancel", { run_name: "nobody" });
+  await heard("job_complete", ({ job_name }) => job_name === "after");
+  await heard("job_failed", ({ job_name }) => job_name === "fail");
+  await heard("job_failed", ({ reason }) => reason === "Refused");
+  await heard("error", ({ reason }) => reason === "ChainTooDeep");
+  await bed.stopService();
+  await heard("state", (payload) => payload as unknown === "offline");
   const names = new Set(said.map(({ name }) => name));
   deepStrictEqual(Object.keys(PAYLOADS).filter((name) => !names.has(name)), [], "none of these was heard");
   deepStrictEqual((await Promise.all(said.map(({ name, payload }) => faultsOf(name, payload)))).flat(), []);

@@ -79,38 +79,40 @@ async function failover(replicas: Replicas, trouble: () => Promise<void>): Promi
   return ms;
 }
 
+/** A test with two replicas on parts of their own. */
+function replicasTest(name: string, fn: (replicas: Replicas) => Promise<void>): void {
+  Deno.test({
+    name: `${name}: each message has one Job`,
+    ignore,
+    async fn() {
+      await using kit = await startKit({ cluster: { node: "none" } });
+      await using replicas = await Replicas.start(kit);
+      await fn(replicas);
+    },
+  });
+}
+
+function tell(from: string, ms: number): void {
+  console.log(`From ${from} to the last of ${MESSAGES} Jobs: ${(ms / 1_000).toFixed(1)} s`);
+}
+
 const ignore = !await needs("mosquitto", "s3", "cluster");
 
-Deno.test({
-  name: "a replica takes over from a killed leader: each message has one Job",
-  ignore,
-  async fn() {
-    await using kit = await startKit({ cluster: { node: "none" } });
-    await using replicas = await Replicas.start(kit);
-    const ms = await failover(replicas, () => replicas.first.kill9());
-    console.log(`From SIGKILL of the leader to the last of ${MESSAGES} Jobs: ${(ms / 1_000).toFixed(1)} s`);
-    ok(ms < LEASE_MS + LOOK_MS + 10_000, `${ms} ms`);
-  },
+replicasTest("a replica takes over from a killed leader", async (replicas) => {
+  const ms = await failover(replicas, () => replicas.first.kill9());
+  tell("SIGKILL of the leader", ms);
+  ok(ms < LEASE_MS + LOOK_MS + 10_000, `${ms} ms`);
 });
 
-Deno.test({
-  name: "a replica takes over at once from a leader that ends in order: each message has one Job",
-  ignore,
-  async fn() {
-    await using kit = await startKit({ cluster: { node: "none" } });
-    await using replicas = await Replicas.start(kit);
-    const ms = await failover(replicas, () => replicas.first.stop());
-    console.log(`From SIGTERM of the leader to the last of ${MESSAGES} Jobs: ${(ms / 1_000).toFixed(1)} s`);
-    ok(ms < LEASE_MS, `${ms} ms: the lease was not given up`);
-  },
+replicasTest("a replica takes over at once from a leader that ends in order", async (replicas) => {
+  const ms = await failover(replicas, () => replicas.first.stop());
+  tell("SIGTERM of the leader", ms);
+  ok(ms < LEASE_MS, `${ms} ms: the lease was not given up`);
 });
 
-Deno.test({
-  name: "a leader that is cut off from the API server stops itself, and a replica takes over: each message has one Job",
-  ignore,
-  async fn() {
-    await using kit = await startKit({ cluster: { node: "none" } });
-    await using replicas = await Replicas.start(kit);
+replicasTest(
+  "a leader that is cut off from the API server stops itself, and a replica takes over",
+  async (replicas) => {
     const beginMs = performance.now();
     let stoppedMs = 0;
     void replicas.first.ended.then(() => stoppedMs = performance.now());
@@ -118,9 +120,9 @@ Deno.test({
       replicas.wire.mode = "blackhole";
       return Promise.resolve();
     });
-    console.log(`From the cut to the last of ${MESSAGES} Jobs: ${(ms / 1_000).toFixed(1)} s`);
+    tell("the cut", ms);
     await eventually(() => stoppedMs > 0, { what: "the first one to end" });
     match(await replicas.first.log(), /the lease could not be renewed/);
     ok(stoppedMs - beginMs < LEASE_MS + 10_000, `stopped after ${stoppedMs - beginMs} ms`);
   },
-});
+);

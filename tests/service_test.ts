@@ -1,15 +1,8 @@
 /** The whole core on the embedded parts: aedes, a folder, local processes. */
 import { deepStrictEqual, match, ok, strictEqual } from "node:assert/strict";
-import mqtt from "mqtt";
-import { startEmbeddedBroker } from "../embedded/broker.ts";
-import { DirectoryStore } from "../embedded/directory.ts";
-import { LocalRunner } from "../embedded/runner.ts";
-import { MqttBroker } from "../mqtt.ts";
-import type { ServiceEvent } from "../ports.ts";
-import { Service } from "../service.ts";
+import { PREFIX, startEmbeddedBed } from "./embedded_bed.ts";
 import { eventually } from "./harness/wait.ts";
 
-const PREFIX = "services/mqtt_job_listener";
 const TABLE = `job_name,mqtt_topic,image,command
 greet,lab/greet,none,sh -c 'echo hello $PAYLOAD_NAME'
 after,${PREFIX}/job_complete/greet,none,sh -c 'echo after $PAYLOAD_RUN_NAME'
@@ -23,62 +16,15 @@ interface Said {
   body: Record<string, unknown>;
 }
 
-/** A running service on embedded parts, and a client that hears everything. */
+/** A running service, and what it has said. */
 async function startBed({ dir = "", table = TABLE }: { dir?: string; table?: string } = {}) {
-  const folder = dir || await Deno.makeTempDir({ prefix: "mjl-service-" });
-  const server = await startEmbeddedBroker();
-  await Deno.writeTextFile(`${folder}/jobs.csv`, table);
-  const told: ServiceEvent[] = [];
-  const runner = new LocalRunner({ dir: `${folder}/local` });
-  const service = new Service({
-    broker: new MqttBroker({
-      url: server.url,
-      clientId: "service",
-      protocolVersion: 4,
-      state: { topic: `${PREFIX}/state` },
-    }),
-    cluster: runner,
-    stores: {
-      catalog: new DirectoryStore(folder),
-      catalogKey: "jobs.csv",
-      logs: new DirectoryStore(`${folder}/logs`),
-      runs: new DirectoryStore(`${folder}/runs`),
-    },
-    topicPrefix: PREFIX,
-    settings: {
-      pollMs: 60_000,
-      handleRetained: false,
-      createConcurrency: 4,
-      maxChainDepth: 3,
-      graces: { imagePullMs: 1000, unschedulableMs: 1000, nodeLostMs: 1000 },
-      logs: { followers: 10, memoryBytes: 1 << 20 },
-      info: { version: "test" },
-    },
-    listeners: [(event) => told.push(event)],
-  });
-  const client = await mqtt.connectAsync(server.url, { protocolVersion: 4 });
   const said: Said[] = [];
-  client.on("message", (topic, payload) => {
-    const text = payload.toString();
-    said.push({ topic, body: text.startsWith("{") ? JSON.parse(text) : { text } });
+  const bed = await startEmbeddedBed({
+    table,
+    dir,
+    onMessage: (topic, text) => said.push({ topic, body: text.startsWith("{") ? JSON.parse(text) : { text } }),
   });
-  await client.subscribeAsync(`${PREFIX}/#`, { qos: 1 });
-  await service.start();
-  return {
-    folder,
-    service,
-    client,
-    said,
-    told,
-    find: (topic: string) => said.find((one) => one.topic === `${PREFIX}/${topic}`),
-    async [Symbol.asyncDispose]() {
-      await service.stop({ drain: false });
-      await runner.close();
-      await client.endAsync();
-      await server.close();
-      await Deno.remove(folder, { recursive: true });
-    },
-  };
+  return { ...bed, said, find: (topic: string) => said.find((one) => one.topic === `${PREFIX}/${topic}`) };
 }
 
 const options = { sanitizeOps: false, sanitizeResources: false };

@@ -8,6 +8,7 @@ import { LogCollector } from "../../logs.ts";
 import type { Cluster, PodFacts } from "../../ports.ts";
 import type { LiveRun } from "../../runs.ts";
 import { S3Store } from "../../s3.ts";
+import { numberFlag } from "../harness/flags.ts";
 import { startS3 } from "../harness/s3.ts";
 import { pause } from "../harness/wait.ts";
 import { rssMb } from "./measure.ts";
@@ -122,8 +123,7 @@ if (import.meta.main) {
     await keep(source!, endpoint!);
     Deno.exit(0);
   }
-  const gigabytes = Number(Deno.args.find((arg) => arg.startsWith("--gigabytes="))?.split("=")[1] ?? 5);
-  const result = await measureLogVolume(gigabytes);
+  const result = await measureLogVolume(numberFlag("gigabytes", 5));
   console.log(JSON.stringify(result));
   Deno.exit(result.whole ? 0 : 1);
 }

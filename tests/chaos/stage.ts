@@ -3,6 +3,7 @@
  * done to it meanwhile, and the count of what came of it. Knows no case by name; see matrix.ts and faults.ts.
  */
 import type { V1Job } from "@kubernetes/client-node";
+import { reasonOf } from "../../retry.ts";
 import { envOf, JobWatch } from "../harness/job_watch.ts";
 import type { Kit } from "../harness/kit.ts";
 import { type Mosquitto, startMosquitto } from "../harness/mosquitto.ts";
@@ -137,15 +138,10 @@ export class Stage implements AsyncDisposable {
   }
 
   async #environment({ env = {}, through }: Case): Promise<Record<string, string>> {
-    const root = `s3://${this.kit.s3.buckets[0]}/${this.prefix}`;
     return {
-      ...this.kit.env(),
+      ...this.kit.env(this.prefix),
       MQTT_URL: this.broker.url,
       MQTT_CLIENT_ID: this.prefix,
-      TOPIC_PREFIX: this.prefix,
-      CATALOG_URL: `${root}/jobs.csv`,
-      LOGS_URL: `${root}/logs`,
-      RUNS_URL: `${root}/runs`,
       REPLICA_NAME: this.id,
       LOG_LEVEL: "debug",
       ...(through === undefined ? {} : await this.#proxied(through)),
@@ -254,7 +250,7 @@ export async function runCase(kit: Kit, one: Case, id: string): Promise<CaseResu
     await pause(1_500);
   } catch (error) {
     const tail = await stage.service?.logTail(25).catch(() => "") ?? "";
-    failure = error instanceof Error ? error.message : String(error);
+    failure = reasonOf(error);
     console.error(`${one.name}: ${failure}\n${tail}`);
   }
   if (stage.provesNothing) stage.wrong.push("the fault did not happen");

@@ -18,8 +18,11 @@ export interface Kit extends AsyncDisposable {
   readonly broker: Mosquitto;
   readonly s3: S3Server;
   readonly cluster: TestCluster;
-  /** Environment of a service under test, as a new object. Change what a test wants different, such as a proxy's URL. */
-  env(): Record<string, string>;
+  /**
+   * Environment of a service under test, as a new object. Change what a test wants different, such as a proxy's URL.
+   * `topicPrefix`: for one of several services, whose table, logs and records then lie below that.
+   */
+  env(topicPrefix?: string): Record<string, string>;
 }
 
 /** Starts all parts side by side. Needs `needs("mosquitto", "s3", "cluster")` and what the node wants. */
@@ -39,8 +42,21 @@ export async function startKit({ broker, s3, cluster = { node: "real" } }: KitOp
     broker: mosquitto,
     s3: store,
     cluster: kubernetes,
-    env: () => kitEnvironment(mosquitto, store, kubernetes, broker),
+    env: (topicPrefix) => ({
+      ...kitEnvironment(mosquitto, store, kubernetes, broker),
+      ...(topicPrefix === undefined ? {} : ownPlaces(topicPrefix, store)),
+    }),
     [Symbol.asyncDispose]: stop,
+  };
+}
+
+function ownPlaces(topicPrefix: string, { buckets }: S3Server): Record<string, string> {
+  const root = `s3://${buckets[0]}/${topicPrefix}`;
+  return {
+    TOPIC_PREFIX: topicPrefix,
+    CATALOG_URL: `${root}/jobs.csv`,
+    LOGS_URL: `${root}/logs`,
+    RUNS_URL: `${root}/runs`,
   };
 }
 
