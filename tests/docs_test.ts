@@ -1,8 +1,9 @@
 /**
- * Holds the documentation to the code: each reason that the code can give stands in docs/troubleshoot.md, links lead
+ * Holds the documentation to the code: each reason and error message of the code stands in docs/troubleshoot.md, links lead
  * somewhere, each dependency has its line in the README. Reads files only.
  */
 import { deepStrictEqual, ok } from "node:assert/strict";
+import { type CodeMessage, messagesOf } from "./messages.ts";
 
 const ROOT = new URL("../", import.meta.url);
 const HIDDEN = /^(\..*|node_modules|dist|demo-data)$/;
@@ -55,6 +56,137 @@ Deno.test("docs/troubleshoot.md gives no reason that the code does not know", as
   const rows = (await read("docs/troubleshoot.md")).matchAll(/^\| `([A-Z][A-Za-z]+)` /gm);
   const stale = [...rows].map(([, reason]) => reason!).filter((reason) => !code.includes(`"${reason}"`));
   deepStrictEqual(stale, []);
+});
+
+/** Modules whose words stand elsewhere. */
+const NOT_READ = [
+  // Problems of cells are told with line, column and what would be right: the reason TableRow, and docs/table.md.
+  "table.ts",
+  "topics.ts",
+  "words.ts",
+  "quantities.ts",
+  "policy.ts",
+  // What would be right, behind the name and value of a setting.
+  "settings.ts",
+  // Why a run ended, beside its reason.
+  "outcome.ts",
+  // Words of the page that are no errors.
+  "page.ts",
+];
+
+/** What the search finds and the page need not explain: words that are no error, or part of a longer message. */
+const NEEDS_NO_LINE = [
+  "…; see it with: mqtt-job-listener logs -f …",
+  "… would run; each run gets a name of its own.…",
+  "(a link that ends after 7 days)",
+  "read the log of …", // k8s.ts: Cannot …
+  "Its topics begin with … (TOPIC_PREFIX); should it come back, it may still do it",
+  "its stream went silent", // logs.ts: [The rest of this log could not be read: …
+  '. That happened … times in a row soon after connecting: does another instance use the client id "…"?', // mqtt.ts
+  "its command column is empty; only Kubernetes can run the image's own entrypoint. Write the command into the row, or " +
+  "set up a cluster", // runner.ts: Cannot run job …
+  "no answer", // ask.ts: Cannot reach the broker …
+  "it closed the connection",
+  "the service ends", // notices.ts: Cannot send the notice …
+  "no answer within … ms",
+  "Not found", // status.ts: headings of pages
+  "Something failed",
+  "Not done",
+  "Not an object", // status.ts: The fields cannot be read
+  "… is not a string",
+  // Why a run ended, beside its reason.
+  "Someone deleted its Job before it had ended",
+  "Its Job vanished while this service was not running (deleted by someone, or by its time to live); how it ended is " +
+  "not known",
+  "Cancelled by …",
+  "Job was active longer than specified deadline",
+  "Job was deleted while it ran",
+  "Job has reached the specified backoff limit",
+  // Nobody sees these: faults of a caller within, or caught where they are thrown.
+  "Cannot start the service from here: main.ts does",
+  "Cannot connect: connect() was called before",
+  "Cannot put the payload into the environment: it has … bytes",
+  'Cannot run job "…" locally: the runner is closing',
+  '"…" is no run name',
+  "Taken over",
+];
+
+/** What a line of the page quotes, as patterns: `…` stands for anything, and a message may go on. */
+function quotesOf(page: string): RegExp[] {
+  const spans = page.split("\n").filter((line) => line.startsWith("| `"))
+    .flatMap((line) => [...line.split(" | ")[0]!.matchAll(/`([^`]+)`/g)].map(([, words]) => bare(words!)));
+  return spans.map((words) => {
+    // A quote of next to nothing would explain everything: it must be the message itself.
+    const isShort = words.replace(/[^\p{L}]/gu, "").length < 12;
+    if (isShort) return new RegExp(`^${RegExp.escape(words)}$`);
+    return new RegExp("^" + words.split("…").map((part) => RegExp.escape(part)).join(".*"), "s");
+  });
+}
+
+/** Without what differs between a message and its quote in Markdown. */
+function bare(text: string): string {
+  return text.replace(/["`\[\]]/g, "").replace(/\s+/g, " ").replace(/(?: ?…)+ ?/g, "…").trim();
+}
+
+function isExplained(quotes: readonly RegExp[], message: string): boolean {
+  return NEEDS_NO_LINE.includes(message) || quotes.some((quote) => quote.test(bare(message)));
+}
+
+async function allMessages(): Promise<CodeMessage[]> {
+  const files = [...await filesOf("", ".ts"), ...await filesOf("embedded/", ".ts")]
+    .filter((file) => !NOT_READ.includes(file));
+  return (await Promise.all(files.map(async (file) => messagesOf(file, await read(file))))).flat();
+}
+
+Deno.test("docs/troubleshoot.md explains each error message of the code", async () => {
+  const quotes = quotesOf(await read("docs/troubleshoot.md"));
+  const messages = await allMessages();
+  const missing = messages.filter(({ text }) => !isExplained(quotes, text));
+  deepStrictEqual(missing.map(({ where, text }) => `${where}: ${text}`), []);
+  // Should the search go stale, one of these is missing first.
+  for (
+    const known of [
+      /^There is no run …, neither/, // commands.ts: throw, over two lines
+      /^No row is for/, // commands.ts: told
+      /^Nothing was asked/, // ask.ts
+      /^The connection to the broker … was lost; whether .* look with/, // ask.ts: returned, joined by +
+      /^--…: there is no such flag/, // config.ts: returned
+      /^Failed: the chain did not finish/, // demo.ts
+      /^Cannot start: Deno was not given/, // permissions.ts
+      /^The token is not the right one/, // status.ts: a page
+      /^There is no log of …/, // status.ts: text
+      /^The request needs the field/, // requests.ts
+      /^Broker … does not support MQTT/, // mqtt.ts
+      /^there is no bucket/, // s3.ts
+    ]
+  ) ok(messages.some(({ text }) => known.test(text)), `the search does not find ${known}`);
+});
+
+Deno.test("a new error message is missed in docs/troubleshoot.md", async () => {
+  const quotes = quotesOf(await read("docs/troubleshoot.md"));
+  const code = [
+    "throw new CommandError(1, `Cannot knit ${what}: ` +",
+    '  (isLate ? "it is late" : `${wool.join("; ")} is short`));',
+    'io.tell("Nothing can be knit");',
+    "return refuse(403, `Knitting ${what} is not for you`);",
+  ].join("\n");
+  const found = messagesOf("knit.ts", code);
+  const wanted = ["Cannot knit …: …", "it is late", "… is short", "Nothing can be knit", "Knitting … is not for you"];
+  deepStrictEqual(found.map(({ text }) => text), wanted);
+  deepStrictEqual(found.map(({ where }) => where).slice(-2), ["knit.ts:3", "knit.ts:4"]);
+  deepStrictEqual(found.filter(({ text }) => isExplained(quotes, text)), []);
+});
+
+Deno.test("messages that need no line in docs/troubleshoot.md stand in the code", async () => {
+  const messages = new Set((await allMessages()).map(({ text }) => text));
+  deepStrictEqual(NEEDS_NO_LINE.filter((text) => !messages.has(text)), []);
+});
+
+Deno.test("each line of docs/troubleshoot.md says what it means and what to do", async () => {
+  const page = (await read("docs/troubleshoot.md")).split("## A run ended")[1] ?? "";
+  const lines = page.split("\n").filter((line) => line.startsWith("| `"));
+  ok(lines.length > 80, `only ${lines.length} lines were found`);
+  deepStrictEqual(lines.filter((line) => !/^\|(?: +[^ |][^|]* +\|){3}$/.test(line)), []);
 });
 
 Deno.test("messages that docs/troubleshoot.md quotes stand in the code", async () => {
