@@ -48,7 +48,6 @@ export class Completion implements RunObserver {
   readonly #rechecks = new Map<string, number>();
   /** By run, the pod that the cluster takes away: it is gone before the Job's end is told, which does not say why. */
   readonly #takenPods = new Map<string, PodFacts>();
-  readonly #startedAt = new Date();
   /** Jobs and pods are told apart from each other: before both are, an ended Job may seem to have had no pod. */
   #synced = false;
   #sweeper: ReturnType<typeof setInterval> | undefined;
@@ -105,7 +104,7 @@ export class Completion implements RunObserver {
 
   /** Ends a run whose Job vanished while the service was not running. */
   endVanished(job: LiveRun["job"]): void {
-    const run: LiveRun = { job, pods: new Map(), state: "ending", detail: "" };
+    const run: LiveRun = { job, pods: new Map(), inherited: true, state: "ending", detail: "" };
     this.#end(run, {
       status: "failed",
       reason: "Vanished",
@@ -180,8 +179,8 @@ export class Completion implements RunObserver {
     const { records, logs, cluster, runs, signal, tell, onDone } = this.#options;
     const begunMs = performance.now();
     const { runName } = run.job;
-    const fromBefore = run.job.createdAt < this.#startedAt;
-    const recorded = fromBefore && await this.#step(run, "look for its record", () => records.exists(runName, signal));
+    const { inherited } = run;
+    const recorded = inherited && await this.#step(run, "look for its record", () => records.exists(runName, signal));
     if (!recorded) {
       await this.#podsSettled(run);
       // The Job's end may have come before its pods' words on why.
@@ -192,7 +191,7 @@ export class Completion implements RunObserver {
       const job: Ended = full ??
         await this.#step(run, "read its Job", () => cluster.get(runName, { signal })) ?? run.job;
       const record = recordOf(run, job, outcome, logs.urlOf(runName));
-      const stored = fromBefore && await this.#step(run, "look for its log", () => logs.isStored(runName));
+      const stored = inherited && await this.#step(run, "look for its log", () => logs.isStored(runName));
       if (!stored) {
         await this.#step(run, "store its log", () => logs.finish(run, () => this.#head(run, record)));
       }
@@ -203,8 +202,7 @@ export class Completion implements RunObserver {
     await this.#step(run, "delete its Job", () => cluster.delete(runName, { signal }));
     runs.deleted(runName);
     onDone();
-    if (fromBefore) await logs.removeSegments(runName).catch(() => {});
-    await logs.forget(runName).catch(() => {});
+    await logs.forget(run).catch(() => {});
   }
 
   /** Jobs and pods come by two watches: waits until that of the pods has caught up with the Job's end. */

@@ -29,6 +29,9 @@ export function journal(): Tell {
       case "started":
         return log.info("Run {run} started", { run: event.run.runName, node: event.run.nodes.join(",") });
       case "waiting":
+        if (event.runName === "") {
+          return log.warn("A message for job {job} waits: {reason}", { job: event.jobName, reason: event.reason });
+        }
         return log.warn("Run {run} waits: {reason}", { run: event.runName, job: event.jobName, reason: event.reason });
       case "finished": {
         const { run_name: run, status, message, log_url: url } = event.record;

@@ -45,8 +45,8 @@ export class LogCollector {
   readonly #signal: AbortSignal;
   readonly #runs = new Map<string, Map<string, ContainerLog>>();
   readonly #budget: Budget;
-  /** Runs from before may have segments of a former process. */
-  readonly #startedAt = new Date();
+  /** Runs of which former processes left segments; listed once, when the first inherited run is met. */
+  #left: Promise<ReadonlySet<string>> | undefined;
   #following = 0;
 
   constructor(
@@ -97,8 +97,7 @@ export class LogCollector {
     const { runName } = run.job;
     const logs = [...this.#runs.get(runName)?.values() ?? []];
     await Promise.all(logs.map((log) => this.#wholeOrSilent(log)));
-    const mayHaveSegments = this.#isOld(run) || logs.some((log) => log.segments > 0);
-    const left = mayHaveSegments ? await this.#leftSegments(runName) : new Map<string, string[]>();
+    const left = await this.#hasSegments(run) ? await this.#leftSegments(runName) : new Map<string, string[]>();
     const text = new TextEncoder().encode(await head());
     const many = logs.length > 1;
     const known = new Set(logs.map((log) => log.folder));
@@ -119,17 +118,13 @@ export class LogCollector {
     await this.#store.put(`${runName}.txt`, body, { contentType: "text/plain; charset=utf-8", signal });
   }
 
-  /** The run is done with: frees its memory and removes its segments. */
-  async forget(runName: string): Promise<void> {
-    const logs = this.#runs.get(runName);
+  /** The run is done with: frees its memory and removes its segments, those of a former process too. */
+  async forget(run: LiveRun): Promise<void> {
+    const { runName } = run.job;
+    const hasSegments = this.#hasSegments(run);
+    for (const log of this.#runs.get(runName)?.values() ?? []) log.drop();
     this.#runs.delete(runName);
-    for (const log of logs?.values() ?? []) log.drop();
-    if (![...logs?.values() ?? []].some((log) => log.segments > 0)) return;
-    await this.removeSegments(runName);
-  }
-
-  /** Removes what a former process left of a run whose log is whole. */
-  async removeSegments(runName: string): Promise<void> {
+    if (!await hasSegments) return;
     for await (const { key } of this.#store.list(`.parts/${runName}/`, { signal: this.#signal })) {
       await this.#store.delete(key, { signal: this.#signal });
     }
@@ -154,8 +149,32 @@ export class LogCollector {
     }
   }
 
-  #isOld(run: LiveRun): boolean {
-    return run.job.createdAt < this.#startedAt;
+  async #hasSegments(run: LiveRun): Promise<boolean> {
+    const logs = [...this.#runs.get(run.job.runName)?.values() ?? []];
+    return logs.some((log) => log.segments > 0) || await this.#wasLeft(run);
+  }
+
+  /**
+   * A former process left segments of the run. One list for all runs: after a downtime thousands may have ended, and a
+   * store that keeps objects as files walks through all of them for each list.
+   */
+  async #wasLeft(run: LiveRun): Promise<boolean> {
+    if (!run.inherited) return false;
+    const left = this.#left ??= this.#listLeft();
+    try {
+      return (await left).has(run.job.runName);
+    } catch (error) {
+      if (this.#left === left) this.#left = undefined;
+      throw error;
+    }
+  }
+
+  async #listLeft(): Promise<ReadonlySet<string>> {
+    const runNames = new Set<string>();
+    for await (const { key } of this.#store.list(".parts/", { signal: this.#signal })) {
+      runNames.add(key.split("/")[1]!);
+    }
+    return runNames;
   }
 
   #containerLog(run: LiveRun, podName: string, container: string): ContainerLog | undefined {
@@ -171,7 +190,7 @@ export class LogCollector {
         store: this.#store,
         budget: this.#budget,
         signal: this.#signal,
-        mayHaveSegments: this.#isOld(run),
+        wasLeft: () => this.#wasLeft(run),
         mayFollow: () => this.#following < this.#settings.followers,
         onFollow: (change) => this.#following += change,
       });
@@ -201,7 +220,8 @@ interface ContainerLogOptions {
   readonly store: ObjectStore;
   readonly budget: Budget;
   readonly signal: AbortSignal;
-  readonly mayHaveSegments: boolean;
+  /** A former process left segments of this run. */
+  readonly wasLeft: () => Promise<boolean>;
   readonly mayFollow: () => boolean;
   readonly onFollow: (change: 1 | -1) => void;
 }
@@ -388,9 +408,9 @@ class ContainerLog {
 
   /** Goes on after the segments of a former process. */
   async #resume(signal: AbortSignal): Promise<void> {
-    if (!this.options.mayHaveSegments) return;
     for (let attempt = 0;; attempt++) {
       try {
+        if (!await this.options.wasLeft()) return;
         for await (const { key } of this.options.store.list(`${this.folder}/`, { signal })) {
           this.segments++;
           const time = decodeURIComponent(key.slice(key.lastIndexOf("/") + 1).split("_")[1] ?? "");

@@ -9,6 +9,8 @@ import type { ClusterEvents, JobFacts, PodFacts, RunSpec, RunView, Tell } from "
 export interface LiveRun {
   job: Omit<JobFacts, "payload" | "manifest">;
   readonly pods: Map<string, PodFacts>;
+  /** Made by a former process or another replica, which may have done a part of its end. */
+  readonly inherited: boolean;
   /** What people are told of it; completion.ts keeps it. */
   state: RunView["state"];
   detail: string;
@@ -108,7 +110,7 @@ export class RunTable {
       limits: resources(spec.row.cpuLimit, spec.row.memoryLimit, spec.row.diskLimit),
       receivedAt: spec.receivedAt,
       createdAt: new Date(),
-    });
+    }, { inherited: false });
   }
 
   /** This service deleted the run. */
@@ -153,7 +155,7 @@ export class RunTable {
       run.job = job;
       this.#observers.forEach((o) => o.onRun(run, full));
     } else if (!this.#ended.has(job.runName)) { // else: a late event of a Job that we deleted
-      this.#add(job, full);
+      this.#add(job, { full, inherited: !this.#creating.has(job.runName) });
     }
   }
 
@@ -178,8 +180,8 @@ export class RunTable {
     this.#observers.forEach((o) => o.onPod(run, pod));
   }
 
-  #add(job: LiveRun["job"], full?: JobFacts): LiveRun {
-    const run: LiveRun = { job, pods: new Map(), state: "pending", detail: "" };
+  #add(job: LiveRun["job"], { full, inherited }: { full?: JobFacts; inherited: boolean }): LiveRun {
+    const run: LiveRun = { job, pods: new Map(), inherited, state: "pending", detail: "" };
     this.#runs.set(job.runName, run);
     this.#observers.forEach((o) => o.onRun(run, full));
     const early = this.#early.get(job.runName) ?? [];

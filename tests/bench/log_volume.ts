@@ -98,7 +98,7 @@ async function keep(source: string, endpoint: string): Promise<void> {
   const { signal } = new AbortController();
   const settings = { followers: 200, memoryBytes: 64 * 1024 * 1024 };
   const logs = new LogCollector({ cluster, store, settings, signal });
-  const run = { job: { runName: RUN, createdAt: new Date() }, pods: new Map(), state: "running", detail: "" };
+  const run = { job: { runName: RUN, createdAt: new Date() }, pods: new Map(), inherited: false, state: "running", detail: "" };
   const now = new Date();
   const pod = (state: "running" | "terminated"): PodFacts => ({
     podName: `${RUN}-x`,
@@ -114,7 +114,7 @@ async function keep(source: string, endpoint: string): Promise<void> {
   // The rest is the same as for a container that ends while its last lines are still being read.
   logs.observe(run as unknown as LiveRun, pod("terminated"));
   await logs.finish(run as unknown as LiveRun, () => Promise.resolve(HEAD));
-  await logs.forget(RUN);
+  await logs.forget(run as unknown as LiveRun);
 }
 
 if (import.meta.main) {

@@ -11,10 +11,11 @@ import { RestartableServer } from "./restartable.ts";
 
 export interface MosquittoOptions {
   /**
-   * Keep sessions and queued messages on disk. `always` writes at each change, so that even kill9() loses nothing;
-   * `on-stop` writes at an orderly end only. Default: not kept.
+   * Keep sessions and queued messages on disk. `always` writes at each change, so that even kill9() loses nothing, and
+   * writes all of them: with thousands queued it does little else. `each-second` may lose what came in the last two
+   * seconds; `on-stop` writes at an orderly end only. Default: not kept.
    */
-  persistence?: "always" | "on-stop";
+  persistence?: "always" | "each-second" | "on-stop";
   /** Name → password. Default: anybody may connect. */
   users?: Readonly<Record<string, string>>;
   /** Lines of mosquitto's acl_file. */
@@ -79,7 +80,9 @@ export class Mosquitto extends RestartableServer {
     if (Deno.uid() === 0) lines.unshift("user root");
     if (persistence !== undefined) {
       lines.push("persistence true", `persistence_location ${this.dir}/`);
-      if (persistence === "always") lines.push("autosave_on_changes true", "autosave_interval 1");
+      if (persistence !== "on-stop") {
+        lines.push(`autosave_on_changes ${persistence === "always"}`, "autosave_interval 1");
+      }
     }
     if (users !== undefined) lines.push(`password_file ${await this.#passwordFile(users)}`);
     if (acl !== undefined) lines.push(`acl_file ${await this.#aclFile(acl)}`);
