@@ -38,7 +38,7 @@ const COMMANDS: Readonly<Record<string, Command>> = {
   start: {
     words: [],
     meaning: "Run the service; so does no command at all",
-    flags: {},
+    flags: { json: { meaning: "Log as JSON, as --log-format json does" } },
     run: () => {
       throw new CommandError(2, "Cannot start the service from here: main.ts does"); // main.ts takes `start` itself
     },
@@ -47,6 +47,7 @@ const COMMANDS: Readonly<Record<string, Command>> = {
     words: [],
     meaning: "See it work with nothing installed",
     flags: {
+      json: { meaning: "Print what happens as a JSON object a line" },
       once: { meaning: "End after the sample chain" },
       dir: { value: "FOLDER", meaning: "Where table, logs and records are; demo-data unless given" },
       port: { value: "PORT", meaning: "Port of the built-in broker; 18830 unless given, or a free one" },
@@ -119,10 +120,11 @@ const COMMANDS: Readonly<Record<string, Command>> = {
   completions: {
     words: ["SHELL"],
     meaning: `Completion script of a shell: ${SHELLS.join(", ")}`,
-    flags: {},
+    flags: { json },
     choices: SHELLS,
-    run: async ({ words: [shell = ""], io }) => {
-      await io.write(completionScript(shell));
+    run: async ({ words: [shell = ""], json, io }) => {
+      const script = completionScript(shell);
+      await io.write(json ? JSON.stringify({ shell, script }) + "\n" : script);
       return 0;
     },
   },
@@ -138,9 +140,10 @@ const COMMANDS: Readonly<Record<string, Command>> = {
   help: {
     words: ["[COMMAND]"],
     meaning: "This text, or what there is to say of one command",
-    flags: {},
-    run: async ({ words: [name], io }) => {
-      await io.write(name === undefined ? helpText() : commandHelp(name, commandOf(name)));
+    flags: { json },
+    run: async ({ words: [name], json, io }) => {
+      const text = name === undefined ? helpText() : commandHelp(name, commandOf(name));
+      await io.write(json ? helpJson(name) + "\n" : text);
       return 0;
     },
   },
@@ -248,7 +251,7 @@ function helpText(): string {
     "Commands:",
     ...Object.values(COMMANDS).map(({ meaning }, at) => `  ${usages[at]!.padEnd(width)}  ${meaning}`),
     "",
-    "`help COMMAND` tells a command's flags; most take --json.",
+    "`help COMMAND` tells a command's flags; each takes --json.",
     "",
     ...EXIT_CODES,
     "",
@@ -263,6 +266,12 @@ const EXIT_CODES = [
   "  2  wrong use or configuration",
   "  3  a peer (broker, store, cluster, service) cannot be reached or does not answer",
 ];
+
+function helpJson(only?: string): string {
+  const commands = Object.entries(COMMANDS).filter(([name]) => only === undefined || name === only)
+    .map(([name, { words, meaning, flags }]) => ({ name, words, meaning, flags }));
+  return JSON.stringify({ commands, settings: knownNames() });
+}
 
 function commandHelp(name: string, command: Command): string {
   const flags = Object.entries(command.flags).map(([flag, { value, meaning }]) => {
@@ -286,20 +295,26 @@ function commandHelp(name: string, command: Command): string {
 interface Completion {
   readonly name: string;
   readonly meaning: string;
-  readonly flags: readonly string[];
+  /** With their dashes. */
+  readonly flags: readonly (Flag & { readonly name: string })[];
   readonly choices: readonly string[];
 }
 
 function completionScript(shell: string): string {
   const all = Object.entries(COMMANDS).map(([name, { meaning, flags, choices }]): Completion => ({
     name,
-    // A shell would take these for its own.
-    meaning: meaning.replaceAll(";", ",").replace(/[`'":\\]/g, ""),
-    flags: Object.keys(flags).map((flag) => `${flag.length === 1 ? "-" : "--"}${flag}`),
+    meaning: shellWords(meaning),
+    flags: Object.entries(flags).map(([flag, rest]) => ({ ...rest, name: `${flag.length === 1 ? "-" : "--"}${flag}` })),
     choices: name === "help" ? Object.keys(COMMANDS) : choices ?? [],
   }));
   const settings = knownNames().map((name) => `--${flagName(name)}`);
-  return shell === "bash" ? bashScript(all, settings) : shell === "zsh" ? zshScript(all, settings) : fishScript(all);
+  const script = { bash: bashScript, zsh: zshScript }[shell] ?? fishScript;
+  return script(all, settings);
+}
+
+/** Without what a shell would take for its own. */
+function shellWords(text: string): string {
+  return text.replaceAll(";", ",").replace(/[`'":\\]/g, "");
 }
 
 function cases(all: readonly Completion[], words: (one: Completion) => readonly string[], assign: string): string[] {
@@ -308,16 +323,28 @@ function cases(all: readonly Completion[], words: (one: Completion) => readonly 
   );
 }
 
+const flagNames = ({ flags }: Completion) => flags.map(({ name }) => name);
+
+/** What may follow a flag, whichever command has it. */
+function valueCases(all: readonly Completion[], assign: string): string[] {
+  const known = new Map(all.flatMap(({ flags }) => flags.map(({ name, choices }) => [name, choices ?? []] as const)));
+  return [...known].filter(([, choices]) => choices.length > 0)
+    .map(([name, choices]) => `    ${name}) ${assign}(${choices.join(" ")}) ;;`);
+}
+
 function bashScript(all: readonly Completion[], settings: readonly string[]): string {
   return `# Completions of mqtt-job-listener for bash: source <(mqtt-job-listener completions bash)
 _mqtt_job_listener() {
   local cur=\${COMP_WORDS[COMP_CWORD]} command=\${COMP_WORDS[1]}
   local -a words=()
+  case \${COMP_WORDS[COMP_CWORD - 1]} in
+${valueCases(all, "words=").join("\n")}
+  esac
   if [[ $COMP_CWORD -eq 1 ]]; then
     words=(${all.map(({ name }) => name).join(" ")})
   elif [[ $cur == -* ]]; then
     case $command in
-${cases(all, ({ flags }) => flags, "words=").join("\n")}
+${cases(all, flagNames, "words=").join("\n")}
     esac
     words+=(${settings.join(" ")})
   elif [[ $COMP_CWORD -eq 2 ]]; then
@@ -333,7 +360,7 @@ complete -o default -F _mqtt_job_listener mqtt-job-listener
 
 function zshScript(all: readonly Completion[], settings: readonly string[]): string {
   return `#compdef mqtt-job-listener
-# Completions of mqtt-job-listener for zsh: source <(mqtt-job-listener completions zsh)
+# Completions of mqtt-job-listener for zsh, after compinit: source <(mqtt-job-listener completions zsh)
 _mqtt_job_listener() {
   local -a commands words_here
   commands=(
@@ -341,33 +368,45 @@ ${all.map(({ name, meaning }) => `    '${name}:${meaning}'`).join("\n")}
   )
   if (( CURRENT == 2 )); then
     _describe command commands
-  elif [[ $words[CURRENT] == -* ]]; then
+    return
+  fi
+  if [[ $words[CURRENT] == -* ]]; then
     case $words[2] in
-${cases(all, ({ flags }) => flags, "words_here=").join("\n")}
+${cases(all, flagNames, "words_here=").join("\n")}
     esac
     words_here+=(${settings.join(" ")})
     compadd -- $words_here
-  else
+    return
+  fi
+  case $words[CURRENT-1] in
+${valueCases(all, "words_here=").join("\n")}
+  esac
+  if (( CURRENT == 3 && ! $#words_here )); then
     case $words[2] in
 ${cases(all, ({ choices }) => choices, "words_here=").join("\n")}
     esac
-    if (( $#words_here )); then compadd -- $words_here; else _files; fi
   fi
+  if (( $#words_here )); then compadd -- $words_here; else _files; fi
 }
 compdef _mqtt_job_listener mqtt-job-listener
 `;
 }
 
-function fishScript(all: readonly Completion[]): string {
+function fishScript(all: readonly Completion[], settings: readonly string[]): string {
   const begin = "complete -c mqtt-job-listener";
-  const lines = all.flatMap(({ name, meaning, flags, choices }) => [
-    `${begin} -n __fish_use_subcommand -f -a ${name} -d '${meaning}'`,
-    ...flags.map((flag) => {
-      const option = flag.startsWith("--") ? `-l ${flag.slice(2)}` : `-s ${flag.slice(1)}`;
-      return `${begin} -n '__fish_seen_subcommand_from ${name}' ${option}`;
-    }),
-    ...(choices.length > 0 ? [`${begin} -n '__fish_seen_subcommand_from ${name}' -f -a '${choices.join(" ")}'`] : []),
-  ]);
+  const lines = all.flatMap(({ name, meaning, flags, choices }) => {
+    const within = `${begin} -n '__fish_seen_subcommand_from ${name}'`;
+    return [
+      `${begin} -n __fish_use_subcommand -f -a ${name} -d '${meaning}'`,
+      ...flags.map(({ name: flag, value, choices, meaning }) => {
+        const option = flag.startsWith("--") ? `-l ${flag.slice(2)}` : `-s ${flag.slice(1)}`;
+        const wants = choices ? ` -x -a '${choices.join(" ")}'` : value ? " -r" : "";
+        return `${within} ${option}${wants} -d '${shellWords(meaning)}'`;
+      }),
+      ...(choices.length > 0 ? [`${within} -f -a '${choices.join(" ")}'`] : []),
+    ];
+  });
   const help = "# Completions of mqtt-job-listener for fish: mqtt-job-listener completions fish | source";
-  return [help, ...lines, ""].join("\n");
+  const more = settings.map((flag) => `${begin} -n 'not __fish_use_subcommand' -l ${flag.slice(2)} -r`);
+  return [help, ...lines, ...more, ""].join("\n");
 }

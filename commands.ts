@@ -3,7 +3,7 @@
  * true of a table or a run is said by the modules asked, each imported when it is wanted: `check` needs no Kubernetes.
  */
 import type { Config, ConfigInput } from "./config.ts";
-import type { Cluster, JobFacts, ObjectStore, PodFacts, Row, RunRecord, RunSpec } from "./ports.ts";
+import type { Cluster, JobFacts, ObjectStore, PodFacts, Row, RunRecord, RunSpec, ServiceEvent } from "./ports.ts";
 import type { LiveRecord, RunRecords } from "./records.ts";
 import type { Problem, Table } from "./table.ts";
 import { UnavailableError } from "./ports.ts";
@@ -48,8 +48,8 @@ export async function printLine(io: Io, text: string): Promise<void> {
   await io.write(text + "\n");
 }
 
-/** Runs the demo until a signal, or to the end of its sample chain. */
-export async function demo({ flag, io }: Call): Promise<number> {
+/** Runs the demo until a signal, or to the end of its sample chain; as JSON: an object for each thing that happens. */
+export async function demo({ flag, json, io }: Call): Promise<number> {
   const port = flag("port") === undefined ? undefined : Number(flag("port"));
   if (port !== undefined && (!Number.isInteger(port) || port < 0 || port > 65535)) {
     throw new CommandError(2, `--port "${flag("port")}": write a number from 1 to 65535`);
@@ -58,9 +58,14 @@ export async function demo({ flag, io }: Call): Promise<number> {
   const { demo } = await import("./demo.ts");
   let written = Promise.resolve();
   const write = (line: string) => void (written = written.then(() => printLine(io, line)));
+  const { shortEvent } = await import("./status.ts");
+  const tell = (event: ServiceEvent) => {
+    const { type, data } = shortEvent(event);
+    write(JSON.stringify({ type, ...data }));
+  };
   const code = await demo({
     once: flag("once") === true,
-    write,
+    ...(json ? { write: io.tell, listeners: [tell] } : { write }),
     ...(port === undefined ? {} : { port }),
     ...(dir === undefined ? {} : { dir: String(dir) }),
   });

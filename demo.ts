@@ -107,7 +107,7 @@ async function run({ once, write, folder, port, listeners, signal }: Run): Promi
         maxChainDepth: 20,
         graces: { imagePullMs: 60_000, unschedulableMs: 60_000, nodeLostMs: 60_000 },
         logs: { followers: 20, memoryBytes: 32 * 1024 * 1024 },
-        info: { demo: true },
+        info: { version: VERSION, demo: true },
       },
       listeners: [narrator.tell, ...listeners],
     });

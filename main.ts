@@ -16,7 +16,11 @@ import { VERSION } from "./version.ts";
 /** Runs the service until a signal; resolves with the exit code. */
 async function start(args: readonly string[]): Promise<number> {
   requirePermissions();
-  const config = loadConfig({ ...processInput(), args });
+  // As the commands have it; what the service prints is its log.
+  const config = loadConfig({
+    ...processInput(),
+    args: args.map((arg) => arg === "--json" ? "--log-format=json" : arg),
+  });
   config.secrets.forEach(registerSecret);
   setupLog(config.log);
   if (config.cluster.kind === "local") requireLocalPermissions(config.cluster.localDir);

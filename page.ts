@@ -356,7 +356,8 @@ const MAX_SHOWN = 300;
 /** The page `/`. */
 export function overviewPage(input: OverviewInput): string {
   const { table, live, query } = input;
-  const wantsLive = query.state === undefined || isLiveState(query.state);
+  // A time is that of an end, which a live run has not had.
+  const wantsLive = query.state === undefined ? !query.since && !query.until : isLiveState(query.state);
   const wantsEnded = query.state === undefined || !isLiveState(query.state);
   const body = [
     healthSection(input),

@@ -139,7 +139,7 @@ export class LiveEvents {
 
   readonly tell: Tell = (event) => {
     if (this.#listeners.size === 0) return;
-    const short = shorten(event);
+    const short = shortEvent(event);
     for (const listener of this.#listeners) listener(short);
   };
 
@@ -155,7 +155,8 @@ export class LiveEvents {
   }
 }
 
-function shorten(event: ServiceEvent): BrowserEvent {
+/** An event in names and words that a program may show to anybody. */
+export function shortEvent(event: ServiceEvent): BrowserEvent {
   const { type } = event;
   switch (type) {
     case "message":

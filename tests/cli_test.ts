@@ -98,6 +98,28 @@ Deno.test("the program hands commands to the command line", async () => {
   deepStrictEqual([bad.code, bad.err], [2, 'Unknown command "chek": did you mean "check"?\n']);
 });
 
+Deno.test("start --json logs JSON, as --log-format json does", async () => {
+  await inFolder(async (dir) => {
+    await Deno.writeTextFile(`${dir}/jobs.csv`, "job_name,mqtt_topic,image,command\na,t,busybox,true\n");
+    const settings = ["--mqtt-url", "mqtt://127.0.0.1:1", "--cluster", "local", "--status-addr", "off"];
+    const child = new Deno.Command(Deno.execPath(), {
+      args: ["run", "-A", `${ROOT}main.ts`, "start", "--json", ...settings, "--catalog-url", `${dir}/jobs.csv`],
+      cwd: dir,
+      env: { NO_COLOR: "1" },
+      stdout: "null",
+      stderr: "piped",
+    }).spawn();
+    let said = "";
+    for await (const text of child.stderr.pipeThrough(new TextDecoderStream())) {
+      said += text;
+      if (said.includes("connection refused")) child.kill("SIGTERM");
+    }
+    await child.status;
+    const lines = said.trim().split("\n").filter((line) => !/^(Download|Initialize) /.test(line));
+    for (const line of lines) ok(JSON.parse(line).level, line);
+  });
+});
+
 Deno.test("a reader that goes away ends a command quietly", async () => {
   const script = `"$0" run -A main.ts help | head -n 1; echo "\${PIPESTATUS[0]}"`;
   const { stdout, stderr } = await new Deno.Command("bash", { args: ["-c", script, Deno.execPath()], cwd: ROOT })
@@ -110,6 +132,14 @@ Deno.test("demo --once runs a chain of three rows", async () => {
   const { code, out } = await process(["demo", "--once"]);
   strictEqual(code, 0);
   strictEqual(out.match(/^succeeded /gm)?.length, 3);
+});
+
+Deno.test("demo --once --json prints an object for each thing that happens", async () => {
+  const { code, out, err } = await process(["demo", "--once", "--json"]);
+  strictEqual(code, 0, err);
+  const told = out.trim().split("\n").map((line) => JSON.parse(line));
+  const ended = told.filter(({ type }) => type === "finished").map(({ job_name, status }) => [job_name, status]);
+  deepStrictEqual(ended, ["Greet", "Count", "Report"].map((name) => [name, "succeeded"]));
 });
 
 Deno.test("the demo serves its page, and takes a free port where its own is taken", async () => {
@@ -556,24 +586,95 @@ Deno.test("a cluster that cannot be reached or is not configured is told apart",
 
 // ---------------------------------------------------------------- completions
 
-Deno.test("completions of bash complete commands, their flags and their words", async () => {
-  const { out } = await call(["completions", "bash"]);
-  const ask = async (...words: string[]) => {
-    const script = `${out}\nCOMP_WORDS=(mqtt-job-listener ${words.join(" ")})\n` +
-      `COMP_CWORD=${words.length}\n_mqtt_job_listener\necho "\${COMPREPLY[@]}"`;
-    const { stdout } = await new Deno.Command("bash", { args: ["-c", script] }).output();
-    return new TextDecoder().decode(stdout).trim();
-  };
-  strictEqual(await ask("ch"), "check");
-  strictEqual(await ask("check", "--se"), "--server");
-  strictEqual(await ask("runs", "--mqtt-u"), "--mqtt-url --mqtt-username");
-  strictEqual(await ask("completions", "z"), "zsh");
+const COMPLETED = [
+  ["ch", "<check>"],
+  ["check --se", "<check><--server>"],
+  ["completions z", "<completions><zsh>"],
+  ["help ex", "<help><explain>"],
+  ["runs --row x --state f", "<runs><--row><x><--state><failed>"],
+  ["graph --format m", "<graph><--format><mermaid>"],
+  ["runs --mqtt-ur", "<runs><--mqtt-url>"],
+  ["check tests/cli_", "<check><tests/cli_test.ts>"],
+] as const;
+
+/** Types each line and a tab into a shell at a terminal, where the program's name prints its arguments. */
+async function typeInto(shell: string, args: readonly string[], env: Record<string, string>): Promise<string> {
+  const child = new Deno.Command("script", {
+    args: ["-qec", [shell, ...args].join(" "), "/dev/null"],
+    cwd: ROOT,
+    env: { ...env, TERM: "dumb" },
+    stdin: "piped",
+    stdout: "piped",
+    stderr: "null",
+  }).spawn();
+  const keys = child.stdin.getWriter();
+  let seen = "";
+  // A shell throws away what is typed before it asks for it.
+  for await (const text of child.stdout.pipeThrough(new TextDecoderStream())) {
+    const isReady = !seen.includes("ready> ");
+    seen += text;
+    if (!isReady || !seen.includes("ready> ")) continue;
+    const lines = [...COMPLETED.map(([typed]) => `mqtt-job-listener ${typed}\t`), "exit"];
+    await keys.write(new TextEncoder().encode(lines.map((line) => `${line}\n`).join("")));
+  }
+  await keys.close().catch(() => {});
+  await child.status;
+  return seen;
+}
+
+const SAY = `mqtt-job-listener() { printf '<%s>' "$@"; echo; }\nPS1='ready> '\n`;
+
+function wantedOf(seen: string): string[] {
+  return seen.split(/\r?\n/).map((line) => line.trim()).filter((line) => /^(<[^<>]*>)+$/.test(line));
+}
+
+Deno.test("completions of bash complete commands, their flags, words and values at a terminal", async () => {
+  await inFolder(async (dir) => {
+    const { out } = await call(["completions", "bash"]);
+    await Deno.writeTextFile(`${dir}/rc`, out + SAY);
+    const seen = await typeInto("bash", ["--noprofile", "--rcfile", `${dir}/rc`, "-i"], {});
+    deepStrictEqual(wantedOf(seen), COMPLETED.map(([, all]) => all));
+  });
 });
 
-Deno.test("completions of zsh and fish name each command", async () => {
-  for (const shell of ["zsh", "fish"]) {
-    const { code, out } = await call(["completions", shell]);
-    strictEqual(code, 0);
-    for (const name of ["explain", "rerun", "health"]) ok(out.includes(name), `${shell} ${name}`);
-  }
+Deno.test({
+  name: "completions of zsh complete commands, their flags, words and values at a terminal",
+  ignore: !await needs("zsh"),
+  async fn() {
+    await inFolder(async (dir) => {
+      const { out } = await call(["completions", "zsh"]);
+      await Deno.writeTextFile(`${dir}/.zshrc`, `autoload -Uz compinit; compinit -D -u\n${out}${SAY}`);
+      const seen = await typeInto("zsh", ["-i"], { ZDOTDIR: dir });
+      deepStrictEqual(wantedOf(seen), COMPLETED.map(([, all]) => all));
+    });
+  },
+});
+
+Deno.test({
+  name: "completions of fish complete commands, their flags, words and values",
+  ignore: !await needs("fish"),
+  async fn() {
+    await inFolder(async (dir) => {
+      const { out } = await call(["completions", "fish"]);
+      await Deno.writeTextFile(`${dir}/completions.fish`, out);
+      const asked = COMPLETED.map(([typed]) => `complete -C "mqtt-job-listener ${typed}"; echo .`).join("; ");
+      const { stdout, stderr } = await new Deno.Command("fish", {
+        args: ["--no-config", "-c", `source ${dir}/completions.fish; ${asked}`],
+        cwd: ROOT,
+        env: { HOME: dir },
+      }).output();
+      strictEqual(new TextDecoder().decode(stderr), "");
+      // One candidate each, with what it is for behind a tab.
+      const found = new TextDecoder().decode(stdout).split("\n.\n").slice(0, -1).map((one) => one.split("\t")[0]);
+      deepStrictEqual(found, COMPLETED.map(([, all]) => /<([^<]*)>$/.exec(all)?.[1]));
+    });
+  },
+});
+
+Deno.test("completions are had as JSON too, and help tells programs each command", async () => {
+  const { out } = await call(["completions", "fish", "--json"]);
+  ok(JSON.parse(out).script.startsWith("# Completions of mqtt-job-listener for fish"));
+  const { commands, settings } = JSON.parse((await call(["help", "--json"])).out);
+  ok(settings.includes("MQTT_URL"));
+  for (const { name, flags } of commands) ok("json" in flags, `${name} has no --json`);
 });

@@ -29,6 +29,8 @@ want runc runc
 want /usr/lib/cni/ptp containernetworking-plugins
 want busybox busybox-static
 want openssl openssl
+want zsh zsh
+want fish fish
 want ip iproute2
 want ps procps
 want umount mount

@@ -71,7 +71,7 @@ Deno.test("statusApp() on loopback answers no other name, unless STATUS_URL has 
   equal((await setUp({ publicUrl: url }).ask(new Request(url))).status, 200);
 });
 
-Deno.test("statusApp() filters live runs and history by row and state", async () => {
+Deno.test("statusApp() filters live runs and history by row, state and time", async () => {
   const seen: unknown[] = [];
   const view = fakeView({
     live: [aRunView({ runName: "sort-a", jobName: "sort" }), aRunView({ runName: "plot-b", jobName: "plot" })],
@@ -81,10 +81,13 @@ Deno.test("statusApp() filters live runs and history by row and state", async ()
     },
   });
   const { get } = setUp({ view });
-  const text = await (await get("/?row=sort&since=2026-03-01T10:00")).text();
+  const text = await (await get("/?row=sort")).text();
   match(text, /sort-a/);
   doesNotMatch(text, /plot-b/);
-  deepEqual(seen, [{ jobName: "sort", since: new Date("2026-03-01T10:00Z"), limit: 51 }]);
+  // A time is that of an end.
+  doesNotMatch(await (await get("/?row=sort&since=2026-03-01T10:00")).text(), /id="live"/);
+  const since = new Date("2026-03-01T10:00Z");
+  deepEqual(seen, [{ jobName: "sort", limit: 51 }, { jobName: "sort", since, limit: 51 }]);
   doesNotMatch(await (await get("/?state=failed")).text(), /id="live"/);
   doesNotMatch(await (await get("/?state=running")).text(), /id="history"/);
 });

@@ -5,7 +5,7 @@
 import { clusterBinaryPath, commandPath, isFile, toolPath } from "./cache.ts";
 
 /** `cluster`: a control plane; `node`: real containers too (root); `kwok`: fake nodes; the others as they are called. */
-export type Part = "mosquitto" | "s3" | "cluster" | "node" | "kwok" | "chromium" | "openssl";
+export type Part = "mosquitto" | "s3" | "cluster" | "node" | "kwok" | "chromium" | "openssl" | "zsh" | "fish";
 
 const told = new Set<string>();
 
