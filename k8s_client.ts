@@ -3,6 +3,7 @@
  * that are renewed, a client-side rate limit, and what an answer means for the one who called.
  * Knows nothing of Jobs. Must not put a token into a message.
  */
+import { onAbort } from "./abort.ts";
 import {
   firstLine,
   type KubeConfigOptions,
@@ -137,8 +138,7 @@ export class KubeClient implements Disposable {
   async #timed<T>(outer: AbortSignal | undefined, work: (signal: AbortSignal) => Promise<T>): Promise<T> {
     outer?.throwIfAborted();
     const controller = new AbortController();
-    const stop = () => controller.abort(outer?.reason);
-    outer?.addEventListener("abort", stop, { once: true });
+    const leave = onAbort(outer, () => controller.abort(outer?.reason));
     const timer = setTimeout(() => controller.abort(), this.#timeoutMs);
     try {
       return await work(controller.signal);
@@ -148,7 +148,7 @@ export class KubeClient implements Disposable {
       throw new UnavailableError(`Cannot reach the API server ${this.url}: ${why}`, { cause: error });
     } finally {
       clearTimeout(timer);
-      outer?.removeEventListener("abort", stop);
+      leave();
     }
   }
 
@@ -222,17 +222,14 @@ function abortable(
   signal: AbortSignal,
 ): ReadableStream<Uint8Array<ArrayBuffer>> {
   const reader = body.getReader();
-  let stop = () => {};
   // The signal may live as long as the service, and streams are many.
-  const release = () => signal.removeEventListener("abort", stop);
+  let release = () => {};
   return new ReadableStream({
     start(controller) {
-      stop = () => {
+      release = onAbort(signal, () => {
         controller.error(signal.reason);
         reader.cancel(signal.reason).catch(() => {});
-      };
-      signal.addEventListener("abort", stop, { once: true });
-      if (signal.aborted) stop();
+      });
     },
     async pull(controller) {
       try {
@@ -340,15 +337,14 @@ export class RateLimiter {
     return new Promise((resolve, reject) => {
       const queue = urgent ? this.#urgent : this.#others;
       const go = () => {
-        signal?.removeEventListener("abort", stop);
+        leave();
         resolve();
       };
-      const stop = () => {
-        queue.delete(go);
-        reject(signal!.reason);
-      };
-      signal?.addEventListener("abort", stop, { once: true });
       queue.add(go);
+      const leave = onAbort(signal, () => {
+        queue.delete(go);
+        reject(signal?.reason);
+      });
       this.#schedule();
     });
   }

@@ -3,12 +3,12 @@
  * streams, lists from time to time. Remembers names and versions only, never an object. Knows nothing of runs.
  */
 import type { V1ObjectMeta } from "@kubernetes/client-node";
-import { setTimeout as pause } from "node:timers/promises";
+import { Scope } from "./abort.ts";
 import { joinBytes } from "./bytes.ts";
 import { answerError, type KubeClient } from "./k8s_client.ts";
 import type { Json } from "./k8s_facts.ts";
 import { UnavailableError } from "./ports.ts";
-import { reasonOf, Scope } from "./retry.ts";
+import { delay, reasonOf } from "./retry.ts";
 
 export interface WatchedObject {
   readonly metadata?: Json<V1ObjectMeta>;
@@ -97,7 +97,7 @@ export class ListWatch<T extends WatchedObject> {
     const maxMs = this.#options.maxBackoffMs ?? 15_000;
     const askedMs = error instanceof UnavailableError ? error.retryAfterMs ?? 0 : 0;
     const backoffMs = Math.min(maxMs, 250 * 2 ** Math.min(this.#failures - 2, 10)) * (0.5 + Math.random() / 2);
-    await pause(Math.min(Math.max(askedMs, backoffMs), maxMs), undefined, { signal });
+    await delay(Math.min(Math.max(askedMs, backoffMs), maxMs), signal);
   }
 
   #heard(): void {

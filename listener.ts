@@ -55,6 +55,8 @@ export class Listener {
   readonly #options: ListenerOptions;
   /** Messages in work by their hash: a redelivery over a new connection takes the place of the old one. */
   readonly #working = new Map<string, Work>();
+  /** Starts of keyed runs that are not through, by the run's name. */
+  readonly #starting = new Map<string, Promise<StartResult>>();
   #epoch = newEpoch();
   #waitingBytes = 0;
   readonly #lookups = new Turns(LOOKUPS_AT_ONCE);
@@ -148,9 +150,16 @@ export class Listener {
     if (known !== undefined) return { result: "exists", runName: known };
     const identity: RunIdentity = origin.key === undefined ? { messageHash } : { key: origin.key };
     const runName = runNameFor(row, identity);
-    // No await between this look and the create call: nothing can end and be forgotten in between.
+    // No await between these looks and the start: nothing can end and be forgotten in between.
     if (origin.key !== undefined && runs.knows(runName)) return { result: "exists", runName };
-    const started = await starter.start({
+    // A start may wait for long. Did both wait, the first one's run could be over and its Job gone when the second
+    // one's create call leaves, which would then succeed.
+    const twin = this.#starting.get(runName);
+    if (twin) {
+      const first = await twin;
+      return first.result === "refused" ? first : { result: "exists", runName };
+    }
+    const starting = starter.start({
       runName,
       row,
       message,
@@ -160,6 +169,9 @@ export class Listener {
       chainDepth: origin.chainDepth,
       receivedAt,
     });
+    if (origin.key !== undefined) this.#starting.set(runName, starting);
+    const started = await starting;
+    this.#starting.delete(runName);
     if (started.result === "refused") {
       tell({
         type: "error",

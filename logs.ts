@@ -3,11 +3,12 @@
  * rest into the store in segments (so that a crash or the kubelet's log rotation loses nothing), and at the end puts
  * the whole text at `{LOGS_URL}/{run name}.txt`. Knows nothing of how a run ended: the head is given to it.
  */
+import { onAbort, Scope } from "./abort.ts";
 import { joinBytes } from "./bytes.ts";
 import type { LiveRun } from "./runs.ts";
 import type { Cluster, ContainerFacts, ObjectStore, PodFacts } from "./ports.ts";
 import { UnavailableError } from "./ports.ts";
-import { backoffMs, delay, reasonOf, Scope } from "./retry.ts";
+import { backoffMs, delay, reasonOf } from "./retry.ts";
 
 export interface LogSettings {
   /** Containers followed at once; those beyond are read when they end. */
@@ -430,7 +431,7 @@ class ContainerLog {
     const splitter = new LineSplitter(this.#at);
     const reader = stream.getReader();
     const cancel = () => void reader.cancel(signal.reason).catch(() => {});
-    signal.addEventListener("abort", cancel, { once: true });
+    const leave = onAbort(signal, cancel);
     try {
       for (let next = await reader.read(); !next.done; next = await reader.read()) {
         this.#heardMs = Date.now();
@@ -445,7 +446,7 @@ class ContainerLog {
       }
       signal.throwIfAborted();
     } finally {
-      signal.removeEventListener("abort", cancel);
+      leave();
       cancel();
     }
   }

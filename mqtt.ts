@@ -7,6 +7,7 @@
 import { Buffer } from "node:buffer";
 import mqtt from "mqtt";
 import type { IClientOptions, IConnackPacket, IPublishPacket, MqttClient, Packet } from "mqtt";
+import { onAbort } from "./abort.ts";
 import { type Broker, type BrokerEvents, type Delivery, RefusedError, UnavailableError } from "./ports.ts";
 import { reasonOf } from "./retry.ts";
 
@@ -114,14 +115,12 @@ export class MqttBroker implements Broker {
   connect(events: BrokerEvents, signal?: AbortSignal): Promise<void> {
     if (this.#events) throw new TypeError("Cannot connect: connect() was called before");
     this.#events = events;
-    const giveUp = () => {
+    const leave = onAbort(signal, () => {
       this.#firstReady.reject(signal?.reason);
       this.#stop();
-    };
-    if (signal?.aborted) giveUp();
-    else signal?.addEventListener("abort", giveUp, { once: true });
+    });
     this.#loop = this.#run();
-    return this.#firstReady.promise.finally(() => signal?.removeEventListener("abort", giveUp));
+    return this.#firstReady.promise.finally(leave);
   }
 
   async subscribe(filters: ReadonlySet<string>, signal?: AbortSignal): Promise<void> {
@@ -709,15 +708,14 @@ class Outbox {
   publish(publication: Publication, signal?: AbortSignal): Promise<void> {
     if (signal?.aborted) return Promise.reject(signal.reason);
     const pending: Pending = { ...publication, abandoned: false, settled: Promise.withResolvers<void>() };
-    const giveUp = () => {
+    const leave = onAbort(signal, () => {
       pending.abandoned = true;
       this.#waiting.remove(pending);
       pending.settled.reject(signal?.reason);
-    };
-    signal?.addEventListener("abort", giveUp, { once: true });
+    });
     this.#waiting.push(pending);
     this.#pump();
-    return pending.settled.promise.finally(() => signal?.removeEventListener("abort", giveUp));
+    return pending.settled.promise.finally(leave);
   }
 
   attach(link: Link): void {
@@ -929,21 +927,19 @@ function delay(ms: number, signal: AbortSignal): Promise<void> {
     if (signal.aborted) return resolve();
     const finish = () => {
       clearTimeout(timer);
-      signal.removeEventListener("abort", finish);
+      leave();
       resolve();
     };
     const timer = setTimeout(finish, ms);
-    signal.addEventListener("abort", finish, { once: true });
+    const leave = onAbort(signal, finish);
   });
 }
 
 function unlessAborted<T>(promise: Promise<T>, signal: AbortSignal | undefined): Promise<T> {
   if (!signal) return promise;
   const aborted = Promise.withResolvers<never>();
-  const abort = () => aborted.reject(signal.reason);
-  if (signal.aborted) abort();
-  else signal.addEventListener("abort", abort, { once: true });
-  return Promise.race([promise, aborted.promise]).finally(() => signal.removeEventListener("abort", abort));
+  const leave = onAbort(signal, () => aborted.reject(signal.reason));
+  return Promise.race([promise, aborted.promise]).finally(leave);
 }
 
 /** Runs `work` on each item, SUBSCRIBES_AT_ONCE at a time; rejects with the first failure once a wave is over. */

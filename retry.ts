@@ -2,6 +2,7 @@
  * Waiting and trying again: jittered exponential backoff that ends with an AbortSignal, and the words of what failed.
  * Pure timing, no policy.
  */
+import { onAbort } from "./abort.ts";
 import { UnavailableError } from "./ports.ts";
 
 /** What a caught value says: an error's message, of anything else its text. */
@@ -13,45 +14,15 @@ export function reasonOf(error: unknown): string {
 export function delay(ms: number, signal?: AbortSignal): Promise<void> {
   return new Promise((resolve, reject) => {
     if (signal?.aborted) return reject(signal.reason);
-    const onAbort = () => {
-      clearTimeout(timer);
-      reject(signal!.reason);
-    };
     const timer = setTimeout(() => {
-      signal?.removeEventListener("abort", onAbort);
+      leave();
       resolve();
     }, ms);
-    signal?.addEventListener("abort", onAbort, { once: true });
+    const leave = onAbort(signal, () => {
+      clearTimeout(timer);
+      reject(signal?.reason);
+    });
   });
-}
-
-/**
- * A part of the time of `parent`'s signal: over when that aborts, at end(), or when it is disposed of. Not a signal of
- * AbortSignal.any, which did not reach streams that had been open for a while.
- */
-export class Scope implements Disposable {
-  readonly #parent: AbortSignal;
-  readonly #controller = new AbortController();
-  readonly #onParent = () => this.end(this.#parent.reason);
-
-  constructor(parent: AbortSignal) {
-    this.#parent = parent;
-    if (parent.aborted) this.#onParent();
-    else parent.addEventListener("abort", this.#onParent, { once: true });
-  }
-
-  get signal(): AbortSignal {
-    return this.#controller.signal;
-  }
-
-  end(reason: unknown): void {
-    this.#parent.removeEventListener("abort", this.#onParent);
-    this.#controller.abort(reason);
-  }
-
-  [Symbol.dispose](): void {
-    this.end(new DOMException("It is over", "AbortError"));
-  }
 }
 
 /** Wait before attempt `attempt` (0 is the first retry), in milliseconds: doubling, at most `maxMs`, ±50 % jitter. */

@@ -15,6 +15,7 @@ import {
   type S3ClientConfig,
 } from "@aws-sdk/client-s3";
 import { type ObjectInfo, type ObjectStore, RefusedError, type StoredObject, UnavailableError } from "./ports.ts";
+import { onAbort } from "./abort.ts";
 import { Turns } from "./turns.ts";
 
 export interface S3Options {
@@ -246,10 +247,15 @@ export class S3Store implements ObjectStore {
   /** Makes one call when it is its turn. */
   async #call<T>(
     signal: AbortSignal | undefined,
-    call: (client: S3Client, options: ReturnType<typeof sendOptions>) => Promise<T>,
+    call: (client: S3Client, options: { abortSignal: AbortSignal }) => Promise<T>,
   ): Promise<T> {
     const client = await this.#connect();
-    return await this.#turns.take(() => call(client, sendOptions(signal)), signal);
+    return await this.#turns.take(async () => {
+      // A signal of the call's own, for the SDK listens to it itself. It ends with the head of the answer.
+      const controller = new AbortController();
+      const leave = onAbort(signal, () => controller.abort(signal?.reason));
+      return await call(client, { abortSignal: controller.signal }).finally(leave);
+    }, signal);
   }
 
   /** One client for all calls, with kept-alive connections. */
@@ -328,8 +334,7 @@ async function* unlessAborted(
 ): AsyncGenerator<Uint8Array> {
   // A promise for each chunk, no race with one that lives as long as the stream: that would hold on to every chunk.
   let giveUp: (reason: unknown) => void = () => {};
-  const abort = () => giveUp(signal?.reason);
-  signal?.addEventListener("abort", abort, { once: true });
+  const leave = onAbort(signal, () => giveUp(signal?.reason));
   const source = body[Symbol.asyncIterator]();
   let open = true;
   try {
@@ -347,7 +352,7 @@ async function* unlessAborted(
       yield next.value;
     }
   } finally {
-    signal?.removeEventListener("abort", abort);
+    leave();
     // Not awaited: a source that waits for its next chunk ends only when that has come.
     if (open) source.return?.().catch(() => {});
   }
@@ -362,10 +367,6 @@ function emptyStream(): ReadableStream<Uint8Array> {
 interface SdkError extends Error {
   readonly code?: string;
   readonly $metadata?: { readonly httpStatusCode?: number };
-}
-
-function sendOptions(signal: AbortSignal | undefined): { abortSignal?: AbortSignal } {
-  return signal ? { abortSignal: signal } : {};
 }
 
 function statusOf(error: unknown): number | undefined {

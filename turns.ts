@@ -1,6 +1,7 @@
 /**
  * A bound on work that goes on at once. Pure timing: knows nothing of what the work is.
  */
+import { onAbort } from "./abort.ts";
 
 /** Lets so many pieces of work go on at a time, the others in the order of their coming. */
 export class Turns {
@@ -28,20 +29,16 @@ export class Turns {
   /** Resolves when somebody hands the turn on. */
   #turn(signal: AbortSignal | undefined): Promise<void> {
     return new Promise((resolve, reject) => {
-      const leave = () => {
-        this.#waiting.delete(go);
-        signal?.removeEventListener("abort", giveUp);
-      };
       const go = () => {
+        this.#waiting.delete(go);
         leave();
         resolve();
       };
-      const giveUp = () => {
-        leave();
-        reject(signal?.reason);
-      };
       this.#waiting.add(go);
-      signal?.addEventListener("abort", giveUp);
+      const leave = onAbort(signal, () => {
+        this.#waiting.delete(go);
+        reject(signal?.reason);
+      });
     });
   }
 }

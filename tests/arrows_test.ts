@@ -2,6 +2,7 @@
 import { deepStrictEqual, ok } from "node:assert/strict";
 
 const PURE = [
+  "abort",
   "bytes",
   "ports",
   "payloads",

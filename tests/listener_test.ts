@@ -111,6 +111,27 @@ Deno.test("receive() acknowledges the redelivery of a message in work, not the o
   deepStrictEqual([first.acks, bed.cluster.created.length], [0, 1]);
 });
 
+Deno.test("receive() makes one run of two messages with one key that wait for their start together", async () => {
+  using bed = setUp({ maxRuns: 1 });
+  const blocker = delivery({ packetId: 1 });
+  bed.listener.receive(blocker);
+  await eventually(() => blocker.acks === 1);
+  const [first, second] = [2, 3].map((packetId) => delivery({ packetId, text: '{"idempotency-key":"a"}' }));
+  bed.listener.receive(first!);
+  bed.listener.receive(second!);
+  await eventually(() => bed.starter.waiting > 0);
+  for (let at = 0; at < 2; at++) {
+    // The end of a run, with its Job deleted, makes room for the next one.
+    const { runName } = bed.cluster.created[at]!;
+    await eventually(() => bed.runs.get(runName) !== undefined);
+    bed.runs.deleted(runName);
+    bed.starter.pump();
+    if (at === 0) await eventually(() => first!.acks === 1);
+  }
+  await eventually(() => second!.acks === 1);
+  strictEqual(bed.cluster.created.length, 2);
+});
+
 Deno.test("receive() names a keyed run by its key, so that the second message is no second run", async () => {
   using bed = setUp();
   for (const packetId of [1, 2]) {
