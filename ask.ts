@@ -3,7 +3,7 @@
  * for the answer and its words; must not use the service's client id, for a broker would throw the service out.
  */
 import mqtt, { type MqttClient } from "mqtt";
-import { type Call, CommandError, printLine } from "./commands.ts";
+import { type Call, CommandError, type Io, printLine } from "./commands.ts";
 import type { Config } from "./config.ts";
 import { UnavailableError } from "./ports.ts";
 import { delay, reasonOf } from "./retry.ts";
@@ -34,7 +34,7 @@ export async function ask(what: Request, call: Call): Promise<number> {
   const config = call.config();
   const payload = given === "-" ? new TextDecoder().decode(await io.read()) : given;
   const asked = what === "run" ? { job_name: name, payload } : { run_name: name };
-  const answer = await request(config, what, asked, timeoutMs);
+  const answer = await request({ config, io }, what, asked, timeoutMs);
   if (answer.status !== "ok") throw new CommandError(1, answer.error ?? "The service refused without a reason");
   const runName = answer.data?.run_name ?? "";
   await io.write(json ? JSON.stringify(answer.data ?? {}) + "\n" : `${runName}\n`);
@@ -49,13 +49,19 @@ function readTimeout(text: string | true | undefined): number {
   return ms;
 }
 
-async function request(config: Config, what: Request, asked: object, timeoutMs: number): Promise<Answer> {
+async function request(
+  { config, io }: { config: Config; io: Io },
+  what: Request,
+  asked: object,
+  timeoutMs: number,
+): Promise<Answer> {
   const { topicPrefix } = config;
   const transaction = crypto.randomUUID();
   const answered = Promise.withResolvers<Answer>();
   const state = Promise.withResolvers<string>();
   answered.promise.catch(() => {}); // It may be lost while nobody waits for it yet.
-  const client = await connect(config);
+  io.progress?.(`Connecting to ${brokerUrl(config)}`);
+  const client = await connect(config).finally(() => io.progress?.(""));
   try {
     client.on("message", (topic, body) => {
       if (topic === `${topicPrefix}/state`) return state.resolve(body.toString());
@@ -70,8 +76,10 @@ async function request(config: Config, what: Request, asked: object, timeoutMs: 
       throw new UnavailableError(`Nothing was asked: the service ${topicPrefix} says that it is offline; start it`);
     }
     await client.publishAsync(`${topicPrefix}/request/${what}`, JSON.stringify({ ...asked, transaction }), { qos: 1 });
+    io.progress?.(`Asked; waiting up to ${timeoutMs / 1000} s for the answer`);
     return await orTimeout(answered.promise, timeoutMs, topicPrefix);
   } finally {
+    io.progress?.("");
     client.removeAllListeners("close");
     await client.endAsync(true);
   }

@@ -98,7 +98,10 @@ async function readPolicy({ policy }: Config) {
 
 async function tableText(config: Config, io: Io, where?: string): Promise<{ source: Uint8Array; url: string }> {
   if (where === "-") return { source: await io.read(), url: "standard input" };
-  if (where !== undefined && /^https?:/.test(where)) return { source: await download(where), url: where };
+  if (where !== undefined && /^https?:/.test(where)) {
+    io.progress?.(`Reading ${where}`);
+    return { source: await download(where).finally(() => io.progress?.("")), url: where };
+  }
   const { splitObjectUrl } = await import("./config.ts");
   const { openStore } = await import("./adapters.ts");
   const { storeUrl, key } = where === undefined ? config.catalog : splitObjectUrl(where);

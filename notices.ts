@@ -13,8 +13,8 @@ export interface NoticesOptions {
   readonly on: "failed" | "all";
   /** The page as people reach it, without a trailing slash; a run's page is `/runs/{run name}` there. */
   readonly statusUrl?: string;
-  /** Hears, in a sentence without secrets, of notices that could not be sent. */
-  readonly onTrouble?: (reason: string) => void;
+  /** Hears, in a sentence without secrets, of notices that could not be sent; `runName`: of which run. */
+  readonly onTrouble?: (reason: string, runName?: string) => void;
   /** Notices waiting at most; the oldest is dropped. Default 100. */
   readonly maxWaiting?: number;
   /** Calls for one notice at most. Default 6. */
@@ -91,7 +91,8 @@ export class Notices {
       } catch (error) {
         const left = this.#ended.signal.aborted ? this.#waiting.splice(0).length : 0;
         const more = left > 0 ? ` (and ${left} more)` : "";
-        this.#trouble(`Cannot send the notice of run ${record.run_name}${more}: ${this.#words(error)}`);
+        const { run_name } = record;
+        this.#trouble(`Cannot send the notice of run ${run_name}${more}: ${this.#words(error)}`, run_name);
       }
     }
     this.#working = undefined;
@@ -138,9 +139,9 @@ export class Notices {
     return words.replaceAll(this.#options.url, origin).replaceAll(href, origin);
   }
 
-  #trouble(reason: string): void {
+  #trouble(reason: string, runName?: string): void {
     try {
-      this.#options.onTrouble(reason);
+      this.#options.onTrouble(reason, runName);
     } catch {
       // Whoever listens must not stop the notices.
     }

@@ -258,11 +258,10 @@ export class Service {
   async #endVanished(): Promise<void> {
     const { signal } = this.#abort;
     const listed = await this.records.getLive(signal).catch(() => []);
-    for (const job of listed) {
-      if (!this.runs.knows(job.runName) && !await this.records.exists(job.runName, signal).catch(() => true)) {
-        this.#completion.endVanished(job);
-      }
-    }
+    // All at once: most of them have ended since the list was written, and there may be hundreds.
+    await Promise.all(listed.filter(({ runName }) => !this.runs.knows(runName)).map(async (job) => {
+      if (!await this.records.exists(job.runName, signal).catch(() => true)) this.#completion.endVanished(job);
+    }));
   }
 
   async #keepLiveList(): Promise<void> {

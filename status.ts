@@ -298,7 +298,8 @@ export function statusApp(options: StatusOptions, closing: AbortSignal): Hono {
   app.notFound((c) => page(c, messagePage({ title: "Not found", message: "There is no such page." }), 404));
   app.onError((error, c) => {
     if (closing.aborted) return c.text("The service is stopping", 503);
-    getLogger("status").error("Cannot answer {path}", { path: c.req.path, error });
+    const run = c.req.param("run");
+    getLogger("status").error("Cannot answer {path}", { path: c.req.path, error, ...(run ? { run } : {}) });
     const message = "The service could not make this page; its log says why.";
     return page(c, messagePage({ title: "Something failed", message }), 500);
   });
@@ -640,7 +641,8 @@ async function answerAction(
     if (error instanceof RangeError) return refuse(404, error.message);
     if (error instanceof RefusedError) return refuse(409, error.message);
     if (error instanceof UnavailableError) return refuse(503, error.message);
-    getLogger("status").error("Cannot carry out {path}", { path: c.req.path, error });
+    const about = fields["run_name"] === undefined ? {} : { run: fields["run_name"] };
+    getLogger("status").error("Cannot carry out {path}", { path: c.req.path, error, ...about });
     return refuse(500, "It could not be done; the service's log says why.");
   }
 }

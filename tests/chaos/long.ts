@@ -164,6 +164,9 @@ class Scene implements AsyncDisposable {
       MQTT_URL: `mqtt://127.0.0.1:${this.#wire.port}`,
       MQTT_CLIENT_ID: "chaos-service",
       CATALOG_POLL: "10s",
+      // Those in flight come again after each kill and are looked up among the records, which this S3 server does by
+      // reading the whole folder: with the preset of 1,000 it would do nothing else between two kills.
+      MQTT_RECEIVE_MAXIMUM: "100",
     };
   }
 
