@@ -28,7 +28,7 @@ async function start(args: readonly string[]): Promise<number> {
   config.warnings.forEach((warning) => log.warn(warning));
   exportAwsEnv(config);
 
-  const warn = (reason: string, run?: string) => log.warn("{reason}", { reason, ...(run === undefined ? {} : { run }) });
+  const warn = (reason: string, run?: string) => (run === undefined ? log : log.with({ run })).warn(reason);
   const options = await serviceOptions(config, { version: VERSION, onTrouble: warn });
   const { webhook, status } = config;
   const notices = webhook &&

@@ -139,7 +139,7 @@ th{white-space:nowrap}
 code,pre,.mono{font-family:ui-monospace,"DejaVu Sans Mono",monospace;font-size:.85rem}
 pre{margin:0;padding:.75rem;border:1px solid var(--line);border-radius:.25rem;white-space:pre-wrap;overflow-wrap:anywhere;
 max-height:32rem;overflow:auto}
-dl{display:grid;grid-template-columns:minmax(7rem,max-content) 1fr;gap:.25rem 1rem;margin:0}
+dl{display:grid;grid-template-columns:11rem 1fr;gap:.25rem 1rem;margin:0}
 dt{color:var(--muted)}dd{margin:0;overflow-wrap:anywhere}
 dl+dl{margin-top:.25rem}
 form{display:flex;flex-wrap:wrap;gap:.75rem;align-items:end}

@@ -22,7 +22,12 @@ interface Heard {
   err: string;
 }
 
-async function call(line: readonly string[], env: Record<string, string> = {}, stdin = ""): Promise<Heard> {
+async function call(
+  line: readonly string[],
+  env: Record<string, string> = {},
+  stdin = "",
+  progress?: (line: string) => void,
+): Promise<Heard> {
   const [command = "", ...args] = line;
   const heard: Heard = { code: -1, out: "", err: "" };
   const decoder = new TextDecoder();
@@ -34,7 +39,7 @@ async function call(line: readonly string[], env: Record<string, string> = {}, s
     },
     tell: (line) => void (heard.err += `${line}\n`),
     read: () => Promise.resolve(new TextEncoder().encode(stdin)),
-    progress: undefined,
+    progress,
   });
   return heard;
 }
@@ -394,11 +399,14 @@ Deno.test("run sends row and payload and prints the run's name", hasMosquitto, a
   await using broker = await startMosquitto();
   await using ear = await MqttEar.connect(broker.url, [`${PREFIX}/request/#`]);
   await ear.publish(`${PREFIX}/state`, "online", { retain: true });
-  const running = call(["run", "Align", "-"], { MQTT_URL: broker.url }, '{"uuid":"x"}');
+  const shown: string[] = [];
+  const running = call(["run", "Align", "-"], { MQTT_URL: broker.url }, '{"uuid":"x"}', (line) => shown.push(line));
   const asked = await answerOne(ear, "run", { status: "ok", data: { run_name: "align-a" } });
   deepStrictEqual([asked["job_name"], asked["payload"]], ["Align", '{"uuid":"x"}']);
   const { code, out } = await running;
   deepStrictEqual([code, out], [0, "align-a\n"]);
+  // What takes long is said where somebody watches, and wiped away.
+  match(shown.join("\n"), /^Connecting to .*\n\nAsked; waiting up to 15 s for the answer\n$/);
 });
 
 Deno.test("cancel and rerun name the run, over MQTT 3.1.1 too", hasMosquitto, async () => {

@@ -1,4 +1,8 @@
 import { deepEqual, equal, match, ok } from "node:assert/strict";
+import { startMosquitto } from "./harness/mosquitto.ts";
+import { needs } from "./harness/needs.ts";
+import { MqttEar, startService } from "./harness/service.ts";
+import { eventually } from "./harness/wait.ts";
 import { forgetSecrets, getLogger, type LogOptions, redact, registerSecret, setupLog } from "../log.ts";
 
 function collect(options: Partial<LogOptions> = {}): string[] {
@@ -123,4 +127,53 @@ Deno.test("registerSecret() leaves out what is too short to be one", () => {
   registerSecret("a");
   equal(redact("a banana"), "a banana");
   forgetSecrets();
+});
+
+Deno.test({
+  name: "each line of the service's log that is about a run has the run",
+  ignore: !await needs("mosquitto"),
+  async fn() {
+    const dir = await Deno.makeTempDir();
+    const table = [
+      "job_name,mqtt_topic,image,command",
+      "good,lab/good,busybox,true",
+      "bad,lab/bad,busybox,false",
+      "long,lab/long,busybox,sleep 60",
+    ];
+    await Deno.writeTextFile(`${dir}/jobs.csv`, table.join("\n") + "\n");
+    // A webhook that refuses: the log says of which run.
+    await using hook = Deno.serve(
+      { hostname: "127.0.0.1", port: 0, onListen: () => {} },
+      () => new Response("no", { status: 400 }),
+    );
+    await using broker = await startMosquitto();
+    await using service = await startService({
+      MQTT_URL: broker.url,
+      CATALOG_URL: `${dir}/jobs.csv`,
+      CLUSTER: "local",
+      LOCAL_DIR: `${dir}/local`,
+      STATUS_ADDR: "off",
+      LOG_FORMAT: "json",
+      LOG_LEVEL: "debug",
+      WEBHOOK_URL: `http://127.0.0.1:${hook.addr.port}/`,
+      WEBHOOK_ON: "all",
+    });
+    await using ear = await MqttEar.connect(broker.url, ["services/mqtt_job_listener/#"]);
+    for (const name of ["good", "bad", "long"]) await ear.publish(`lab/${name}`, name);
+    const runs = await eventually(() => {
+      const names = ear.heard.flatMap(({ topic }) => /\/run\/\w+\/(.+)$/.exec(topic)?.[1] ?? []);
+      return new Set(names).size === 3 ? [...new Set(names)] : undefined;
+    });
+    const long = runs.find((name) => name.startsWith("long-"));
+    await ear.publish("services/mqtt_job_listener/request/cancel", JSON.stringify({ run_name: long }));
+    const lines = await eventually(async () => {
+      const all = (await service.log()).split("\n").filter((line) => line.startsWith("{"))
+        .map((line) => JSON.parse(line) as { message: string; run?: string });
+      return all.filter(({ message }) => message.startsWith("Cannot send the notice")).length === 3 ? all : undefined;
+    }, { timeoutMs: 20_000 });
+    const about = lines.flatMap((line) => runs.filter((name) => JSON.stringify(line).includes(name)).map(() => line));
+    ok(about.length >= 12, `only ${about.length} lines are about a run`);
+    deepEqual(about.filter(({ run }) => !runs.includes(run ?? "")), []);
+    await Deno.remove(dir, { recursive: true });
+  },
 });

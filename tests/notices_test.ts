@@ -31,11 +31,15 @@ function webhook(answer: Answer, options: Partial<NoticesOptions> = {}) {
     return answer(body, calls.length);
   });
   const troubles: string[] = [];
+  const about: (string | undefined)[] = [];
   const notices = new Notices({
     url: `http://127.0.0.1:${server.addr.port}/services/T0/s3cret`,
     on: "failed",
     firstRetryMs: 5,
-    onTrouble: (reason) => troubles.push(reason),
+    onTrouble(reason, runName) {
+      troubles.push(reason);
+      about.push(runName);
+    },
     ...options,
   });
   const tell = (fields: Partial<RunRecord> = {}) =>
@@ -43,6 +47,7 @@ function webhook(answer: Answer, options: Partial<NoticesOptions> = {}) {
   return {
     calls,
     troubles,
+    about,
     notices,
     tell,
     async [Symbol.asyncDispose]() {
@@ -96,6 +101,8 @@ Deno.test("a refusal is not tried again, and told without the secret URL", async
   await eventually(() => hook.notices.waiting === 0);
   equal(hook.calls.length, 1);
   deepEqual(hook.troubles, ["Cannot send the notice of run sort-1: the webhook answered 403: invalid_token"]);
+  // For the log, which has the run on each line about one.
+  deepEqual(hook.about, ["sort-1"]);
 });
 
 Deno.test("the next notice is sent after one that was given up", async () => {

@@ -238,6 +238,12 @@ const FAILED = aRecord({
   started_at: "2026-03-01T10:14:00Z",
   finished_at: "2026-03-01T10:15:30Z",
   log_url: "s3://lab/logs/plot-qqqqqqqq2345.txt",
+  job: {
+    apiVersion: "batch/v1",
+    kind: "Job",
+    metadata: { name: "plot-qqqqqqqq2345", namespace: "lab" },
+    spec: { backoffLimit: 0, template: { spec: { containers: [{ name: "main", image: "lab/plot:1" }] } } },
+  },
 });
 const ENDED = [
   FAILED,
@@ -389,6 +395,9 @@ browserTest("reading and acting need no script", async () => {
     const { page, close } = await openPage(browser, url, { javaScriptEnabled: false });
     await page.getByRole("link", { name: FAILED.run_name }).click();
     await page.getByText("Out of memory: the limit is 2Gi").waitFor();
+    // Opens without script too.
+    await page.getByText("As YAML").click();
+    await page.getByText("image: lab/plot:1").waitFor();
     await page.getByLabel("Token").fill("a token");
     await page.getByRole("button", { name: "Run again" }).click();
     await page.waitForURL(`**/runs/${aRunView().runName}`);
@@ -425,6 +434,7 @@ Deno.test({
           colorScheme,
           viewport: { width: 1280, height: 800 },
         });
+        if (name === "page-run") await page.getByText("As YAML").click();
         const docs = new URL("../docs/", import.meta.url).pathname;
         await page.screenshot({ path: `${docs}${name}.png`, fullPage: true });
         await close();
