@@ -38,6 +38,7 @@ interface Lane {
   /** First task of `tasks` that is still there; a shift() of a long array is slow. */
   next: number;
   holdUntilMs: number;
+  /** In a row, each after a wait. */
   failures: number;
   busy: number;
 }
@@ -150,9 +151,11 @@ export class Starter {
     if (this.#options.signal.aborted) return;
     const reason = reasonOf(error);
     task.attempt++;
-    lane.failures++;
+    const now = Date.now();
+    // Calls that were under way with the one that failed first say nothing new: only a failed probe doubles the wait.
+    if (lane.holdUntilMs <= now) lane.failures++;
     const asked = error instanceof UnavailableError ? error.retryAfterMs : undefined;
-    lane.holdUntilMs = Date.now() + (asked ?? backoffMs(lane.failures - 1));
+    lane.holdUntilMs = Math.max(lane.holdUntilMs, now + (asked ?? backoffMs(lane.failures - 1)));
     lane.next--;
     lane.tasks[lane.next] = task;
     const { runName, row } = task.spec;

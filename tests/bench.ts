@@ -4,7 +4,7 @@
  * unless N says otherwise, full cycles of 2/5 of that. Exit code 1 when a goal is missed.
  */
 import { numberFlag } from "./harness/flags.ts";
-import { type BenchRow, rowsOf } from "./bench/measure.ts";
+import { type BenchPoint, type BenchRow, rowsOf } from "./bench/measure.ts";
 import { MEASUREMENTS } from "./bench/rows.ts";
 
 async function main(args: readonly string[]): Promise<number> {
@@ -19,9 +19,10 @@ async function main(args: readonly string[]): Promise<number> {
   const rows: BenchRow[] = [];
   let failed = false;
   for (const name of names.length > 0 ? names : Object.keys(MEASUREMENTS)) {
-    const { figures, run } = MEASUREMENTS[name]!;
+    const { figures, once, run } = MEASUREMENTS[name]!;
     try {
-      const measured = rowsOf(await run(repeats, messages), figures);
+      const tell = (point: BenchPoint) => console.log(JSON.stringify(point));
+      const measured = rowsOf(await run(once ? 1 : repeats, messages, tell), figures);
       for (const row of measured) console.log(JSON.stringify(row));
       rows.push(...measured);
     } catch (error) {

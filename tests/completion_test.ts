@@ -122,6 +122,17 @@ Deno.test("a run that a former process recorded is only deleted", async () => {
   deepStrictEqual(bed.broker.published, []);
 });
 
+Deno.test("a run that another replica made while this one waited counts as inherited, one of its own does not", async () => {
+  using bed = setUp();
+  bed.store.objects.set("count-abc.json", new Uint8Array());
+  bed.clusterEvents.onJob(job({ createdAt: new Date(Date.now() + 3_600_000), ...COMPLETE }));
+  await eventually(() => bed.cluster.deleted.length === 1);
+  deepStrictEqual(bed.broker.published, []);
+  bed.runs.creating("count-own");
+  bed.clusterEvents.onJob(job({ runName: "count-own", createdAt: new Date(0) }));
+  deepStrictEqual([bed.runs.get("count-own")?.inherited], [false]);
+});
+
 Deno.test("a whole log of a former process is not written again", async () => {
   using bed = setUp();
   bed.store.objects.set("count-abc.txt", new TextEncoder().encode("whole"));

@@ -10,7 +10,10 @@ import { eventually } from "./harness/wait.ts";
 
 const PREFIX = "services/mqtt_job_listener";
 
-function setUp({ rows = [row()], maxRuns = Infinity }: { rows?: Row[]; maxRuns?: number } = {}) {
+function setUp(
+  { rows = [row()], maxRuns = Infinity, concurrency = 4 }: { rows?: Row[]; maxRuns?: number; concurrency?: number } =
+    {},
+) {
   const stop = new AbortController();
   const { signal } = stop;
   const { tell, all } = events();
@@ -18,7 +21,7 @@ function setUp({ rows = [row()], maxRuns = Infinity }: { rows?: Row[]; maxRuns?:
   const store = new FakeStore();
   const runs = new RunTable({ tell });
   const records = new RunRecords(store);
-  const starter = new Starter({ cluster, runs, payloads: store, concurrency: 4, maxRuns, tell, signal });
+  const starter = new Starter({ cluster, runs, payloads: store, concurrency, maxRuns, tell, signal });
   const listener = new Listener({
     catalog: { match: () => rows },
     runs,
@@ -243,4 +246,13 @@ Deno.test("receive() looks up few redelivered messages at a time", async () => {
   strictEqual(most, 16);
   strictEqual(new Set(order).size, 100);
   strictEqual(bed.cluster.created.length, 100);
+});
+
+Deno.test("create calls that fail together double the wait once, not once each", async () => {
+  using bed = setUp({ concurrency: 16 });
+  const messages = Array.from({ length: 16 }, (_, index) => delivery({ packetId: index + 1 }));
+  messages.forEach(() => bed.cluster.answers.push(new UnavailableError("the API server is away")));
+  messages.forEach((message) => bed.listener.receive(message));
+  // 16 doublings of 0.2 s would be half a minute at the bound.
+  await eventually(() => messages.every(({ acks }) => acks === 1), { timeoutMs: 5_000 });
 });

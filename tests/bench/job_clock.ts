@@ -7,6 +7,16 @@ import { eventually } from "../harness/wait.ts";
 
 const METADATA_ONLY = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1";
 
+export interface JobClockOptions {
+  readonly api: KubeApi;
+  readonly server: string;
+  readonly ca: string;
+  readonly token: string;
+  readonly namespace: string;
+  /** Told of each Job that comes, with its creationTimestamp. */
+  readonly onAdded?: (name: string, createdAt: string) => void;
+}
+
 export class JobClock implements AsyncDisposable {
   /** Time of the ADDED event (performance.now()) by the Job's topic annotation, or by its name where it has none. */
   readonly seenAt = new Map<string, number>();
@@ -16,22 +26,18 @@ export class JobClock implements AsyncDisposable {
   readonly #client: Deno.HttpClient;
   #running: Promise<void> = Promise.resolve();
 
-  private constructor(ca: string) {
+  readonly #onAdded: JobClockOptions["onAdded"];
+
+  private constructor({ ca, onAdded }: JobClockOptions) {
     this.#client = Deno.createHttpClient({ caCerts: [ca] });
+    this.#onAdded = onAdded;
   }
 
-  static async start(
-    { api, server, ca, token, namespace }: {
-      api: KubeApi;
-      server: string;
-      ca: string;
-      token: string;
-      namespace: string;
-    },
-  ): Promise<JobClock> {
+  static async start(options: JobClockOptions): Promise<JobClock> {
+    const { api, server, token, namespace } = options;
     const path = `/apis/batch/v1/namespaces/${namespace}/jobs`;
     const { metadata } = await api.get<{ metadata: { resourceVersion: string } }>(`${path}?limit=1`);
-    const clock = new JobClock(ca);
+    const clock = new JobClock(options);
     let version = metadata.resourceVersion;
     const connect = async () => {
       const response = await fetch(`${server}${path}?watch=1&resourceVersion=${version}`, {
@@ -82,7 +88,9 @@ export class JobClock implements AsyncDisposable {
   #take(line: string, now: number): void {
     if (!line.startsWith('{"type":"ADDED"')) return;
     this.#count++;
-    const key = /"mqtt-job-listener\/topic":"([^"]+)"/.exec(line)?.[1] ?? /"name":"([^"]+)"/.exec(line)?.[1];
+    const name = /"name":"([^"]+)"/.exec(line)?.[1];
+    if (name !== undefined) this.#onAdded?.(name, /"creationTimestamp":"([^"]+)"/.exec(line)?.[1] ?? "");
+    const key = /"mqtt-job-listener\/topic":"([^"]+)"/.exec(line)?.[1] ?? name;
     if (key !== undefined && !this.seenAt.has(key)) this.seenAt.set(key, now);
   }
 }

@@ -98,7 +98,13 @@ async function keep(source: string, endpoint: string): Promise<void> {
   const { signal } = new AbortController();
   const settings = { followers: 200, memoryBytes: 64 * 1024 * 1024 };
   const logs = new LogCollector({ cluster, store, settings, signal });
-  const run = { job: { runName: RUN, createdAt: new Date() }, pods: new Map(), inherited: false, state: "running", detail: "" };
+  const run = {
+    job: { runName: RUN, createdAt: new Date() },
+    pods: new Map(),
+    inherited: false,
+    state: "running",
+    detail: "",
+  };
   const now = new Date();
   const pod = (state: "running" | "terminated"): PodFacts => ({
     podName: `${RUN}-x`,

@@ -2,6 +2,7 @@
  * What all measurements share: a row of the result, medians and percentiles, what /proc says of a process.
  * Measures nothing itself.
  */
+import { pause } from "../harness/wait.ts";
 
 /** One measured figure. `limit` is what the same run measured without the service; `ratio` is value / limit. */
 export interface BenchRow {
@@ -20,6 +21,33 @@ export interface Goal {
   readonly of: "ratio" | "value";
   readonly is: "<=" | ">=";
   readonly bound: number;
+}
+
+/** A goal that is met by so much or more. */
+export function atLeast(bound: number, of: Goal["of"] = "ratio"): Goal {
+  return { of, is: ">=", bound };
+}
+
+/** A goal that is met by so much or less. */
+export function atMost(bound: number, of: Goal["of"] = "ratio"): Goal {
+  return { of, is: "<=", bound };
+}
+
+/** One point of how a cost grows: `value` at `x`. */
+export interface BenchPoint {
+  readonly name: string;
+  readonly unit: string;
+  readonly x: number;
+  readonly xUnit: string;
+  readonly value: number;
+}
+
+/** What boots what it needs, measures so often, and returns the figures of each repeat. */
+export interface Measurement {
+  readonly figures: Readonly<Record<string, Spec>>;
+  /** Takes so long that it is done once, however often the others are. */
+  readonly once?: true;
+  run(repeats: number, messages: number, tell: (point: BenchPoint) => void): Promise<Sample[]>;
 }
 
 /** Figures of one repeat, by the row's name. */
@@ -64,7 +92,8 @@ export function percentile(values: readonly number[], percent: number): number {
   return sorted[Math.max(0, Math.ceil(sorted.length * percent / 100) - 1)] ?? NaN;
 }
 
-function rounded(value: number): number {
+/** Four digits: no figure is better than that. */
+export function rounded(value: number): number {
   return Number(value.toPrecision(4));
 }
 
@@ -79,4 +108,14 @@ export function cpuSeconds(pid: number): number {
   const stat = Deno.readTextFileSync(`/proc/${pid}/stat`);
   const fields = stat.slice(stat.lastIndexOf(")") + 2).split(" ");
   return (Number(fields[11]) + Number(fields[12])) / 100;
+}
+
+/** Resident memory of a process in MB when it has nothing to do: the median of some seconds. */
+export async function settledRssMb(pid: number, seconds = 5): Promise<number> {
+  const taken: number[] = [];
+  for (let count = 0; count < seconds * 5; count++) {
+    await pause(200);
+    taken.push(rssMb(pid));
+  }
+  return median(taken.slice(taken.length / 2));
 }

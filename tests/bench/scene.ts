@@ -10,9 +10,11 @@ import { type ServiceProcess, startService } from "../harness/service.ts";
 import { type Cells, csv } from "../harness/table.ts";
 import { eventually } from "../harness/wait.ts";
 import type { BareOrder } from "./bare_creator.ts";
-import { JobClock } from "./job_clock.ts";
+import { JobClock, type JobClockOptions } from "./job_clock.ts";
 
 export const CONCURRENCY = 16;
+/** No pods, and no controller that would make any: Jobs are created, and live until somebody ends them. */
+export const JOBS_ONLY: ClusterOptions = { node: "none", controllerFlags: ["--controllers=serviceaccount-controller"] };
 const BARE_NAMESPACE = "bare";
 const SERVER_FIELDS = ["uid", "resourceVersion", "generation", "creationTimestamp", "managedFields", "ownerReferences"];
 
@@ -64,9 +66,9 @@ export class Scene implements AsyncDisposable {
   }
 
   /** A clock of the service's Jobs, or of the bare creator's. */
-  clock(namespace: "default" | "bare" = "default"): Promise<JobClock> {
+  clock(namespace: "default" | "bare" = "default", onAdded?: JobClockOptions["onAdded"]): Promise<JobClock> {
     const { api, server, token, authority } = this.kit.cluster;
-    return JobClock.start({ api, server, ca: authority.ca, token, namespace });
+    return JobClock.start({ api, server, ca: authority.ca, token, namespace, ...(onAdded ? { onAdded } : {}) });
   }
 
   /** Publishes one message a topic with QoS 1, all at once; resolves when the broker has them. */
