@@ -10,8 +10,8 @@
  */
 import type { Catalog } from "./catalog.ts";
 import { isEndTopic, isUnderPrefix } from "./graph.ts";
-import { type RunIdentity, runNameFor, runNamePrefix, shortHash } from "./manifest.ts";
-import type { Delivery, Message, Row, Tell } from "./ports.ts";
+import { runNameFor, runNamePrefix, shortHash } from "./manifest.ts";
+import type { Delivery, Message, Row, RunSpec, Tell } from "./ports.ts";
 import type { RunRecords } from "./records.ts";
 import { reasonOf, untilDone } from "./retry.ts";
 import type { RunTable } from "./runs.ts";
@@ -49,6 +49,15 @@ const LOOKUPS_AT_ONCE = 16;
 
 interface Work {
   delivery: Delivery;
+}
+
+/** What the runs of one message have in common. */
+interface Start {
+  readonly message: Message;
+  readonly hash: string;
+  readonly origin: Origin;
+  readonly dup: boolean;
+  readonly receivedAt: Date;
 }
 
 export class Listener {
@@ -107,51 +116,62 @@ export class Listener {
   }
 
   /** Runs a row without a message of a broker's; resolves when its Job exists or is refused. */
-  run(row: Row, message: Message, key?: string): Promise<StartResult> {
+  async run(row: Row, message: Message): Promise<StartResult> {
     const hash = shortHash([newEpoch()]);
-    return this.#startRow(row, message, hash, {
-      origin: { chainDepth: 0, ...(key === undefined ? {} : { key }) },
+    const result = await this.#startRow(row, {
+      message,
+      hash,
+      origin: { chainDepth: 0 },
       dup: false,
       receivedAt: new Date(),
     });
+    this.#tellRefusal(message.topic, row, result);
+    return result;
   }
 
   async #work(work: Work, hash: string, rows: readonly Row[]): Promise<void> {
     const { topic, payload, dup } = work.delivery;
-    const size = payload.length;
     this.#working.set(hash, work);
-    this.#waitingBytes += size;
+    this.#waitingBytes += payload.length;
     try {
       const origin = originOf(work.delivery, this.#options.topicPrefix);
-      const receivedAt = new Date();
+      const start: Start = { message: { topic, payload }, hash, origin, dup, receivedAt: new Date() };
+      const [row, ...more] = rows;
       const results = origin.chainDepth > this.#options.maxChainDepth
         ? this.#refuseDepth(topic, rows, origin)
-        : await Promise.all(
-          rows.map((row) => this.#startRow(row, { topic, payload }, hash, { origin, dup, receivedAt })),
-        );
+        // Nearly always one row, and as many of these wait as messages: an array of promises would be half of each.
+        : more.length === 0
+        ? [await this.#startRow(row!, start)]
+        : await Promise.all(rows.map((row) => this.#startRow(row, start)));
+      results.forEach((result, index) => this.#tellRefusal(topic, rows[index]!, result));
       this.#tellOutcome(topic, results);
       work.delivery.done();
     } catch {
       // Only the service's end comes here: the message stays with the broker and comes again.
     } finally {
       this.#working.delete(hash);
-      this.#waitingBytes -= size;
+      this.#waitingBytes -= payload.length;
     }
   }
 
-  async #startRow(
-    row: Row,
-    message: Message,
-    messageHash: string,
-    { origin, dup, receivedAt }: { origin: Origin; dup: boolean; receivedAt: Date },
-  ): Promise<StartResult> {
-    const { runs, starter, tell } = this.#options;
-    const known = await this.#findEarlier(row, messageHash, origin, dup);
+  /** Not async itself, so that a message that is surely new waits in the Starter alone. */
+  #startRow(row: Row, start: Start): Promise<StartResult> {
+    const { origin, hash, dup } = start;
+    if (origin.key !== undefined || dup) return this.#startUnlessThere(row, start);
+    return this.#options.starter.start(this.#specOf(row, start, runNameFor(row, { messageHash: hash })));
+  }
+
+  async #startUnlessThere(row: Row, start: Start): Promise<StartResult> {
+    const { runs, starter } = this.#options;
+    const { origin, hash, dup } = start;
+    const known = await this.#findEarlier(row, hash, origin, dup);
     if (known !== undefined) return { result: "exists", runName: known };
-    const identity: RunIdentity = origin.key === undefined ? { messageHash } : { key: origin.key };
-    const runName = runNameFor(row, identity);
+    if (origin.key === undefined) {
+      return await starter.start(this.#specOf(row, start, runNameFor(row, { messageHash: hash })));
+    }
+    const runName = runNameFor(row, { key: origin.key });
     // No await between these looks and the start: nothing can end and be forgotten in between.
-    if (origin.key !== undefined && runs.knows(runName)) return { result: "exists", runName };
+    if (runs.knows(runName)) return { result: "exists", runName };
     // A start may wait for long. Did both wait, the first one's run could be over and its Job gone when the second
     // one's create call leaves, which would then succeed.
     const twin = this.#starting.get(runName);
@@ -159,33 +179,22 @@ export class Listener {
       const first = await twin;
       return first.result === "refused" ? first : { result: "exists", runName };
     }
-    const starting = starter.start({
+    const starting = starter.start(this.#specOf(row, start, runName));
+    this.#starting.set(runName, starting);
+    return await starting.finally(() => this.#starting.delete(runName));
+  }
+
+  #specOf(row: Row, { message, hash, origin, receivedAt }: Start, runName: string): RunSpec {
+    return {
       runName,
       row,
       message,
-      messageHash,
+      messageHash: hash,
       ...(origin.parentRun === undefined ? {} : { parentRun: origin.parentRun }),
       rootRun: origin.rootRun ?? runName,
       chainDepth: origin.chainDepth,
       receivedAt,
-    });
-    if (origin.key !== undefined) this.#starting.set(runName, starting);
-    const started = await starting;
-    this.#starting.delete(runName);
-    if (started.result === "refused") {
-      tell({
-        type: "error",
-        scope: "message",
-        report: {
-          reason: "Refused",
-          message: `No run for job "${row.jobName}": ${started.error.message}`,
-          job_name: row.jobName,
-          topic: message.topic,
-          line: row.line,
-        },
-      });
-    }
-    return started;
+    };
   }
 
   /** Name of the run that this message made of the row before; waits for the store where only it can know. */
@@ -230,6 +239,21 @@ export class Listener {
       });
     }
     return [];
+  }
+
+  #tellRefusal(topic: string, row: Row, started: StartResult): void {
+    if (started.result !== "refused") return;
+    this.#options.tell({
+      type: "error",
+      scope: "message",
+      report: {
+        reason: "Refused",
+        message: `No run for job "${row.jobName}": ${started.error.message}`,
+        job_name: row.jobName,
+        topic,
+        line: row.line,
+      },
+    });
   }
 
   #tellOutcome(topic: string, results: readonly StartResult[]): void {

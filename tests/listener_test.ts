@@ -256,3 +256,16 @@ Deno.test("create calls that fail together double the wait once, not once each",
   // 16 doublings of 0.2 s would be half a minute at the bound.
   await eventually(() => messages.every(({ acks }) => acks === 1), { timeoutMs: 5_000 });
 });
+
+Deno.test("two messages of one key that wait at the same time make one run", async () => {
+  using bed = setUp();
+  const gate = Promise.withResolvers<"created">();
+  bed.cluster.answers.push(gate.promise);
+  const [first, second] = [1, 2].map((packetId) => delivery({ packetId, idempotencyKey: "scan 7" }));
+  bed.listener.receive(first!);
+  bed.listener.receive(second!);
+  await eventually(() => bed.cluster.answers.length === 0);
+  gate.resolve("created");
+  await eventually(() => first!.acks + second!.acks === 2);
+  strictEqual(bed.cluster.created.length, 1);
+});

@@ -138,4 +138,5 @@ Deno.test("a run whose Job vanished while nobody looked gets an outcome", option
   await using bed = await startBed({ dir });
   const failed = await eventually(() => bed.find("job_failed/greet"), { timeoutMs: 10_000 });
   deepStrictEqual([failed.body["run_name"], failed.body["reason"]], ["greet-lost", "Vanished"]);
+  await eventually(() => bed.told.some(({ type }) => type === "finished"), { what: "its record" });
 });
