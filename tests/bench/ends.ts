@@ -1,0 +1,169 @@
+/**
+ * Measurements of how runs end: from a Job's end to its announcement, calls of the API server a run, whole cycles on fake
+ * nodes. The limits are taken by turns with the values.
+ */
+import { BUSYBOX_IMAGE } from "../harness/cluster.ts";
+import { MqttEar, startService } from "../harness/service.ts";
+import { eventually } from "../harness/wait.ts";
+import { atMost, cpuSeconds, type Measurement, percentile, type Sample } from "./measure.ts";
+import { watchLines } from "./job_clock.ts";
+import { benchRow, Scene } from "./scene.ts";
+
+const PREFIX = "services/mqtt_job_listener";
+
+/** By name. */
+export const ENDS: Readonly<Record<string, Measurement>> = {
+  "completion": {
+    figures: {
+      "completion-p50": { unit: "ms", goal: atMost(3) },
+      "api-calls-per-run": { unit: "calls", goal: atMost(4, "value") },
+    },
+    run: completion,
+  },
+  "full-cycle": {
+    figures: {
+      "full-cycle": { unit: "runs/s" },
+      "full-cycle-cpu": { unit: "% of a core", goal: atMost(25, "value") },
+    },
+    run: fullCycle,
+  },
+};
+
+const AUDIT_POLICY = `apiVersion: audit.k8s.io/v1
+kind: Policy
+omitStages: [RequestReceived]
+rules:
+- level: Metadata
+  users: ["system:serviceaccount:default:bench"]
+- level: None
+`;
+const COMPLETIONS = 12;
+
+/** Runs in real containers, one after the other. Calls are counted in the API server's audit log, by who made them. */
+async function completion(repeats: number): Promise<Sample[]> {
+  const dir = await Deno.makeTempDir({ prefix: "bench-" });
+  await Deno.writeTextFile(`${dir}/policy.yaml`, AUDIT_POLICY);
+  const auditFlags = [`--audit-policy-file=${dir}/policy.yaml`, `--audit-log-path=${dir}/audit.log`];
+  await using scene = await Scene.start({
+    rows: [benchRow("ends", "lab/ends", { command: "echo done" })],
+    cluster: { node: "real", apiServerFlags: auditFlags },
+    bare: true,
+  });
+  const roleYaml = await Deno.readTextFile(new URL("../../deploy/role.yaml", import.meta.url));
+  const kubeconfig = await scene.kit.cluster.serviceAccountKubeconfig({ roleYaml, name: "bench" });
+  await using _service = await startService({ ...scene.env, KUBECONFIG: kubeconfig });
+  await using ear = await MqttEar.connect(scene.kit.broker.url, [`${PREFIX}/job_complete/#`]);
+  await using ends = await EndClock.start(scene);
+  const { api } = scene.kit.cluster;
+  const samples: Sample[] = [];
+  for (let repeat = 0; repeat < repeats; repeat++) {
+    const [value, limit]: [number[], number[]] = [[], []];
+    const callsBefore = await auditCalls(`${dir}/audit.log`);
+    for (let count = 0; count < COMPLETIONS; count++) {
+      const before = ear.heard.length;
+      await scene.publish(["lab/ends"]);
+      const heard = await eventually(() => ear.heard[before], { timeoutMs: 60_000, intervalMs: 5 });
+      const { run_name } = JSON.parse(heard.text);
+      const endedAt = await eventually(() => ends.endedAt.get(run_name), { what: `the end of ${run_name}` });
+      value.push(heard.at - endedAt);
+      await eventually(async () => await api.find(`/apis/batch/v1/namespaces/default/jobs/${run_name}`) === undefined);
+      limit.push(await bareEnd(scene, ear));
+    }
+    const calls = await auditCalls(`${dir}/audit.log`) - callsBefore;
+    samples.push({
+      "completion-p50": { value: percentile(value, 50), limit: percentile(limit, 50) },
+      "api-calls-per-run": { value: calls / COMPLETIONS },
+    });
+  }
+  await Deno.remove(dir, { recursive: true });
+  return samples;
+}
+
+/** One log read, one put, one QoS 1 publish, in milliseconds. */
+async function bareEnd(scene: Scene, ear: MqttEar): Promise<number> {
+  const { api } = scene.kit.cluster;
+  const pod = {
+    metadata: { name: "bare-log" },
+    spec: {
+      restartPolicy: "Never",
+      containers: [{ name: "main", image: BUSYBOX_IMAGE, command: ["echo", "done"] }],
+    },
+  };
+  const path = "/api/v1/namespaces/default/pods/bare-log";
+  if (await api.find(path) === undefined) await api.create("/api/v1/namespaces/default/pods", pod);
+  await eventually(async () => (await api.get<{ status: { phase: string } }>(path)).status.phase === "Succeeded", {
+    timeoutMs: 30_000,
+  });
+  const before = ear.heard.length;
+  const begun = performance.now();
+  const log = await api.text(`${path}/log`);
+  await scene.kit.s3.put(`s3://${scene.kit.s3.buckets[0]}/bare.txt`, log);
+  await scene.publisher.publishAsync(`${PREFIX}/job_complete/bare`, log, { qos: 1 });
+  await eventually(() => ear.heard[before], { intervalMs: 1 });
+  return performance.now() - begun;
+}
+
+/** Calls of the service that are no long watch and no lease. */
+async function auditCalls(file: string): Promise<number> {
+  const lines = (await Deno.readTextFile(file).catch(() => "")).trim().split("\n").filter((line) => line !== "");
+  const calls = lines.map((line) => JSON.parse(line) as { verb: string; stage: string; requestURI: string });
+  return calls.filter(({ verb, stage }) => stage === "ResponseComplete" && verb !== "watch").length;
+}
+
+/** When each Job was seen as ended, in milliseconds since the epoch, as MqttEar has its times. */
+class EndClock implements AsyncDisposable {
+  readonly endedAt = new Map<string, number>();
+  #reader: ReadableStreamDefaultReader<Uint8Array> | undefined;
+  #running: Promise<void> = Promise.resolve();
+
+  static async start(scene: Scene): Promise<EndClock> {
+    const clock = new EndClock();
+    const jobs = "/apis/batch/v1/namespaces/default/jobs";
+    const { metadata } = await scene.kit.cluster.api.get<{ metadata: { resourceVersion: string } }>(jobs);
+    const path = `${jobs}?watch=1&resourceVersion=${metadata.resourceVersion}`;
+    const { body } = await scene.kit.cluster.api.request("GET", path);
+    clock.#reader = body!.getReader();
+    clock.#running = watchLines(clock.#reader, (line) => clock.#take(line));
+    return clock;
+  }
+
+  #take(line: string): void {
+    const { object } = JSON.parse(line);
+    const ended = object.status?.conditions?.some(({ type }: { type: string }) => /^(Complete|Failed)$/.test(type));
+    if (ended && !this.endedAt.has(object.metadata.name)) this.endedAt.set(object.metadata.name, Date.now());
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.#reader?.cancel();
+    await this.#running;
+  }
+}
+
+/** Fake nodes have no logs, so a run's log says so; everything else is as in life. */
+async function fullCycle(repeats: number, messages: number): Promise<Sample[]> {
+  const runs = Math.round(messages * 0.4);
+  const samples: Sample[] = [];
+  for (let repeat = 0; repeat < repeats; repeat++) {
+    await using scene = await Scene.start({
+      rows: [benchRow("cycle", "lab/cycle")],
+      cluster: { node: "kwok", controllerFlags: ["--kube-api-qps=500", "--kube-api-burst=1000"] },
+    });
+    await using ear = await MqttEar.connect(scene.kit.broker.url, [
+      `${PREFIX}/job_complete/#`,
+      `${PREFIX}/job_failed/#`,
+    ]);
+    const cpuBefore = cpuSeconds(scene.service.pid);
+    const begun = performance.now();
+    await scene.publish(Array.from({ length: runs }, () => "lab/cycle"));
+    await eventually(() => ear.heard.length >= runs, {
+      timeoutMs: 240_000,
+      what: () => `${runs} ends; ${ear.heard.length} have come`,
+    });
+    const seconds = (performance.now() - begun) / 1000;
+    samples.push({
+      "full-cycle": { value: runs / seconds },
+      "full-cycle-cpu": { value: (cpuSeconds(scene.service.pid) - cpuBefore) / seconds * 100 },
+    });
+  }
+  return samples;
+}

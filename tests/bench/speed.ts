@@ -1,0 +1,212 @@
+/**
+ * Measurements of how fast the service is: messages to Jobs, one message to its Job, its start, its table.
+ * The limits are taken by turns with the values.
+ */
+import mqtt from "mqtt";
+import { startService } from "../harness/service.ts";
+import { eventually, pause } from "../harness/wait.ts";
+import { finishInSlices, rowsFor } from "../../table.ts";
+import { diffRows, parseTable, parseTableInSlices } from "../../catalog.ts";
+import { TopicIndex } from "../../topics.ts";
+import { atLeast, atMost, type Measurement, percentile, rssMb, type Sample } from "./measure.ts";
+import { benchRow, Scene } from "./scene.ts";
+
+const PREFIX = "services/mqtt_job_listener";
+
+/** By name. */
+export const SPEED: Readonly<Record<string, Measurement>> = {
+  "burst-one-topic": {
+    figures: { "burst-one-topic": { unit: "Jobs/s", goal: atLeast(0.8) } },
+    run: (repeats, messages) => burst({ repeats, messages }, (index) => `lab/burst/${index * 0}`),
+  },
+  "burst-500-topics": {
+    figures: { "burst-500-topics": { unit: "Jobs/s", goal: atLeast(0.8) } },
+    run: (repeats, messages) => burst({ repeats, messages }, (index) => `lab/burst/${index % 500}`, 500),
+  },
+  "latency": {
+    figures: {
+      "latency-p50": { unit: "ms", goal: atMost(1.5) },
+      "latency-p99": { unit: "ms", goal: atMost(2) },
+    },
+    run: latency,
+  },
+  "idle": {
+    figures: {
+      "cold-start": { unit: "ms", goal: atMost(1_500, "value") },
+      "cold-start-bundle": { unit: "ms", goal: atMost(500, "value") },
+      "memory-idle": { unit: "MB", goal: atMost(150, "value") },
+    },
+    run: idle,
+  },
+  "table": {
+    figures: {
+      "table-100000": { unit: "ms", goal: atMost(2_000, "value") },
+      "table-100000-stall": { unit: "ms", goal: atMost(50, "value") },
+      "match-10000": { unit: "µs", goal: atMost(50, "value") },
+    },
+    run: table,
+  },
+};
+
+async function burst(
+  { repeats, messages }: { repeats: number; messages: number },
+  topicOf: (index: number) => string,
+  rows = 1,
+): Promise<Sample[]> {
+  await using scene = await Scene.start({
+    rows: Array.from({ length: rows }, (_, index) => benchRow(`burst-${index}`, `lab/burst/${index}`)),
+  });
+  const samples: Sample[] = [];
+  const topics = Array.from({ length: messages }, (_, index) => topicOf(index));
+  await using clock = await scene.clock();
+  // Watches the bare creator's Jobs too, so that the server serves as many watches for them.
+  await using _bareClock = await scene.clock("bare");
+  await scene.publish(topics.slice(0, 200));
+  await clock.until(200);
+  for (let repeat = 0; repeat < repeats; repeat++) {
+    const service = async () => {
+      const before = clock.count;
+      const begun = performance.now();
+      void scene.publish(topics);
+      return messages / ((await clock.until(before + messages)) - begun) * 1000;
+    };
+    const bare = async () => messages / (await scene.createBare(messages)) * 1000;
+    // By turns: the one that comes later finds more Jobs in the cluster.
+    const first = repeat % 2 === 0 ? await service() : undefined;
+    const limit = await bare();
+    const value = first ?? await service();
+    samples.push({ [rows === 1 ? "burst-one-topic" : "burst-500-topics"]: { value, limit } });
+  }
+  return samples;
+}
+
+const LATENCY_MESSAGES = 400;
+const LATENCY_GAP_MS = 20;
+
+/** The limit: the same message goes through the same broker to this process, which creates the same Job at once. */
+async function latency(repeats: number): Promise<Sample[]> {
+  await using scene = await Scene.start({ rows: [benchRow("latency", "lab/latency/+")] });
+  await using seen = await scene.clock();
+  await using seenBare = await scene.clock("bare");
+  await scene.publish(Array.from({ length: 300 }, (_, index) => `lab/latency/warm-${index}`));
+  await seen.until(300);
+  const template = await scene.template();
+  const client = Deno.createHttpClient({ caCerts: [scene.kit.cluster.authority.ca], http2: false });
+  const echo = await mqtt.connectAsync(scene.kit.broker.url, { protocolVersion: 5 });
+  await echo.subscribeAsync("lab/bare/+", { qos: 1 });
+  echo.on("message", (topic) => {
+    const name = topic.replace("lab/bare/", "");
+    const annotations = { "mqtt-job-listener/topic": topic };
+    void scene.postJob(
+      { ...template, metadata: { ...template.metadata, name, namespace: "bare", annotations } },
+      client,
+    );
+  });
+  const samples: Sample[] = [];
+  for (let repeat = 0; repeat < repeats; repeat++) {
+    const times = async (topicOf: (index: number) => string, at: ReadonlyMap<string, number>) => {
+      const sent = new Map<string, number>();
+      const begun = performance.now();
+      for (let index = 0; index < LATENCY_MESSAGES; index++) {
+        await pause(Math.max(0, begun + index * LATENCY_GAP_MS - performance.now()));
+        const topic = topicOf(index);
+        sent.set(topic, performance.now());
+        void scene.publish([topic]);
+      }
+      await eventually(() => [...sent.keys()].every((topic) => at.has(topic)), { timeoutMs: 30_000 });
+      return [...sent].map(([topic, sentAt]) => at.get(topic)! - sentAt);
+    };
+    if (repeat === 0) await times((index) => `lab/bare/warm-${index}`, seenBare.seenAt);
+    const bare = await times((index) => `lab/bare/m${repeat}-${index}`, seenBare.seenAt);
+    const service = await times((index) => `lab/latency/m${repeat}-${index}`, seen.seenAt);
+    samples.push({
+      "latency-p50": { value: percentile(service, 50), limit: percentile(bare, 50) },
+      "latency-p99": { value: percentile(service, 99), limit: percentile(bare, 99) },
+    });
+  }
+  await echo.endAsync(true);
+  client.close();
+  return samples;
+}
+
+async function idle(repeats: number): Promise<Sample[]> {
+  await using scene = await Scene.start({ rows: [benchRow("idle", "lab/idle")], bare: true });
+  const bundle = await makeBundle();
+  const samples: Sample[] = [];
+  const start = async (entry: string) => {
+    const begun = performance.now();
+    // A new client identifier, for a session of its own.
+    await using service = await startService({ ...scene.env, INSTANCE: `bench-${samples.length}` }, { entry });
+    const ms = performance.now() - begun;
+    await pause(5_000);
+    return { ms, rss: rssMb(service.pid) };
+  };
+  for (let repeat = 0; repeat < repeats; repeat++) {
+    const source = await start("main.ts");
+    const bundled = await start(bundle);
+    samples.push({
+      "cold-start": { value: source.ms },
+      "cold-start-bundle": { value: bundled.ms },
+      "memory-idle": { value: source.rss },
+    });
+  }
+  return samples;
+}
+
+async function makeBundle(): Promise<string> {
+  const project = new URL("../../", import.meta.url).pathname;
+  const output = await new Deno.Command(Deno.execPath(), { args: ["task", "bundle"], cwd: project }).output();
+  if (!output.success) throw new Error(`Cannot bundle: ${new TextDecoder().decode(output.stderr)}`);
+  return `${project}dist/mqtt-job-listener.js`;
+}
+
+const HEADER = "job_name,mqtt_topic,image,command,cpu_request,cpu_limit,memory_request,memory_limit,gpu,disk_request," +
+  "disk_limit,disk_mount,parallelism";
+
+function bigTable(version: number): Uint8Array {
+  const lines = Array.from({ length: 100_000 }, (_, n) => {
+    const topic = n % 2 ? `${PREFIX}/job_complete/job-${n - 1}` : `lab/${n % 500}/+/dev${n}`;
+    return `job-${n},${topic},lab/job-${n}:v${version},python run.py --n ${n},0.5,1,500Mi,1Gi,0,10Gi,20Gi,/tmp,1`;
+  });
+  return new TextEncoder().encode(`${HEADER}\n${lines.join("\n")}\n`);
+}
+
+async function table(repeats: number): Promise<Sample[]> {
+  const options = { topicPrefix: PREFIX };
+  const old = parseTable(bigTable(0), options);
+  const edited = bigTable(1);
+  const samples: Sample[] = [];
+  for (let repeat = 0; repeat < repeats; repeat++) {
+    let [stall, last] = [0, performance.now()];
+    const ticker = setInterval(() => {
+      const now = performance.now();
+      stall = Math.max(stall, now - last);
+      last = now;
+    }, 0);
+    const begun = performance.now();
+    const parsed = await parseTableInSlices(edited, options);
+    await finishInSlices(diffRows(old.rows, parsed.rows));
+    const value = performance.now() - begun;
+    clearInterval(ticker);
+    if (rowsFor(parsed, "lab/0/x/dev0").length !== 1) throw new Error("The big table does not match its own topics");
+    samples.push({
+      "table-100000": { value },
+      "table-100000-stall": { value: stall },
+      "match-10000": { value: matchMicroseconds() },
+    });
+  }
+  return samples;
+}
+
+/** Over 10,000 filters with wildcards. */
+function matchMicroseconds(): number {
+  const index = new TopicIndex<number>();
+  const filters = (n: number) => [`a/+/${n}`, `+/b/${n}/#`, `lab/${n}/+`, `lab/+/x/${n}`][n % 4]!;
+  const topics = (n: number) => [`a/q/${n}`, `z/b/${n}/y`, `lab/${n}/q`, `lab/q/x/${n}`][n % 4]!;
+  for (let n = 0; n < 10_000; n++) index.add(filters(n), n);
+  const begun = performance.now();
+  let found = 0;
+  for (let n = 0; n < 100_000; n++) found += index.match(topics(n % 10_000)).length;
+  if (found < 100_000) throw new Error("The index does not find its own filters");
+  return (performance.now() - begun) * 1000 / 100_000;
+}
