@@ -38,7 +38,7 @@ export async function ask(what: Request, call: Call): Promise<number> {
   if (answer.status !== "ok") throw new CommandError(1, answer.error ?? "The service refused without a reason");
   const runName = answer.data?.run_name ?? "";
   await io.write(json ? JSON.stringify(answer.data ?? {}) + "\n" : `${runName}\n`);
-  if (!json) io.tell(`${DONE[what]}; see it with: mqtt-job-listener logs -f ${runName}`);
+  if (!json) io.tell(`${DONE[what]}; see it with the command: logs -f ${runName}`);
   return 0;
 }
 

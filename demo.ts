@@ -4,6 +4,7 @@
  * what runs is the service itself.
  */
 import { join, resolve } from "node:path";
+import { describeProblem } from "./catalog.ts";
 import { type EmbeddedBroker, startEmbeddedBroker } from "./embedded/broker.ts";
 import { DirectoryStore } from "./embedded/directory.ts";
 import { LocalRunner } from "./embedded/runner.ts";
@@ -13,6 +14,7 @@ import type { ObjectStore, RunRecord, ServiceEvent, Tell } from "./ports.ts";
 import { reasonOf } from "./retry.ts";
 import { type Service, startService } from "./service.ts";
 import { openPage } from "./status_view.ts";
+import type { Problem } from "./table.ts";
 import { uncovered } from "./topics.ts";
 import { VERSION } from "./version.ts";
 
@@ -21,6 +23,8 @@ const TOPIC = "demo/hello";
 const PAYLOAD = '{"name":"world"}';
 const LAST_JOB = "Report";
 const ONCE_TIMEOUT_MS = 30_000;
+/** Warnings of one table that are said in lines. */
+const MAX_WARNINGS = 10;
 /** Tried first, so that what a newcomer noted down works at the next start too. */
 const BROKER_PORT = 18830;
 const PAGE_PORT = 18080;
@@ -85,8 +89,8 @@ async function run({ once, write, folder, port, listeners, signal }: Run): Promi
   const logs = new DirectoryStore(join(folder, "logs"));
   const stop = new AbortController();
   const end = AbortSignal.any([signal, stop.signal]);
-  const narrator = new Narrator(write, logs);
   let service: Service | undefined;
+  const narrator = new Narrator({ write, logs, problems: () => service?.catalog.table?.problems ?? [] });
   let page: Awaited<ReturnType<typeof openPage>>;
   try {
     write(`Broker ${embedded.url}, table ${join(folder, "jobs.csv")}`);
@@ -111,6 +115,7 @@ async function run({ once, write, folder, port, listeners, signal }: Run): Promi
       },
       listeners: [narrator.tell, ...listeners],
     });
+    narrator.tellWarnings(); // of the first table, which was told before there was a service to ask
     if (!once) {
       page = await openDemoPage(service, cluster, logs);
       write(`Page ${page?.url} (token for its forms: ${TOKEN})`);
@@ -187,6 +192,19 @@ function tellWhatToTry(
 ): void {
   const { port } = new URL(brokerUrl);
   const pub = `-h 127.0.0.1 -p ${port} -t ${TOPIC} -m '{"name":"you"}'`;
+  // Who came by npx has no `deno` to type.
+  const cli = `${
+    /[\\/]node_modules[\\/]/.test(Deno.execPath()) ? `npx -y deno@${Deno.version.deno}` : "deno"
+  } task cli`;
+  const settings = {
+    MQTT_URL: brokerUrl,
+    CATALOG_URL: join(folder, "jobs.csv"),
+    LOGS_URL: join(folder, "logs"),
+    RUNS_URL: join(folder, "runs"),
+    CLUSTER: "local",
+    ...(pageUrl === "" ? {} : { STATUS_ADDR: new URL(pageUrl).host }),
+  };
+  const exports = Object.entries(settings).map(([name, value]) => `${name}=${shellQuoted(value)}`).join(" ");
   const lines = [
     "",
     "Try next (Ctrl+C ends the demo):",
@@ -194,17 +212,37 @@ function tellWhatToTry(
     `  publish a message    mosquitto_pub ${pub}`,
     `  or, without it       npx -y mqtt@5 pub ${pub}`,
     `  edit the table       ${join(folder, "jobs.csv")} (reread within a second; break a row to see what is said)`,
-    `  check the table      deno task cli check ${join(folder, "jobs.csv")}`,
     `  read the logs        ${join(folder, "logs")}`,
+    "",
+    "For the commands, in another terminal, once:",
+    `  export ${exports}`,
+    "Then, for instance:",
+    `  ${cli} check`,
+    `  ${cli} run Greet '{"name":"you"}'`,
+    `  ${cli} runs`,
+    `  ${cli} help`,
     "",
   ];
   for (const line of lines) write(line);
+}
+
+/** As one word of a shell of Unix. */
+function shellQuoted(text: string): string {
+  return /^[\w.:/-]+$/.test(text) ? text : `'${text.replaceAll("'", "'\\''")}'`;
+}
+
+interface NarratorOptions {
+  readonly write: (line: string) => void;
+  readonly logs: ObjectStore;
+  /** What is wrong with the table in force. */
+  readonly problems: () => readonly Problem[];
 }
 
 /** Turns what the service tells into lines. A child's lines wait for those of its parent's end. */
 class Narrator {
   readonly #write: (line: string) => void;
   readonly #logs: ObjectStore;
+  readonly #problems: () => readonly Problem[];
   readonly #chain = Promise.withResolvers<string | undefined>();
   readonly #unfinished = new Set<string>();
   #queue: Promise<void> = Promise.resolve();
@@ -212,9 +250,10 @@ class Narrator {
   readonly #held = new Map<string, ServiceEvent[]>();
   readonly #parents = new Map<string, string>();
 
-  constructor(write: (line: string) => void, logs: ObjectStore) {
+  constructor({ write, logs, problems }: NarratorOptions) {
     this.#write = write;
     this.#logs = logs;
+    this.#problems = problems;
   }
 
   /** Resolves when a chain has ended: undefined, or why it failed. */
@@ -244,6 +283,14 @@ class Narrator {
     this.#queue.then(() => this.#endChain(record));
   };
 
+  /** Says each warning of the table; its errors come as events of their own. */
+  tellWarnings(): void {
+    const warnings = this.#problems().filter(({ severity }) => severity === "warning");
+    for (const warning of warnings.slice(0, MAX_WARNINGS)) this.#write(`warning    ${describeProblem(warning)}`);
+    const more = warnings.length - MAX_WARNINGS;
+    if (more > 0) this.#write(`warning    … and ${more} more; the page and the command check have all`);
+  }
+
   #parentOf(event: ServiceEvent): string | undefined {
     if (event.type === "created") {
       this.#unfinished.add(event.run.runName);
@@ -262,7 +309,8 @@ class Narrator {
     const write = this.#write;
     switch (event.type) {
       case "table":
-        return write(`table      rows: ${event.rows}, errors: ${event.errors}, warnings: ${event.warnings}`);
+        write(`table      rows: ${event.rows}, errors: ${event.errors}, warnings: ${event.warnings}`);
+        return this.tellWarnings();
       case "message":
         // One that made runs is told of once they exist, so those lines name it.
         if (event.outcome === "runs" || event.topic.startsWith(`${PREFIX}/`)) return;

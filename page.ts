@@ -866,9 +866,9 @@ function logSection({ runName, live, record, logTail, logCut }: RunPageInput): M
   return html`
     <section aria-labelledby="log-h">
       <h2 id="log-h">Log</h2>
-      <p><a href="${href}">The whole log as text</a>${follows ? " (grows while it runs)" : ""}${logCut
-        ? ". Here is its end:"
-        : ""}</p>
+      <p id="log-note" data-live><a href="${href}">The whole log as text</a>${follows
+        ? " (grows while it runs)"
+        : ""}${logCut ? ". Here is its end:" : ""}</p>
       <pre id="log" tabindex="0" role="group" aria-labelledby="log-h" ${follows
         ? html`
           data-follow="${href}"
@@ -894,7 +894,7 @@ function actionSection({ runName, record }: RunPageInput): Markup {
     ? ["/actions/rerun", "Run again with the same message", "Run again"] as const
     : ["/actions/cancel", "Cancel this run", "Cancel the run"] as const;
   return html`
-    <section aria-labelledby="act-h">
+    <section id="act" data-live aria-labelledby="act-h">
       <h2 id="act-h">${title}</h2>
       <form method="post" action="${action}"
         aria-labelledby="act-h"><input type="hidden" name="run_name" value="${runName}">

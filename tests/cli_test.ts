@@ -175,6 +175,31 @@ Deno.test("the demo serves its page, and takes a free port where its own is take
   });
 });
 
+Deno.test("the demo names what is odd about an edited table, and where commands find it", async () => {
+  await inFolder(async (dir) => {
+    const { demo } = await import("../demo.ts");
+    const stop = new AbortController();
+    const lines: string[] = [];
+    const said = (start: string) => eventually(() => lines.find((line) => line.trim().startsWith(start)));
+    const ended = demo({ once: false, write: (line) => lines.push(line), dir, port: 0, signal: stop.signal });
+    try {
+      // What a person pastes into the other terminal.
+      const pasted = (await said("export ")).trim().split(" ").slice(1);
+      const env = Object.fromEntries(pasted.map((pair) => pair.split(/=(.*)/s).slice(0, 2)));
+      const [run] = JSON.parse((await call(["runs", "--json", "--row", "Greet"], env)).out);
+      strictEqual(run.status, "succeeded");
+      match((await call(["logs", run.run_name], env)).out, /Hello, world/);
+      strictEqual((await call(["run", "Greet", "{}"], env)).code, 0);
+      strictEqual((await call(["health"], env)).code, 0);
+      await Deno.writeTextFile(`${dir}/jobs.csv`, `Next,${PREFIX}/job_complete/Gret,busybox,true,\n`, { append: true });
+      match(await said("warning"), /^warning {4}Line 5, mqtt_topic .* did you mean "Greet"\?$/);
+    } finally {
+      stop.abort();
+      await ended;
+    }
+  });
+});
+
 // ---------------------------------------------------------------- table
 
 Deno.test("check finds the misspelt completion topic of the lab's own tables", async () => {

@@ -28,7 +28,9 @@ const SINKS = [
   /\blog\.(?:warn|error)\(/g,
   /\bgetLogger\("\w+"\)\.(?:warn|error)\(/g,
   /#trouble\(/g,
-  /\b(?:message|why|reason|what) = (?=["`])/g,
+  /#(?:fail|report|tellError|tellStore)\(/g,
+  /#failed\.resolve\(/g,
+  /\b(?:message|why|reason|what|then|summary|words|advice|which|unable|note) = /g,
   /\breturn (?=["`])/g,
 ];
 

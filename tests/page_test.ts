@@ -390,6 +390,25 @@ browserTest("a run's page shows its log as it grows", async () => {
   }, { log });
 });
 
+browserTest("a run's page that is open at its end offers to run it again", async () => {
+  const run = aRunView({ runName: FAILED.run_name, jobName: FAILED.job_name });
+  let isOver = false;
+  const view = {
+    liveRun: () => isOver ? undefined : run,
+    record: () => Promise.resolve(isOver ? FAILED : undefined),
+  };
+  await withBrowser(async ({ url, browser, events }) => {
+    const { page, close } = await openPage(browser, `${url}/runs/${run.runName}`);
+    await page.getByRole("button", { name: "Cancel the run" }).waitFor();
+    await page.getByText("Live: changes show by themselves").waitFor({ timeout: 10_000 });
+    isOver = true;
+    events.tell({ type: "finished", record: FAILED, completionMs: 1 });
+    await page.getByRole("button", { name: "Run again" }).waitFor({ timeout: 10_000 });
+    equal(await page.getByText("grows while it runs").count(), 0);
+    await close();
+  }, view);
+});
+
 browserTest("reading and acting need no script", async () => {
   await withBrowser(async ({ url, browser, calls }) => {
     const { page, close } = await openPage(browser, url, { javaScriptEnabled: false });
