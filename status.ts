@@ -442,7 +442,9 @@ class Pages {
     const runName = c.req.param("run") ?? "";
     const found = await this.#find(runName);
     if (!found) return this.#noRun(c, runName);
-    const signal = AbortSignal.any([this.#closing, c.req.raw.signal]);
+    // Not the request's own signal: Deno prints a paragraph on it into the log when it is asked for.
+    const gone = new AbortController();
+    const signal = AbortSignal.any([this.#closing, gone.signal]);
     const headers = {
       "content-type": "text/plain; charset=utf-8",
       "content-disposition": `inline; filename="${runName}.txt"`,
@@ -452,8 +454,10 @@ class Pages {
       const follow = found.record === undefined;
       const log = await this.#options.view.log(runName, { follow, signal });
       if (!log) return c.text(`There is no log of ${runName}\n`, 404);
-      // Through a pipe of our own, so that a stop ends it whatever the source does.
-      return c.body(log.pipeThrough(new TransformStream(), { signal }), 200, headers);
+      // Through a pipe of our own, so that a stop ends it whatever the source does, and the source hears of a reader
+      // that went away while it waits for output.
+      const pipe = new TransformStream<Uint8Array, Uint8Array>({ cancel: (reason) => gone.abort(reason) });
+      return c.body(log.pipeThrough(pipe, { signal }), 200, headers);
     } catch (error) {
       if (error instanceof UnavailableError) return c.text(`The log cannot be read now: ${error.message}\n`, 503);
       throw error;

@@ -171,6 +171,25 @@ Deno.test("statusApp() streams the log of a live run as it grows", async () => {
   equal(followed, true);
 });
 
+Deno.test("statusApp() tells the source of a log that its reader went away", async () => {
+  const gone = Promise.withResolvers<void>();
+  const view = fakeView({
+    live: [aRunView({ runName: "sort-1" })],
+    log: ({ signal }) => {
+      signal.addEventListener("abort", () => gone.resolve(), { once: true });
+      // It says one word and then waits for output that never comes.
+      return new ReadableStream({ start: (controller) => controller.enqueue(new TextEncoder().encode("one\n")) });
+    },
+  });
+  const { ask } = setUp({ view });
+  await using server = Deno.serve({ hostname: "127.0.0.1", port: 0, onListen: () => {} }, ask);
+  const answer = await fetch(`http://127.0.0.1:${server.addr.port}/runs/sort-1/log`);
+  const reader = answer.body!.getReader();
+  await reader.read();
+  await reader.cancel();
+  await gone.promise;
+});
+
 Deno.test("statusApp() ends streams when the service stops", async () => {
   const view = fakeView({ live: [aRunView({ runName: "sort-1" })], log: () => new ReadableStream() });
   const { get, events, closing } = setUp({ view });
