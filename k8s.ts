@@ -5,7 +5,7 @@
  */
 import type { CoreV1Event, V1Job, V1Lease, V1Pod } from "@kubernetes/client-node";
 import { stringify } from "yaml";
-import { type Answer, answerError, KubeClient, type KubeClientOptions, statusOf } from "./k8s_client.ts";
+import { abortable, type Answer, answerError, KubeClient, type KubeClientOptions, statusOf } from "./k8s_client.ts";
 import { eventFacts, jobFacts, type Json, podFacts } from "./k8s_facts.ts";
 import { ListWatch, type ListWatchOptions, type WatchedObject } from "./k8s_watch.ts";
 import { ANNOTATION, buildJob, type JobOptions, LABEL, ownLabels } from "./manifest.ts";
@@ -201,7 +201,8 @@ export class KubernetesCluster implements Cluster, Disposable {
     if (since) query.set("sinceTime", since.toISOString());
     const response = await this.#client.stream(`${this.#core}/pods/${podName}/log?${query}`, { signal });
     if (response.status === 200) {
-      const body = response.body ?? new Blob([]).stream();
+      const whole = response.body ?? new Blob([]).stream();
+      const body = signal ? abortable(whole, signal) : whole;
       return timestamps && !follow ? await unlessLost(body) : body;
     }
     const answer = { status: response.status, text: await response.text() };

@@ -94,7 +94,10 @@ export class KubeClient implements Disposable {
     return await this.#attempt(method, path, options, await this.#renew(used));
   }
 
-  /** A GET whose answer is a long stream; the timeout is for its beginning only. The caller reads or cancels the body. */
+  /**
+   * A GET whose answer is a long stream; timeout and signal are for its beginning only. The caller reads or cancels the
+   * body; `abortable` makes one that ends with a signal.
+   */
   async stream(path: string, { signal }: { signal?: AbortSignal | undefined } = {}): Promise<Response> {
     await this.#limiter?.acquire(false, signal);
     const used = await this.#current();
@@ -130,7 +133,8 @@ export class KubeClient implements Disposable {
     const response = await this.#timed(signal, (timed) => {
       return fetch(this.url + path, { client: used.long, headers: used.headers, signal: timed });
     });
-    if (!response.body || !signal) return response;
+    // Of an error, all is read here and now; of a stream, its reader sees to the signal.
+    if (!response.body || !signal || response.ok) return response;
     return new Response(abortable(response.body, signal), { status: response.status, headers: response.headers });
   }
 
@@ -217,7 +221,7 @@ export class KubeClient implements Disposable {
  * The stream, which ends at once with the signal's reason when that aborts. Not left to a signal of AbortSignal.any: it
  * was seen not to reach a stream that had been open for a while, as if it had been collected as garbage.
  */
-function abortable(
+export function abortable(
   body: ReadableStream<Uint8Array<ArrayBuffer>>,
   signal: AbortSignal,
 ): ReadableStream<Uint8Array<ArrayBuffer>> {

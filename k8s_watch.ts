@@ -3,7 +3,7 @@
  * streams, lists from time to time. Remembers names and versions only, never an object. Knows nothing of runs.
  */
 import type { V1ObjectMeta } from "@kubernetes/client-node";
-import { Scope } from "./abort.ts";
+import { onAbort, Scope } from "./abort.ts";
 import { joinBytes } from "./bytes.ts";
 import { answerError, type KubeClient } from "./k8s_client.ts";
 import type { Json } from "./k8s_facts.ts";
@@ -176,7 +176,8 @@ export class ListWatch<T extends WatchedObject> {
     using silence = new SilenceGuard(this.#silenceMs, signal);
     let events = 0;
     try {
-      for await (const line of lines(await this.#open(version, silence.signal), () => silence.heard())) {
+      const stream = await this.#open(version, silence.signal);
+      for await (const line of lines(stream, silence.signal, () => silence.heard())) {
         this.#heard();
         this.#apply(line);
         events++;
@@ -268,19 +269,36 @@ class SilenceGuard implements Disposable {
   }
 }
 
-/** The whole lines of a stream; what comes after the last newline is cut off and not a line. */
-async function* lines(stream: ReadableStream<Uint8Array>, onChunk: () => void): AsyncGenerator<Uint8Array> {
+/**
+ * The whole lines of a stream; what comes after the last newline is cut off and not a line. Throws the signal's reason
+ * when that aborts.
+ */
+async function* lines(
+  stream: ReadableStream<Uint8Array>,
+  signal: AbortSignal,
+  onChunk: () => void,
+): AsyncGenerator<Uint8Array> {
+  const reader = stream.getReader();
+  const cancel = () => void reader.cancel(signal.reason).catch(() => {});
+  const leave = onAbort(signal, cancel);
   let pending: Uint8Array[] = [];
-  for await (const chunk of stream) {
-    onChunk();
-    let start = 0;
-    for (let end = chunk.indexOf(10); end >= 0; end = chunk.indexOf(10, start)) {
-      pending.push(chunk.subarray(start, end));
-      const line = joinBytes(pending);
-      pending = [];
-      start = end + 1;
-      if (line.length > 0) yield line;
+  try {
+    for (let next = await reader.read(); !next.done; next = await reader.read()) {
+      const chunk = next.value;
+      onChunk();
+      let start = 0;
+      for (let end = chunk.indexOf(10); end >= 0; end = chunk.indexOf(10, start)) {
+        pending.push(chunk.subarray(start, end));
+        const line = joinBytes(pending);
+        pending = [];
+        start = end + 1;
+        if (line.length > 0) yield line;
+      }
+      if (start < chunk.length) pending.push(chunk.subarray(start));
     }
-    if (start < chunk.length) pending.push(chunk.subarray(start));
+    signal.throwIfAborted();
+  } finally {
+    leave();
+    cancel();
   }
 }
