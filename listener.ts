@@ -42,8 +42,8 @@ export interface Origin {
 }
 
 /**
- * Look-ups in the store at a time. After a reconnect all that waits may come again with DUP: thousands of look-ups at
- * once were seen to keep a store from answering any of them in time, and the process from its keepalive.
+ * Look-ups of keys in the store at a time. After a reconnect all that waits may come again: thousands of look-ups at once
+ * were seen to keep a store from answering any of them in time, and the process from its keepalive.
  */
 const LOOKUPS_AT_ONCE = 16;
 
@@ -215,10 +215,7 @@ export class Listener {
     }
     if (!dup) return undefined;
     return runs.findByMessage(row.jobName, messageHash) ??
-      await this.#lookups.take(
-        () => untilDone(() => records.findByPrefix(runNamePrefix(row, messageHash), signal), { signal, onRetry }),
-        signal,
-      );
+      await untilDone(() => records.findByPrefix(runNamePrefix(row, messageHash), signal), { signal, onRetry });
   }
 
   #refuseDepth(topic: string, rows: readonly Row[], origin: Origin): StartResult[] {

@@ -17,8 +17,19 @@ export interface SessionRecord {
 /** Facts of a live run as `.live.json` keeps them; dates as RFC 3339. */
 export type LiveRecord = LiveRun["job"];
 
+interface Wanted {
+  readonly prefix: string;
+  resolve(runName: string | undefined): void;
+  reject(error: unknown): void;
+}
+
+/** S3's own page: to go on to the next one costs as much as to list from elsewhere. */
+const PAGE_KEYS = 1_000;
+
 export class RunRecords {
   readonly #store: ObjectStore;
+  #wanted: Wanted[] = [];
+  #isSearching = false;
 
   constructor(store: ObjectStore) {
     this.#store = store;
@@ -37,12 +48,15 @@ export class RunRecords {
     return this.#getJson<RunRecord>(`${runName}.json`, signal);
   }
 
-  /** Name of a run whose name begins so. */
-  async findByPrefix(prefix: string, signal?: AbortSignal): Promise<string | undefined> {
-    for await (const { key } of this.#store.list(prefix, signal ? { signal } : {})) {
-      if (key.endsWith(".json")) return key.slice(0, -".json".length);
-    }
-    return undefined;
+  /**
+   * Name of an ended run whose name begins so. After a reconnect thousands may be asked for at a time: those that wait
+   * while others are looked for go together, and each page of the list answers all whose place it shows.
+   */
+  findByPrefix(prefix: string, signal?: AbortSignal): Promise<string | undefined> {
+    return new Promise((resolve, reject) => {
+      this.#wanted.push({ prefix, resolve, reject });
+      if (!this.#isSearching) void this.#search(signal);
+    });
   }
 
   /** Names of the runs that ended, and when; in the order of names. */
@@ -74,6 +88,36 @@ export class RunRecords {
 
   getSession(signal?: AbortSignal): Promise<SessionRecord | undefined> {
     return this.#getJson<SessionRecord>(SESSION_KEY, signal);
+  }
+
+  async #search(signal: AbortSignal | undefined): Promise<void> {
+    this.#isSearching = true;
+    while (this.#wanted.length > 0) {
+      const wanted = this.#wanted.sort((a, b) => a.prefix < b.prefix ? 1 : a.prefix > b.prefix ? -1 : 0);
+      this.#wanted = [];
+      try {
+        while (wanted.length > 0) await this.#searchPage(wanted, signal);
+      } catch (error) {
+        for (const { reject } of wanted) reject(error);
+      }
+    }
+    this.#isSearching = false;
+  }
+
+  /** Answers those of `wanted`, the first of which stands last, that the page after the first one tells of. */
+  async #searchPage(wanted: Wanted[], signal: AbortSignal | undefined): Promise<void> {
+    const after = wanted.at(-1)!.prefix;
+    let left = PAGE_KEYS;
+    for await (const { key } of this.#store.list("", { after, ...(signal ? { signal } : {}) })) {
+      for (let next = wanted.at(-1); next && next.prefix < key; next = wanted.at(-1)) {
+        const found = key.startsWith(next.prefix);
+        if (found && !key.endsWith(".json")) break;
+        wanted.pop();
+        next.resolve(found ? key.slice(0, -".json".length) : undefined);
+      }
+      if (wanted.length === 0 || --left === 0) return;
+    }
+    for (const { resolve } of wanted.splice(0)) resolve(undefined);
   }
 
   async #putJson(key: string, value: unknown, signal?: AbortSignal): Promise<void> {

@@ -143,9 +143,9 @@ export class FakeStore implements ObjectStore {
     this.objects.delete(key);
   }
 
-  async *list(prefix: string): AsyncIterable<ObjectInfo> {
+  async *list(prefix: string, { after = "" }: { after?: string } = {}): AsyncIterable<ObjectInfo> {
     await this.#call(`list ${prefix}`);
-    for (const key of [...this.objects.keys()].filter((key) => key.startsWith(prefix)).sort()) {
+    for (const key of [...this.objects.keys()].filter((key) => key.startsWith(prefix) && key > after).sort()) {
       yield { key, size: this.objects.get(key)!.length, modifiedAt: new Date(0) };
     }
   }

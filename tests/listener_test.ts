@@ -228,23 +228,31 @@ Deno.test("start() holds back what exceeds the most Jobs at a time", async () =>
   await eventually(() => second.acks === 1);
 });
 
-Deno.test("receive() looks up few redelivered messages at a time", async () => {
+Deno.test("receive() looks up few keys at a time", async () => {
   using bed = setUp();
   let [now, most] = [0, 0];
-  const order: string[] = [];
-  const { list } = bed.store;
-  bed.store.list = async function* (prefix) {
-    order.push(prefix);
+  const asked = new Set<string>();
+  bed.store.exists = async (name) => {
+    asked.add(name);
     most = Math.max(most, ++now);
     await new Promise((resolve) => setTimeout(resolve, 5));
-    yield* list.call(bed.store, prefix);
     now--;
+    return false;
   };
-  const messages = Array.from({ length: 100 }, (_, n) => delivery({ packetId: n + 1, dup: true }));
+  const messages = Array.from({ length: 100 }, (_, n) => delivery({ packetId: n + 1, idempotencyKey: `scan ${n}` }));
   for (const message of messages) bed.listener.receive(message);
   await eventually(() => messages.every(({ acks }) => acks === 1));
   strictEqual(most, 16);
-  strictEqual(new Set(order).size, 100);
+  strictEqual(asked.size, 100);
+  strictEqual(bed.cluster.created.length, 100);
+});
+
+Deno.test("receive() looks redelivered messages up together", async () => {
+  using bed = setUp();
+  const messages = Array.from({ length: 100 }, (_, n) => delivery({ packetId: n + 1, dup: true }));
+  for (const message of messages) bed.listener.receive(message);
+  await eventually(() => messages.every(({ acks }) => acks === 1));
+  strictEqual(bed.store.calls.filter((call) => call.startsWith("list")).length, 2);
   strictEqual(bed.cluster.created.length, 100);
 });
 
