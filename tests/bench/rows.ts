@@ -4,7 +4,8 @@
 import { ENDS } from "./ends.ts";
 import type { Measurement } from "./measure.ts";
 import { MEMORY } from "./memory.ts";
+import { PEER } from "./peer.ts";
 import { SPEED } from "./speed.ts";
 
 /** What is measured when no name is given. */
-export const MEASUREMENTS: Readonly<Record<string, Measurement>> = { ...SPEED, ...ENDS, ...MEMORY };
+export const MEASUREMENTS: Readonly<Record<string, Measurement>> = { ...SPEED, ...ENDS, ...PEER, ...MEMORY };

@@ -3,20 +3,26 @@
  * the bare creator. Only puts parts together; what is measured is in rows.ts.
  */
 import type { V1Job } from "@kubernetes/client-node";
+import { deepEqual } from "node:assert/strict";
 import mqtt, { type MqttClient } from "mqtt";
 import { BUSYBOX_IMAGE, type ClusterOptions } from "../harness/cluster.ts";
+import { envOf } from "../harness/job_watch.ts";
 import { type Kit, startKit } from "../harness/kit.ts";
 import { type ServiceProcess, startService } from "../harness/service.ts";
 import { type Cells, csv } from "../harness/table.ts";
-import { eventually } from "../harness/wait.ts";
-import type { BareOrder } from "./bare_creator.ts";
+import { eventually, pause } from "../harness/wait.ts";
+import { parseTable } from "../../catalog.ts";
+import { ANNOTATION, buildJob, LABEL } from "../../manifest.ts";
+import type { BareOrder, JobTemplate } from "./bare_creator.ts";
+import type { BareListenerOrder } from "./bare_listener.ts";
+import { type HelperProcess, startHelper } from "./helper.ts";
 import { JobClock, type JobClockOptions } from "./job_clock.ts";
 
-export const CONCURRENCY = 16;
+/** Create calls at once, of the service and of the bare creator. */
+const CONCURRENCY = 16;
 /** No pods, and no controller that would make any: Jobs are created, and live until somebody ends them. */
 export const JOBS_ONLY: ClusterOptions = { node: "none", controllerFlags: ["--controllers=serviceaccount-controller"] };
 const BARE_NAMESPACE = "bare";
-const SERVER_FIELDS = ["uid", "resourceVersion", "generation", "creationTimestamp", "managedFields", "ownerReferences"];
 
 export interface SceneOptions {
   readonly rows: readonly Cells[];
@@ -41,6 +47,7 @@ export class Scene implements AsyncDisposable {
     readonly kit: Kit,
     readonly env: Record<string, string>,
     readonly publisher: MqttClient,
+    private readonly rows: readonly Cells[],
     private readonly started: ServiceProcess | undefined,
   ) {}
 
@@ -49,11 +56,16 @@ export class Scene implements AsyncDisposable {
   ): Promise<Scene> {
     const kit = await startKit({ broker: { maxQueuedMessages: 0 }, cluster });
     try {
-      const all: Record<string, string> = { ...kit.env(), CATALOG_POLL: "1h", ...env };
+      const all: Record<string, string> = {
+        ...kit.env(),
+        CATALOG_POLL: "1h",
+        CREATE_CONCURRENCY: String(CONCURRENCY),
+        ...env,
+      };
       await kit.s3.put(all["CATALOG_URL"]!, csv(rows));
       await kit.cluster.api.create("/api/v1/namespaces", { metadata: { name: BARE_NAMESPACE } });
       const publisher = await mqtt.connectAsync(kit.broker.url, { protocolVersion: 5 });
-      return new Scene(kit, all, publisher, bare ? undefined : await startService(all, { runFlags }));
+      return new Scene(kit, all, publisher, rows, bare ? undefined : await startService(all, { runFlags }));
     } catch (error) {
       await kit[Symbol.asyncDispose]();
       throw error;
@@ -78,73 +90,103 @@ export class Scene implements AsyncDisposable {
     );
   }
 
+  /**
+   * Publishes `count` messages at a steady rate, each on a topic of its own, and waits until a Job of each was seen.
+   * Milliseconds from the call that publishes to the sight, in the order of sending.
+   */
+  async publishPaced(
+    { count, perSecond, topicOf, seenAt }: {
+      readonly count: number;
+      readonly perSecond: number;
+      readonly topicOf: (index: number) => string;
+      readonly seenAt: ReadonlyMap<string, number>;
+    },
+  ): Promise<number[]> {
+    const sent = new Map<string, number>();
+    const begun = performance.now();
+    for (let index = 0; index < count; index++) {
+      await pause(Math.max(0, begun + index * 1_000 / perSecond - performance.now()));
+      const topic = topicOf(index);
+      sent.set(topic, performance.now());
+      void this.publish([topic]);
+    }
+    const missing = () => [...sent.keys()].filter((topic) => !seenAt.has(topic));
+    await eventually(() => missing().length === 0, {
+      timeoutMs: 60_000,
+      what: () => `Jobs of ${missing().length} messages, ${missing()[0]} among them`,
+    });
+    return [...sent].map(([topic, sentAt]) => seenAt.get(topic)! - sentAt);
+  }
+
   /** JSON of about so many bytes, each time another. */
   payload(bytes: number): string {
     const head = `{"n":${this.#serial++},"pad":"`;
     return `${head}${"x".repeat(Math.max(0, bytes - head.length - 2))}"}`;
   }
 
-  /** A Job that the service has made, as somebody else would create it. */
-  async template(): Promise<BareOrder["template"]> {
-    const job = await eventually(async () => {
-      const path = "/apis/batch/v1/namespaces/default/jobs?limit=1";
-      return (await this.kit.cluster.api.get<{ items: V1Job[] }>(path)).items[0];
+  /**
+   * A Job of the service's as the service sends it, for the bare namespace; what tells runs apart is that of one run.
+   * Throws unless the server makes the same of it as it made of the service's.
+   */
+  async template(): Promise<JobTemplate> {
+    const { api } = this.kit.cluster;
+    const made = await eventually(async () => {
+      const path = "/apis/batch/v1/namespaces/default/jobs?limit=1&labelSelector=" +
+        encodeURIComponent(`${LABEL.managedBy}=mqtt-job-listener`);
+      return (await api.get<{ items: V1Job[] }>(path)).items[0];
     }, { what: "a Job of the service" });
-    // The server fills these in again; a copy of them would be refused.
-    const { selector: _, ...spec } = job.spec!;
-    const labels = Object.entries(spec.template.metadata?.labels ?? {}).filter(([key]) =>
-      !/controller-uid|job-name/.test(key)
-    );
-    const metadata = Object.fromEntries(
-      Object.entries(job.metadata ?? {}).filter(([key]) => !SERVER_FIELDS.includes(key)),
-    );
-    return {
-      apiVersion: "batch/v1",
-      kind: "Job",
-      metadata,
-      spec: { ...spec, template: { ...spec.template, metadata: { labels: Object.fromEntries(labels) } } },
-    } as BareOrder["template"];
+    const { name = "", labels = {}, annotations = {} } = made.metadata!;
+    const { rows } = parseTable(csv(this.rows), { topicPrefix: "services/mqtt_job_listener" });
+    const topic = annotations[ANNOTATION.topic]!;
+    const template = buildJob({
+      runName: name,
+      row: rows.find(({ jobName }) => jobName === annotations[ANNOTATION.jobName])!,
+      message: { topic, payload: new TextEncoder().encode(envOf(made)["MQTT_PAYLOAD"]) },
+      messageHash: labels[LABEL.message]!,
+      rootRun: name,
+      chainDepth: 0,
+      receivedAt: new Date(annotations[ANNOTATION.receivedAt]!),
+    }, {
+      namespace: BARE_NAMESPACE,
+      instance: labels[LABEL.instance]!,
+      ttlSecondsAfterFinished: made.spec!.ttlSecondsAfterFinished!,
+    });
+    const copy = await api.create<V1Job>(`/apis/batch/v1/namespaces/${BARE_NAMESPACE}/jobs?dryRun=All`, template);
+    deepEqual(ownPart(copy), ownPart(made), "The bare creator's Jobs are not the service's");
+    return template as unknown as JobTemplate;
   }
 
   /** Creates Jobs without the service; returns the milliseconds. */
   async createBare(count: number, warmUp = 200): Promise<number> {
     const { server, token, authority } = this.kit.cluster;
-    const order: BareOrder = {
+    const template = await this.template();
+    const order: BareOrder = { server, ca: authority.ca, token, template, count, warmUp, concurrency: CONCURRENCY };
+    await using creator = await this.#bare("bare_creator", order);
+    const took = await eventually(async () => /^took (.*)$/m.exec(await creator.logTail())?.[1], {
+      timeoutMs: 120_000,
+      what: async () => `the bare creator: ${await creator.logTail()}`,
+    });
+    return Number(took);
+  }
+
+  /** A process that creates a Job in the bare namespace for each message of a filter. */
+  async listenBare(filter: string): Promise<HelperProcess> {
+    const { server, token, authority } = this.kit.cluster;
+    const template = await this.template();
+    const order: BareListenerOrder = {
+      brokerUrl: this.kit.broker.url,
+      filter,
       server,
       ca: authority.ca,
       token,
-      namespace: BARE_NAMESPACE,
-      template: await this.template(),
-      count,
-      warmUp,
-      concurrency: CONCURRENCY,
+      template,
     };
-    const child = new Deno.Command(Deno.execPath(), {
-      args: ["run", "-A", new URL("bare_creator.ts", import.meta.url).pathname],
-      stdin: "piped",
-      stdout: "piped",
-      stderr: "piped",
-    }).spawn();
-    const writer = child.stdin.getWriter();
-    await writer.write(new TextEncoder().encode(JSON.stringify(order)));
-    await writer.close();
-    const output = await child.output();
-    const text = new TextDecoder();
-    if (!output.success) throw new Error(`The bare creator failed: ${text.decode(output.stderr)}`);
-    return Number(text.decode(output.stdout));
+    return await this.#bare("bare_listener", order);
   }
 
-  /** A call of the bench's own, of the kind whose cost is the limit of a row. */
-  async postJob(job: unknown, client: Deno.HttpClient): Promise<void> {
-    const { server, token } = this.kit.cluster;
-    const response = await fetch(`${server}/apis/batch/v1/namespaces/${BARE_NAMESPACE}/jobs`, {
-      method: "POST",
-      client,
-      headers: { authorization: `Bearer ${token}`, "content-type": "application/json" },
-      body: JSON.stringify(job),
-    });
-    const text = await response.text();
-    if (!response.ok) throw new Error(text);
+  #bare(name: string, order: unknown): Promise<HelperProcess> {
+    const args = ["run", "-A", new URL(`${name}.ts`, import.meta.url).pathname];
+    return startHelper({ name, command: Deno.execPath(), args, order });
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
@@ -154,4 +196,13 @@ export class Scene implements AsyncDisposable {
     await this.publisher.endAsync(true);
     await this.kit[Symbol.asyncDispose]();
   }
+}
+
+/** What of a Job does not come from the server, or from the one run that it is of. */
+function ownPart({ metadata, spec }: V1Job): unknown {
+  const { selector: _, ...rest } = spec!;
+  const labels = Object.entries(rest.template.metadata?.labels ?? {})
+    .filter(([key]) => !/controller-uid|job-name/.test(key));
+  const template = { ...rest.template, metadata: Object.fromEntries(labels) };
+  return { labels: metadata?.labels, annotations: metadata?.annotations, spec: { ...rest, template } };
 }

@@ -2,14 +2,13 @@
  * Measurements of how fast the service is: messages to Jobs, one message to its Job, its start, its table.
  * The limits are taken by turns with the values.
  */
-import mqtt from "mqtt";
 import { startService } from "../harness/service.ts";
-import { eventually, pause } from "../harness/wait.ts";
+import { pause } from "../harness/wait.ts";
 import { finishInSlices, rowsFor } from "../../table.ts";
 import { diffRows, parseTable, parseTableInSlices } from "../../catalog.ts";
 import { TopicIndex } from "../../topics.ts";
 import { atLeast, atMost, type Measurement, percentile, rssMb, type Sample } from "./measure.ts";
-import { benchRow, Scene } from "./scene.ts";
+import { benchRow, JOBS_ONLY, Scene } from "./scene.ts";
 
 const PREFIX = "services/mqtt_job_listener";
 
@@ -55,13 +54,14 @@ async function burst(
 ): Promise<Sample[]> {
   await using scene = await Scene.start({
     rows: Array.from({ length: rows }, (_, index) => benchRow(`burst-${index}`, `lab/burst/${index}`)),
+    cluster: JOBS_ONLY,
   });
   const samples: Sample[] = [];
   const topics = Array.from({ length: messages }, (_, index) => topicOf(index));
   await using clock = await scene.clock();
-  // Watches the bare creator's Jobs too, so that the server serves as many watches for them.
+  // Watches the bare creator's Jobs too, so that the server serves as many watches of them: this and the creator's own.
   await using _bareClock = await scene.clock("bare");
-  await scene.publish(topics.slice(0, 200));
+  await scene.publish(Array.from({ length: 200 }, (_, index) => topicOf(index)));
   await clock.until(200);
   for (let repeat = 0; repeat < repeats; repeat++) {
     const service = async () => {
@@ -80,52 +80,39 @@ async function burst(
   return samples;
 }
 
-const LATENCY_MESSAGES = 400;
-const LATENCY_GAP_MS = 20;
+const LATENCY_BLOCKS = 10;
+const LATENCY_BLOCK = 40;
 
-/** The limit: the same message goes through the same broker to this process, which creates the same Job at once. */
+/**
+ * The limit: the same message goes through the same broker to a process that creates the same Job at once. Service and
+ * limit take turns of less than a second, so that what else the machine does meets both.
+ */
 async function latency(repeats: number): Promise<Sample[]> {
-  await using scene = await Scene.start({ rows: [benchRow("latency", "lab/latency/+")] });
+  await using scene = await Scene.start({ rows: [benchRow("latency", "lab/latency/+")], cluster: JOBS_ONLY });
   await using seen = await scene.clock();
   await using seenBare = await scene.clock("bare");
-  await scene.publish(Array.from({ length: 300 }, (_, index) => `lab/latency/warm-${index}`));
-  await seen.until(300);
-  const template = await scene.template();
-  const client = Deno.createHttpClient({ caCerts: [scene.kit.cluster.authority.ca], http2: false });
-  const echo = await mqtt.connectAsync(scene.kit.broker.url, { protocolVersion: 5 });
-  await echo.subscribeAsync("lab/bare/+", { qos: 1 });
-  echo.on("message", (topic) => {
-    const name = topic.replace("lab/bare/", "");
-    const annotations = { "mqtt-job-listener/topic": topic };
-    void scene.postJob(
-      { ...template, metadata: { ...template.metadata, name, namespace: "bare", annotations } },
-      client,
-    );
-  });
+  const times = (of: "latency" | "bare", name: string, count = LATENCY_BLOCK) =>
+    scene.publishPaced({
+      count,
+      perSecond: 50,
+      topicOf: (index) => `lab/${of}/${name}-${index}`,
+      seenAt: (of === "bare" ? seenBare : seen).seenAt,
+    });
+  await times("latency", "warm", 200);
+  await using _listener = await scene.listenBare("lab/bare/+");
+  await times("bare", "warm", 200);
   const samples: Sample[] = [];
   for (let repeat = 0; repeat < repeats; repeat++) {
-    const times = async (topicOf: (index: number) => string, at: ReadonlyMap<string, number>) => {
-      const sent = new Map<string, number>();
-      const begun = performance.now();
-      for (let index = 0; index < LATENCY_MESSAGES; index++) {
-        await pause(Math.max(0, begun + index * LATENCY_GAP_MS - performance.now()));
-        const topic = topicOf(index);
-        sent.set(topic, performance.now());
-        void scene.publish([topic]);
-      }
-      await eventually(() => [...sent.keys()].every((topic) => at.has(topic)), { timeoutMs: 30_000 });
-      return [...sent].map(([topic, sentAt]) => at.get(topic)! - sentAt);
-    };
-    if (repeat === 0) await times((index) => `lab/bare/warm-${index}`, seenBare.seenAt);
-    const bare = await times((index) => `lab/bare/m${repeat}-${index}`, seenBare.seenAt);
-    const service = await times((index) => `lab/latency/m${repeat}-${index}`, seen.seenAt);
+    const [service, bare]: [number[], number[]] = [[], []];
+    for (let block = 0; block < LATENCY_BLOCKS; block++) {
+      bare.push(...await times("bare", `m${repeat}-${block}`));
+      service.push(...await times("latency", `m${repeat}-${block}`));
+    }
     samples.push({
       "latency-p50": { value: percentile(service, 50), limit: percentile(bare, 50) },
       "latency-p99": { value: percentile(service, 99), limit: percentile(bare, 99) },
     });
   }
-  await echo.endAsync(true);
-  client.close();
   return samples;
 }
 
