@@ -78,14 +78,14 @@ export class Seen implements AsyncDisposable {
 
   running(runName: string): Promise<PodFacts> {
     return eventually(() => this.podsOf(runName).find((pod) => pod.containers[0]?.state === "running"), {
-      timeoutMs: 30_000,
+      timeoutMs: 60_000,
       what: `a container of ${runName} to run: ${JSON.stringify(this.podsOf(runName))}`,
     });
   }
 
   ended(runName: string): Promise<JobFacts> {
     return eventually(() => this.jobs.get(runName)?.end && this.jobs.get(runName), {
-      timeoutMs: 30_000,
+      timeoutMs: 60_000,
       what: () => `the end of ${runName}: ${JSON.stringify(this.podsOf(runName))}`,
     });
   }
