@@ -35,6 +35,8 @@ export class RunTable {
   readonly #creating = new Set<string>();
   /** Names of runs that ended, by the time they may be forgotten; in order of insertion. */
   readonly #ended = new Map<string, { jobName: string; messageHash: string; forgetAt: number }>();
+  /** Names of live and ended runs by what made them: after a reconnect thousands of messages may ask. */
+  readonly #byMessage = new Map<string, string>();
   readonly #observers: RunObserver[] = [];
   readonly #tell: Tell;
   readonly #synced = Promise.withResolvers<void>();
@@ -72,13 +74,7 @@ export class RunTable {
 
   /** Name of the run that the message made of the row, if it lives or ended in the last ten minutes. */
   findByMessage(jobName: string, messageHash: string): string | undefined {
-    for (const [name, run] of this.#runs) {
-      if (run.job.messageHash === messageHash && run.job.jobName === jobName) return name;
-    }
-    for (const [name, run] of this.#ended) {
-      if (run.messageHash === messageHash && run.jobName === jobName) return name;
-    }
-    return undefined;
+    return this.#byMessage.get(messageKey({ jobName, messageHash }));
   }
 
   /** Call before the create call leaves, so that no gap opens in which the name is unknown. */
@@ -183,6 +179,7 @@ export class RunTable {
   #add(job: LiveRun["job"], { full, inherited }: { full?: JobFacts; inherited: boolean }): LiveRun {
     const run: LiveRun = { job, pods: new Map(), inherited, state: "pending", detail: "" };
     this.#runs.set(job.runName, run);
+    this.#byMessage.set(messageKey(job), job.runName);
     this.#observers.forEach((o) => o.onRun(run, full));
     const early = this.#early.get(job.runName) ?? [];
     this.#early.delete(job.runName);
@@ -192,13 +189,18 @@ export class RunTable {
 
   #remember(run: LiveRun): void {
     const now = Date.now();
-    for (const [name, { forgetAt }] of this.#ended) {
-      if (forgetAt > now) break;
+    for (const [name, ended] of this.#ended) {
+      if (ended.forgetAt > now) break;
       this.#ended.delete(name);
+      this.#byMessage.delete(messageKey(ended));
     }
     const { runName, jobName, messageHash } = run.job;
     this.#ended.set(runName, { jobName, messageHash, forgetAt: now + REMEMBER_MS });
   }
+}
+
+function messageKey({ jobName, messageHash }: { readonly jobName: string; readonly messageHash: string }): string {
+  return `${messageHash} ${jobName}`;
 }
 
 /** Kubernetes' resource names to the quantities that are set. */
