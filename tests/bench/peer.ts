@@ -3,7 +3,6 @@
  * The peer's figure stands where other rows have their limit.
  */
 import { JobEnder } from "../chaos/ender.ts";
-import { eventually } from "../harness/wait.ts";
 import { type HelperProcess, startHelper } from "./helper.ts";
 import { atLeast, atMost, type Measurement, percentile, rssMb, type Sample } from "./measure.ts";
 import { peerPython } from "./python.ts";
@@ -47,7 +46,7 @@ async function burst(repeats: number, messages: number): Promise<Sample[]> {
     const rss = rssMb(who === "peer" ? peer.pid : scene.service.pid);
     await using ender = new JobEnder(scene.kit.cluster.api);
     endAll(ender, names.splice(0), 0);
-    await allGone(scene);
+    await scene.empty();
     return { perSecond, rss };
   };
   for (const who of ["service", "peer"] as const) await one(who, 50);
@@ -77,7 +76,7 @@ async function latency(repeats: number, messages: number): Promise<Sample[]> {
     const name = ++serial;
     const topicOf = (index: number) => `lab/${who}/${name}-${index}`;
     const times = await scene.publishPaced({ count, perSecond, topicOf, seenAt: clock.seenAt });
-    await allGone(scene);
+    await scene.empty();
     return times;
   };
   for (const who of ["service", "peer"] as const) await one(who, 50, 50);
@@ -105,16 +104,6 @@ async function byTurns<T>(repeat: number, one: (who: Who) => Promise<T>): Promis
 function endAll(ender: JobEnder, names: readonly string[], afterMs: number): void {
   const createdAt = new Date().toISOString().replace(/\.\d+Z$/, "Z");
   for (const runName of names) ender.end({ runName, createdAt, fails: false, afterMs });
-}
-
-/** Waits until each Job has ended, was published and deleted, so that no turn disturbs the next. */
-async function allGone(scene: Scene): Promise<void> {
-  const path = "/apis/batch/v1/namespaces/default/jobs?limit=1";
-  await eventually(async () => (await scene.kit.cluster.api.get<{ items: unknown[] }>(path)).items.length === 0, {
-    timeoutMs: 300_000,
-    intervalMs: 200,
-    what: "all Jobs to be deleted",
-  });
 }
 
 /** Creates the service's Jobs, but for labels by which the service would take them for its own. */

@@ -156,10 +156,20 @@ export class Scene implements AsyncDisposable {
     return template as unknown as JobTemplate;
   }
 
-  /** Creates Jobs without the service; returns the milliseconds. */
-  async createBare(count: number, warmUp = 200): Promise<number> {
+  /** Waits until there is no Job and no pod. */
+  async empty(): Promise<void> {
+    await eventually(async () => {
+      for (const path of ["/apis/batch/v1/jobs?limit=1", "/api/v1/pods?limit=1"]) {
+        if ((await this.kit.cluster.api.get<{ items: unknown[] }>(path)).items.length > 0) return false;
+      }
+      return true;
+    }, { timeoutMs: 300_000, intervalMs: 200, what: "all Jobs and pods to be deleted" });
+  }
+
+  /** Creates Jobs without the service, such as `like` or as the service makes now; returns the milliseconds. */
+  async createBare(count: number, warmUp = 200, like?: JobTemplate): Promise<number> {
     const { server, token, authority } = this.kit.cluster;
-    const template = await this.template();
+    const template = like ?? await this.template();
     const order: BareOrder = { server, ca: authority.ca, token, template, count, warmUp, concurrency: CONCURRENCY };
     await using creator = await this.#bare("bare_creator", order);
     const took = await eventually(async () => /^took (.*)$/m.exec(await creator.logTail())?.[1], {

@@ -1,0 +1,204 @@
+/**
+ * `deno run -A tests/bench/plot.ts [FILE]`: reads a saved run of the bench (docs/performance/run.jsonl) and writes its
+ * plots beside it and its tables into docs/performance.md, between markers. Everything it writes follows from the file,
+ * so that a test can hold the page to it. Measures nothing.
+ */
+import type { Conditions, Took } from "./conditions.ts";
+import type { BenchPoint, BenchRow } from "./measure.ts";
+
+const DOCS = new URL("../../docs/", import.meta.url);
+const PAGE = new URL("performance.md", DOCS);
+/** Where the saved run is, and its plots. */
+export const PLOTS: URL = new URL("performance/", DOCS);
+
+/** A run of the bench as its lines say it. */
+export interface SavedRun {
+  readonly conditions: Conditions | undefined;
+  readonly loadAfter: readonly number[];
+  readonly rows: readonly BenchRow[];
+  readonly points: readonly BenchPoint[];
+  readonly took: readonly Took[];
+}
+
+/** Reads JSON lines. Several runs may stand in one file: the conditions are the first one's. */
+export function readRun(text: string): SavedRun {
+  const lines = text.split("\n").filter((line) => line !== "").map((line) => JSON.parse(line));
+  return {
+    conditions: lines.find((line) => "loadBefore" in line),
+    loadAfter: lines.findLast((line) => "loadAfter" in line)?.loadAfter ?? [],
+    rows: lines.filter((line) => "goal" in line),
+    points: lines.filter((line) => "x" in line),
+    took: lines.filter((line) => "measurement" in line),
+  };
+}
+
+/** The page with what the run says between each pair of markers. Throws an Error when a marker is missing. */
+export function fillPage(page: string, run: SavedRun): string {
+  const parts = {
+    conditions: conditionsText(run),
+    figures: figuresTable(run),
+    plots: plotsText(run),
+    times: timesTable(run),
+  };
+  let filled = page;
+  for (const [name, text] of Object.entries(parts)) {
+    const [begin, end] = [`<!-- ${name}:begin -->`, `<!-- ${name}:end -->`];
+    const [from, to] = [filled.indexOf(begin), filled.indexOf(end)];
+    if (from < 0 || to < from) throw new Error(`Cannot fill docs/performance.md: it has no ${begin} … ${end}`);
+    filled = `${filled.slice(0, from + begin.length)}\n\n${text}\n\n${filled.slice(to)}`;
+  }
+  return filled;
+}
+
+function conditionsText({ conditions, loadAfter }: SavedRun): string {
+  if (conditions === undefined) return "No run is saved yet.";
+  const { date, commit, cores, memoryGb, loadBefore, versions, repeats, messages } = conditions;
+  const load = (values: readonly number[]) => values.map((value) => value.toFixed(1)).join(", ");
+  return [
+    `- ${date.slice(0, 16).replace("T", " ")} UTC, commit ${commit}, ${cores} cores, ${memoryGb} GB of memory`,
+    `- Medians of ${repeats} repeats; bursts of ${messages.toLocaleString("en")} messages`,
+    `- Load of 1, 5 and 15 minutes: ${load(loadBefore)} before, ${load(loadAfter)} after`,
+    `- ${Object.entries(versions).map(([name, version]) => `${name} ${version}`).join(", ")}`,
+  ].join("\n");
+}
+
+function figuresTable({ rows }: SavedRun): string {
+  if (rows.length === 0) return "No figures are saved yet.";
+  return markdownTable(
+    ["figure", "value", "limit", "ratio", "goal", ""],
+    rows.map(({ name, unit, value, limit, ratio, goal, ok }) => [
+      name,
+      `${number(value)} ${unit}`,
+      limit === undefined ? "" : number(limit),
+      ratio === undefined ? "" : number(ratio),
+      goal.replace("<=", "≤").replace(">=", "≥").replace("value ", ""),
+      goal === "none" ? "" : ok ? "ok" : "**missed**",
+    ]),
+  );
+}
+
+function timesTable({ took }: SavedRun): string {
+  if (took.length === 0) return "No times are saved yet.";
+  const total = took.reduce((sum, { seconds }) => sum + seconds, 0);
+  return markdownTable(["measurement", "seconds"], [
+    ...took.map(({ measurement, seconds }) => [measurement, String(seconds)]),
+    ["all", String(total)],
+  ]);
+}
+
+function plotsText(run: SavedRun): string {
+  const names = seriesOf(run).map(({ name }) => name);
+  if (names.length === 0) return "No plots are saved yet.";
+  return names.map((name) => `![${titleOf(name)}](performance/${name}.svg)`).join("\n\n");
+}
+
+/** Padded as `deno fmt` pads it. */
+function markdownTable(head: readonly string[], rows: readonly (readonly string[])[]): string {
+  const widths = head.map((_, column) => Math.max(3, ...[head, ...rows].map((row) => [...row[column]!].length)));
+  const line = (cells: readonly string[]) =>
+    `| ${cells.map((cell, column) => cell + " ".repeat(widths[column]! - [...cell].length)).join(" | ")} |`;
+  return [line(head), `| ${widths.map((width) => "-".repeat(width)).join(" | ")} |`, ...rows.map(line)].join("\n");
+}
+
+function number(value: number): string {
+  return value.toLocaleString("en", { maximumSignificantDigits: 4 });
+}
+
+interface Series {
+  readonly name: string;
+  readonly points: readonly BenchPoint[];
+}
+
+function seriesOf({ points }: SavedRun): Series[] {
+  const names = [...new Set(points.map(({ name }) => name))];
+  return names.map((name) => ({
+    name,
+    points: points.filter((point) => point.name === name).sort((a, b) => a.x - b.x),
+  })).filter((series) => series.points.length > 1);
+}
+
+const TITLES: Readonly<Record<string, string>> = {
+  "growth-messages-memory": "Memory over runs that have ended",
+  "growth-rows-table": "Reading a changed table and finding what changed",
+  "growth-rows-match": "Finding the rows of a topic",
+  "growth-rows-start": "Start of the service",
+  "growth-rows-memory": "Memory of the idle service",
+  "growth-rows-latency": "Publish to Job, median at 50 messages/s",
+  "growth-jobs-memory": "Memory over live Jobs",
+  "growth-jobs-latency": "Publish to Job, median at 50 messages/s",
+  "growth-log-memory": "Highest memory of a process that keeps one log",
+  "growth-log-time": "Time to keep one log",
+};
+
+function titleOf(name: string): string {
+  return TITLES[name] ?? name;
+}
+
+/** All plots of a run: file name → SVG. */
+export function plotsOf(run: SavedRun): Map<string, string> {
+  return new Map(seriesOf(run).map((series) => [`${series.name}.svg`, plot(series)]));
+}
+
+const [WIDTH, HEIGHT] = [640, 300] as const;
+const BOX = { left: 80, right: 620, top: 44, bottom: 240 } as const;
+const STYLE = `
+    text { font: 13px system-ui, sans-serif; fill: #333 }
+    .title { font-size: 15px; font-weight: 600 }
+    .grid { stroke: #ddd } .line { fill: none; stroke: #0b62c4; stroke-width: 2 } .dot { fill: #0b62c4 }
+    @media (prefers-color-scheme: dark) {
+      text { fill: #ddd } .grid { stroke: #444 } .line { stroke: #6cb2ff } .dot { fill: #6cb2ff }
+    }`;
+
+/** One line over a logarithmic x axis, or a linear one where x does not span a decade; y begins at 0. */
+function plot({ name, points }: Series): string {
+  const xs = points.map(({ x }) => x);
+  const [least, most] = [Math.min(...xs), Math.max(...xs)];
+  const scale = most / least > 20 ? Math.log10 : (x: number) => x;
+  const top = niceTop(Math.max(...points.map(({ value }) => value)));
+  const xAt = (x: number) => at((scale(x) - scale(least)) / (scale(most) - scale(least)), BOX.left, BOX.right);
+  const yAt = (value: number) => at(value / top, BOX.bottom, BOX.top);
+  const { unit, xUnit } = points[0]!;
+  const rules = [0, 0.25, 0.5, 0.75, 1].map((part) => {
+    const y = yAt(top * part);
+    return `  <line class="grid" x1="${BOX.left}" x2="${BOX.right}" y1="${y}" y2="${y}"/>
+  <text x="${BOX.left - 8}" y="${y + 4}" text-anchor="end">${number(top * part)}</text>`;
+  });
+  const ticks = xs.filter((_, index) => xs.length <= 6 || index % 3 === 0).map((x) =>
+    `  <text x="${xAt(x)}" y="${BOX.bottom + 20}" text-anchor="middle">${x.toLocaleString("en")}</text>`
+  );
+  const dots = points.map(({ x, value }) => `  <circle class="dot" cx="${xAt(x)}" cy="${yAt(value)}" r="4"/>`);
+  const line = points.map(({ x, value }) => `${xAt(x)},${yAt(value)}`).join(" ");
+  const middle = (BOX.top + BOX.bottom) / 2;
+  return `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 ${WIDTH} ${HEIGHT}" width="${WIDTH}" height="${HEIGHT}" role="img">
+  <title>${titleOf(name)}</title>
+  <style>${STYLE}
+  </style>
+  <text class="title" x="${BOX.left}" y="24">${titleOf(name)}</text>
+${[...rules, ...ticks].join("\n")}
+  <text x="${(BOX.left + BOX.right) / 2}" y="${HEIGHT - 14}" text-anchor="middle">${xUnit}</text>
+  <text transform="translate(18 ${middle}) rotate(-90)" text-anchor="middle">${unit}</text>
+  <polyline class="line" points="${line}"/>
+${dots.join("\n")}
+</svg>
+`;
+}
+
+function at(part: number, from: number, to: number): number {
+  return Math.round((from + part * (to - from)) * 10) / 10;
+}
+
+/** The next of 1, 2, 4, 5, 8 and 10 times a power of ten, so that quarters of it are short numbers. */
+function niceTop(highest: number): number {
+  if (highest <= 0) return 1;
+  const power = 10 ** Math.floor(Math.log10(highest));
+  return power * [1, 2, 4, 5, 8, 10].find((step) => step * power >= highest)!;
+}
+
+async function main(file: string | URL): Promise<void> {
+  const run = readRun(await Deno.readTextFile(file));
+  const text = await Deno.readTextFile(PAGE);
+  for (const [name, svg] of plotsOf(run)) await Deno.writeTextFile(new URL(name, PLOTS), svg);
+  await Deno.writeTextFile(PAGE, fillPage(text, run));
+}
+
+if (import.meta.main) await main(Deno.args[0] ?? new URL("run.jsonl", PLOTS));
