@@ -57,8 +57,8 @@ Deno.test("fillPage() names the marker that a page lacks", () => {
 
 Deno.test("plotsOf() draws a series in the order of x, with units", () => {
   const svg = plotsOf(readRun(RUN)).get("growth-jobs-memory.svg")!;
-  match(svg, /points="80,142 620,44"/);
-  match(svg, />live Jobs<\/text>[^]*>MB<\/text>/);
+  match(svg, /points="80,142 590,44"/);
+  match(svg, />live Jobs<\/text>[^]*>memory, MB<\/text>/);
 });
 
 const saved = await Deno.readTextFile(new URL("run.jsonl", PLOTS)).catch(() => "");

@@ -140,7 +140,7 @@ export function plotsOf(run: SavedRun): Map<string, string> {
 }
 
 const [WIDTH, HEIGHT] = [640, 300] as const;
-const BOX = { left: 80, right: 620, top: 44, bottom: 240 } as const;
+const BOX = { left: 80, right: 590, top: 44, bottom: 240 } as const;
 const STYLE = `
     text { font: 13px system-ui, sans-serif; fill: #333 }
     .title { font-size: 15px; font-weight: 600 }
@@ -176,7 +176,9 @@ function plot({ name, points }: Series): string {
   <text class="title" x="${BOX.left}" y="24">${titleOf(name)}</text>
 ${[...rules, ...ticks].join("\n")}
   <text x="${(BOX.left + BOX.right) / 2}" y="${HEIGHT - 14}" text-anchor="middle">${xUnit}</text>
-  <text transform="translate(18 ${middle}) rotate(-90)" text-anchor="middle">${unit}</text>
+  <text transform="translate(18 ${middle}) rotate(-90)" text-anchor="middle">${
+    unit === "MB" ? "memory" : "time"
+  }, ${unit}</text>
   <polyline class="line" points="${line}"/>
 ${dots.join("\n")}
 </svg>
