@@ -259,9 +259,11 @@ export class Service {
     const { signal } = this.#abort;
     const listed = await this.records.getLive(signal).catch(() => []);
     // All at once: most of them have ended since the list was written, and there may be hundreds.
-    await Promise.all(listed.filter(({ runName }) => !this.runs.knows(runName)).map(async (job) => {
-      if (!await this.records.exists(job.runName, signal).catch(() => true)) this.#completion.endVanished(job);
-    }));
+    await Promise.all(
+      listed.filter(({ runName }) => !this.runs.knows(runName)).map(async (job) => {
+        if (!await this.records.exists(job.runName, signal).catch(() => true)) this.#completion.endVanished(job);
+      }),
+    );
   }
 
   async #keepLiveList(): Promise<void> {
