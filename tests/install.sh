@@ -34,6 +34,9 @@ want fish fish
 want ip iproute2
 want ps procps
 want umount mount
+# For the peer that the bench measures; its packages come when it is first started.
+want python3 python3
+python3 -c 'import ensurepip' 2>/dev/null || apt_packages+=(python3-venv)
 command -v deno >/dev/null || want npm npm
 if ((${#apt_packages[@]} > 0)); then
   mapfile -t apt_packages < <(printf '%s\n' "${apt_packages[@]}" | sort -u)
