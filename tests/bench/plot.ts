@@ -58,8 +58,16 @@ function conditionsText({ conditions, loadAfter }: SavedRun): string {
     `- ${date.slice(0, 16).replace("T", " ")} UTC, commit ${commit}, ${cores} cores, ${memoryGb} GB of memory`,
     `- Medians of ${repeats} repeats; bursts of ${messages.toLocaleString("en")} messages`,
     `- Load of 1, 5 and 15 minutes: ${load(loadBefore)} before, ${load(loadAfter)} after`,
-    `- ${Object.entries(versions).map(([name, version]) => `${name} ${version}`).join(", ")}`,
+    // Lines that `deno fmt` need not wrap.
+    ...inFours(Object.entries(versions).map(([name, version]) => `${name} ${version}`)),
   ].join("\n");
+}
+
+function inFours(parts: readonly string[]): string[] {
+  return Array.from(
+    { length: Math.ceil(parts.length / 4) },
+    (_, index) => `- ${parts.slice(index * 4, index * 4 + 4).join(", ")}`,
+  );
 }
 
 function figuresTable({ rows }: SavedRun): string {
