@@ -153,7 +153,8 @@ const ALIASES: Readonly<Record<string, string>> = { "--help": "help", "-h": "hel
 
 /**
  * Runs one command; resolves with the exit code: 0 done, 1 what was asked about is bad or failed, 2 wrong use or
- * configuration, 3 a peer cannot be reached. Errors are told, not thrown. `io`: the process's own unless given.
+ * configuration, 3 a peer cannot be reached. Errors are told, not thrown; with `--json` as `{ error, exit_code }`.
+ * `io`: the process's own unless given.
  */
 export async function runCommand(name: string, args: readonly string[], io: Io = processIo()): Promise<number> {
   try {
@@ -166,12 +167,18 @@ export async function runCommand(name: string, args: readonly string[], io: Io =
   } catch (error) {
     // The reader of our output has seen enough, as `head` does.
     if (error instanceof Deno.errors.BrokenPipe) return 0;
-    const message = reasonOf(error);
-    io.tell(redact(error instanceof ConfigError ? message.replace(/^Cannot start/, "Wrong configuration") : message));
-    if (error instanceof CommandError) return error.code;
-    if (error instanceof ConfigError || error instanceof Deno.errors.NotCapable) return 2;
-    return error instanceof UnavailableError ? 3 : 1;
+    const said = reasonOf(error);
+    const message = redact(error instanceof ConfigError ? said.replace(/^Cannot start/, "Wrong configuration") : said);
+    const code = exitCodeOf(error);
+    io.tell(args.includes("--json") ? JSON.stringify({ error: message, exit_code: code }) : message);
+    return code;
   }
+}
+
+function exitCodeOf(error: unknown): number {
+  if (error instanceof CommandError) return error.code;
+  if (error instanceof ConfigError || error instanceof Deno.errors.NotCapable) return 2;
+  return error instanceof UnavailableError ? 3 : 1;
 }
 
 function commandOf(name: string): Command {
@@ -251,7 +258,7 @@ function helpText(): string {
     "Commands:",
     ...Object.values(COMMANDS).map(({ meaning }, at) => `  ${usages[at]!.padEnd(width)}  ${meaning}`),
     "",
-    "`help COMMAND` tells a command's flags; each takes --json.",
+    "`help COMMAND` tells a command's flags; each takes --json, which makes JSON of errors too.",
     "",
     ...EXIT_CODES,
     "",

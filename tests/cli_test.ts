@@ -71,6 +71,14 @@ Deno.test("a misspelt command is named with the nearest one, and exits with 2", 
   deepStrictEqual([code, out, err], [2, "", 'Unknown command "chek": did you mean "check"?\n']);
 });
 
+Deno.test("with --json an error is an object too, with the exit code", async () => {
+  const { code, out, err } = await call(["check", "no-such-file.csv", "--json"]);
+  deepStrictEqual([code, out], [2, ""]);
+  const { error, exit_code: told } = JSON.parse(err) as { error: string; exit_code: number };
+  match(error, /no-such-file\.csv/);
+  strictEqual(told, 2);
+});
+
 Deno.test("a missing word, one too many and an unknown flag are wrong use", async () => {
   for (const line of [["explain"], ["version", "now"], ["version", "--jsn"], ["completions", "tcsh"]]) {
     const { code, err } = await call(line);
