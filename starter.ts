@@ -5,6 +5,7 @@
  */
 import type { Cluster, ObjectStore, RunSpec, Tell } from "./ports.ts";
 import { RefusedError, UnavailableError } from "./ports.ts";
+import { Queue } from "./queue.ts";
 import { backoffMs, reasonOf, untilDone } from "./retry.ts";
 import type { RunTable } from "./runs.ts";
 import { viewOf } from "./runs.ts";
@@ -34,9 +35,7 @@ interface Task {
 }
 
 interface Lane {
-  readonly tasks: Task[];
-  /** First task of `tasks` that is still there; a shift() of a long array is slow. */
-  next: number;
+  readonly tasks: Queue<Task>;
   holdUntilMs: number;
   /** In a row, each after a wait. */
   failures: number;
@@ -82,7 +81,8 @@ export class Starter {
     while (progress && this.#active < concurrency) {
       progress = false;
       for (const [name, lane] of this.#lanes) {
-        if (lane.next >= lane.tasks.length) {
+        const task = lane.tasks.first;
+        if (task === undefined) {
           if (lane.busy === 0) this.#lanes.delete(name);
           continue;
         }
@@ -93,7 +93,8 @@ export class Starter {
         if (lane.failures > 0 && lane.busy > 0) continue; // one probe at a time
         if (this.#active >= concurrency || runs.size >= maxRuns) break;
         progress = true;
-        void this.#run(lane, lane.tasks[lane.next++]!);
+        lane.tasks.shift();
+        void this.#run(lane, task);
       }
       if (runs.size >= maxRuns) break;
     }
@@ -103,11 +104,7 @@ export class Starter {
 
   #laneOf(name: string): Lane {
     let lane = this.#lanes.get(name);
-    if (!lane) this.#lanes.set(name, lane = { tasks: [], next: 0, holdUntilMs: 0, failures: 0, busy: 0 });
-    if (lane.next > 1024 && lane.next * 2 > lane.tasks.length) {
-      lane.tasks.splice(0, lane.next);
-      lane.next = 0;
-    }
+    if (!lane) this.#lanes.set(name, lane = { tasks: new Queue(), holdUntilMs: 0, failures: 0, busy: 0 });
     return lane;
   }
 
@@ -156,8 +153,7 @@ export class Starter {
     if (lane.holdUntilMs <= now) lane.failures++;
     const asked = error instanceof UnavailableError ? error.retryAfterMs : undefined;
     lane.holdUntilMs = Math.max(lane.holdUntilMs, now + (asked ?? backoffMs(lane.failures - 1)));
-    lane.next--;
-    lane.tasks[lane.next] = task;
+    lane.tasks.putFirst([task]);
     const { runName, row } = task.spec;
     this.#options.tell({ type: "waiting", runName, jobName: row.jobName, reason });
   }

@@ -83,7 +83,7 @@ const NEEDS_NO_LINE = [
   "read the log of …", // k8s.ts: Cannot …
   "Its topics begin with … (TOPIC_PREFIX); should it come back, it may still do it",
   "its stream went silent", // logs.ts: [The rest of this log could not be read: …
-  '. That happened … times in a row soon after connecting: does another instance use the client id "…"?', // mqtt.ts
+  '. That happened … times in a row soon after connecting: does another instance use the client id "…"?', // mqtt_words.ts
   "its command column is empty; only Kubernetes can run the image's own entrypoint. Write the command into the row, or " +
   "set up a cluster", // runner.ts: Cannot run job …
   "no answer", // ask.ts: Cannot reach the broker …
@@ -164,7 +164,7 @@ Deno.test("docs/troubleshoot.md explains each error message of the code", async 
       /^The token is not the right one/, // status.ts: a page
       /^There is no log of …/, // status.ts: text
       /^The request needs the field/, // requests.ts
-      /^Broker … does not support MQTT/, // mqtt.ts
+      /^Broker … does not support MQTT/, // mqtt_words.ts
       /^there is no bucket/, // s3.ts
     ]
   ) ok(messages.some(({ text }) => known.test(text)), `the search does not find ${known}`);

@@ -1,0 +1,124 @@
+/**
+ * Why a connection to a broker ended and what to do about it, in sentences for people. Pure; never holds a password.
+ */
+
+/** Why a connection ended. */
+export type EndKind = "refetch" | "lost" | "takeover" | "refused" | "credentials" | "version" | "tls" | "unanswered";
+
+/** The end of a connection. */
+export interface End {
+  readonly kind: EndKind;
+  readonly code?: number | string;
+  /** The other side's own words. */
+  readonly words?: string;
+}
+
+/** What the sentences name of a connection. */
+interface Connection {
+  readonly url: string;
+  readonly clientId: string;
+  readonly username?: string;
+  readonly protocolVersion: 5 | 4;
+  readonly maxWaiting: number;
+  readonly maxWaitingBytes: number;
+}
+
+/** A subscription that is not what was asked for. */
+export function qosZeroWords(filter: string): string {
+  return `Broker granted only QoS 0 for "${filter}": its messages are lost while this service is away`;
+}
+
+/** Why a connection ended and what to do. `shortLived`: connections in a row that ended soon. */
+export function describeEnd(end: End, options: Connection, shortLived: number): string {
+  const { url, clientId, username } = options;
+  const said = end.words ? `: ${end.words}` : "";
+  switch (end.kind) {
+    case "refetch":
+      return `More messages waited than are held at once (${options.maxWaiting} messages, ` +
+        `${options.maxWaitingBytes} bytes): connecting to ${url} again to fetch those left with the broker`;
+    case "takeover":
+      return `Broker ${url} closed the connection: another client connected with the client id "${clientId}". ` +
+        `Stop the other instance, or give one of them another MQTT_CLIENT_ID`;
+    case "credentials":
+      return `Broker ${url} refused ${username ? `user "${username}"` : "the connection without a user"}${said}. ` +
+        `Check MQTT_USERNAME and MQTT_PASSWORD`;
+    case "version":
+      return `Broker ${url} does not support MQTT ${options.protocolVersion === 5 ? "5" : "3.1.1"}: ` +
+        `set MQTT_VERSION=${options.protocolVersion === 5 ? "4" : "5"}`;
+    case "tls":
+      return `No secure connection to ${url}${said}. ` +
+        `Check MQTT_CA_FILE against the broker's certificate, and MQTT_CERT_FILE and MQTT_KEY_FILE if it asks for one`;
+    case "unanswered":
+      return `Broker ${url} closed the connection before it accepted it or did not answer${said}. ` +
+        `${unansweredHint(options)}`;
+    case "lost":
+      return `Connection to ${url} was lost${said || ": the broker closed it"}${takeoverHint(clientId, shortLived)}`;
+    case "refused":
+      return refusedWords(end, url);
+  }
+}
+
+/** mosquitto 2.0 does not tell whom it throws out for a newcomer with the same client id. */
+function takeoverHint(clientId: string, shortLived: number): string {
+  if (shortLived < 3) return "";
+  return `. That happened ${shortLived} times in a row soon after connecting: ` +
+    `does another instance use the client id "${clientId}"?`;
+}
+
+function unansweredHint({ url, protocolVersion }: Connection): string {
+  const version = protocolVersion === 5 ? "If it only speaks MQTT 3.1.1, set MQTT_VERSION=4; " : "";
+  const secure = /^(mqtts|wss):/.test(url);
+  return version +
+    (secure
+      ? "check that this port speaks TLS, and MQTT_CERT_FILE and MQTT_KEY_FILE if it asks for a client certificate"
+      : "check that this port speaks MQTT without TLS (mqtts:// is the secure one)");
+}
+
+function refusedWords({ code, words }: End, url: string): string {
+  const cannot = `Cannot connect to broker ${url}`;
+  switch (code) {
+    case "ECONNREFUSED":
+      return `${cannot}: connection refused. Check that the broker runs and that MQTT_URL has its host and port`;
+    case "ENOTFOUND":
+    case "EAI_AGAIN":
+      return `${cannot}: its host name is not known (${words}). Check MQTT_URL`;
+    case "ETIMEDOUT":
+    case "EHOSTUNREACH":
+    case "ENETUNREACH":
+      return `${cannot}: the host does not answer (${words}). Check MQTT_URL and the network`;
+    default:
+      return `${cannot}: ${words ?? "no reason given"}`;
+  }
+}
+
+/** The reason codes of MQTT 5 (section 2.4) that a person meets; SUBACK's 0x80 of MQTT 3.1.1 is among them. */
+const REASON_CODES: Readonly<Record<number, string>> = {
+  0x80: "no reason given",
+  0x81: "malformed packet",
+  0x82: "protocol error",
+  0x83: "the broker's own rules",
+  0x87: "not authorized",
+  0x88: "server unavailable",
+  0x89: "server busy",
+  0x8b: "server shutting down",
+  0x8d: "keep alive timeout",
+  0x8e: "session taken over",
+  0x8f: "invalid topic filter",
+  0x90: "invalid topic name",
+  0x93: "receive maximum exceeded",
+  0x95: "packet too large",
+  0x96: "message rate too high",
+  0x97: "quota exceeded",
+  0x98: "administrative action",
+  0x99: "invalid payload format",
+  0x9a: "retained messages not supported",
+  0x9b: "QoS not supported",
+  0x9e: "shared subscriptions not supported",
+  0xa1: "subscription identifiers not supported",
+  0xa2: "wildcard subscriptions not supported",
+};
+
+/** A reason code in words. */
+export function reasonCode(code: number): string {
+  return REASON_CODES[code] ?? `reason code 0x${code.toString(16)}`;
+}
