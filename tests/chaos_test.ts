@@ -7,7 +7,12 @@ import { isKeyed, Ledger, type Row } from "./chaos/ledger.ts";
 import { casesOf } from "./chaos/matrix.ts";
 import { randomFrom } from "./chaos/outages.ts";
 import { OPERATIONS } from "./chaos_entry.ts";
+import { SteadyPublisher } from "./chaos/publisher.ts";
+import { startMosquitto } from "./harness/mosquitto.ts";
 import { needs } from "./harness/needs.ts";
+import { TcpProxy } from "./harness/proxy.ts";
+import { MqttEar } from "./harness/service.ts";
+import { eventually } from "./harness/wait.ts";
 
 Deno.test("the crash matrix holds every operation, before and after", () => {
   const faults = casesOf("short").flatMap(({ fault }) => fault?.replace(/:\d+$/, "") ?? []);
@@ -44,6 +49,31 @@ function faults(ledger: Ledger): string[] {
     lost + doubled + wrong === 0 ? [] : [`${name}: ${lost} lost, ${doubled} doubled, ${wrong} wrong`]
   );
 }
+
+Deno.test({
+  name: "SteadyPublisher counts what goes out again after a cut, acknowledged before MQTT.js says that it is connected",
+  ignore: !await needs("mosquitto"),
+  async fn() {
+    await using broker = await startMosquitto({ persistence: "on-stop" });
+    await using ear = await MqttEar.connect(broker.url, ["lab/#"]);
+    await using wire = new TcpProxy(broker.port);
+    let [taken, attempts] = [0, 0];
+    await using _publisher = await SteadyPublisher.start({
+      url: `mqtt://127.0.0.1:${wire.port}`,
+      count: 5,
+      perSecond: 1_000,
+      messageOf: (n) => ({ topic: "lab/x", payload: String(n) }),
+      onTaken: (_, times) => (taken++, attempts += times),
+    });
+    // Each way takes so long that the broker has the messages and the publisher no answer.
+    wire.mode = { delayMs: 1_000 };
+    await eventually(() => ear.heard.length === 5, { what: "the messages" });
+    wire.mode = "pass";
+    wire.cut();
+    await eventually(() => taken === 5, { what: "the acknowledgements" });
+    deepEqual([ear.heard.length, attempts], [10, 10]);
+  },
+});
 
 Deno.test("Ledger finds nothing wrong where each message has one run, child and end", () => {
   const ledger = goodLedger();

@@ -7,6 +7,7 @@ import mqtt, { type MqttClient } from "mqtt";
 /** One message to be sent. */
 export interface Outgoing {
   readonly topic: string;
+  /** Another one for each message. */
   readonly payload: string;
   readonly key?: string;
 }
@@ -29,8 +30,8 @@ const TICK_MS = 20;
 export class SteadyPublisher implements AsyncDisposable {
   readonly #options: PublisherOptions;
   readonly #client: MqttClient;
-  /** Number of message → how often it went out. */
-  readonly #open = new Map<number, number>();
+  /** Payloads of messages that are not acknowledged → how often each went out. */
+  readonly #open = new Map<string, number>();
   readonly #beganMs = performance.now();
   readonly #ticker: ReturnType<typeof setInterval>;
   #next = 0;
@@ -38,9 +39,12 @@ export class SteadyPublisher implements AsyncDisposable {
   private constructor(options: PublisherOptions, client: MqttClient) {
     this.#options = options;
     this.#client = client;
-    // MQTT.js sends what is unacknowledged again by itself.
-    client.on("connect", () => {
-      for (const [n, attempts] of this.#open) this.#open.set(n, attempts + 1);
+    // MQTT.js sends what is unacknowledged again by itself, before it tells that it is connected.
+    client.on("packetsend", (packet) => {
+      if (packet.cmd !== "publish") return;
+      const payload = String(packet.payload);
+      const attempts = this.#open.get(payload);
+      if (attempts !== undefined) this.#open.set(payload, attempts + 1);
     });
     // Without a listener a lost connection would end the program.
     client.on("error", () => {});
@@ -78,13 +82,13 @@ export class SteadyPublisher implements AsyncDisposable {
 
   #send(n: number): void {
     const { topic, payload, key } = this.#options.messageOf(n);
-    this.#open.set(n, 1);
+    this.#open.set(payload, 0);
     const properties = key === undefined ? {} : { userProperties: { "idempotency-key": key } };
     this.#client.publish(topic, payload, { qos: 1, properties }, (error) => {
       // Closed by the test: it was not acknowledged, so it does not count.
       if (error) return;
-      this.#options.onTaken(n, this.#open.get(n) ?? 1);
-      this.#open.delete(n);
+      this.#options.onTaken(n, this.#open.get(payload) ?? 0);
+      this.#open.delete(payload);
     });
   }
 }
