@@ -13,7 +13,7 @@ import { isEndTopic, isUnderPrefix } from "./graph.ts";
 import { runNameFor, runNamePrefix, shortHash } from "./manifest.ts";
 import type { Delivery, Message, Row, RunSpec, Tell } from "./ports.ts";
 import type { RunRecords } from "./records.ts";
-import { reasonOf, untilDone } from "./retry.ts";
+import { delay, reasonOf, untilDone } from "./retry.ts";
 import type { RunTable } from "./runs.ts";
 import type { Starter, StartResult } from "./starter.ts";
 import { Turns } from "./turns.ts";
@@ -46,6 +46,9 @@ export interface Origin {
  * were seen to keep a store from answering any of them in time, and the process from its keepalive.
  */
 const LOOKUPS_AT_ONCE = 16;
+
+/** How long after the first list of Jobs one may still come by a create call that a killed process has left behind. */
+const LATE_CREATE_MS = 3_000;
 
 interface Work {
   delivery: Delivery;
@@ -214,8 +217,12 @@ export class Listener {
       return exists ? runName : undefined;
     }
     if (!dup) return undefined;
-    return runs.findByMessage(row.jobName, messageHash) ??
+    const known = runs.findByMessage(row.jobName, messageHash) ??
       await untilDone(() => records.findByPrefix(runNamePrefix(row, messageHash), signal), { signal, onRetry });
+    if (known !== undefined) return known;
+    const leftMs = runs.syncedAtMs + LATE_CREATE_MS - performance.now();
+    if (leftMs > 0) await delay(leftMs, signal);
+    return runs.findByMessage(row.jobName, messageHash);
   }
 
   #refuseDepth(topic: string, rows: readonly Row[], origin: Origin): StartResult[] {

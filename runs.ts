@@ -40,6 +40,7 @@ export class RunTable {
   readonly #observers: RunObserver[] = [];
   readonly #tell: Tell;
   readonly #synced = Promise.withResolvers<void>();
+  #syncedAtMs = -Infinity;
 
   constructor({ tell }: { tell: Tell }) {
     this.#tell = tell;
@@ -52,6 +53,11 @@ export class RunTable {
   /** Resolves when the cluster has told all runs that there are. */
   get synced(): Promise<void> {
     return this.#synced.promise;
+  }
+
+  /** When that was, by performance.now(); -Infinity: it was not yet. */
+  get syncedAtMs(): number {
+    return this.#syncedAtMs;
   }
 
   /** Number of live runs, those whose create call is under way included. */
@@ -128,6 +134,7 @@ export class RunTable {
     },
     onSynced: () => {
       this.#early.clear();
+      if (this.#syncedAtMs === -Infinity) this.#syncedAtMs = performance.now();
       this.#synced.resolve();
       this.#observers.forEach((o) => o.onSynced());
     },

@@ -5,7 +5,7 @@ import { RefusedError, UnavailableError } from "../ports.ts";
 import { RunRecords } from "../records.ts";
 import { RunTable } from "../runs.ts";
 import { Starter } from "../starter.ts";
-import { delivery, events, FakeCluster, FakeStore, row } from "./fakes.ts";
+import { delivery, events, FakeCluster, FakeStore, job, row } from "./fakes.ts";
 import { eventually } from "./harness/wait.ts";
 
 const PREFIX = "services/mqtt_job_listener";
@@ -275,5 +275,31 @@ Deno.test("two messages of one key that wait at the same time make one run", asy
   await eventually(() => bed.cluster.answers.length === 0);
   gate.resolve("created");
   await eventually(() => first!.acks + second!.acks === 2);
+  strictEqual(bed.cluster.created.length, 1);
+});
+
+Deno.test("receive() finds the run whose create call a killed process has left behind", async () => {
+  using before = setUp();
+  before.listener.receive(delivery({ packetId: 7 }));
+  await eventually(() => before.cluster.created.length === 1);
+  const { runName, messageHash } = before.cluster.created[0]!;
+  using bed = setUp();
+  bed.listener.epoch = before.listener.epoch;
+  bed.runs.clusterEvents.onSynced();
+  const again = delivery({ packetId: 7, dup: true });
+  bed.listener.receive(again);
+  // The Job comes after the look-up has found nothing.
+  await eventually(() => bed.store.calls.some((call) => call.startsWith("list")));
+  bed.runs.clusterEvents.onJob(job({ runName, messageHash }));
+  await eventually(() => again.acks === 1);
+  deepStrictEqual(bed.cluster.created, []);
+});
+
+Deno.test("receive() runs a redelivered message that no process had run", async () => {
+  using bed = setUp();
+  bed.runs.clusterEvents.onSynced();
+  const message = delivery({ dup: true });
+  bed.listener.receive(message);
+  await eventually(() => message.acks === 1);
   strictEqual(bed.cluster.created.length, 1);
 });
