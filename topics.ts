@@ -80,7 +80,7 @@ export function covers(a: string, b: string): boolean {
   return wide.length === narrow.length;
 }
 
-/** Whether some topic is matched by both filters. */
+/** Whether some topic is matched by both filters. The one without a character counts, though no message can have it. */
 export function overlap(a: string, b: string): boolean {
   const one = a.split("/");
   const two = b.split("/");

@@ -20,7 +20,10 @@ function naiveMatch(filter: string, topic: string): boolean {
   return new RegExp(`^${pattern}$`).test(topic);
 }
 
-/** All topics of at most four levels over the alphabet above and one more name. */
+/**
+ * All topics of at most four levels over the alphabet above and one more name. The one without a character too: no
+ * message has it, and covers() and overlap() do not leave it out.
+ */
 function allTopics(): string[] {
   const names = ["a", "b", "", "$x", "z"];
   let layer = names;
@@ -29,7 +32,7 @@ function allTopics(): string[] {
     layer = layer.flatMap((start) => names.map((name) => `${start}/${name}`));
     all.push(...layer);
   }
-  return all.filter((topic) => topic !== "");
+  return all;
 }
 
 Deno.test("filterFault() tells where a wildcard stands wrongly", async (t) => {
