@@ -28,7 +28,8 @@ const ROWS: readonly Cells[] = [
   row("quick", "echo quick"),
   // A shell that is process 1 hears no SIGTERM unless it says what to do.
   row("stays", `trap "exit 143" TERM; echo begin; sleep 600 & wait`),
-  row("brief", "echo begin; sleep 4; echo end"),
+  // Longer than from one writing of the list of live runs to the next.
+  row("brief", "echo begin; sleep 14; echo end"),
   row("ticks", "for n in 1 2 3 4 5 6 7 8 9 10; do echo tick $n; sleep 1; done"),
   counts("rotated", ROTATED),
   counts("cut", CUT),
