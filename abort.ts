@@ -44,6 +44,11 @@ export class Scope implements Disposable {
     this.#controller.abort(reason);
   }
 
+  /** Goes on whatever becomes of the parent. */
+  leave(): void {
+    this.#leave();
+  }
+
   [Symbol.dispose](): void {
     this.end(new DOMException("It is over", "AbortError"));
   }

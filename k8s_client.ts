@@ -3,7 +3,7 @@
  * that are renewed, a client-side rate limit, and what an answer means for the one who called.
  * Knows nothing of Jobs. Must not put a token into a message.
  */
-import { onAbort } from "./abort.ts";
+import { onAbort, Scope } from "./abort.ts";
 import {
   firstLine,
   type KubeConfigOptions,
@@ -141,18 +141,17 @@ export class KubeClient implements Disposable {
   /** Runs `work` with a signal that also aborts after the timeout; its failures become UnavailableError. */
   async #timed<T>(outer: AbortSignal | undefined, work: (signal: AbortSignal) => Promise<T>): Promise<T> {
     outer?.throwIfAborted();
-    const controller = new AbortController();
-    const leave = onAbort(outer, () => controller.abort(outer?.reason));
-    const timer = setTimeout(() => controller.abort(), this.#timeoutMs);
+    const scope = new Scope(outer);
+    const timer = setTimeout(() => scope.end(new DOMException("No answer in time", "TimeoutError")), this.#timeoutMs);
     try {
-      return await work(controller.signal);
+      return await work(scope.signal);
     } catch (error) {
       outer?.throwIfAborted();
-      const why = controller.signal.aborted ? `no answer within ${this.#timeoutMs / 1000} s` : (error as Error).message;
+      const why = scope.signal.aborted ? `no answer within ${this.#timeoutMs / 1000} s` : (error as Error).message;
       throw new UnavailableError(`Cannot reach the API server ${this.url}: ${why}`, { cause: error });
     } finally {
       clearTimeout(timer);
-      leave();
+      scope.leave();
     }
   }
 

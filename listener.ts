@@ -159,9 +159,14 @@ export class Listener {
 
   /** Not async itself, so that a message that is surely new waits in the Starter alone. */
   #startRow(row: Row, start: Start): Promise<StartResult> {
-    const { origin, hash, dup } = start;
+    const { origin, dup } = start;
     if (origin.key !== undefined || dup) return this.#startUnlessThere(row, start);
-    return this.#options.starter.start(this.#specOf(row, start, runNameFor(row, { messageHash: hash })));
+    return this.#startNew(row, start);
+  }
+
+  #startNew(row: Row, start: Start): Promise<StartResult> {
+    const runName = runNameFor(row, { messageHash: start.hash });
+    return this.#options.starter.start(this.#specOf(row, start, runName));
   }
 
   async #startUnlessThere(row: Row, start: Start): Promise<StartResult> {
@@ -169,9 +174,7 @@ export class Listener {
     const { origin, hash, dup } = start;
     const known = await this.#findEarlier(row, hash, origin, dup);
     if (known !== undefined) return { result: "exists", runName: known };
-    if (origin.key === undefined) {
-      return await starter.start(this.#specOf(row, start, runNameFor(row, { messageHash: hash })));
-    }
+    if (origin.key === undefined) return await this.#startNew(row, start);
     const runName = runNameFor(row, { key: origin.key });
     // No await between these looks and the start: nothing can end and be forgotten in between.
     if (runs.knows(runName)) return { result: "exists", runName };

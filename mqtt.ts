@@ -8,6 +8,7 @@ import { onAbort } from "./abort.ts";
 import { type Arrival, CLOSING_MS, Link, LinkLost, type MqttOptions, type Settled } from "./mqtt_link.ts";
 import { Outbox } from "./mqtt_outbox.ts";
 import { describeEnd, type EndKind, qosZeroWords, reasonCode } from "./mqtt_words.ts";
+import { delayAtMost } from "./retry.ts";
 import { type Broker, type BrokerEvents, type Delivery, RefusedError, UnavailableError } from "./ports.ts";
 
 export type { MqttOptions } from "./mqtt_link.ts";
@@ -126,10 +127,10 @@ export class MqttBroker implements Broker {
     if (link?.state === "ready") {
       if (state) {
         const farewell = this.publish(state.topic, state.offline ?? "offline", { retain: true });
-        await Promise.race([farewell.catch(() => {}), link.ended, delay(FAREWELL_MS, this.#closed.signal)]);
+        await Promise.race([farewell.catch(() => {}), link.ended, delayAtMost(FAREWELL_MS, this.#closed.signal)]);
       }
       link.leave();
-      await Promise.race([link.ended, delay(CLOSING_MS, this.#closed.signal)]);
+      await Promise.race([link.ended, delayAtMost(CLOSING_MS, this.#closed.signal)]);
     }
     this.#stop();
     await this.#loop;
@@ -168,7 +169,7 @@ export class MqttBroker implements Broker {
       if (this.#closing) return;
       const waitMs = backoff.next(end.kind, link.heldMs);
       this.#events?.onDisconnect(describeEnd(end, this.#options, backoff.shortLived));
-      await delay(waitMs, this.#closed.signal);
+      await delayAtMost(waitMs, this.#closed.signal);
     }
   }
 
@@ -350,20 +351,6 @@ class Backoff {
     if (kind === "credentials" || kind === "version") return this.#maxMs;
     return Math.min(this.#maxMs, this.#minMs * 2 ** Math.min(this.#failures - 1, 20));
   }
-}
-
-/** Resolves after `ms`, or at once when `signal` aborts. */
-function delay(ms: number, signal: AbortSignal): Promise<void> {
-  return new Promise((resolve) => {
-    if (signal.aborted) return resolve();
-    const finish = () => {
-      clearTimeout(timer);
-      leave();
-      resolve();
-    };
-    const timer = setTimeout(finish, ms);
-    const leave = onAbort(signal, finish);
-  });
 }
 
 function unlessAborted<T>(promise: Promise<T>, signal: AbortSignal | undefined): Promise<T> {

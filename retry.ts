@@ -25,6 +25,11 @@ export function delay(ms: number, signal?: AbortSignal): Promise<void> {
   });
 }
 
+/** Resolves after `ms`, or at once when `signal` aborts. */
+export function delayAtMost(ms: number, signal: AbortSignal): Promise<void> {
+  return delay(ms, signal).catch(() => {});
+}
+
 /** Wait before attempt `attempt` (0 is the first retry), in milliseconds: doubling, at most `maxMs`, ±50 % jitter. */
 export function backoffMs(attempt: number, { firstMs = 200, maxMs = 30_000 } = {}): number {
   return Math.min(maxMs, firstMs * 2 ** Math.min(attempt, 20)) * (0.5 + Math.random());

@@ -15,7 +15,7 @@ import {
   type S3ClientConfig,
 } from "@aws-sdk/client-s3";
 import { type ObjectInfo, type ObjectStore, RefusedError, type StoredObject, UnavailableError } from "./ports.ts";
-import { onAbort } from "./abort.ts";
+import { onAbort, Scope } from "./abort.ts";
 import { Turns } from "./turns.ts";
 
 export interface S3Options {
@@ -252,9 +252,8 @@ export class S3Store implements ObjectStore {
     const client = await this.#connect();
     return await this.#turns.take(async () => {
       // A signal of the call's own, for the SDK listens to it itself. It ends with the head of the answer.
-      const controller = new AbortController();
-      const leave = onAbort(signal, () => controller.abort(signal?.reason));
-      return await call(client, { abortSignal: controller.signal }).finally(leave);
+      const scope = new Scope(signal);
+      return await call(client, { abortSignal: scope.signal }).finally(() => scope.leave());
     }, signal);
   }
 

@@ -23,7 +23,7 @@ import {
   UnavailableError,
 } from "../ports.ts";
 import { quantityValue } from "../quantities.ts";
-import { reasonOf } from "../retry.ts";
+import { delayAtMost, reasonOf } from "../retry.ts";
 import { PodLog, readPodLog } from "./podlog.ts";
 
 /** The node's name in all facts. */
@@ -168,7 +168,7 @@ export class LocalRunner implements Cluster {
         break;
       } catch (error) {
         events.onTrouble(reasonOf(error));
-        await abortedWithin(signal, 1_000);
+        await delayAtMost(1_000, signal);
       }
     }
     if (signal.aborted) return;
@@ -610,17 +610,4 @@ async function killLeftBehind(index: number, group: number, run: Run): Promise<v
   } catch {
     // Ended, no /proc, or no permission: it will meet a closed pipe at its next line.
   }
-}
-
-/** Waits, or less if `signal` aborts. */
-function abortedWithin(signal: AbortSignal, waitMs: number): Promise<void> {
-  return new Promise((resolve) => {
-    const end = () => {
-      clearTimeout(timer);
-      signal.removeEventListener("abort", end);
-      resolve();
-    };
-    const timer = setTimeout(end, waitMs);
-    signal.addEventListener("abort", end);
-  });
 }
