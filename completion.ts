@@ -24,6 +24,8 @@ export interface CompletionOptions {
   readonly signal: AbortSignal;
   /** A run is gone for good. */
   readonly onDone: () => void;
+  /** Other values than the preset are for tests. */
+  readonly noPodMs?: number;
 }
 
 /** A Job at its end; without its payload and manifest where those cannot be had any more. */
@@ -31,8 +33,10 @@ type Ended = LiveRun["job"] & Pick<JobFacts, "payload" | "manifest">;
 
 /** How often hanging runs are looked at. */
 const SWEEP_MS = 1_000;
-/** After so long without a pod the cluster's events are asked why. */
+/** After so long without a pod the cluster's events are asked why, */
 const NO_POD_MS = 30_000;
+/** but of no more runs at a sweep: thousands may wait where a quota is full. */
+const ASKED_AT_A_SWEEP = 20;
 /** How long a Job that has ended is given to show its pods, and the pods to show their end. */
 const NO_POD_AT_END_MS = 3_000;
 const PODS_SETTLE_MS = 10_000;
@@ -51,9 +55,11 @@ export class Completion implements RunObserver {
   /** Jobs and pods are told apart from each other: before both are, an ended Job may seem to have had no pod. */
   #synced = false;
   #sweeper: ReturnType<typeof setInterval> | undefined;
+  readonly #noPodMs: number;
 
   constructor(options: CompletionOptions) {
     this.#options = options;
+    this.#noPodMs = options.noPodMs ?? NO_POD_MS;
     options.signal.addEventListener("abort", () => clearInterval(this.#sweeper), { once: true });
   }
 
@@ -128,7 +134,7 @@ export class Completion implements RunObserver {
     run.state = verdict.kind;
     run.detail = verdict.detail;
     if (started) this.#options.tell({ type: "started", run: viewOf(run) });
-    const recheckAt = verdict.recheckAt?.getTime() ?? (run.pods.size === 0 ? now.getTime() + NO_POD_MS : undefined);
+    const recheckAt = verdict.recheckAt?.getTime() ?? (run.pods.size === 0 ? now.getTime() + this.#noPodMs : undefined);
     if (recheckAt !== undefined) this.#rechecks.set(runName, recheckAt);
   }
 
@@ -140,18 +146,22 @@ export class Completion implements RunObserver {
 
   #sweep(): void {
     const now = Date.now();
+    let asked = 0;
     for (const [runName, at] of this.#rechecks) {
       if (at > now) continue;
       const run = this.#options.runs.get(runName);
       if (!run) this.#rechecks.delete(runName);
       else if (run.pods.size > 0) this.#judge(run);
-      else void this.#askWhyNoPod(run);
+      else if (asked++ < ASKED_AT_A_SWEEP) void this.#askWhyNoPod(run);
     }
   }
 
   async #askWhyNoPod(run: LiveRun): Promise<void> {
-    this.#rechecks.set(run.job.runName, Date.now() + NO_POD_MS);
-    const events = await this.#options.cluster.events(run.job.runName, []).catch(() => []);
+    const { runName } = run.job;
+    // To the end of the line, so that each run has its turn.
+    this.#rechecks.delete(runName);
+    this.#rechecks.set(runName, Date.now() + this.#noPodMs);
+    const events = await this.#options.cluster.events(runName, []).catch(() => []);
     const refusal = events.findLast(({ reason }) => reason === "FailedCreate");
     if (run.pods.size === 0) this.#judge(run, undefined, refusal?.message);
   }

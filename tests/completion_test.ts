@@ -12,7 +12,7 @@ const PREFIX = "services/mqtt_job_listener";
 const COMPLETE = { end: { type: "Complete" as const } };
 const LINE = (text: string, second = 1) => `2026-01-01T00:00:0${second}.000000000Z ${text}\n`;
 
-function setUp({ memoryBytes = 1 << 20, silentMs = 45_000 } = {}) {
+function setUp({ memoryBytes = 1 << 20, silentMs = 45_000, noPodMs = 30_000 } = {}) {
   const stop = new AbortController();
   const { signal } = stop;
   const { tell, all } = events();
@@ -30,6 +30,7 @@ function setUp({ memoryBytes = 1 << 20, silentMs = 45_000 } = {}) {
     tell,
     signal,
     onDone: () => {},
+    noPodMs,
   });
   runs.observe(completion);
   completion.start();
@@ -285,4 +286,20 @@ Deno.test("a record keeps the Job that the last event brought, and the table of 
   await eventually(() => bed.cluster.deleted.length === 1);
   const record = JSON.parse(bed.store.text("count-abc.json")!) as RunRecord;
   deepStrictEqual(record.job, manifest());
+});
+
+Deno.test("runs without a pod are asked about in turn, not all at once", async () => {
+  using bed = setUp({ noPodMs: 10 });
+  const asked: string[] = [];
+  const atOnce: number[] = [];
+  let calls = 0;
+  bed.cluster.events = (runName) => {
+    asked.push(runName!);
+    if (calls++ === 0) setTimeout(() => (atOnce.push(calls), calls = 0));
+    return Promise.resolve([]);
+  };
+  for (let n = 0; n < 50; n++) bed.clusterEvents.onJob(job({ runName: `count-${n}` }));
+  await eventually(() => atOnce.length >= 3);
+  deepStrictEqual(atOnce.slice(0, 3), [20, 20, 20]);
+  strictEqual(new Set(asked.slice(0, 50)).size, 50);
 });

@@ -258,7 +258,7 @@ export class FakeCluster implements Cluster {
     return Promise.resolve(next);
   }
 
-  events(): Promise<EventFacts[]> {
+  events(_runName?: string): Promise<EventFacts[]> {
     return Promise.resolve(this.podEvents);
   }
 }
