@@ -10,7 +10,7 @@ COPY *.ts ./
 COPY embedded ./embedded
 # One file first: `deno compile` would embed all of node_modules, and Deno 2.9 overflows its stack over a test file in a
 # dependency of prom-client (https://github.com/denoland/deno/issues/36746).
-RUN deno bundle --platform deno --output dist/mqtt-job-listener.js main.ts
+RUN deno task bundle
 # Named permissions, never all. They are fixed in the binary:
 #   net   broker, store, cluster, the page, webhooks (hosts come from the configuration)
 #   env   the configuration, and what the AWS SDK and client-node read
