@@ -50,18 +50,24 @@ const LOOKUPS_AT_ONCE = 16;
 /** How long after the first list of Jobs one may still come by a create call that a killed process has left behind. */
 const LATE_CREATE_MS = 3_000;
 
+/** A message in work. As many wait as the broker may leave unacknowledged, so it holds what is needed and no more. */
 interface Work {
   delivery: Delivery;
-}
-
-/** What the runs of one message have in common. */
-interface Start {
-  readonly message: Message;
   readonly hash: string;
   readonly origin: Origin;
   readonly dup: boolean;
-  readonly receivedAt: Date;
+  /** By Date.now(). */
+  readonly receivedAtMs: number;
+  readonly rows: number;
+  /** Rows whose start is not through. */
+  left: number;
+  outcome: MessageOutcome;
 }
+
+type MessageOutcome = "refused" | "duplicate" | "runs";
+
+/** Of a message that says nothing of its origin, as nearly all do. */
+const NO_ORIGIN: Origin = { chainDepth: 0 };
 
 export class Listener {
   readonly #options: ListenerOptions;
@@ -115,66 +121,51 @@ export class Listener {
       tell({ type: "message", topic, rows: rows.length, outcome: "duplicate" });
       return;
     }
-    void this.#work({ delivery }, hash, rows);
+    // A broker that says it again without DUP: two messages, as far as anybody can know.
+    if (known) this.#forget(known);
+    const origin = originOf(delivery, topicPrefix);
+    const work = newWork(delivery, { hash, origin, rows: rows.length });
+    this.#working.set(hash, work);
+    this.#waitingBytes += delivery.payload.length;
+    if (origin.chainDepth > this.#options.maxChainDepth) {
+      this.#refuseDepth(topic, rows, origin);
+      this.#finish(work);
+    } else {
+      for (const row of rows) this.#startRow(row, work);
+    }
   }
 
   /** Runs a row without a message of a broker's; resolves when its Job exists or is refused. */
   async run(row: Row, message: Message): Promise<StartResult> {
-    const hash = shortHash([newEpoch()]);
-    const result = await this.#startRow(row, {
-      message,
-      hash,
-      origin: { chainDepth: 0 },
-      dup: false,
-      receivedAt: new Date(),
-    });
+    const delivery: Delivery = { ...message, qos: 0, retain: false, dup: false, done() {} };
+    const work = newWork(delivery, { hash: shortHash([newEpoch()]), origin: NO_ORIGIN, rows: 1 });
+    const result = await this.#started(row, work, this.#newRunName(row, work));
     this.#tellRefusal(message.topic, row, result);
     return result;
   }
 
-  async #work(work: Work, hash: string, rows: readonly Row[]): Promise<void> {
-    const { topic, payload, dup } = work.delivery;
-    this.#working.set(hash, work);
-    this.#waitingBytes += payload.length;
-    try {
-      const origin = originOf(work.delivery, this.#options.topicPrefix);
-      const start: Start = { message: { topic, payload }, hash, origin, dup, receivedAt: new Date() };
-      const [row, ...more] = rows;
-      const results = origin.chainDepth > this.#options.maxChainDepth
-        ? this.#refuseDepth(topic, rows, origin)
-        // Nearly always one row, and as many of these wait as messages: an array of promises would be half of each.
-        : more.length === 0
-        ? [await this.#startRow(row!, start)]
-        : await Promise.all(rows.map((row) => this.#startRow(row, start)));
-      results.forEach((result, index) => this.#tellRefusal(topic, rows[index]!, result));
-      this.#tellOutcome(topic, results);
-      work.delivery.done();
-    } catch {
-      // Only the service's end comes here: the message stays with the broker and comes again.
-    } finally {
-      this.#working.delete(hash);
-      this.#waitingBytes -= payload.length;
+  #startRow(row: Row, work: Work): void {
+    if (work.origin.key === undefined && !work.dup) {
+      this.#options.starter.start({
+        row,
+        spec: () => this.#specOf(row, work, this.#newRunName(row, work)),
+        settle: (result) => this.#through(row, work, result),
+      });
+      return;
     }
+    this.#startUnlessThere(row, work).then(
+      (result) => this.#through(row, work, result),
+      // Only the service's end comes here: the message stays with the broker and comes again.
+      () => this.#forget(work),
+    );
   }
 
-  /** Not async itself, so that a message that is surely new waits in the Starter alone. */
-  #startRow(row: Row, start: Start): Promise<StartResult> {
-    const { origin, dup } = start;
-    if (origin.key !== undefined || dup) return this.#startUnlessThere(row, start);
-    return this.#startNew(row, start);
-  }
-
-  #startNew(row: Row, start: Start): Promise<StartResult> {
-    const runName = runNameFor(row, { messageHash: start.hash });
-    return this.#options.starter.start(this.#specOf(row, start, runName));
-  }
-
-  async #startUnlessThere(row: Row, start: Start): Promise<StartResult> {
-    const { runs, starter } = this.#options;
-    const { origin, hash, dup } = start;
+  async #startUnlessThere(row: Row, work: Work): Promise<StartResult> {
+    const { runs } = this.#options;
+    const { origin, hash, dup } = work;
     const known = await this.#findEarlier(row, hash, origin, dup);
     if (known !== undefined) return { result: "exists", runName: known };
-    if (origin.key === undefined) return await this.#startNew(row, start);
+    if (origin.key === undefined) return await this.#started(row, work, this.#newRunName(row, work));
     const runName = runNameFor(row, { key: origin.key });
     // No await between these looks and the start: nothing can end and be forgotten in between.
     if (runs.knows(runName)) return { result: "exists", runName };
@@ -185,21 +176,53 @@ export class Listener {
       const first = await twin;
       return first.result === "refused" ? first : { result: "exists", runName };
     }
-    const starting = starter.start(this.#specOf(row, start, runName));
+    const starting = this.#started(row, work, runName);
     this.#starting.set(runName, starting);
     return await starting.finally(() => this.#starting.delete(runName));
   }
 
-  #specOf(row: Row, { message, hash, origin, receivedAt }: Start, runName: string): RunSpec {
+  /** Stays open where the service stops first. */
+  #started(row: Row, work: Work, runName: string): Promise<StartResult> {
+    return new Promise((settle) => {
+      this.#options.starter.start({ row, spec: () => this.#specOf(row, work, runName), settle });
+    });
+  }
+
+  /** The start of one row is through; the message is done when that of each is. */
+  #through(row: Row, work: Work, result: StartResult): void {
+    this.#tellRefusal(work.delivery.topic, row, result);
+    if (result.result === "created") work.outcome = "runs";
+    else if (result.result === "exists" && work.outcome === "refused") work.outcome = "duplicate";
+    if (--work.left === 0) this.#finish(work);
+  }
+
+  #finish(work: Work): void {
+    const { delivery, rows, outcome } = work;
+    this.#options.tell({ type: "message", topic: delivery.topic, rows, outcome });
+    delivery.done();
+    this.#forget(work);
+  }
+
+  #forget(work: Work): void {
+    if (this.#working.get(work.hash) !== work) return;
+    this.#working.delete(work.hash);
+    this.#waitingBytes -= work.delivery.payload.length;
+  }
+
+  #newRunName(row: Row, { hash }: Work): string {
+    return runNameFor(row, { messageHash: hash });
+  }
+
+  #specOf(row: Row, { delivery, hash, origin, receivedAtMs }: Work, runName: string): RunSpec {
     return {
       runName,
       row,
-      message,
+      message: { topic: delivery.topic, payload: delivery.payload },
       messageHash: hash,
       ...(origin.parentRun === undefined ? {} : { parentRun: origin.parentRun }),
       rootRun: origin.rootRun ?? runName,
       chainDepth: origin.chainDepth,
-      receivedAt,
+      receivedAt: new Date(receivedAtMs),
     };
   }
 
@@ -228,7 +251,7 @@ export class Listener {
     return runs.findByMessage(row.jobName, messageHash);
   }
 
-  #refuseDepth(topic: string, rows: readonly Row[], origin: Origin): StartResult[] {
+  #refuseDepth(topic: string, rows: readonly Row[], origin: Origin): void {
     const { maxChainDepth, tell } = this.#options;
     for (const row of rows) {
       tell({
@@ -245,7 +268,6 @@ export class Listener {
         },
       });
     }
-    return [];
   }
 
   #tellRefusal(topic: string, row: Row, started: StartResult): void {
@@ -263,18 +285,17 @@ export class Listener {
     });
   }
 
-  #tellOutcome(topic: string, results: readonly StartResult[]): void {
-    const outcome = results.some(({ result }) => result === "created")
-      ? "runs"
-      : results.some(({ result }) => result === "exists")
-      ? "duplicate"
-      : "refused";
-    this.#options.tell({ type: "message", topic, rows: results.length, outcome });
-  }
-
   #hashOf({ topic, payload, packetId }: Delivery): string {
     return shortHash([this.#epoch, packetId === undefined ? newEpoch() : String(packetId), topic, payload]);
   }
+}
+
+function newWork(
+  delivery: Delivery,
+  { hash, origin, rows }: Pick<Work, "hash" | "origin" | "rows">,
+): Work {
+  const { dup } = delivery;
+  return { delivery, hash, origin, dup, receivedAtMs: Date.now(), rows, left: rows, outcome: "refused" };
 }
 
 /** A new word for a new session of the broker's. */
@@ -302,6 +323,7 @@ export function originOf(
     ? `key\0${delivery.topic}\0${given}`
     : undefined;
   const rootRun = end ? stringIn(fields, "root_run") ?? parentRun : undefined;
+  if (!end && key === undefined) return NO_ORIGIN;
   return {
     chainDepth,
     ...(key === undefined ? {} : { key }),

@@ -247,26 +247,39 @@ export class MqttBroker implements Broker {
   }
 
   #handOver(arrival: Arrival): void {
-    const { link, qos, packetId, identifiers, topic, payload, retain, dup, idempotencyKey, bytes } = arrival;
-    const filters = identifiers?.flatMap((identifier) => this.#wanted?.filterOf(identifier) ?? []);
-    let done = false;
-    const delivery: Delivery = {
-      topic,
-      payload,
-      qos,
-      retain,
-      dup,
-      ...(packetId === undefined ? {} : { packetId }),
-      // Identifiers that are all unknown: the copy is for a filter that no row has any more, so nobody's.
-      ...(filters === undefined ? {} : { filters }),
-      ...(idempotencyKey === undefined ? {} : { idempotencyKey }),
-      done: () => {
-        if (done) return;
-        done = true;
-        link.release(packetId, bytes);
-      },
-    };
-    this.#events?.onDelivery(delivery);
+    this.#events?.onDelivery(new Handed(arrival, this.#wanted?.filtersOf(arrival.identifiers)));
+  }
+}
+
+/** A message that is with the core until it is done. Thousands may be: one small object each. */
+class Handed implements Delivery {
+  readonly topic: string;
+  readonly payload: Uint8Array;
+  readonly qos: 0 | 1 | 2;
+  readonly retain: boolean;
+  readonly dup: boolean;
+  readonly packetId?: number;
+  readonly filters?: readonly string[];
+  readonly idempotencyKey?: string;
+  /** Until it is done. */
+  #link: Link | undefined;
+
+  constructor(arrival: Arrival, filters: readonly string[] | undefined) {
+    const { link, topic, payload, qos, retain, dup, packetId, idempotencyKey } = arrival;
+    this.topic = topic;
+    this.payload = payload;
+    this.qos = qos;
+    this.retain = retain;
+    this.dup = dup;
+    if (packetId !== undefined) this.packetId = packetId;
+    if (filters !== undefined) this.filters = filters;
+    if (idempotencyKey !== undefined) this.idempotencyKey = idempotencyKey;
+    this.#link = link;
+  }
+
+  done(): void {
+    this.#link?.release(this);
+    this.#link = undefined;
   }
 }
 
@@ -279,13 +292,14 @@ export class MqttBroker implements Broker {
  */
 export class Identifiers {
   readonly #identifiers = new Map<string, number>();
-  readonly #filters = new Map<number, string>();
+  /** Lists of one each, that the copies of a filter may share theirs. */
+  readonly #filters = new Map<number, readonly [string]>();
 
   constructor(readonly filters: ReadonlySet<string>) {
     const displaced: string[] = [];
     for (const filter of filters) {
       const identifier = hash28(filter);
-      const other = this.#filters.get(identifier);
+      const [other] = this.#filters.get(identifier) ?? [];
       if (other === undefined || filter < other) this.#set(filter, identifier);
       if (other !== undefined) displaced.push(filter < other ? other : filter);
     }
@@ -299,13 +313,18 @@ export class Identifiers {
   of(filter: string): number | undefined {
     return this.#identifiers.get(filter);
   }
-  filterOf(identifier: number): string | undefined {
-    return this.#filters.get(identifier);
+  /**
+   * The filters that a copy is for. None: these identifiers are of no filter any more, so the copy is nobody's;
+   * undefined: the broker does not tell.
+   */
+  filtersOf(identifiers: readonly number[] | undefined): readonly string[] | undefined {
+    if (identifiers?.length === 1) return this.#filters.get(identifiers[0]!) ?? [];
+    return identifiers?.flatMap((identifier) => this.#filters.get(identifier) ?? []);
   }
 
   #set(filter: string, identifier: number): void {
     this.#identifiers.set(filter, identifier);
-    this.#filters.set(identifier, filter);
+    this.#filters.set(identifier, [filter]);
   }
 }
 

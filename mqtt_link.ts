@@ -58,6 +58,8 @@ export const HIGHEST_CLIENT_ID = 0x7fff;
 export const CLOSING_MS = 1_000;
 /** How long a few unfinished deliveries hold up fetching what was left with the broker. */
 const REFETCH_GRACE_MS = 1_000;
+/** Of a buffer for small payloads. */
+const SLAB_BYTES = 32 * 1024;
 
 /** Options with the presets filled in. */
 export type Settled =
@@ -76,7 +78,6 @@ export interface Arrival {
   /** Subscription identifiers of this copy; undefined: the broker does not tell. */
   readonly identifiers: readonly number[] | undefined;
   readonly idempotencyKey: string | undefined;
-  readonly bytes: number;
 }
 
 interface LinkEvents {
@@ -110,6 +111,7 @@ export class Link {
   readonly #client: MqttClient;
   readonly #end = Promise.withResolvers<End>();
   readonly #acks = new AckQueue((packet) => this.write(packet));
+  readonly #slab = new Slab();
   /** PUBLISHes that came with QoS 2. */
   readonly #exactlyOnce = new WeakSet<Packet>();
   #error: (Error & { code?: number | string }) | undefined;
@@ -201,21 +203,22 @@ export class Link {
     // A broker that repeats itself within a connection (MQTT 3.1.1 allows it) gets its one acknowledgement.
     if (arrival.packetId !== undefined && this.#acks.has(arrival.packetId)) return false;
     const tooMany = this.#waiting >= maxWaiting;
-    if (tooMany || (this.#waiting > 0 && this.#waitingBytes + arrival.bytes > maxWaitingBytes)) {
+    const bytes = heldBytes(arrival.topic, arrival.payload);
+    if (tooMany || (this.#waiting > 0 && this.#waitingBytes + bytes > maxWaitingBytes)) {
       this.#overflowed = true;
       return false;
     }
     this.#waiting += 1;
-    this.#waitingBytes += arrival.bytes;
+    this.#waitingBytes += bytes;
     if (arrival.packetId !== undefined) this.#acks.add(arrival.packetId, arrival.qos);
     return true;
   }
 
   /** Dealt with: acknowledge it when all before it are. */
-  release(packetId: number | undefined, bytes: number): void {
+  release({ topic, payload, packetId }: Pick<Arrival, "topic" | "payload"> & { readonly packetId?: number }): void {
     if (this.state === "ended") return;
     this.#waiting -= 1;
-    this.#waitingBytes -= bytes;
+    this.#waitingBytes -= heldBytes(topic, payload);
     if (packetId !== undefined) this.#acks.done(packetId);
     if (this.#overflowed) this.#refetchWhenDrained();
   }
@@ -283,10 +286,9 @@ export class Link {
     const qos = this.#exactlyOnce.has(packet) ? 2 : packet.qos;
     const identifier = properties?.subscriptionIdentifier as number | number[] | undefined;
     const key = properties?.userProperties?.["idempotency-key"];
-    // A copy: the packet's own bytes are a view that would keep the socket's whole buffer alive.
     const payload = typeof packet.payload === "string"
       ? new TextEncoder().encode(packet.payload)
-      : new Uint8Array(packet.payload);
+      : this.#slab.copy(packet.payload);
     return {
       link: this,
       topic: packet.topic,
@@ -297,7 +299,6 @@ export class Link {
       packetId: qos === 0 ? undefined : packet.messageId,
       identifiers: identifier === undefined ? undefined : [identifier].flat(),
       idempotencyKey: Array.isArray(key) ? key[0] : key,
-      bytes: payload.length + packet.topic.length,
     };
   }
 
@@ -326,6 +327,28 @@ export class Link {
     if (/certificate|tls|ssl|alert|handshake|pem/i.test(error.message)) return { kind: "tls", ...end };
     if (error.message === "connack timeout" || error.code === "ECONNRESET") return { kind: "unanswered", ...end };
     return { kind: "refused", ...end };
+  }
+}
+
+function heldBytes(topic: string, payload: Uint8Array): number {
+  return payload.length + topic.length;
+}
+
+/**
+ * Copies of payloads, for a packet's own bytes are a view that keeps the socket's whole buffer alive. Small ones share a
+ * buffer, since one of its own costs 300 bytes each. Acknowledgements are in order, so those of a buffer go together.
+ */
+class Slab {
+  #bytes = new Uint8Array(SLAB_BYTES);
+  #used = 0;
+
+  copy(bytes: Uint8Array): Uint8Array {
+    if (bytes.length > SLAB_BYTES / 8) return new Uint8Array(bytes);
+    if (this.#used + bytes.length > SLAB_BYTES) [this.#bytes, this.#used] = [new Uint8Array(SLAB_BYTES), 0];
+    const copy = this.#bytes.subarray(this.#used, this.#used + bytes.length);
+    copy.set(bytes);
+    this.#used += bytes.length;
+    return copy;
   }
 }
 

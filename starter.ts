@@ -3,7 +3,7 @@
  * Each row has a lane of its own, so that a row whose quota is full holds up no other; a lane that was refused for
  * now sends one probe at a time until it gets through. Owns no message: who asked hears how it went.
  */
-import type { Cluster, ObjectStore, RunSpec, Tell } from "./ports.ts";
+import type { Cluster, ObjectStore, Row, RunSpec, Tell } from "./ports.ts";
 import { RefusedError, UnavailableError } from "./ports.ts";
 import { Queue } from "./queue.ts";
 import { backoffMs, reasonOf, untilDone } from "./retry.ts";
@@ -28,10 +28,19 @@ export interface StarterOptions {
   readonly signal: AbortSignal;
 }
 
+/** A run that is wanted. Thousands may wait, so what can be made later is made when its turn has come. */
+export interface Order {
+  readonly row: Row;
+  /** Called once. */
+  spec(): RunSpec;
+  /** Called once; never where the service stops first. */
+  settle(result: StartResult): void;
+}
+
 interface Task {
-  readonly spec: RunSpec;
-  readonly settle: (result: StartResult) => void;
-  attempt: number;
+  readonly order: Order;
+  /** The same for each attempt: what seems to have failed may have made the Job. */
+  spec: RunSpec | undefined;
 }
 
 interface Lane {
@@ -62,13 +71,11 @@ export class Starter {
     return this.#waiting;
   }
 
-  /** Never rejects; stays open where the service stops first. */
-  start(spec: RunSpec): Promise<StartResult> {
-    return new Promise((settle) => {
-      this.#waiting++;
-      this.#laneOf(spec.row.jobName).tasks.push({ spec, settle, attempt: 0 });
-      this.pump();
-    });
+  /** Returns at once, or after the create call has left. */
+  start(order: Order): void {
+    this.#waiting++;
+    this.#laneOf(order.row.jobName).tasks.push({ order, spec: undefined });
+    this.pump();
   }
 
   /** Looks for work that may go on now; call it when a live run has ended. */
@@ -112,15 +119,17 @@ export class Starter {
     this.#active++;
     lane.busy++;
     const { runs } = this.#options;
-    runs.creating(task.spec.runName);
+    const spec = task.spec ??= task.order.spec();
+    const { runName } = spec;
+    runs.creating(runName);
     try {
-      const result = await this.#create(task.spec);
+      const result = await this.#create(spec);
       lane.failures = 0;
-      this.#settle(task, { result, runName: task.spec.runName });
+      this.#settle(task, { result, runName });
     } catch (error) {
-      runs.notCreated(task.spec.runName);
-      if (error instanceof RefusedError) this.#settle(task, { result: "refused", runName: task.spec.runName, error });
-      else this.#putBack(lane, task, error);
+      runs.notCreated(runName);
+      if (error instanceof RefusedError) this.#settle(task, { result: "refused", runName, error });
+      else this.#putBack(lane, task, runName, error);
     } finally {
       this.#active--;
       lane.busy--;
@@ -144,23 +153,21 @@ export class Starter {
   }
 
   /** Back to the front of its lane: the order of messages of a row is kept where it can be. */
-  #putBack(lane: Lane, task: Task, error: unknown): void {
+  #putBack(lane: Lane, task: Task, runName: string, error: unknown): void {
     if (this.#options.signal.aborted) return;
     const reason = reasonOf(error);
-    task.attempt++;
     const now = Date.now();
     // Calls that were under way with the one that failed first say nothing new: only a failed probe doubles the wait.
     if (lane.holdUntilMs <= now) lane.failures++;
     const asked = error instanceof UnavailableError ? error.retryAfterMs : undefined;
     lane.holdUntilMs = Math.max(lane.holdUntilMs, now + (asked ?? backoffMs(lane.failures - 1)));
     lane.tasks.putFirst([task]);
-    const { runName, row } = task.spec;
-    this.#options.tell({ type: "waiting", runName, jobName: row.jobName, reason });
+    this.#options.tell({ type: "waiting", runName, jobName: task.order.row.jobName, reason });
   }
 
   #settle(task: Task, result: StartResult): void {
     this.#waiting--;
-    task.settle(result);
+    task.order.settle(result);
   }
 
   /** Puts a payload that no environment can hold into the store, and its URL in its place. */

@@ -318,7 +318,7 @@ Deno.test("Identifiers map each filter to its own number, the same for the same 
     const identifier = one.of(filter)!;
     ok(identifier >= 1 && identifier <= 268_435_455);
     equal(other.of(filter), identifier);
-    equal(one.filterOf(identifier), filter);
+    deepEqual(one.filtersOf([identifier]), [filter]);
     numbers.add(identifier);
   }
   equal(numbers.size, filters.length);
