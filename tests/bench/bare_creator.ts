@@ -56,7 +56,7 @@ async function create(order: BareOrder): Promise<number> {
 }
 
 /** The server serves as many watches of these Jobs as of the service's; what comes is read and thrown away. */
-async function drainWatch({ ca, token }: BareOrder, url: string): Promise<void> {
+export async function drainWatch({ ca, token }: Pick<BareOrder, "ca" | "token">, url: string): Promise<void> {
   const client = Deno.createHttpClient({ caCerts: [ca], http2: false });
   const headers = { authorization: `Bearer ${token}` };
   const list = await (await fetch(`${url}?limit=1`, { client, headers })).json();

@@ -190,6 +190,7 @@ export class Scene implements AsyncDisposable {
       ca: authority.ca,
       token,
       template,
+      concurrency: CONCURRENCY,
     };
     return await this.#bare("bare_listener", order);
   }

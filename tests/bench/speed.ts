@@ -8,6 +8,7 @@ import { finishInSlices, rowsFor } from "../../table.ts";
 import { diffRows, parseTable, parseTableInSlices } from "../../catalog.ts";
 import { TopicIndex } from "../../topics.ts";
 import { atLeast, atMost, type Measurement, percentile, rssMb, type Sample } from "./measure.ts";
+import type { JobClock } from "./job_clock.ts";
 import { benchRow, JOBS_ONLY, Scene } from "./scene.ts";
 
 const PREFIX = "services/mqtt_job_listener";
@@ -15,12 +16,18 @@ const PREFIX = "services/mqtt_job_listener";
 /** By name. */
 export const SPEED: Readonly<Record<string, Measurement>> = {
   "burst-one-topic": {
-    figures: { "burst-one-topic": { unit: "Jobs/s", goal: atLeast(0.8) } },
-    run: (repeats, messages) => burst({ repeats, messages }, (index) => `lab/burst/${index * 0}`),
+    figures: {
+      "burst-one-topic": { unit: "Jobs/s", goal: atLeast(0.8) },
+      "burst-one-topic-hop": { unit: "Jobs/s" },
+    },
+    run: (repeats, messages) => burst("burst-one-topic", { repeats, messages, rows: 1 }),
   },
   "burst-500-topics": {
-    figures: { "burst-500-topics": { unit: "Jobs/s", goal: atLeast(0.8) } },
-    run: (repeats, messages) => burst({ repeats, messages }, (index) => `lab/burst/${index % 500}`, 500),
+    figures: {
+      "burst-500-topics": { unit: "Jobs/s", goal: atLeast(0.8) },
+      "burst-500-topics-hop": { unit: "Jobs/s" },
+    },
+    run: (repeats, messages) => burst("burst-500-topics", { repeats, messages, rows: 500 }),
   },
   "latency": {
     figures: {
@@ -47,35 +54,54 @@ export const SPEED: Readonly<Record<string, Measurement>> = {
   },
 };
 
+const WARM_UP = 200;
+
+/**
+ * Two limits: a process that only creates the same Jobs, and (`-hop`) one that creates each when its message has come
+ * through the same broker from the same publisher.
+ */
 async function burst(
-  { repeats, messages }: { repeats: number; messages: number },
-  topicOf: (index: number) => string,
-  rows = 1,
+  name: string,
+  { repeats, messages, rows }: { repeats: number; messages: number; rows: number },
 ): Promise<Sample[]> {
   await using scene = await Scene.start({
     rows: Array.from({ length: rows }, (_, index) => benchRow(`burst-${index}`, `lab/burst/${index}`)),
     cluster: JOBS_ONLY,
   });
-  const samples: Sample[] = [];
-  const topics = Array.from({ length: messages }, (_, index) => topicOf(index));
+  const topics = (count: number) => Array.from({ length: count }, (_, index) => `lab/burst/${index % rows}`);
+  const hopTopics = (turn: string, count: number) => Array.from({ length: count }, (_, n) => `lab/hop/${turn}-${n}`);
   await using clock = await scene.clock();
-  // Watches the bare creator's Jobs too, so that the server serves as many watches of them: this and the creator's own.
-  await using _bareClock = await scene.clock("bare");
-  await scene.publish(Array.from({ length: 200 }, (_, index) => topicOf(index)));
-  await clock.until(200);
+  // Watches the limits' Jobs too, so that the server serves as many watches of them: this and the process' own.
+  await using bareClock = await scene.clock("bare");
+  const perSecond = async (seen: JobClock, sent: readonly string[]) => {
+    const before = seen.count;
+    const begun = performance.now();
+    void scene.publish(sent);
+    return sent.length / ((await seen.until(before + sent.length)) - begun) * 1000;
+  };
+  await perSecond(clock, topics(WARM_UP));
+  await using _listener = await scene.listenBare("lab/hop/+");
+  await perSecond(bareClock, hopTopics("warm", WARM_UP));
+  const samples: Sample[] = [];
   for (let repeat = 0; repeat < repeats; repeat++) {
-    const service = async () => {
-      const before = clock.count;
-      const begun = performance.now();
-      void scene.publish(topics);
-      return messages / ((await clock.until(before + messages)) - begun) * 1000;
+    const turns = {
+      service: () => perSecond(clock, topics(messages)),
+      bare: async () => {
+        const before = bareClock.count;
+        const ms = await scene.createBare(messages, WARM_UP);
+        await bareClock.until(before + WARM_UP + messages);
+        return messages / ms * 1000;
+      },
+      hop: () => perSecond(bareClock, hopTopics(String(repeat), messages)),
     };
-    const bare = async () => messages / (await scene.createBare(messages)) * 1000;
+    const taken = { service: NaN, bare: NaN, hop: NaN };
     // By turns: the one that comes later finds more Jobs in the cluster.
-    const first = repeat % 2 === 0 ? await service() : undefined;
-    const limit = await bare();
-    const value = first ?? await service();
-    samples.push({ [rows === 1 ? "burst-one-topic" : "burst-500-topics"]: { value, limit } });
+    const order = ["service", "bare", "hop"] as const;
+    for (const turn of repeat % 2 === 0 ? order : order.toReversed()) taken[turn] = await turns[turn]();
+    samples.push({
+      [name]: { value: taken.service, limit: taken.bare },
+      [`${name}-hop`]: { value: taken.service, limit: taken.hop },
+    });
   }
   return samples;
 }
