@@ -228,6 +228,21 @@ Deno.test("start() holds back what exceeds the most Jobs at a time", async () =>
   await eventually(() => second.acks === 1);
 });
 
+Deno.test("a create call whose answer was lost makes no second run of one that has ended since", async () => {
+  using bed = setUp();
+  const names: string[] = [];
+  const { create } = bed.cluster;
+  bed.cluster.create = (spec) => (names.push(spec.runName), create.call(bed.cluster, spec));
+  bed.cluster.answers.push(new UnavailableError("no answer", { retryAfterMs: 50 }));
+  const message = delivery();
+  bed.listener.receive(message);
+  await eventually(() => bed.all.some(({ type }) => type === "waiting"));
+  bed.runs.clusterEvents.onJob(job({ runName: names[0]! }));
+  bed.runs.deleted(names[0]!);
+  await eventually(() => message.acks === 1);
+  deepStrictEqual([names.length, bed.cluster.created.length], [1, 0]);
+});
+
 Deno.test("receive() looks up few keys at a time", async () => {
   using bed = setUp();
   let [now, most] = [0, 0];
