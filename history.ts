@@ -5,8 +5,10 @@
 import type { RunRecord, Tell } from "./ports.ts";
 import type { RunRecords } from "./records.ts";
 
-/** Records kept, newest first. */
+/** Records kept: the newest. */
 const MOST_RECORDS = 2_000;
+/** So many more, before the oldest are dropped together: to find them takes a sort. */
+const SLACK = 200;
 const READS_AT_ONCE = 8;
 
 export class History {
@@ -42,8 +44,8 @@ export class History {
 
   #add({ job: _, ...record }: RunRecord): void {
     this.#known.set(record.run_name, record);
-    if (this.#known.size <= MOST_RECORDS) return;
-    const [oldest] = [...this.#known.values()].sort((a, b) => a.finished_at < b.finished_at ? -1 : 1);
-    this.#known.delete(oldest!.run_name);
+    if (this.#known.size < MOST_RECORDS + SLACK) return;
+    const byAge = [...this.#known.values()].sort((a, b) => a.finished_at < b.finished_at ? -1 : 1);
+    for (const { run_name } of byAge.slice(0, SLACK)) this.#known.delete(run_name);
   }
 }

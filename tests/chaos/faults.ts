@@ -41,6 +41,7 @@ export const FAULTS: readonly Case[] = [
   { name: "API server: 410 as status and in the watch", through: "API requests", before: expireWatches },
   { name: "API server: JSON cut short", through: "API requests", before: cutShort },
   { name: "API server: creates done but not answered", through: "API requests", before: swallowCreates },
+  { name: "API server: … and refused until their Jobs are gone", through: "API requests", before: refuseUntilGone },
 ];
 
 // ---------------------------------------------------------------- the broker
@@ -179,6 +180,23 @@ function cutShort(stage: Stage): void {
 function swallowCreates(stage: Stage): void {
   let left = 4;
   stage.answer((request) => isCreate(request) && left-- > 0 ? "swallow" : "pass");
+}
+
+/** The first four creates are done but not answered; those that repeat them get through when the Job is deleted. */
+function refuseUntilGone(stage: Stage): void {
+  const swallowed = new Set<string>();
+  const gone = new Set<string>();
+  stage.answer((request) => {
+    if (request.method === "DELETE") gone.add(/\/jobs\/([^?]+)/.exec(request.path)?.[1] ?? "");
+    if (!isCreate(request)) return "pass";
+    const runName = nameIn(request);
+    if (swallowed.has(runName)) {
+      return gone.has(runName) ? "pass" : { status: 503, headers: { "retry-after": "1" }, body: "{}" };
+    }
+    if (swallowed.size >= 4) return "pass";
+    swallowed.add(runName);
+    return "swallow";
+  });
 }
 
 function isCreate({ method, path }: ProxiedRequest): boolean {
