@@ -11,7 +11,7 @@ import { S3Store } from "../../s3.ts";
 import { numberFlag } from "../harness/flags.ts";
 import { startS3 } from "../harness/s3.ts";
 import { pause } from "../harness/wait.ts";
-import { rssMb } from "./measure.ts";
+import { median, rssMb } from "./measure.ts";
 
 const RUN = "volume-abcdefgh2345";
 const HEAD = "head\n\n";
@@ -22,11 +22,8 @@ const PAD = "x".repeat(110);
 export interface LogVolumeResult {
   readonly gigabytes: number;
   readonly seconds: number;
-  readonly idleMb: number;
-  /** Highest until the first 10^9 bytes were sent. */
-  readonly peakAtOneGigabyteMb: number;
-  /** Highest of all, the putting together of the whole log included. */
-  readonly peakMb: number;
+  /** In the order of time, ten a second, from the first byte until the whole log is put together. */
+  readonly rssMb: readonly number[];
   /** The log in the store is what was sent, byte for byte. */
   readonly whole: boolean;
 }
@@ -46,13 +43,10 @@ export async function measureLogVolume(gigabytes: number): Promise<LogVolumeResu
   }).spawn();
   let status: Deno.CommandStatus | undefined;
   child.status.then((ended) => status = ended);
-  let [idleMb, peakAtOneGigabyteMb, peakMb] = [0, 0, 0];
+  const taken: number[] = [];
   while (status === undefined) {
     await pause(100);
-    const now = rssOrNothing(child.pid);
-    if (sent.bytes === 0) idleMb = Math.max(idleMb, now);
-    peakMb = Math.max(peakMb, now);
-    if (sent.bytes <= 1e9) peakAtOneGigabyteMb = peakMb;
+    if (sent.bytes > 0) taken.push(rssMb(child.pid));
   }
   if (!status.success) throw new Error(`The process that keeps the log ended with exit code ${status.code}`);
   const seconds = Math.round((performance.now() - begunMs) / 1_000);
@@ -60,16 +54,7 @@ export async function measureLogVolume(gigabytes: number): Promise<LogVolumeResu
   using file = await Deno.open(`${s3.dataDir}/${s3.buckets[0]}/logs/${RUN}.txt`);
   for await (const chunk of file.readable) kept.update(chunk);
   const whole = kept.digest("hex") === sent.hash.digest("hex");
-  return { gigabytes, seconds, idleMb, peakAtOneGigabyteMb, peakMb, whole };
-}
-
-function rssOrNothing(pid: number): number {
-  try {
-    const mb = rssMb(pid);
-    return Number.isNaN(mb) ? 0 : mb;
-  } catch {
-    return 0;
-  }
+  return { gigabytes, seconds, rssMb: taken.filter((mb) => !Number.isNaN(mb)), whole };
 }
 
 /** Lines with their times, as the API server sends them; counts and hashes what stands behind the times. */
@@ -129,7 +114,7 @@ if (import.meta.main) {
     await keep(source!, endpoint!);
     Deno.exit(0);
   }
-  const result = await measureLogVolume(numberFlag("gigabytes", 5));
-  console.log(JSON.stringify(result));
+  const { rssMb: taken, ...result } = await measureLogVolume(numberFlag("gigabytes", 5));
+  console.log(JSON.stringify({ ...result, medianMb: median(taken), peakMb: Math.max(...taken) }));
   Deno.exit(result.whole ? 0 : 1);
 }

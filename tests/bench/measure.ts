@@ -92,15 +92,26 @@ export function percentile(values: readonly number[], percent: number): number {
   return sorted[Math.max(0, Math.ceil(sorted.length * percent / 100) - 1)] ?? NaN;
 }
 
+/** In percent: how far the farthest of some medians is from their own median. */
+export function unevenness(medians: readonly number[]): number {
+  const middle = median(medians);
+  return Math.max(...medians.map((one) => Math.abs(one - middle))) / middle * 100;
+}
+
 /** Four digits: no figure is better than that. */
 export function rounded(value: number): number {
   return Number(value.toPrecision(4));
 }
 
-/** Resident memory of a process, in MB (10^6 bytes). */
+/** Resident memory of a process, in MB (10^6 bytes); NaN of one that has ended. */
 export function rssMb(pid: number): number {
-  const [, kib = "NaN"] = /^VmRSS:\s+(\d+) kB/m.exec(Deno.readTextFileSync(`/proc/${pid}/status`)) ?? [];
-  return Number(kib) * 1024 / 1e6;
+  try {
+    const [, kib = "NaN"] = /^VmRSS:\s+(\d+) kB/m.exec(Deno.readTextFileSync(`/proc/${pid}/status`)) ?? [];
+    return Number(kib) * 1024 / 1e6;
+  } catch (error) {
+    if (error instanceof Deno.errors.NotFound) return NaN;
+    throw error;
+  }
 }
 
 /** User and system time of a process in seconds: fields 14 and 15 of proc(5), in ticks of 10 ms as Linux has them. */
