@@ -174,25 +174,28 @@ export class MqttBroker implements Broker {
   }
 
   #welcome(link: Link): void {
-    const { state, onTrouble } = this.#options;
-    this.#outbox.attach(link);
-    if (state) {
-      const birth = {
-        topic: state.topic,
-        payload: Buffer.from(state.online ?? "online"),
-        qos: 1 as const,
-        retain: true,
-      };
-      this.#outbox.publish({ ...birth, onlyOn: link }).catch((error: unknown) => {
-        if (error instanceof RefusedError) onTrouble(error.message);
-      });
-    }
+    const { onTrouble } = this.#options;
     this.#ready.resolve(link);
     this.#firstReady.resolve();
+    // Publications behind the SUBSCRIBEs: a broker without TCP_NODELAY holds SUBACK back until the PUBACKs before it are
+    // acknowledged by our kernel, which takes its time for that (40 ms on Linux).
+    setTimeout(() => this.#link === link && this.#greet(link));
     if (!this.#wanted) return;
     this.#sync(link).then((refused) => {
       if (refused.size > 0) onTrouble(this.#refusal(refused).message);
     }, () => {/* The link was lost; the next one does it. */});
+  }
+
+  #greet(link: Link): void {
+    const { state, onTrouble } = this.#options;
+    this.#outbox.attach(link);
+    if (!state) return;
+    const payload = Buffer.from(state.online ?? "online");
+    this.#outbox.publish({ topic: state.topic, payload, qos: 1, retain: true, onlyOn: link }).catch(
+      (error: unknown) => {
+        if (error instanceof RefusedError) onTrouble(error.message);
+      },
+    );
   }
 
   /** Makes the subscriptions of this connection those wanted now; one such work at a time. Resolves to the refused. */
