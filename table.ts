@@ -235,8 +235,7 @@ class Refusal extends Error {
 function* readTable(source: Uint8Array | string, options: TableOptions): Generator<void, Table> {
   const builder = new TableBuilder(options);
   try {
-    const text = toText(source);
-    yield;
+    const text = yield* toText(source);
     const { delimiter, from, line } = findHeader(text);
     builder.delimiter = delimiter;
     for (const batch of readRecords(text, { delimiter, from, line })) {
@@ -251,8 +250,8 @@ function* readTable(source: Uint8Array | string, options: TableOptions): Generat
   }
 }
 
-function toText(source: Uint8Array | string): string {
-  let text = typeof source === "string" ? source.replace(/^\uFEFF/, "") : decode(source);
+function* toText(source: Uint8Array | string): Generator<void, string> {
+  let text = typeof source === "string" ? source.replace(/^\uFEFF/, "") : yield* decode(source);
   // Lines ended by CR alone, as old spreadsheets on a Mac write them.
   if (!text.includes("\n")) text = text.replaceAll("\r", "\n");
   if (text.trim() === "") throw new Refusal(1, "the file is empty; the first line must be job_name,mqtt_topic,image,…");
@@ -260,7 +259,10 @@ function toText(source: Uint8Array | string): string {
   return text;
 }
 
-function decode(bytes: Uint8Array): string {
+/** Decoded at a time: all of a large table would take some 30 ms. */
+const DECODED_BYTES = 1024 * 1024;
+
+function* decode(bytes: Uint8Array): Generator<void, string> {
   if (bytes[0] === 0x50 && bytes[1] === 0x4b && bytes[2] === 3 && bytes[3] === 4) {
     throw new Refusal(1, 'the file is a spreadsheet (.xlsx or .ods), not CSV; save it as "CSV UTF-8"');
   }
@@ -268,7 +270,14 @@ function decode(bytes: Uint8Array): string {
     throw new Refusal(1, 'the file is UTF-16, not UTF-8; save it as "CSV UTF-8"');
   }
   try {
-    return new TextDecoder("utf-8", { fatal: true }).decode(bytes);
+    const decoder = new TextDecoder("utf-8", { fatal: true });
+    const pieces: string[] = [];
+    for (let at = 0; at < bytes.length; at += DECODED_BYTES) {
+      const end = at + DECODED_BYTES;
+      pieces.push(decoder.decode(bytes.subarray(at, end), { stream: end < bytes.length }));
+      yield;
+    }
+    return pieces.join("");
   } catch {
     const { offset, line } = findBadByte(bytes);
     const byte = (bytes[offset] ?? 0).toString(16).toUpperCase().padStart(2, "0");
@@ -639,7 +648,8 @@ function cut(text: string): string {
 const values = new Map<string, number | undefined>();
 
 function cachedValue(text: string): number | undefined {
-  if (values.has(text)) return values.get(text);
+  const known = values.get(text);
+  if (known !== undefined) return known;
   if (values.size >= 1000) values.clear();
   const value = quantityValue(text);
   values.set(text, value);
@@ -647,6 +657,22 @@ function cachedValue(text: string): number | undefined {
 }
 
 type Draft = { -readonly [K in keyof Row]: Row[K] };
+
+/** A request and its limit; the columns' names are written out, for to put them together at each row took a tenth of it. */
+interface Pair {
+  readonly resource: Resource;
+  readonly columns: readonly [request: string, limit: string];
+  readonly keys: readonly [
+    request: "cpuRequest" | "memoryRequest" | "diskRequest",
+    limit: "cpuLimit" | "memoryLimit" | "diskLimit",
+  ];
+}
+
+const PAIRS: readonly Pair[] = [
+  { resource: "cpu", columns: ["cpu_request", "cpu_limit"], keys: ["cpuRequest", "cpuLimit"] },
+  { resource: "memory", columns: ["memory_request", "memory_limit"], keys: ["memoryRequest", "memoryLimit"] },
+  { resource: "disk", columns: ["disk_request", "disk_limit"], keys: ["diskRequest", "diskLimit"] },
+];
 
 /** Reads the cells of one row; collects what is wrong. */
 class RowReader {
@@ -709,9 +735,7 @@ class RowReader {
     };
     const command = this.#readCommand();
     if (command) row.command = command;
-    this.#readPair(row, "cpu", "cpuRequest", "cpuLimit");
-    this.#readPair(row, "memory", "memoryRequest", "memoryLimit");
-    this.#readPair(row, "disk", "diskRequest", "diskLimit");
+    for (const pair of PAIRS) this.#readPair(row, pair);
     const deadline = this.#readCount("active_deadline_seconds", 0, MAX_INT32);
     if (deadline) row.activeDeadlineSeconds = deadline;
     const mount = this.#readMount();
@@ -820,22 +844,17 @@ class RowReader {
     return undefined;
   }
 
-  #readPair<K extends "cpuRequest" | "cpuLimit" | "memoryRequest" | "memoryLimit" | "diskRequest" | "diskLimit">(
-    row: Draft,
-    resource: Resource,
-    requestKey: K,
-    limitKey: K,
-  ): void {
-    const request = this.#readQuantity(`${resource}_request`, resource);
-    const limit = this.#readQuantity(`${resource}_limit`, resource);
-    if (request !== undefined) row[requestKey] = request;
-    if (limit !== undefined) row[limitKey] = limit;
+  #readPair(row: Draft, { resource, columns, keys }: Pair): void {
+    const request = this.#readQuantity(columns[0], resource);
+    const limit = this.#readQuantity(columns[1], resource);
+    if (request !== undefined) row[keys[0]] = request;
+    if (limit !== undefined) row[keys[1]] = limit;
     if (request === undefined || limit === undefined || request === limit) return;
     if (!isMore(cachedValue(request) ?? 0, cachedValue(limit) ?? 0)) return;
     this.error(
-      `${resource}_request`,
+      columns[0],
       request,
-      `more than ${resource}_limit (${limit}), which Kubernetes refuses; raise the limit or lower the request`,
+      `more than ${columns[1]} (${limit}), which Kubernetes refuses; raise the limit or lower the request`,
     );
   }
 
