@@ -15,6 +15,7 @@ import { startMosquitto } from "./harness/mosquitto.ts";
 import { needs } from "./harness/needs.ts";
 import { accepts, freePort } from "./harness/ports.ts";
 import { run, spawn } from "./harness/process.ts";
+import { V8_FLAGS } from "./harness/service.ts";
 import { eventually } from "./harness/wait.ts";
 
 const ROOT = fileURLToPath(new URL("..", import.meta.url)).replace(/\/$/, "");
@@ -160,6 +161,12 @@ Deno.test("what the Dockerfile copies is there and not ignored", async () => {
       if (!file.includes("*")) await Deno.stat(`${ROOT}/${file}`);
     }
   }
+});
+
+Deno.test("the image and the compiled binary run with the start task's flags for V8", async () => {
+  const { tasks } = JSON.parse(await Deno.readTextFile(`${ROOT}/deno.json`));
+  ok(tasks.compile.command.includes(`${V8_FLAGS} `));
+  ok((await Deno.readTextFile(`${ROOT}/Dockerfile`)).includes(`${V8_FLAGS} `));
 });
 
 Deno.test("the image, the compose file, the manifests and deno.json name the same version", async () => {

@@ -10,6 +10,7 @@ import type { LiveRun } from "../../runs.ts";
 import { S3Store } from "../../s3.ts";
 import { numberFlag } from "../harness/flags.ts";
 import { startS3 } from "../harness/s3.ts";
+import { V8_FLAGS } from "../harness/service.ts";
 import { pause } from "../harness/wait.ts";
 import { median, rssMb } from "./measure.ts";
 
@@ -38,7 +39,15 @@ export async function measureLogVolume(gigabytes: number): Promise<LogVolumeResu
   );
   const begunMs = performance.now();
   const child = new Deno.Command(Deno.execPath(), {
-    args: ["run", "-A", new URL(import.meta.url).pathname, "--keep", `http://127.0.0.1:${server.addr.port}/`, s3.url],
+    args: [
+      "run",
+      "-A",
+      V8_FLAGS,
+      new URL(import.meta.url).pathname,
+      "--keep",
+      `http://127.0.0.1:${server.addr.port}/`,
+      s3.url,
+    ],
     env: { AWS_ACCESS_KEY_ID: s3.accessKey, AWS_SECRET_ACCESS_KEY: s3.secretKey },
   }).spawn();
   let status: Deno.CommandStatus | undefined;

@@ -9,6 +9,10 @@ import { type ManagedProcess, spawn } from "./process.ts";
 import { eventually } from "./wait.ts";
 
 const PROJECT = new URL("../../", import.meta.url).pathname.replace(/\/$/, "");
+const { tasks } = JSON.parse(await Deno.readTextFile(`${PROJECT}/deno.json`));
+
+/** Flags for V8 of `deno task start`. */
+export const V8_FLAGS: string = /--v8-flags=\S+/.exec(tasks.start.command)![0];
 
 export interface ServiceStart {
   /** Program to run; a path below the project or an absolute one. Default `main.ts`. */
@@ -39,6 +43,7 @@ export async function startService(
         "run",
         "--no-prompt",
         "-A",
+        V8_FLAGS,
         ...runFlags,
         entry.startsWith("/") ? entry : `${PROJECT}/${entry}`,
         "start",
