@@ -118,9 +118,18 @@ class EndClock implements AsyncDisposable {
   readonly endedAt = new Map<string, number>();
   #reader: ReadableStreamDefaultReader<Uint8Array> | undefined;
   #running: Promise<void> = Promise.resolve();
+  readonly #onEnd: (name: string) => void;
 
-  static async start(scene: Scene, namespace: "default" | "bare" = "default"): Promise<EndClock> {
-    const clock = new EndClock();
+  private constructor(onEnd: (name: string) => void) {
+    this.#onEnd = onEnd;
+  }
+
+  static async start(
+    scene: Scene,
+    namespace: "default" | "bare" = "default",
+    onEnd: (name: string) => void = () => {},
+  ): Promise<EndClock> {
+    const clock = new EndClock(onEnd);
     const jobs = `/apis/batch/v1/namespaces/${namespace}/jobs`;
     const { metadata } = await scene.kit.cluster.api.get<{ metadata: { resourceVersion: string } }>(jobs);
     const path = `${jobs}?watch=1&resourceVersion=${metadata.resourceVersion}`;
@@ -133,7 +142,10 @@ class EndClock implements AsyncDisposable {
   #take(line: string): void {
     const { object } = JSON.parse(line);
     const ended = object.status?.conditions?.some(({ type }: { type: string }) => /^(Complete|Failed)$/.test(type));
-    if (ended && !this.endedAt.has(object.metadata.name)) this.endedAt.set(object.metadata.name, Date.now());
+    const { name } = object.metadata;
+    if (!ended || this.endedAt.has(name)) return;
+    this.endedAt.set(name, Date.now());
+    this.#onEnd(name);
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
@@ -145,8 +157,8 @@ class EndClock implements AsyncDisposable {
 const CONTROLLERS = ["--kube-api-qps=500", "--kube-api-burst=1000", "--concurrent-job-syncs=20"];
 
 /**
- * The limit: the same Jobs without the service, from the first create call to the last end; what controllers, scheduler
- * and fake nodes can do. By turns, in the same cluster, each from an empty one.
+ * The limit: the same Jobs without the service, deleted as they end, from the first create call to the last end; what
+ * controllers, scheduler and fake nodes can do. By turns, in the same cluster, each from an empty one.
  */
 async function fullCycle(repeats: number, messages: number): Promise<Sample[]> {
   const runs = Math.round(messages * 0.4);
@@ -157,7 +169,11 @@ async function fullCycle(repeats: number, messages: number): Promise<Sample[]> {
   await using _logs = await serveFakeLogs(scene.kit.cluster);
   await using ear = await MqttEar.connect(scene.kit.broker.url, [`${PREFIX}/job_complete/#`, `${PREFIX}/job_failed/#`]);
   // The watches of both stand in both turns.
-  await using bareEnds = await EndClock.start(scene, "bare");
+  const bareJobs = "/apis/batch/v1/namespaces/bare/jobs";
+  const { api } = scene.kit.cluster;
+  await using bareEnds = await EndClock.start(scene, "bare", (name) => {
+    void api.request("DELETE", `${bareJobs}/${name}?propagationPolicy=Background`).then(({ body }) => body?.cancel());
+  });
   await using clock = await scene.clock();
   await scene.publish(["lab/cycle"]);
   await clock.until(1);
@@ -184,7 +200,6 @@ async function fullCycle(repeats: number, messages: number): Promise<Sample[]> {
       what: () => `${count} ends; ${bareEnds.endedAt.size - before} have come`,
     });
     const perSecond = count / (performance.now() - begun) * 1_000;
-    await scene.kit.cluster.api.delete("/apis/batch/v1/namespaces/bare/jobs");
     await scene.empty();
     return perSecond;
   };
