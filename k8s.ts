@@ -1,11 +1,12 @@
 /**
  * KubernetesCluster and KubernetesLease: the ports Cluster and Lease on a Kubernetes API server, in one namespace.
- * Owns which calls are made, as few as there can be (a run costs create, log, events, delete), and the watch of Jobs and
- * pods. Decides nothing about runs. The rights that it needs are in deploy/role.yaml.
+ * Owns which calls are made, as few as there can be (a run costs create, log, delete), and the watches of Jobs, pods and
+ * events. Decides nothing about runs. The rights that it needs are in deploy/role.yaml.
  */
 import type { CoreV1Event, V1Job, V1Lease, V1Pod } from "@kubernetes/client-node";
 import { stringify } from "yaml";
 import { abortable, type Answer, answerError, KubeClient, type KubeClientOptions, statusOf } from "./k8s_client.ts";
+import { EventBook } from "./k8s_events.ts";
 import { eventFacts, jobFacts, type Json, podFacts } from "./k8s_facts.ts";
 import { ListWatch, type ListWatchOptions, type WatchedObject } from "./k8s_watch.ts";
 import { ANNOTATION, buildJob, type JobOptions, LABEL, ownLabels } from "./manifest.ts";
@@ -41,9 +42,15 @@ interface CallSignal {
   readonly signal?: AbortSignal;
 }
 
-/** Pods whose events are asked for, a call each; the first ones say what the others would. */
+/** Pods whose events are shown; the first ones say what the others would. */
 const MAX_EVENT_PODS = 8;
 const MAX_EVENTS = 500;
+
+/**
+ * Of a watch of events: there may be a million an hour, so their names are not kept; and the API server sends no bookmarks
+ * for them, so it may be silent until it ends by itself after five minutes at most.
+ */
+const FORGETFUL = { keepNames: false, silenceMs: 600_000 } as const;
 
 export class KubernetesCluster implements Cluster, Disposable {
   readonly url: string;
@@ -54,6 +61,9 @@ export class KubernetesCluster implements Cluster, Disposable {
   readonly #jobs: string;
   readonly #core: string;
   #watches: readonly { readonly heardAt: Date | undefined }[] = [];
+  readonly #events = new EventBook();
+  /** The watch of events goes on, so that nobody need be asked. */
+  #eventsKnown = false;
 
   /** Use connectKubernetes. */
   constructor(client: KubeClient, { instance, ttlSeconds, imagePullPolicy, watch = {} }: KubernetesOptions) {
@@ -153,30 +163,55 @@ export class KubernetesCluster implements Cluster, Disposable {
       toList.delete(kind);
       if (toList.size === 0) events.onSynced();
     };
-    const jobs = this.#listWatch<Json<V1Job>>("Jobs", this.#jobs, {
+    const labels = Object.entries(ownLabels(this.#jobOptions.instance)).map((pair) => pair.join("=")).join(",");
+    const jobs = this.#listWatch<Json<V1Job>>("Jobs", this.#jobs, labels, {
       tagOf: () => "",
-      onObject: (job) => events.onJob(jobFacts(job)),
-      onGone: (name, _, last) => events.onJobGone(name, last && jobFacts(last)),
+      onObject: (job) => {
+        this.#events.jobSeen(job.metadata?.name ?? "");
+        events.onJob(jobFacts(job));
+      },
+      onGone: (name, _, last) => {
+        events.onJobGone(name, last && jobFacts(last));
+        this.#events.jobGone(name);
+      },
       onListed: () => onListed("Jobs"),
       onTrouble: (reason) => events.onTrouble(reason),
     });
-    const pods = this.#listWatch<Json<V1Pod>>("pods", `${this.#core}/pods`, {
-      tagOf: (pod) => pod.metadata?.labels?.[LABEL.run] ?? "",
-      onObject: (pod) => events.onPod(podFacts(pod)),
-      onGone: (name, runName) => events.onPodGone(name, runName),
+    const pods = this.#listWatch<Json<V1Pod>>("pods", `${this.#core}/pods`, labels, {
+      tagOf: runOf,
+      onObject: (pod) => {
+        this.#events.podSeen(pod.metadata?.name ?? "", runOf(pod));
+        events.onPod(podFacts(pod));
+      },
+      onGone: (name, runName) => {
+        events.onPodGone(name, runName);
+        this.#events.podGone(runName);
+      },
       onListed: () => onListed("pods"),
       onTrouble: (reason) => events.onTrouble(reason),
     });
+    // Events have no labels.
+    const said = this.#listWatch<Json<CoreV1Event>>("events", `${this.#core}/events`, "", {
+      ...FORGETFUL,
+      tagOf: () => "",
+      onObject: (event) => this.#events.take(event),
+      onGone: () => {},
+      onListed: () => this.#eventsKnown = true,
+      onTrouble: (reason) => {
+        this.#eventsKnown = false;
+        events.onTrouble(reason);
+      },
+    });
     this.#watches = [jobs, pods];
-    await Promise.all([jobs.run(signal), pods.run(signal)]);
+    await Promise.all([jobs, pods, said].map((watch) => watch.run(signal)));
   }
 
   #listWatch<T extends WatchedObject>(
     kind: string,
     path: string,
-    handlers: Pick<ListWatchOptions<T>, "tagOf" | "onObject" | "onGone" | "onListed" | "onTrouble">,
+    labelSelector: string,
+    handlers: Omit<ListWatchOptions<T>, "client" | "kind" | "path" | "labelSelector">,
   ): ListWatch<T> {
-    const labelSelector = Object.entries(ownLabels(this.#jobOptions.instance)).map((pair) => pair.join("=")).join(",");
     return new ListWatch({ client: this.#client, kind, path, labelSelector, ...this.#watchOptions, ...handlers });
   }
 
@@ -218,8 +253,10 @@ export class KubernetesCluster implements Cluster, Disposable {
   async events(runName: string, podNames: readonly string[], { signal }: CallSignal = {}): Promise<EventFacts[]> {
     // What happens to a Job that has pods is seen by them; only a Job without one says why it has none.
     const names = podNames.length === 0 ? [runName] : podNames.slice(0, MAX_EVENT_PODS);
-    const lists = await Promise.all(names.map((name) => this.#eventsOf(name, signal)));
-    return lists.flat().sort((a, b) => a.at.getTime() - b.at.getTime());
+    const found = this.#eventsKnown
+      ? this.#events.of(runName).filter(({ object }) => names.includes(object.slice(object.indexOf("/") + 1)))
+      : (await Promise.all(names.map((name) => this.#eventsOf(name, signal)))).flat();
+    return found.sort((a, b) => a.at.getTime() - b.at.getTime());
   }
 
   async #eventsOf(name: string, signal: AbortSignal | undefined): Promise<EventFacts[]> {
@@ -259,6 +296,10 @@ async function unlessLost(stream: ReadableStream<Uint8Array>): Promise<ReadableS
     },
     cancel: (reason) => reader.cancel(reason),
   }, { highWaterMark: 0 });
+}
+
+function runOf(pod: Json<V1Pod>): string {
+  return pod.metadata?.labels?.[LABEL.run] ?? "";
 }
 
 function isSuccess({ status }: Pick<Answer, "status">): boolean {

@@ -29,6 +29,8 @@ export interface ListWatchOptions<T extends WatchedObject> {
   onListed(): void;
   /** Once for each outage, and again when its reason changes. */
   onTrouble(reason: string): void;
+  /** false: of what was there at the list before nothing is known, so `onGone` hears only what the watch says. */
+  readonly keepNames?: boolean;
   /** A stream without a byte for so long is dead. The API server sends a bookmark about each minute. Default 90,000. */
   readonly silenceMs?: number;
   /** From one list to the next, in case the watch has missed something. Default 600,000. */
@@ -157,7 +159,9 @@ export class ListWatch<T extends WatchedObject> {
 
   #changed(object: T): void {
     const { name = "", resourceVersion = "" } = object.metadata ?? {};
-    this.#known.set(name, { version: resourceVersion, tag: this.#options.tagOf(object) });
+    if (this.#options.keepNames !== false) {
+      this.#known.set(name, { version: resourceVersion, tag: this.#options.tagOf(object) });
+    }
     this.#options.onObject(object);
   }
 

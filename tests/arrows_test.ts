@@ -69,7 +69,16 @@ Deno.test("the core imports the core, ports and pure modules only", async () => 
 });
 
 Deno.test("adapters import ports and pure modules only", async () => {
-  const parts = ["embedded/podlog", "k8s_client", "k8s_config", "k8s_facts", "k8s_watch", "mqtt_link", "mqtt_outbox"];
+  const parts = [
+    "embedded/podlog",
+    "k8s_client",
+    "k8s_config",
+    "k8s_events",
+    "k8s_facts",
+    "k8s_watch",
+    "mqtt_link",
+    "mqtt_outbox",
+  ];
   const allowed = [...PURE, ...parts];
   deepStrictEqual((await Promise.all([...ADAPTERS, ...parts].map((module) => strangers(module, allowed)))).flat(), []);
 });
