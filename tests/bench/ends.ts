@@ -119,6 +119,8 @@ class EndClock implements AsyncDisposable {
   #reader: ReadableStreamDefaultReader<Uint8Array> | undefined;
   #running: Promise<void> = Promise.resolve();
   readonly #onEnd: (name: string) => void;
+  #version = "";
+  #over = false;
 
   private constructor(onEnd: (name: string) => void) {
     this.#onEnd = onEnd;
@@ -130,25 +132,37 @@ class EndClock implements AsyncDisposable {
     onEnd: (name: string) => void = () => {},
   ): Promise<EndClock> {
     const clock = new EndClock(onEnd);
+    const { api } = scene.kit.cluster;
     const jobs = `/apis/batch/v1/namespaces/${namespace}/jobs`;
-    const { metadata } = await scene.kit.cluster.api.get<{ metadata: { resourceVersion: string } }>(jobs);
-    const path = `${jobs}?watch=1&resourceVersion=${metadata.resourceVersion}`;
-    const { body } = await scene.kit.cluster.api.request("GET", path);
-    clock.#reader = body!.getReader();
-    clock.#running = watchLines(clock.#reader, (line) => clock.#take(line));
+    const { metadata } = await api.get<{ metadata: { resourceVersion: string } }>(jobs);
+    clock.#version = metadata.resourceVersion;
+    const connect = async () => {
+      const { body } = await api.request("GET", `${jobs}?watch=1&resourceVersion=${clock.#version}`);
+      return clock.#reader = body!.getReader();
+    };
+    clock.#running = (async (first) => {
+      // The server drops a watcher that is too slow for it, as this one may be on a busy machine.
+      for (let reader = first;; reader = await connect()) {
+        await watchLines(reader, (line) => clock.#take(line));
+        if (clock.#over) return;
+      }
+    })(await connect());
     return clock;
   }
 
   #take(line: string): void {
-    const { object } = JSON.parse(line);
+    const { type, object } = JSON.parse(line);
+    if (type === "ERROR") throw new Error(`The bench's watch is broken: ${line}`);
+    const { name, resourceVersion } = object.metadata;
+    this.#version = resourceVersion;
     const ended = object.status?.conditions?.some(({ type }: { type: string }) => /^(Complete|Failed)$/.test(type));
-    const { name } = object.metadata;
     if (!ended || this.endedAt.has(name)) return;
     this.endedAt.set(name, Date.now());
     this.#onEnd(name);
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
+    this.#over = true;
     await this.#reader?.cancel();
     await this.#running;
   }
