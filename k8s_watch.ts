@@ -47,6 +47,8 @@ interface WatchEvent<T> {
   readonly object: T & { readonly code?: number; readonly message?: string };
 }
 
+/** A stream that lasted so long was one, with or without events. */
+const STEADY_MS = 1_000;
 /** Objects of this size make a page of 500 too large to be parsed at once. */
 const LARGE_OBJECT_BYTES = 10_000;
 
@@ -179,8 +181,10 @@ export class ListWatch<T extends WatchedObject> {
     const startedAt = performance.now();
     using silence = new SilenceGuard(this.#silenceMs, signal);
     let events = 0;
+    let openedAt = Infinity;
     try {
       const stream = await this.#open(version, silence.signal);
+      openedAt = performance.now();
       for await (const line of lines(stream, silence.signal, () => silence.heard())) {
         this.#heard();
         this.#apply(line);
@@ -189,6 +193,8 @@ export class ListWatch<T extends WatchedObject> {
       }
     } catch (error) {
       if (signal.aborted || error instanceof ExpiredError || error instanceof UnavailableError) throw error;
+      // It was well, though nothing happened meanwhile: the next one need not wait.
+      if (!silence.silent && performance.now() - openedAt > STEADY_MS) this.#wellAgain();
       const why = silence.silent ? `silent for ${this.#silenceMs / 1000} s` : (error as Error).message;
       throw new UnavailableError(`The watch of ${this.#options.kind} broke off: ${why}`, { cause: error });
     }

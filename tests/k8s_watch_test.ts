@@ -258,6 +258,20 @@ Deno.test("ListWatch does not run wild when each stream ends at once", async () 
   }, { maxBackoffMs: 10_000 });
 });
 
+Deno.test("ListWatch goes on at once, however often a stream without events is cut that had lasted a while", async () => {
+  const cut = () =>
+    new Response(
+      new ReadableStream({
+        start: (controller) => void setTimeout(() => controller.error(new Error("cut")), 1_200),
+      }),
+    );
+  const answer: Answer = (url) => isWatch(url) ? cut() : list([], "5");
+  await watching(answer, async ({ troubles, server }) => {
+    await eventually(() => server.watchedFrom.length >= 4);
+    deepEqual([server.lists, troubles], [1, []]);
+  }, { maxBackoffMs: 10_000 });
+});
+
 Deno.test("ListWatch tells of a missing right with what to do", async () => {
   const message = 'things is forbidden: User "x" cannot list resource "things"';
   const answer: Answer = () => Response.json({ kind: "Status", reason: "Forbidden", message }, { status: 403 });
