@@ -167,8 +167,9 @@ export class KubernetesCluster implements Cluster, Disposable {
     const jobs = this.#listWatch<Json<V1Job>>("Jobs", this.#jobs, labels, {
       tagOf: () => "",
       onObject: (job) => {
-        this.#events.jobSeen(job.metadata?.name ?? "");
-        events.onJob(jobFacts(job));
+        const facts = jobFacts(job);
+        this.#events.jobSeen(facts.runName);
+        events.onJob(facts);
       },
       onGone: (name, _, last) => {
         events.onJobGone(name, last && jobFacts(last));
@@ -178,10 +179,11 @@ export class KubernetesCluster implements Cluster, Disposable {
       onTrouble: (reason) => events.onTrouble(reason),
     });
     const pods = this.#listWatch<Json<V1Pod>>("pods", `${this.#core}/pods`, labels, {
-      tagOf: runOf,
+      tagOf: (pod) => pod.metadata?.labels?.[LABEL.run] ?? "",
       onObject: (pod) => {
-        this.#events.podSeen(pod.metadata?.name ?? "", runOf(pod));
-        events.onPod(podFacts(pod));
+        const facts = podFacts(pod);
+        this.#events.podSeen(facts.podName, facts.runName);
+        events.onPod(facts);
       },
       onGone: (name, runName) => {
         events.onPodGone(name, runName);
@@ -296,10 +298,6 @@ async function unlessLost(stream: ReadableStream<Uint8Array>): Promise<ReadableS
     },
     cancel: (reason) => reader.cancel(reason),
   }, { highWaterMark: 0 });
-}
-
-function runOf(pod: Json<V1Pod>): string {
-  return pod.metadata?.labels?.[LABEL.run] ?? "";
 }
 
 function isSuccess({ status }: Pick<Answer, "status">): boolean {

@@ -139,7 +139,7 @@ export class Listener {
   async run(row: Row, message: Message): Promise<StartResult> {
     const delivery: Delivery = { ...message, qos: 0, retain: false, dup: false, done() {} };
     const work = newWork(delivery, { hash: shortHash([newEpoch()]), origin: NO_ORIGIN, rows: 1 });
-    const result = await this.#started(row, work, this.#newRunName(row, work));
+    const result = await this.#started(row, work);
     this.#tellRefusal(message.topic, row, result);
     return result;
   }
@@ -165,7 +165,7 @@ export class Listener {
     const { origin, hash, dup } = work;
     const known = await this.#findEarlier(row, hash, origin, dup);
     if (known !== undefined) return { result: "exists", runName: known };
-    if (origin.key === undefined) return await this.#started(row, work, this.#newRunName(row, work));
+    if (origin.key === undefined) return await this.#started(row, work);
     const runName = runNameFor(row, { key: origin.key });
     // No await between these looks and the start: nothing can end and be forgotten in between.
     if (runs.knows(runName)) return { result: "exists", runName };
@@ -182,7 +182,7 @@ export class Listener {
   }
 
   /** Stays open where the service stops first. */
-  #started(row: Row, work: Work, runName: string): Promise<StartResult> {
+  #started(row: Row, work: Work, runName = this.#newRunName(row, work)): Promise<StartResult> {
     return new Promise((settle) => {
       this.#options.starter.start({ row, spec: () => this.#specOf(row, work, runName), settle });
     });

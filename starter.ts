@@ -132,12 +132,11 @@ export class Starter {
     this.#active++;
     lane.busy++;
     const { runs } = this.#options;
-    const isRetry = task.spec !== undefined;
     const spec = task.spec ??= task.order.spec();
     const { runName } = spec;
     try {
       // A call that seemed to fail may have made a Job that has ended since and is gone: the next one would succeed.
-      const result = isRetry && runs.knows(runName) ? "exists" : await this.#create(spec);
+      const result = runs.knows(runName) ? "exists" : await this.#create(spec);
       lane.failures = 0;
       this.#settle(task, { result, runName });
     } catch (error) {

@@ -645,13 +645,14 @@ function cut(text: string): string {
 }
 
 /** A table of many rows has few different quantities. */
-const values = new Map<string, number | undefined>();
+const values = new Map<string, number>();
 
 function cachedValue(text: string): number | undefined {
   const known = values.get(text);
   if (known !== undefined) return known;
-  if (values.size >= 1000) values.clear();
   const value = quantityValue(text);
+  if (value === undefined) return undefined;
+  if (values.size >= 1000) values.clear();
   values.set(text, value);
   return value;
 }

@@ -2,12 +2,13 @@
  * Measurements of how runs end: from a Job's end to its announcement, calls of the API server a run, whole cycles on fake
  * nodes. The limits are taken by turns with the values.
  */
+import type { V1Job } from "@kubernetes/client-node";
 import { BUSYBOX_IMAGE } from "../harness/cluster.ts";
+import { followJobs } from "../harness/job_watch.ts";
 import { MqttEar, startService } from "../harness/service.ts";
 import { eventually } from "../harness/wait.ts";
 import { atLeast, atMost, cpuSeconds, type Measurement, percentile, type Sample } from "./measure.ts";
 import { serveFakeLogs } from "./fake_kubelet.ts";
-import { watchLines } from "./job_clock.ts";
 import { benchRow, Scene } from "./scene.ts";
 
 const PREFIX = "services/mqtt_job_listener";
@@ -116,11 +117,8 @@ async function auditCalls(file: string): Promise<number> {
 /** When each Job was seen as ended, in milliseconds since the epoch, as MqttEar has its times. */
 class EndClock implements AsyncDisposable {
   readonly endedAt = new Map<string, number>();
-  #reader: ReadableStreamDefaultReader<Uint8Array> | undefined;
-  #running: Promise<void> = Promise.resolve();
   readonly #onEnd: (name: string) => void;
-  #version = "";
-  #over = false;
+  #stream: AsyncDisposable | undefined;
 
   private constructor(onEnd: (name: string) => void) {
     this.#onEnd = onEnd;
@@ -132,39 +130,21 @@ class EndClock implements AsyncDisposable {
     onEnd: (name: string) => void = () => {},
   ): Promise<EndClock> {
     const clock = new EndClock(onEnd);
-    const { api } = scene.kit.cluster;
-    const jobs = `/apis/batch/v1/namespaces/${namespace}/jobs`;
-    const { metadata } = await api.get<{ metadata: { resourceVersion: string } }>(jobs);
-    clock.#version = metadata.resourceVersion;
-    const connect = async () => {
-      const { body } = await api.request("GET", `${jobs}?watch=1&resourceVersion=${clock.#version}`);
-      return clock.#reader = body!.getReader();
-    };
-    clock.#running = (async (first) => {
-      // The server drops a watcher that is too slow for it, as this one may be on a busy machine.
-      for (let reader = first;; reader = await connect()) {
-        await watchLines(reader, (line) => clock.#take(line));
-        if (clock.#over) return;
-      }
-    })(await connect());
+    const events = { onJob: (job: V1Job) => clock.#take(job), onGone() {}, onList() {} };
+    clock.#stream = await followJobs(scene.kit.cluster.api, events, namespace);
     return clock;
   }
 
-  #take(line: string): void {
-    const { type, object } = JSON.parse(line);
-    if (type === "ERROR") throw new Error(`The bench's watch is broken: ${line}`);
-    const { name, resourceVersion } = object.metadata;
-    this.#version = resourceVersion;
-    const ended = object.status?.conditions?.some(({ type }: { type: string }) => /^(Complete|Failed)$/.test(type));
+  #take({ metadata, status }: V1Job): void {
+    const name = metadata!.name!;
+    const ended = status?.conditions?.some(({ type }) => /^(Complete|Failed)$/.test(type));
     if (!ended || this.endedAt.has(name)) return;
     this.endedAt.set(name, Date.now());
     this.#onEnd(name);
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
-    this.#over = true;
-    await this.#reader?.cancel();
-    await this.#running;
+    await this.#stream?.[Symbol.asyncDispose]();
   }
 }
 

@@ -96,7 +96,7 @@ export class JobClock implements AsyncDisposable {
 }
 
 /** Gives each line of a watch with the time it came (performance.now()); ends when the reader is cancelled. */
-export async function watchLines(
+async function watchLines(
   reader: ReadableStreamDefaultReader<Uint8Array>,
   take: (line: string, now: number) => void,
 ): Promise<void> {

@@ -127,7 +127,8 @@ const UNDER_WAY = 400;
 const WINDOWS = 10;
 
 interface Taken {
-  readonly ends: number;
+  /** How far it had come: runs that had ended, or samples of a log's memory. */
+  readonly at: number;
   readonly rss: number;
 }
 
@@ -149,7 +150,7 @@ async function memoryFlat(
   await ear.subscribeAsync(`${PREFIX}/job_complete/+`, { qos: 1 });
   const { pid } = scene.service;
   const taken: Taken[] = [];
-  const sampling = setInterval(() => taken.push({ ends, rss: rssMb(pid) }), 100);
+  const sampling = setInterval(() => taken.push({ at: ends, rss: rssMb(pid) }), 100);
   const begun = { at: performance.now(), cpu: cpuSeconds(pid) };
   try {
     await sendAll(scene, count, () => ends);
@@ -188,11 +189,11 @@ async function sendAll(scene: Scene, count: number, ended: () => number): Promis
   }
 }
 
-/** Medians of ten stretches of runs; the first tenth of all runs is warm-up and left out. */
+/** Medians of ten stretches of the way to `count`; the first tenth of it is warm-up and left out. */
 function windowsOf(taken: readonly Taken[], count: number): number[] {
   return Array.from({ length: WINDOWS }, (_, index) => {
     const [from, to] = [index, index + 1].map((part) => count * (0.1 + 0.9 * part / WINDOWS)) as [number, number];
-    return median(taken.filter(({ ends }) => ends >= from && ends < to).map(({ rss }) => rss));
+    return median(taken.filter(({ at }) => at >= from && at < to).map(({ rss }) => rss));
   }).filter((value) => !Number.isNaN(value));
 }
 
@@ -202,9 +203,7 @@ async function logMemory(_repeats: number, messages: number): Promise<Sample[]> 
   await checkSpace(gigabytes);
   const { rssMb: taken, whole } = await measureLogVolume(gigabytes);
   if (!whole) throw new Error("The log in the store is not what was sent");
-  const warm = taken.slice(taken.length / 10);
-  const part = (index: number) => Math.round(warm.length * index / WINDOWS);
-  const windows = Array.from({ length: WINDOWS }, (_, index) => median(warm.slice(part(index), part(index + 1))));
+  const windows = windowsOf(taken.map((rss, at) => ({ at, rss })), taken.length);
   return [{
     "memory-log": { value: unevenness(windows) },
     "memory-log-rss": { value: median(windows) },

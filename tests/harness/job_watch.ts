@@ -6,8 +6,6 @@ import type { V1Job } from "@kubernetes/client-node";
 import type { KubeApi } from "./kube_api.ts";
 import { pause } from "./wait.ts";
 
-const JOBS = "/apis/batch/v1/namespaces/default/jobs";
-
 interface WatchLine {
   readonly type: "ADDED" | "MODIFIED" | "DELETED" | "BOOKMARK" | "ERROR";
   readonly object: V1Job;
@@ -24,9 +22,10 @@ export interface JobEvents {
 }
 
 /** Tells of all Jobs from now on, over restarts of the API server too, until it is disposed of. */
-export async function followJobs(api: KubeApi, events: JobEvents): Promise<AsyncDisposable> {
-  const list = await api.get<{ metadata: { resourceVersion: string } }>(`${JOBS}?limit=1`);
-  return new JobStream(api, events, list.metadata.resourceVersion);
+export async function followJobs(api: KubeApi, events: JobEvents, namespace = "default"): Promise<AsyncDisposable> {
+  const path = `/apis/batch/v1/namespaces/${namespace}/jobs`;
+  const list = await api.get<{ metadata: { resourceVersion: string } }>(`${path}?limit=1`);
+  return new JobStream(api, path, events, list.metadata.resourceVersion);
 }
 
 class JobStream implements AsyncDisposable {
@@ -34,7 +33,12 @@ class JobStream implements AsyncDisposable {
   #reader: ReadableStreamDefaultReader<Uint8Array> | undefined;
   #ended = false;
 
-  constructor(private readonly api: KubeApi, private readonly events: JobEvents, from: string) {
+  constructor(
+    private readonly api: KubeApi,
+    private readonly path: string,
+    private readonly events: JobEvents,
+    from: string,
+  ) {
     this.#running = this.#watch(from);
   }
 
@@ -49,8 +53,8 @@ class JobStream implements AsyncDisposable {
     let version = from;
     while (!this.#ended) {
       try {
-        const path = `${JOBS}?watch=1&allowWatchBookmarks=true&timeoutSeconds=600&resourceVersion=${version}`;
-        const response = await this.api.request("GET", path);
+        const query = `watch=1&allowWatchBookmarks=true&timeoutSeconds=600&resourceVersion=${version}`;
+        const response = await this.api.request("GET", `${this.path}?${query}`);
         this.#reader = response.body!.getReader();
         for await (const line of lines(this.#reader)) {
           const { type, object } = JSON.parse(line) as WatchLine;
@@ -66,7 +70,8 @@ class JobStream implements AsyncDisposable {
   }
 
   async #list(): Promise<string> {
-    const { items, metadata } = await this.api.get<{ items: V1Job[]; metadata: { resourceVersion: string } }>(JOBS);
+    type List = { items: V1Job[]; metadata: { resourceVersion: string } };
+    const { items, metadata } = await this.api.get<List>(this.path);
     for (const job of items) this.#take("MODIFIED", job);
     this.events.onList(new Set(items.flatMap(({ metadata }) => metadata?.uid ?? [])));
     return metadata.resourceVersion;
