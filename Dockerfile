@@ -7,7 +7,15 @@ WORKDIR /src
 COPY deno.json deno.lock ./
 RUN deno install --frozen
 COPY *.ts ./
-COPY embedded ./embedded
+COPY catalog ./catalog
+COPY cli ./cli
+COPY config ./config
+COPY k8s ./k8s
+COPY local ./local
+COPY mqtt ./mqtt
+COPY observers ./observers
+COPY status ./status
+COPY util ./util
 # One file first: `deno compile` would embed all of node_modules, and Deno 2.9 overflows its stack over a test file in a
 # dependency of prom-client (https://github.com/denoland/deno/issues/36746).
 RUN deno task bundle

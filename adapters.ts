@@ -4,7 +4,7 @@
  */
 import type { Config } from "./config.ts";
 import type { Broker, Cluster, Lease, ObjectStore } from "./ports.ts";
-import { parsePolicy } from "./policy.ts";
+import { parsePolicy } from "./catalog/policy.ts";
 import type { ServiceOptions } from "./service.ts";
 import { uncovered } from "./topics.ts";
 
@@ -14,8 +14,8 @@ const NODE_LOST_MS = 5 * 60_000;
 /** A store rooted at `url`: `s3://…`, or a folder. */
 export async function openStore(url: string, s3: Config["s3"] = {}): Promise<ObjectStore> {
   if (!url.startsWith("s3://")) {
-    const { DirectoryStore } = await import("./embedded/directory.ts");
-    return new DirectoryStore(url);
+    const { LocalStore } = await import("./local/store.ts");
+    return new LocalStore(url);
   }
   const { S3Store } = await import("./s3.ts");
   return new S3Store({ url, ...s3 });
@@ -24,7 +24,7 @@ export async function openStore(url: string, s3: Config["s3"] = {}): Promise<Obj
 /** The cluster, and where replicas elect their leader in it. */
 export async function openCluster(config: Config): Promise<{ cluster: Cluster; lease?: Lease }> {
   if (config.cluster.kind === "local") {
-    const { LocalRunner } = await import("./embedded/runner.ts");
+    const { LocalRunner } = await import("./local/runner.ts");
     return { cluster: new LocalRunner({ dir: config.cluster.localDir }) };
   }
   const { connectKubernetes } = await import("./k8s.ts");
@@ -76,7 +76,7 @@ export async function serviceOptions(
       handleRetained: config.handleRetained,
       createConcurrency: config.cluster.createConcurrency,
       maxChainDepth: config.maxChainDepth,
-      graces: { ...config.grace, nodeLostMs: NODE_LOST_MS },
+      gracePeriods: { ...config.grace, nodeLostMs: NODE_LOST_MS },
       logs: config.logs,
       ...(config.policy ? { policy: parsePolicy(config.policy.text) } : {}),
       info: { version, replica: config.replicaName, cluster: cluster.url, config: config.shown },

@@ -1,13 +1,22 @@
 /**
  * The table as the service runs by it: loads it from the store, polls it by ETag, keeps the last good one, and tells
- * what an edit changed. Must not touch subscriptions nor runs (listener.ts, service.ts) nor know CSV (table.ts).
+ * what an edit changed. Must not touch subscriptions nor runs (listener.ts, service.ts) nor know CSV (catalog/table.ts).
  */
-import type { ObjectStore, Row, Tell } from "./ports.ts";
-import { backoffMs, delay, reasonOf } from "./retry.ts";
-import { finishInSlices, parseTableInSlices, type Problem, rowsFor, type Table, type TableOptions } from "./table.ts";
+import type { Emit, ObjectStore, Row } from "./ports.ts";
+import { backoffMs, delay, errorMessage } from "./util/retry.ts";
+import {
+  finishInSlices,
+  parseTableInSlices,
+  type Problem,
+  rowsFor,
+  type Table,
+  type TableOptions,
+} from "./catalog/table.ts";
 
-export { parseTable, parseTableInSlices, rowSchema, rowsFor } from "./table.ts";
-export type { Problem, Table, TableOptions } from "./table.ts";
+export { parseTable, parseTableInSlices, rowSchema, rowsFor } from "./catalog/table.ts";
+export type { Problem, Table, TableOptions } from "./catalog/table.ts";
+export { checkRow } from "./catalog/policy.ts";
+export type { Policy } from "./catalog/policy.ts";
 
 /** What an edit changed, by job name. A row that only moved to another line is not in it. */
 export interface TableDiff {
@@ -22,7 +31,7 @@ export interface CatalogOptions extends TableOptions {
   readonly key: string;
   /** Time between looks at the store, in milliseconds. */
   readonly pollMs: number;
-  readonly tell: Tell;
+  readonly emit: Emit;
   /**
    * Called after each swap of the table, the first one included, with the table that is in force from then on.
    * Must neither throw nor block.
@@ -163,7 +172,7 @@ export class Catalog {
       return await this.#swap(table, signal);
     } catch (error) {
       if (signal?.aborted) return this.#result("failed", "the service is stopping");
-      return this.#fail("store", reasonOf(error));
+      return this.#fail("store", errorMessage(error));
     }
   }
 
@@ -182,8 +191,8 @@ export class Catalog {
     this.#loadedAt = this.#confirmedAt = new Date();
     this.#failure = this.#refused = undefined;
     const result = this.#result("loaded");
-    this.#options.tell({ type: "table", rows: result.rows, errors: result.errors, warnings: result.warnings });
-    this.#tellErrors(table);
+    this.#options.emit({ type: "table", rows: result.rows, errors: result.errors, warnings: result.warnings });
+    this.#emitErrors(table);
     this.#options.onChange(diff, table);
     return result;
   }
@@ -209,7 +218,7 @@ export class Catalog {
     if (this.#failure?.message === message) return this.#result("failed", message);
     this.#failure = { message, at: new Date() };
     if (scope === "table") this.#refused = this.#failure;
-    this.#options.tell({
+    this.#options.emit({
       type: "error",
       scope,
       report: {
@@ -224,7 +233,7 @@ export class Catalog {
   }
 
   /** Tells each error that the table before this one did not have. */
-  #tellErrors(table: Table): void {
+  #emitErrors(table: Table): void {
     const all = table.problems.filter(({ severity }) => severity === "error");
     const errors = all.slice(0, MAX_COMPARED);
     const told = this.#toldErrors;
@@ -232,16 +241,16 @@ export class Catalog {
     const keyOf = ({ jobName, column, value, message }: Problem) => JSON.stringify([jobName, column, value, message]);
     this.#toldErrors = new Set(errors.map(keyOf));
     const fresh = errors.filter((problem) => !told.has(keyOf(problem)));
-    for (const problem of fresh.slice(0, MAX_ROW_REPORTS)) this.#tellError(describeProblem(problem), problem);
+    for (const problem of fresh.slice(0, MAX_ROW_REPORTS)) this.#emitError(describeProblem(problem), problem);
     const rest = all.length - MAX_ROW_REPORTS;
     const summary = `The table ${this.url} has ${rest} more errors: see them with the command check`;
     if (rest <= 0) return;
     this.#toldErrors.add(summary);
-    if (!told.has(summary)) this.#tellError(summary);
+    if (!told.has(summary)) this.#emitError(summary);
   }
 
-  #tellError(message: string, problem?: Problem): void {
-    this.#options.tell({
+  #emitError(message: string, problem?: Problem): void {
+    this.#options.emit({
       type: "error",
       scope: "table",
       report: {

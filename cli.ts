@@ -1,15 +1,15 @@
 /**
  * The commands of the program besides `start`: their names, flags, help, completions and exit codes. What each does is
- * in commands.ts and ask.ts, imported when it is wanted. Results go to standard output, the rest to standard error.
+ * in cli/commands.ts and cli/request.ts, imported when it is wanted. Results go to standard output, the rest to standard error.
  */
-import { type Call, CommandError, type Io } from "./commands.ts";
+import { type Call, CommandError, type Io } from "./cli/commands.ts";
 import { type Arguments, ConfigError, exportAwsEnv, flagName, knownNames, loadConfig, parseArgs } from "./config.ts";
 import { processInput, renderHelp } from "./config.ts";
-import { redact, registerSecret, setupLog } from "./log.ts";
+import { redact, registerSecret, setupLog } from "./util/log.ts";
 import { UnavailableError } from "./ports.ts";
-import { reasonOf } from "./retry.ts";
-import { VERSION } from "./version.ts";
-import { nearest } from "./words.ts";
+import { errorMessage } from "./util/retry.ts";
+import { VERSION } from "./util/version.ts";
+import { nearest } from "./util/nearest.ts";
 
 interface Flag {
   /** What stands for its value in the usage; absent: it takes none. */
@@ -52,7 +52,7 @@ const COMMANDS: Readonly<Record<string, Command>> = {
       dir: { value: "FOLDER", meaning: "Where table, logs and records are; demo-data unless given" },
       port: { value: "PORT", meaning: "Port of the built-in broker; 18830 unless given, or a free one" },
     },
-    run: async (call) => await (await import("./commands.ts")).demo(call),
+    run: async (call) => await (await import("./cli/commands.ts")).demo(call),
   },
   check: {
     words: ["[FILE|URL]"],
@@ -62,19 +62,19 @@ const COMMANDS: Readonly<Record<string, Command>> = {
       server: { meaning: "Ask the API server too whether it would take the Jobs; makes none" },
       strict: { meaning: "End with 1 for warnings too, such as a misspelt completion topic" },
     },
-    run: async (call) => await (await import("./commands.ts")).check(call),
+    run: async (call) => await (await import("./cli/commands.ts")).check(call),
   },
   graph: {
     words: ["[FILE|URL]"],
     meaning: "The table's topics, rows and chains as a drawing",
     flags: { json, format: { value: "FORMAT", meaning: GRAPH_FORMATS.join(", "), choices: GRAPH_FORMATS } },
-    run: async (call) => await (await import("./commands.ts")).graph(call),
+    run: async (call) => await (await import("./cli/commands.ts")).graph(call),
   },
   explain: {
     words: ["TOPIC", "[PAYLOAD]"],
     meaning: "Which rows a message would run, with the very Jobs as YAML; starts nothing",
     flags: { json },
-    run: async (call) => await (await import("./commands.ts")).explain(call),
+    run: async (call) => await (await import("./cli/commands.ts")).explain(call),
   },
   runs: {
     words: [],
@@ -85,37 +85,37 @@ const COMMANDS: Readonly<Record<string, Command>> = {
       state: { value: "STATE", meaning: STATES.join(", "), choices: STATES },
       limit: { value: "N", meaning: "At most so many; 20 unless given" },
     },
-    run: async (call) => await (await import("./commands.ts")).runs(call, STATES),
+    run: async (call) => await (await import("./cli/commands.ts")).runs(call, STATES),
   },
   logs: {
     words: ["RUN"],
     meaning: "The log of a run, from the store or, while it runs, from the cluster",
     flags: { json, follow: { meaning: "Go on until the run ends; also -f" }, f: { meaning: "--follow" } },
-    run: async (call) => await (await import("./commands.ts")).logs(call),
+    run: async (call) => await (await import("./cli/commands.ts")).logs(call),
   },
   run: {
     words: ["ROW", "[PAYLOAD]"],
     meaning: "Ask the service to run a row; payload `-` reads standard input",
     flags: { json, timeout },
-    run: async (call) => await (await import("./ask.ts")).ask("run", call),
+    run: async (call) => await (await import("./cli/request.ts")).ask("run", call),
   },
   rerun: {
     words: ["RUN"],
     meaning: "Ask the service to run a run's row again, with the same message",
     flags: { json, timeout },
-    run: async (call) => await (await import("./ask.ts")).ask("rerun", call),
+    run: async (call) => await (await import("./cli/request.ts")).ask("rerun", call),
   },
   cancel: {
     words: ["RUN"],
     meaning: "Ask the service to stop a run",
     flags: { json, timeout },
-    run: async (call) => await (await import("./ask.ts")).ask("cancel", call),
+    run: async (call) => await (await import("./cli/request.ts")).ask("cancel", call),
   },
   health: {
     words: [],
     meaning: "Ask the service at STATUS_ADDR whether it is well",
     flags: { json },
-    run: async (call) => await (await import("./ask.ts")).health(call),
+    run: async (call) => await (await import("./cli/request.ts")).health(call),
   },
   completions: {
     words: ["SHELL"],
@@ -167,7 +167,7 @@ export async function runCommand(name: string, args: readonly string[], io: Io =
   } catch (error) {
     // The reader of our output has seen enough, as `head` does.
     if (error instanceof Deno.errors.BrokenPipe) return 0;
-    const said = reasonOf(error);
+    const said = errorMessage(error);
     const message = redact(error instanceof ConfigError ? said.replace(/^Cannot start/, "Wrong configuration") : said);
     const code = exitCodeOf(error);
     io.tell(args.includes("--json") ? JSON.stringify({ error: message, exit_code: code }) : message);

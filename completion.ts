@@ -2,14 +2,14 @@
  * The end of a run, in this order, each step repeatable: log in the store → end published and acknowledged → record
  * in the store → Job deleted. Watches the run table for runs that ended or hang; outcome.ts decides what that is.
  */
-import { completeTopic, failedTopic } from "./graph.ts";
-import { payloadText } from "./manifest.ts";
+import { completeTopic, failedTopic } from "./topics.ts";
+import { payloadText } from "./run_spec.ts";
 import type { LogCollector } from "./logs.ts";
-import type { Broker, Cluster, ErrorReport, JobFacts, Outcome, PodFacts, RunRecord, Tell } from "./ports.ts";
-import { type Graces, judge } from "./outcome.ts";
+import type { Broker, Cluster, Emit, ErrorReport, JobFacts, Outcome, PodFacts, RunRecord } from "./ports.ts";
+import { type GracePeriods, judge } from "./outcome.ts";
 import type { EndPayload } from "./payloads.ts";
 import type { RunRecords } from "./records.ts";
-import { delay, reasonOf, untilDone } from "./retry.ts";
+import { delay, errorMessage, retryForever } from "./util/retry.ts";
 import { type LiveRun, type RunObserver, type RunTable, viewOf } from "./runs.ts";
 
 export interface CompletionOptions {
@@ -19,8 +19,8 @@ export interface CompletionOptions {
   readonly records: RunRecords;
   readonly logs: LogCollector;
   readonly topicPrefix: string;
-  readonly graces: Graces;
-  readonly tell: Tell;
+  readonly gracePeriods: GracePeriods;
+  readonly emit: Emit;
   readonly signal: AbortSignal;
   /** A run is gone for good. */
   readonly onDone: () => void;
@@ -110,7 +110,7 @@ export class Completion implements RunObserver {
 
   /** Ends a run whose Job vanished while the service was not running. */
   endVanished(job: LiveRun["job"]): void {
-    const run: LiveRun = { job, pods: new Map(), inherited: true, state: "ending", detail: "" };
+    const run: LiveRun = { job, pods: new Map(), adopted: true, state: "ending", detail: "" };
     this.#end(run, {
       status: "failed",
       reason: "Vanished",
@@ -124,7 +124,7 @@ export class Completion implements RunObserver {
     if (!this.#synced || this.#ending.has(runName) || this.#options.signal.aborted) return;
     const now = new Date();
     const verdict = judge(run.job, this.#podsOf(run), {
-      graces: this.#options.graces,
+      gracePeriods: this.#options.gracePeriods,
       now,
       ...(noPodReason === undefined ? {} : { noPodReason }),
     });
@@ -133,7 +133,7 @@ export class Completion implements RunObserver {
     const started = run.state === "pending" && verdict.kind === "running" && !run.job.cancelledBy;
     run.state = verdict.kind;
     run.detail = verdict.detail;
-    if (started) this.#options.tell({ type: "started", run: viewOf(run) });
+    if (started) this.#options.emit({ type: "started", run: viewOf(run) });
     const recheckAt = verdict.recheckAt?.getTime() ?? (run.pods.size === 0 ? now.getTime() + this.#noPodMs : undefined);
     if (recheckAt !== undefined) this.#rechecks.set(runName, recheckAt);
   }
@@ -175,7 +175,7 @@ export class Completion implements RunObserver {
     const ending = this.#finish(run, outcome, full)
       .catch((error) => {
         if (this.#options.signal.aborted) return;
-        const why = reasonOf(error);
+        const why = errorMessage(error);
         this.#report(run, "CompletionFailed", `Run "${runName}" cannot be completed: ${why}`);
       })
       .finally(() => {
@@ -186,28 +186,31 @@ export class Completion implements RunObserver {
   }
 
   async #finish(run: LiveRun, outcome: Outcome, full?: JobFacts): Promise<void> {
-    const { records, logs, cluster, runs, signal, tell, onDone } = this.#options;
+    const { records, logs, cluster, runs, signal, emit, onDone } = this.#options;
     const begunMs = performance.now();
     const { runName } = run.job;
-    const { inherited } = run;
-    const recorded = inherited && await this.#step(run, "look for its record", () => records.exists(runName, signal));
+    const { adopted } = run;
+    const recorded = adopted && await this.#step(run, "look for its record", () => records.exists(runName, signal));
     if (!recorded) {
       await this.#podsSettled(run);
       // The Job's end may have come before its pods' words on why.
       if (run.job.end?.type === "Failed" && outcome.status === "failed") {
-        const verdict = judge(run.job, this.#podsOf(run), { graces: this.#options.graces, now: new Date() });
+        const verdict = judge(run.job, this.#podsOf(run), {
+          gracePeriods: this.#options.gracePeriods,
+          now: new Date(),
+        });
         if (verdict.kind === "ended") outcome = verdict.outcome;
       }
       const job: Ended = full ??
         await this.#step(run, "read its Job", () => cluster.get(runName, { signal })) ?? run.job;
       const record = recordOf(run, job, outcome, logs.urlOf(runName));
-      const stored = inherited && await this.#step(run, "look for its log", () => logs.isStored(runName));
+      const stored = adopted && await this.#step(run, "look for its log", () => logs.isStored(runName));
       if (!stored) {
         await this.#step(run, "store its log", () => logs.finish(run, () => this.#head(run, record)));
       }
       await this.#publish(run, job, record);
       await this.#step(run, "store its record", () => records.put(record, signal));
-      tell({ type: "finished", record, completionMs: performance.now() - begunMs });
+      emit({ type: "finished", record, completionMs: performance.now() - begunMs });
     }
     await this.#step(run, "delete its Job", () => cluster.delete(runName, { signal }));
     runs.deleted(runName);
@@ -232,10 +235,10 @@ export class Completion implements RunObserver {
 
   /** Repeats one step until it succeeds; tells once what it waits for. */
   #step<T>(run: LiveRun, what: string, step: () => Promise<T>): Promise<T> {
-    return untilDone(step, {
+    return retryForever(step, {
       signal: this.#options.signal,
       onRetry: (error, attempt) => {
-        const why = reasonOf(error);
+        const why = errorMessage(error);
         run.detail = `Ended; cannot ${what} yet: ${why}`;
         if (attempt === 2) {
           this.#report(run, "CompletionWaits", `Run "${run.job.runName}" waits: cannot ${what}: ${why}`);
@@ -297,7 +300,7 @@ export class Completion implements RunObserver {
 
   #report(run: LiveRun, reason: string, message: string): void {
     const report: ErrorReport = { reason, message, job_name: run.job.jobName, run_name: run.job.runName };
-    this.#options.tell({ type: "error", scope: "run", report });
+    this.#options.emit({ type: "error", scope: "run", report });
   }
 }
 

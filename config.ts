@@ -3,8 +3,8 @@
  * Owns the names, the cross-checks and the messages; the only module that reads Deno.env and Deno.args.
  * Must not open connections nor show a secret.
  */
-import { GROUPS, GUESSES, type Setting, type SettingName, SETTINGS, type SettingValue } from "./settings.ts";
-import { nearest } from "./words.ts";
+import { GROUPS, GUESSES, type Setting, type SettingName, SETTINGS, type SettingValue } from "./config/settings.ts";
+import { nearest } from "./util/nearest.ts";
 
 /** All that can be set. Times and sizes are in the units of their names. */
 export interface Config {

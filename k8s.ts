@@ -5,11 +5,11 @@
  */
 import type { CoreV1Event, V1Job, V1Lease, V1Pod } from "@kubernetes/client-node";
 import { stringify } from "yaml";
-import { abortable, type Answer, answerError, KubeClient, type KubeClientOptions, statusOf } from "./k8s_client.ts";
-import { EventBook } from "./k8s_events.ts";
-import { eventFacts, jobFacts, type Json, podFacts } from "./k8s_facts.ts";
-import { ListWatch, type ListWatchOptions, type WatchedObject } from "./k8s_watch.ts";
-import { ANNOTATION, buildJob, type JobOptions, LABEL, ownLabels } from "./manifest.ts";
+import { abortable, type Answer, answerError, KubeClient, type KubeClientOptions, statusOf } from "./k8s/client.ts";
+import { EventBook } from "./k8s/events.ts";
+import { eventFacts, jobFacts, type Json, podFacts } from "./k8s/facts.ts";
+import { ListWatch, type ListWatchOptions, type WatchedObject } from "./k8s/list_watch.ts";
+import { ANNOTATION, buildJob, type JobOptions, LABEL, ownLabels } from "./k8s/manifest.ts";
 import {
   type Cluster,
   type ClusterEvents,

@@ -3,7 +3,7 @@
  * "how long has the record not changed" is. A leader that cannot renew stops itself before the lease is over.
  */
 import type { Lease, LeaseRecord } from "./ports.ts";
-import { delay } from "./retry.ts";
+import { delay } from "./util/retry.ts";
 
 export interface LeaderOptions {
   readonly lease: Lease;

@@ -9,14 +9,14 @@
  * by the name itself.
  */
 import type { Catalog } from "./catalog.ts";
-import { isEndTopic, isUnderPrefix } from "./graph.ts";
-import { runNameFor, runNamePrefix, shortHash } from "./manifest.ts";
-import type { Delivery, Message, Row, RunSpec, Tell } from "./ports.ts";
+import { isEndTopic, isUnderPrefix } from "./topics.ts";
+import { runNameFor, runNamePrefix, shortHash } from "./run_spec.ts";
+import type { Delivery, Emit, Message, Row, RunSpec } from "./ports.ts";
 import type { RunRecords } from "./records.ts";
-import { delay, reasonOf, untilDone } from "./retry.ts";
+import { delay, errorMessage, retryForever } from "./util/retry.ts";
 import type { RunTable } from "./runs.ts";
 import type { Starter, StartResult } from "./starter.ts";
-import { Turns } from "./turns.ts";
+import { Semaphore } from "./util/semaphore.ts";
 
 export interface ListenerOptions {
   readonly catalog: Pick<Catalog, "match">;
@@ -26,7 +26,7 @@ export interface ListenerOptions {
   readonly topicPrefix: string;
   readonly handleRetained: boolean;
   readonly maxChainDepth: number;
-  readonly tell: Tell;
+  readonly emit: Emit;
   readonly signal: AbortSignal;
   /** Messages under the service's prefix that are no end of a run: REFRESH and requests. */
   readonly onControl: (delivery: Delivery) => void;
@@ -77,7 +77,7 @@ export class Listener {
   readonly #starting = new Map<string, Promise<StartResult>>();
   #epoch = newEpoch();
   #waitingBytes = 0;
-  readonly #lookups = new Turns(LOOKUPS_AT_ONCE);
+  readonly #lookups = new Semaphore(LOOKUPS_AT_ONCE);
 
   constructor(options: ListenerOptions) {
     this.#options = options;
@@ -99,7 +99,7 @@ export class Listener {
 
   /** Takes a delivery over; returns at once. */
   receive(delivery: Delivery): void {
-    const { topicPrefix, catalog, handleRetained, tell, onControl } = this.#options;
+    const { topicPrefix, catalog, handleRetained, emit, onControl } = this.#options;
     const { topic } = delivery;
     if (isUnderPrefix(topicPrefix, topic) && !isEndTopic(topicPrefix, topic)) {
       onControl(delivery);
@@ -110,7 +110,7 @@ export class Listener {
       ? []
       : catalog.match({ topic, ...(delivery.filters ? { filters: delivery.filters } : {}) });
     if (rows.length === 0) {
-      tell({ type: "message", topic, rows: 0, outcome: "ignored" });
+      emit({ type: "message", topic, rows: 0, outcome: "ignored" });
       delivery.done();
       return;
     }
@@ -118,7 +118,7 @@ export class Listener {
     const known = this.#working.get(hash);
     if (known && delivery.dup) {
       known.delivery = delivery;
-      tell({ type: "message", topic, rows: rows.length, outcome: "duplicate" });
+      emit({ type: "message", topic, rows: rows.length, outcome: "duplicate" });
       return;
     }
     // A broker that says it again without DUP: two messages, as far as anybody can know.
@@ -140,7 +140,7 @@ export class Listener {
     const delivery: Delivery = { ...message, qos: 0, retain: false, dup: false, done() {} };
     const work = newWork(delivery, { hash: shortHash([newEpoch()]), origin: NO_ORIGIN, rows: 1 });
     const result = await this.#started(row, work);
-    this.#tellRefusal(message.topic, row, result);
+    this.#emitRefusal(message.topic, row, result);
     return result;
   }
 
@@ -190,7 +190,7 @@ export class Listener {
 
   /** The start of one row is through; the message is done when that of each is. */
   #through(row: Row, work: Work, result: StartResult): void {
-    this.#tellRefusal(work.delivery.topic, row, result);
+    this.#emitRefusal(work.delivery.topic, row, result);
     if (result.result === "created") work.outcome = "runs";
     else if (result.result === "exists" && work.outcome === "refused") work.outcome = "duplicate";
     if (--work.left === 0) this.#finish(work);
@@ -198,7 +198,7 @@ export class Listener {
 
   #finish(work: Work): void {
     const { delivery, rows, outcome } = work;
-    this.#options.tell({ type: "message", topic: delivery.topic, rows, outcome });
+    this.#options.emit({ type: "message", topic: delivery.topic, rows, outcome });
     delivery.done();
     this.#forget(work);
   }
@@ -228,23 +228,23 @@ export class Listener {
 
   /** Name of the run that this message made of the row before; waits for the store where only it can know. */
   async #findEarlier(row: Row, messageHash: string, origin: Origin, dup: boolean): Promise<string | undefined> {
-    const { runs, records, signal, tell } = this.#options;
+    const { runs, records, signal, emit } = this.#options;
     const onRetry = (error: unknown) => {
-      const reason = `whether it ran before cannot be read: ${reasonOf(error)}`;
-      tell({ type: "waiting", runName: "", jobName: row.jobName, reason });
+      const reason = `whether it ran before cannot be read: ${errorMessage(error)}`;
+      emit({ type: "waiting", runName: "", jobName: row.jobName, reason });
     };
     if (origin.key !== undefined) {
       const runName = runNameFor(row, { key: origin.key });
       if (runs.knows(runName)) return runName;
       const exists = await this.#lookups.take(
-        () => untilDone(() => records.exists(runName, signal), { signal, onRetry }),
+        () => retryForever(() => records.exists(runName, signal), { signal, onRetry }),
         signal,
       );
       return exists ? runName : undefined;
     }
     if (!dup) return undefined;
     const known = runs.findByMessage(row.jobName, messageHash) ??
-      await untilDone(() => records.findByPrefix(runNamePrefix(row, messageHash), signal), { signal, onRetry });
+      await retryForever(() => records.findByPrefix(runNamePrefix(row, messageHash), signal), { signal, onRetry });
     if (known !== undefined) return known;
     const leftMs = runs.syncedAtMs + LATE_CREATE_MS - performance.now();
     if (leftMs > 0) await delay(leftMs, signal);
@@ -252,9 +252,9 @@ export class Listener {
   }
 
   #refuseDepth(topic: string, rows: readonly Row[], origin: Origin): void {
-    const { maxChainDepth, tell } = this.#options;
+    const { maxChainDepth, emit } = this.#options;
     for (const row of rows) {
-      tell({
+      emit({
         type: "error",
         scope: "message",
         report: {
@@ -270,9 +270,9 @@ export class Listener {
     }
   }
 
-  #tellRefusal(topic: string, row: Row, started: StartResult): void {
+  #emitRefusal(topic: string, row: Row, started: StartResult): void {
     if (started.result !== "refused") return;
-    this.#options.tell({
+    this.#options.emit({
       type: "error",
       scope: "message",
       report: {

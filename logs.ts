@@ -3,12 +3,12 @@
  * rest into the store in segments (so that a crash or the kubelet's log rotation loses nothing), and at the end puts
  * the whole text at `{LOGS_URL}/{run name}.txt`. Knows nothing of how a run ended: the head is given to it.
  */
-import { onAbort, Scope } from "./abort.ts";
-import { joinBytes } from "./bytes.ts";
+import { onAbort, Scope } from "./util/abort.ts";
+import { joinBytes } from "./util/bytes.ts";
 import type { LiveRun } from "./runs.ts";
 import type { Cluster, ContainerFacts, ObjectStore, PodFacts } from "./ports.ts";
 import { UnavailableError } from "./ports.ts";
-import { backoffMs, delay, reasonOf } from "./retry.ts";
+import { backoffMs, delay, errorMessage } from "./util/retry.ts";
 
 export interface LogSettings {
   /** Containers followed at once; those beyond are read when they end. */
@@ -46,7 +46,7 @@ export class LogCollector {
   readonly #signal: AbortSignal;
   readonly #runs = new Map<string, Map<string, ContainerLog>>();
   readonly #budget: Budget;
-  /** Runs of which former processes left segments; listed once, when the first inherited run is met. */
+  /** Runs of which former processes left segments; listed once, when the first adopted run is met. */
   #left: Promise<ReadonlySet<string>> | undefined;
   #following = 0;
 
@@ -160,7 +160,7 @@ export class LogCollector {
    * store that keeps objects as files walks through all of them for each list.
    */
   async #wasLeft(run: LiveRun): Promise<boolean> {
-    if (!run.inherited) return false;
+    if (!run.adopted) return false;
     const left = this.#left ??= this.#listLeft();
     try {
       return (await left).has(run.job.runName);
@@ -387,7 +387,7 @@ class ContainerLog {
         const hasMore = this.#at.time !== before.time || this.#at.bytes !== before.bytes;
         failures = hasMore ? 1 : failures + 1;
         if (this.#ended && failures >= LAST_ATTEMPTS) {
-          const why = reasonOf(error);
+          const why = errorMessage(error);
           this.note = `The rest of this log could not be read: ${why}`;
           return;
         }

@@ -3,15 +3,15 @@
  */
 import { serviceOptions } from "./adapters.ts";
 import { ConfigError, exportAwsEnv, loadConfig, processInput } from "./config.ts";
-import { journal } from "./journal.ts";
-import { getLogger, registerSecret, setupLog } from "./log.ts";
-import { Metrics } from "./metrics.ts";
-import { Notices } from "./notices.ts";
-import { requireLocalPermissions, requirePermissions } from "./permissions.ts";
-import { reasonOf } from "./retry.ts";
+import { eventLog } from "./observers/event_log.ts";
+import { getLogger, registerSecret, setupLog } from "./util/log.ts";
+import { Metrics } from "./observers/metrics.ts";
+import { Webhook } from "./observers/webhook.ts";
+import { requireLocalPermissions, requirePermissions } from "./config/permissions.ts";
+import { errorMessage } from "./util/retry.ts";
 import { Service } from "./service.ts";
-import { openPage } from "./status_view.ts";
-import { VERSION } from "./version.ts";
+import { openPage } from "./status/view.ts";
+import { VERSION } from "./util/version.ts";
 
 /** Runs the service until a signal; resolves with the exit code. */
 async function start(args: readonly string[]): Promise<number> {
@@ -32,10 +32,10 @@ async function start(args: readonly string[]): Promise<number> {
   const options = await serviceOptions(config, { version: VERSION, onTrouble: warn });
   const { webhook, status } = config;
   const notices = webhook &&
-    new Notices({ ...webhook, ...(status.url ? { statusUrl: status.url } : {}), onTrouble: warn });
-  const service = new Service({ ...options, listeners: [journal(), ...(notices ? [notices.tell] : [])] });
+    new Webhook({ ...webhook, ...(status.url ? { statusUrl: status.url } : {}), onTrouble: warn });
+  const service = new Service({ ...options, listeners: [eventLog(), ...(notices ? [notices.emit] : [])] });
   const metrics = new Metrics({ version: VERSION, snapshot: () => service.snapshot() });
-  service.listen(metrics.tell);
+  service.subscribe(metrics.emit);
   const page = await openPage(service, { status, metrics, cluster: options.cluster, logs: options.stores.logs });
   if (page) log.info("Page and metrics at {url}", { url: page.url });
 
@@ -61,7 +61,7 @@ async function start(args: readonly string[]): Promise<number> {
       }),
     (error) => {
       if (signals > 0) return;
-      log.error("Cannot start: {message}", { message: reasonOf(error) });
+      log.error("Cannot start: {message}", { message: errorMessage(error) });
       stopped.resolve(1);
     },
   );

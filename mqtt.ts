@@ -1,17 +1,24 @@
 /**
- * MqttBroker: the Broker port over MQTT.js, for MQTT 5 and 3.1.1. Owns the session over connections (mqtt_link.ts), the
- * waits between them and subscription identifiers; hands publications to mqtt_outbox.ts. Knows nothing of rows or runs,
+ * MqttBroker: the Broker port over MQTT.js, for MQTT 5 and 3.1.1. Owns the session over connections (mqtt/connection.ts), the
+ * waits between them and subscription identifiers; hands publications to mqtt/outbox.ts. Knows nothing of rows or runs,
  * and must not put a secret into a message.
  */
 import { Buffer } from "node:buffer";
-import { onAbort } from "./abort.ts";
-import { type Arrival, CLOSING_MS, Link, LinkLost, type MqttOptions, type Settled } from "./mqtt_link.ts";
-import { Outbox } from "./mqtt_outbox.ts";
-import { describeEnd, type EndKind, qosZeroWords, reasonCode } from "./mqtt_words.ts";
-import { delayAtMost } from "./retry.ts";
+import { onAbort } from "./util/abort.ts";
+import {
+  type Arrival,
+  CLOSING_MS,
+  Connection,
+  ConnectionLost,
+  type MqttOptions,
+  type Settled,
+} from "./mqtt/connection.ts";
+import { Outbox } from "./mqtt/outbox.ts";
+import { describeEnd, type EndKind, qosZeroWords, reasonCode } from "./mqtt/errors.ts";
+import { delayAtMost } from "./util/retry.ts";
 import { type Broker, type BrokerEvents, type Delivery, RefusedError, UnavailableError } from "./ports.ts";
 
-export type { MqttOptions } from "./mqtt_link.ts";
+export type { MqttOptions } from "./mqtt/connection.ts";
 
 const SUBSCRIBES_AT_ONCE = 500;
 const FILTERS_PER_PACKET = 200;
@@ -26,9 +33,9 @@ export class MqttBroker implements Broker {
   readonly #outbox: Outbox;
   readonly #closed = new AbortController();
   #events: BrokerEvents | undefined;
-  #link: Link | undefined;
+  #connection: Connection | undefined;
   #loop: Promise<void> | undefined;
-  #ready = Promise.withResolvers<Link>();
+  #ready = Promise.withResolvers<Connection>();
   #firstReady = Promise.withResolvers<void>();
   /** undefined until `subscribe` was called: then nobody can say yet whose a copy is. */
   #wanted: Identifiers | undefined;
@@ -61,7 +68,7 @@ export class MqttBroker implements Broker {
   }
 
   get connected(): boolean {
-    return this.#link?.state === "ready";
+    return this.#connection?.state === "ready";
   }
 
   connect(events: BrokerEvents, signal?: AbortSignal): Promise<void> {
@@ -82,16 +89,16 @@ export class MqttBroker implements Broker {
     this.#early = [];
     for (const arrival of early) this.#handOver(arrival);
     while (true) {
-      const link = await unlessAborted(this.#ready.promise, signal);
+      const connection = await unlessAborted(this.#ready.promise, signal);
       try {
-        const refused = await unlessAborted(this.#sync(link), signal);
+        const refused = await unlessAborted(this.#sync(connection), signal);
         // A later call asks for another set: its outcome is that call's.
         if (this.#wanted !== wanted) return;
         if (refused.size > 0) throw this.#refusal(refused);
         return;
       } catch (error) {
-        if (!(error instanceof LinkLost)) throw error;
-        await unlessAborted(link.ended, signal);
+        if (!(error instanceof ConnectionLost)) throw error;
+        await unlessAborted(connection.ended, signal);
       }
     }
   }
@@ -123,21 +130,21 @@ export class MqttBroker implements Broker {
     this.#closing = true;
     this.pause();
     const { state } = this.#options;
-    const link = this.#link;
-    if (link?.state === "ready") {
+    const connection = this.#connection;
+    if (connection?.state === "ready") {
       if (state) {
         const farewell = this.publish(state.topic, state.offline ?? "offline", { retain: true });
-        await Promise.race([farewell.catch(() => {}), link.ended, delayAtMost(FAREWELL_MS, this.#closed.signal)]);
+        await Promise.race([farewell.catch(() => {}), connection.ended, delayAtMost(FAREWELL_MS, this.#closed.signal)]);
       }
-      link.leave();
-      await Promise.race([link.ended, delayAtMost(CLOSING_MS, this.#closed.signal)]);
+      connection.leave();
+      await Promise.race([connection.ended, delayAtMost(CLOSING_MS, this.#closed.signal)]);
     }
     this.#stop();
     await this.#loop;
   }
 
   #expectLink(): void {
-    this.#ready = Promise.withResolvers<Link>();
+    this.#ready = Promise.withResolvers<Connection>();
     this.#ready.promise.catch(() => {/* Nobody need be waiting. */});
   }
 
@@ -148,50 +155,50 @@ export class MqttBroker implements Broker {
     this.#firstReady.reject(closed);
     this.#ready.reject(closed);
     this.#outbox.fail(closed);
-    this.#link?.destroy();
+    this.#connection?.destroy();
   }
 
   /** Connects again and again until `close`. */
   async #run(): Promise<void> {
     const backoff = new Backoff(this.#options.backoff);
     while (!this.#closing) {
-      const link = this.#link = new Link(this.#options, {
+      const connection = this.#connection = new Connection(this.#options, {
         onConnack: (sessionPresent) => this.#events?.onConnect({ sessionPresent }),
-        onReady: () => this.#welcome(link),
+        onReady: () => this.#welcome(connection),
         onArrival: (arrival) => this.#arrive(arrival),
         onPuback: (packetId, code) => this.#outbox.acknowledge(packetId, code),
       });
-      const end = await link.ended;
-      this.#link = undefined;
-      this.#outbox.detach(link);
-      this.#early = this.#early.filter((arrival) => arrival.link !== link);
-      if (link.heldMs > 0) this.#expectLink();
+      const end = await connection.ended;
+      this.#connection = undefined;
+      this.#outbox.detach(connection);
+      this.#early = this.#early.filter((arrival) => arrival.connection !== connection);
+      if (connection.heldMs > 0) this.#expectLink();
       if (this.#closing) return;
-      const waitMs = backoff.next(end.kind, link.heldMs);
+      const waitMs = backoff.next(end.kind, connection.heldMs);
       this.#events?.onDisconnect(describeEnd(end, this.#options, backoff.shortLived));
       await delayAtMost(waitMs, this.#closed.signal);
     }
   }
 
-  #welcome(link: Link): void {
+  #welcome(connection: Connection): void {
     const { onTrouble } = this.#options;
-    this.#ready.resolve(link);
+    this.#ready.resolve(connection);
     this.#firstReady.resolve();
     // Publications behind the SUBSCRIBEs: a broker without TCP_NODELAY holds SUBACK back until the PUBACKs before it are
     // acknowledged by our kernel, which takes its time for that (40 ms on Linux).
-    setTimeout(() => this.#link === link && this.#greet(link));
+    setTimeout(() => this.#connection === connection && this.#greet(connection));
     if (!this.#wanted) return;
-    this.#sync(link).then((refused) => {
+    this.#sync(connection).then((refused) => {
       if (refused.size > 0) onTrouble(this.#refusal(refused).message);
-    }, () => {/* The link was lost; the next one does it. */});
+    }, () => {/* The connection was lost; the next one does it. */});
   }
 
-  #greet(link: Link): void {
+  #greet(connection: Connection): void {
     const { state, onTrouble } = this.#options;
-    this.#outbox.attach(link);
+    this.#outbox.attach(connection);
     if (!state) return;
     const payload = Buffer.from(state.online ?? "online");
-    this.#outbox.publish({ topic: state.topic, payload, qos: 1, retain: true, onlyOn: link }).catch(
+    this.#outbox.publish({ topic: state.topic, payload, qos: 1, retain: true, onlyOn: connection }).catch(
       (error: unknown) => {
         if (error instanceof RefusedError) onTrouble(error.message);
       },
@@ -199,34 +206,34 @@ export class MqttBroker implements Broker {
   }
 
   /** Makes the subscriptions of this connection those wanted now; one such work at a time. Resolves to the refused. */
-  #sync(link: Link): Promise<Map<string, number>> {
-    const turn = link.turn.then(() => this.#subscribeDifference(link));
-    link.turn = turn.catch(() => {});
+  #sync(connection: Connection): Promise<Map<string, number>> {
+    const turn = connection.turn.then(() => this.#subscribeDifference(connection));
+    connection.turn = turn.catch(() => {});
     return turn;
   }
 
-  async #subscribeDifference(link: Link): Promise<Map<string, number>> {
+  async #subscribeDifference(connection: Connection): Promise<Map<string, number>> {
     const identifiers = this.#wanted ?? new Identifiers(new Set());
-    const wanted = link.tellsFilters ? identifiers.filters : new Set(this.#options.reduce(identifiers.filters));
+    const wanted = connection.tellsFilters ? identifiers.filters : new Set(this.#options.reduce(identifiers.filters));
     const refused = new Map<string, number>();
-    const missing = [...wanted].filter((filter) => link.granted.get(filter) !== identifiers.of(filter));
+    const missing = [...wanted].filter((filter) => connection.granted.get(filter) !== identifiers.of(filter));
     // One SUBSCRIBE a filter where it carries the filter's identifier; many are under way at once.
-    const size = link.tellsFilters ? 1 : FILTERS_PER_PACKET;
+    const size = connection.tellsFilters ? 1 : FILTERS_PER_PACKET;
     await inWaves(chunks(missing, size), async (filters) => {
-      const identifier = link.tellsFilters ? identifiers.of(filters[0]!) : undefined;
-      const codes = await link.subscribe(filters, identifier);
+      const identifier = connection.tellsFilters ? identifiers.of(filters[0]!) : undefined;
+      const codes = await connection.subscribe(filters, identifier);
       filters.forEach((filter, index) => {
         const code = codes[index] ?? 0x80;
         if (code >= 0x80) refused.set(filter, code);
-        else link.granted.set(filter, identifiers.of(filter)!);
+        else connection.granted.set(filter, identifiers.of(filter)!);
         if (code === 0) this.#options.onTrouble(qosZeroWords(filter));
       });
     });
     // After the new ones, so that a filter which replaces a covered one leaves no gap.
-    const gone = [...link.granted.keys()].filter((filter) => !wanted.has(filter));
+    const gone = [...connection.granted.keys()].filter((filter) => !wanted.has(filter));
     await inWaves(chunks(gone, FILTERS_PER_PACKET), async (filters) => {
-      await link.unsubscribe(filters);
-      for (const filter of filters) link.granted.delete(filter);
+      await connection.unsubscribe(filters);
+      for (const filter of filters) connection.granted.delete(filter);
     });
     return refused;
   }
@@ -243,19 +250,19 @@ export class MqttBroker implements Broker {
 
   #arrive(arrival: Arrival): void {
     // What is neither handed over nor acknowledged comes again in the next session.
-    if (this.#paused || !arrival.link.admit(arrival)) return;
+    if (this.#paused || !arrival.connection.admit(arrival)) return;
     if (this.#wanted) this.#handOver(arrival);
     // A resumed session sends at once, before anybody said which filters there are.
     else this.#early.push(arrival);
   }
 
   #handOver(arrival: Arrival): void {
-    this.#events?.onDelivery(new Handed(arrival, this.#wanted?.filtersOf(arrival.identifiers)));
+    this.#events?.onDelivery(new PendingDelivery(arrival, this.#wanted?.filtersOf(arrival.identifiers)));
   }
 }
 
 /** A message that is with the core until it is done. Thousands may be: one small object each. */
-class Handed implements Delivery {
+class PendingDelivery implements Delivery {
   readonly topic: string;
   readonly payload: Uint8Array;
   readonly qos: 0 | 1 | 2;
@@ -265,10 +272,10 @@ class Handed implements Delivery {
   readonly filters?: readonly string[];
   readonly idempotencyKey?: string;
   /** Until it is done. */
-  #link: Link | undefined;
+  #connection: Connection | undefined;
 
   constructor(arrival: Arrival, filters: readonly string[] | undefined) {
-    const { link, topic, payload, qos, retain, dup, packetId, idempotencyKey } = arrival;
+    const { connection, topic, payload, qos, retain, dup, packetId, idempotencyKey } = arrival;
     this.topic = topic;
     this.payload = payload;
     this.qos = qos;
@@ -277,12 +284,12 @@ class Handed implements Delivery {
     if (packetId !== undefined) this.packetId = packetId;
     if (filters !== undefined) this.filters = filters;
     if (idempotencyKey !== undefined) this.idempotencyKey = idempotencyKey;
-    this.#link = link;
+    this.#connection = connection;
   }
 
   done(): void {
-    this.#link?.release(this);
-    this.#link = undefined;
+    this.#connection?.release(this);
+    this.#connection = undefined;
   }
 }
 

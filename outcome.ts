@@ -5,7 +5,7 @@
 import type { ContainerFacts, JobFacts, Outcome, PodFacts } from "./ports.ts";
 
 /** How long a run may hang before it counts as failed, in milliseconds. */
-export interface Graces {
+export interface GracePeriods {
   /** From the pod's creation, while its image cannot be pulled or its container cannot be created. */
   readonly imagePullMs: number;
   /** From the scheduler's first refusal. */
@@ -27,15 +27,15 @@ type Facts = Pick<JobFacts, "image" | "gpu" | "requests" | "limits" | "end" | "c
 export function judge(
   job: Facts,
   pods: readonly PodFacts[],
-  { graces, now, noPodReason }: { graces: Graces; now: Date; noPodReason?: string },
+  { gracePeriods, now, noPodReason }: { gracePeriods: GracePeriods; now: Date; noPodReason?: string },
 ): Verdict {
   if (job.end?.type === "Complete") return ended("succeeded", "Completed", "Ended without error");
   if (job.cancelledBy !== undefined) return judgeCancelled(job.cancelledBy, pods);
   if (job.end?.type === "Failed") return { kind: "ended", outcome: explainFailure(job, pods) };
   if (pods.length === 0) return judgeWithoutPod(noPodReason);
   for (const pod of pods) {
-    const trouble = lostNode(pod, graces, now) ?? unschedulable(job, pod, graces, now) ??
-      stuckContainer(job, pod, graces, now);
+    const trouble = lostNode(pod, gracePeriods, now) ?? unschedulable(job, pod, gracePeriods, now) ??
+      stuckContainer(job, pod, gracePeriods, now);
     if (trouble) return trouble;
   }
   const started = pods.some((pod) => pod.phase !== "Pending");
@@ -60,18 +60,18 @@ function judgeWithoutPod(reason: string | undefined): Verdict {
   return ended("failed", "PodRefused", `The cluster refuses its pod: ${reason}`);
 }
 
-function lostNode(pod: PodFacts, graces: Graces, now: Date): Verdict | undefined {
+function lostNode(pod: PodFacts, gracePeriods: GracePeriods, now: Date): Verdict | undefined {
   if (pod.deletionAt === undefined || pod.phase === "Succeeded" || pod.phase === "Failed") return undefined;
-  const recheckAt = new Date(pod.deletionAt.getTime() + graces.nodeLostMs);
+  const recheckAt = new Date(pod.deletionAt.getTime() + gracePeriods.nodeLostMs);
   if (now >= recheckAt) {
     return ended("failed", "NodeLost", `Its node ${pod.node ?? ""} does not answer any more; run it again`);
   }
   return { kind: "running", detail: "Its pod is being removed", recheckAt };
 }
 
-function unschedulable(job: Facts, pod: PodFacts, graces: Graces, now: Date): Verdict | undefined {
+function unschedulable(job: Facts, pod: PodFacts, gracePeriods: GracePeriods, now: Date): Verdict | undefined {
   if (pod.phase !== "Pending" || !pod.unschedulable) return undefined;
-  const recheckAt = new Date(pod.unschedulable.since.getTime() + graces.unschedulableMs);
+  const recheckAt = new Date(pod.unschedulable.since.getTime() + gracePeriods.unschedulableMs);
   const words = noNodeWords(job, pod.unschedulable.message);
   if (now >= recheckAt) return ended("failed", "Unschedulable", words);
   return { kind: "pending", detail: `Waiting for a node: ${words}`, recheckAt };
@@ -106,7 +106,7 @@ const CREATE_REASONS = new Set([
   "CrashLoopBackOff",
 ]);
 
-function stuckContainer(job: Facts, pod: PodFacts, graces: Graces, now: Date): Verdict | undefined {
+function stuckContainer(job: Facts, pod: PodFacts, gracePeriods: GracePeriods, now: Date): Verdict | undefined {
   for (const container of pod.containers) {
     if (container.state !== "waiting" || container.reason === undefined) continue;
     const said = container.message ?? container.reason;
@@ -114,14 +114,14 @@ function stuckContainer(job: Facts, pod: PodFacts, graces: Graces, now: Date): V
       return ended("failed", "ImagePull", `The image name "${job.image}" is not valid: ${said}`);
     }
     if (CREATE_REASONS.has(container.reason)) {
-      return afterGrace(pod, graces.imagePullMs, now, "CannotStart", `Its container cannot be started: ${said}`);
+      return afterGrace(pod, gracePeriods.imagePullMs, now, "CannotStart", `Its container cannot be started: ${said}`);
     }
     if (!IMAGE_REASONS.has(container.reason)) continue;
     if (/toomanyrequests|too many requests|rate limit|\b429\b/i.test(said)) {
       const words = `The registry limits how often the image "${job.image}" may be pulled: ${said}`;
-      return afterGrace(pod, graces.imagePullMs * RATE_LIMIT_PATIENCE, now, "ImageRateLimit", words);
+      return afterGrace(pod, gracePeriods.imagePullMs * RATE_LIMIT_PATIENCE, now, "ImageRateLimit", words);
     }
-    return afterGrace(pod, graces.imagePullMs, now, "ImagePull", imageWords(job.image, said));
+    return afterGrace(pod, gracePeriods.imagePullMs, now, "ImagePull", imageWords(job.image, said));
   }
   return undefined;
 }

@@ -1,6 +1,6 @@
 /**
  * The words of the core and the three ports it stands on: Broker, ObjectStore and Cluster (with its Lease).
- * Owns shapes only: no behaviour, no SDK types. Adapters (mqtt.ts, s3.ts, k8s.ts, embedded/) implement these;
+ * Owns shapes only: no behaviour, no SDK types. Adapters (mqtt.ts, s3.ts, k8s.ts, local/) implement these;
  * the core (catalog, listener, runs, completion, logs, …) knows nothing else of the outside.
  */
 
@@ -360,7 +360,7 @@ export type ServiceEvent =
     report: ErrorReport;
   };
 
-export type Tell = (event: ServiceEvent) => void;
+export type Emit = (event: ServiceEvent) => void;
 
 /** Payload of the ERROR topic: what failed, why, and what to do, in one sentence; where, in fields. */
 export interface ErrorReport {

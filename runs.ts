@@ -3,14 +3,14 @@
  * Owns the answer to "is there a run of this name, or for this message?"; decides nothing and calls nobody
  * but the observer it is given.
  */
-import type { ClusterEvents, JobFacts, PodFacts, RunSpec, RunView, Tell } from "./ports.ts";
+import type { ClusterEvents, Emit, JobFacts, PodFacts, RunSpec, RunView } from "./ports.ts";
 
 /** A run as the table keeps it. `pods` is the table's own map; read it only. */
 export interface LiveRun {
   job: Omit<JobFacts, "payload" | "manifest">;
   readonly pods: Map<string, PodFacts>;
   /** Made by a former process or another replica, which may have done a part of its end. */
-  readonly inherited: boolean;
+  readonly adopted: boolean;
   /** What people are told of it; completion.ts keeps it. */
   state: RunView["state"];
   detail: string;
@@ -38,12 +38,12 @@ export class RunTable {
   /** Names of live and ended runs by what made them: after a reconnect thousands of messages may ask. */
   readonly #byMessage = new Map<string, string>();
   readonly #observers: RunObserver[] = [];
-  readonly #tell: Tell;
+  readonly #emit: Emit;
   readonly #synced = Promise.withResolvers<void>();
   #syncedAtMs = -Infinity;
 
-  constructor({ tell }: { tell: Tell }) {
-    this.#tell = tell;
+  constructor({ emit }: { emit: Emit }) {
+    this.#emit = emit;
   }
 
   observe(observer: RunObserver): void {
@@ -112,7 +112,7 @@ export class RunTable {
       limits: resources(spec.row.cpuLimit, spec.row.memoryLimit, spec.row.diskLimit),
       receivedAt: spec.receivedAt,
       createdAt: new Date(),
-    }, { inherited: false });
+    }, { adopted: false });
   }
 
   /** This service deleted the run. */
@@ -139,7 +139,7 @@ export class RunTable {
       this.#observers.forEach((o) => o.onSynced());
     },
     onTrouble: (reason) =>
-      this.#tell({
+      this.#emit({
         type: "error",
         scope: "cluster",
         report: { reason: "WatchInterrupted", message: `The watch of the cluster was interrupted: ${reason}` },
@@ -158,7 +158,7 @@ export class RunTable {
       run.job = job;
       this.#observers.forEach((o) => o.onRun(run, full));
     } else if (!this.#ended.has(job.runName)) { // else: a late event of a Job that we deleted
-      this.#add(job, { full, inherited: !this.#creating.has(job.runName) });
+      this.#add(job, { full, adopted: !this.#creating.has(job.runName) });
     }
   }
 
@@ -183,8 +183,8 @@ export class RunTable {
     this.#observers.forEach((o) => o.onPod(run, pod));
   }
 
-  #add(job: LiveRun["job"], { full, inherited }: { full?: JobFacts; inherited: boolean }): LiveRun {
-    const run: LiveRun = { job, pods: new Map(), inherited, state: "pending", detail: "" };
+  #add(job: LiveRun["job"], { full, adopted }: { full?: JobFacts; adopted: boolean }): LiveRun {
+    const run: LiveRun = { job, pods: new Map(), adopted, state: "pending", detail: "" };
     this.#runs.set(job.runName, run);
     this.#byMessage.set(messageKey(job), job.runName);
     this.#observers.forEach((o) => o.onRun(run, full));

@@ -15,8 +15,8 @@ import {
   type S3ClientConfig,
 } from "@aws-sdk/client-s3";
 import { type ObjectInfo, type ObjectStore, RefusedError, type StoredObject, UnavailableError } from "./ports.ts";
-import { onAbort, Scope } from "./abort.ts";
-import { Turns } from "./turns.ts";
+import { onAbort, Scope } from "./util/abort.ts";
+import { Semaphore } from "./util/semaphore.ts";
 
 export interface S3Options {
   /** `s3://bucket/prefix`: the root of all keys. */
@@ -54,7 +54,7 @@ export class S3Store implements ObjectStore {
   readonly #bucket: string;
   readonly #prefix: string;
   readonly #options: S3Options;
-  readonly #turns = new Turns(CALLS_AT_ONCE);
+  readonly #turns = new Semaphore(CALLS_AT_ONCE);
   #client: Promise<S3Client> | undefined;
 
   constructor(options: S3Options) {

@@ -2,19 +2,18 @@
  * The core, put together on given ports: what a message sets off goes one way, broker → listener → starter → cluster,
  * and what the cluster says goes the other, cluster → runs → completion → store, broker. Knows no adapter.
  */
-import { Catalog, type Table } from "./catalog.ts";
+import { Catalog, checkRow, type Policy, type Table } from "./catalog.ts";
 import { Completion } from "./completion.ts";
 import { becomeLeader } from "./leader.ts";
 import { Listener, newEpoch } from "./listener.ts";
 import { LogCollector, type LogSettings } from "./logs.ts";
-import type { MetricsSnapshot } from "./metrics.ts";
-import type { Graces } from "./outcome.ts";
-import { checkRow, type Policy } from "./policy.ts";
-import type { Broker, Cluster, Lease, ObjectStore, RunView, ServiceEvent, Tell } from "./ports.ts";
+import type { MetricsSnapshot } from "./observers/metrics.ts";
+import type { GracePeriods } from "./outcome.ts";
+import type { Broker, Cluster, Emit, Lease, ObjectStore, RunView, ServiceEvent } from "./ports.ts";
 import { RunRecords } from "./records.ts";
-import { Reports } from "./reports.ts";
-import { Actions, controlFilters, handleControl } from "./requests.ts";
-import { delay, reasonOf, untilDone } from "./retry.ts";
+import { EventTopics } from "./observers/event_topics.ts";
+import { Actions, controlFilters, handleControl } from "./control.ts";
+import { delay, errorMessage, retryForever } from "./util/retry.ts";
 import { RunTable } from "./runs.ts";
 import { Starter } from "./starter.ts";
 
@@ -23,7 +22,7 @@ export interface ServiceSettings {
   readonly handleRetained: boolean;
   readonly createConcurrency: number;
   readonly maxChainDepth: number;
-  readonly graces: Graces;
+  readonly gracePeriods: GracePeriods;
   readonly logs: LogSettings;
   readonly policy?: Policy;
   /** Published retained on `info`; nothing secret. */
@@ -44,7 +43,7 @@ export interface ServiceOptions {
   readonly topicPrefix: string;
   readonly settings: ServiceSettings;
   /** Told everything that happens; must not throw nor block. */
-  readonly listeners?: readonly Tell[];
+  readonly listeners?: readonly Emit[];
 }
 
 /** How long `stop` waits for what is under way. */
@@ -57,8 +56,8 @@ const SILENT_MS = 5 * 60_000;
 export class Service {
   readonly #options: ServiceOptions;
   readonly #abort = new AbortController();
-  readonly #listeners: Tell[];
-  readonly #reports: Reports;
+  readonly #listeners: Emit[];
+  readonly #eventTopics: EventTopics;
   readonly #starter: Starter;
   readonly #listener: Listener;
   readonly #completion: Completion;
@@ -75,10 +74,10 @@ export class Service {
     this.#options = options;
     const { broker, cluster, stores, settings, topicPrefix } = options;
     const { signal } = this.#abort;
-    const tell = this.tell;
-    this.#reports = new Reports({ broker, topicPrefix, signal });
-    this.#listeners = [...options.listeners ?? [], this.#reports.tell];
-    this.runs = new RunTable({ tell });
+    const emit = this.emit;
+    this.#eventTopics = new EventTopics({ broker, topicPrefix, signal });
+    this.#listeners = [...options.listeners ?? [], this.#eventTopics.emit];
+    this.runs = new RunTable({ emit });
     this.records = new RunRecords(stores.runs);
     const { policy } = settings;
     this.catalog = new Catalog({
@@ -86,7 +85,7 @@ export class Service {
       key: stores.catalogKey,
       topicPrefix,
       pollMs: settings.pollMs,
-      tell,
+      emit,
       onChange: (_, table) => this.#onTable(table),
       ...(policy ? { check: (row) => checkRow(policy, row) } : {}),
     });
@@ -96,7 +95,7 @@ export class Service {
       payloads: stores.runs,
       concurrency: settings.createConcurrency,
       maxRuns: policy?.maxJobs ?? Infinity,
-      tell,
+      emit,
       signal,
     });
     this.#listener = new Listener({
@@ -107,7 +106,7 @@ export class Service {
       topicPrefix,
       handleRetained: settings.handleRetained,
       maxChainDepth: settings.maxChainDepth,
-      tell,
+      emit,
       signal,
       onControl: (delivery) =>
         void handleControl(delivery, { actions: this.actions, broker, topicPrefix, signal }).catch(() => {}),
@@ -127,8 +126,8 @@ export class Service {
       records: this.records,
       logs: new LogCollector({ cluster, store: stores.logs, settings: settings.logs, signal }),
       topicPrefix,
-      graces: settings.graces,
-      tell,
+      gracePeriods: settings.gracePeriods,
+      emit,
       signal,
       onDone: () => this.#starter.pump(),
     });
@@ -136,12 +135,12 @@ export class Service {
   }
 
   /** Tells all listeners. */
-  readonly tell = (event: ServiceEvent): void => {
+  readonly emit = (event: ServiceEvent): void => {
     for (const listener of this.#listeners) listener(event);
   };
 
   /** Adds a listener. */
-  listen(listener: Tell): void {
+  subscribe(listener: Emit): void {
     this.#listeners.push(listener);
   }
 
@@ -223,10 +222,10 @@ export class Service {
       signal: this.#abort.signal,
       onHolder: (holder) => {
         this.#holder = holder;
-        this.tell({ type: "leader", leading: holder === election.identity, holder });
+        this.emit({ type: "leader", leading: holder === election.identity, holder });
       },
     });
-    this.tell({ type: "leader", leading: true, holder: election.identity });
+    this.emit({ type: "leader", leading: true, holder: election.identity });
     this.#leadership.lost.then(
       (why) => this.#failed.resolve(`This replica leads no more: ${why}`),
       () => {}, // the service stops
@@ -236,13 +235,13 @@ export class Service {
   /** What the former process knew of the broker's session; without it a redelivery could not be recognised. */
   async #recallSession(): Promise<void> {
     const { signal } = this.#abort;
-    const session = await untilDone(() => this.records.getSession(signal), {
+    const session = await retryForever(() => this.records.getSession(signal), {
       signal,
-      onRetry: (error, attempt) => attempt === 0 && this.#tellStore("the session's record cannot be read", error),
+      onRetry: (error, attempt) => attempt === 0 && this.#emitStore("the session's record cannot be read", error),
       isFinal: (error) => error instanceof SyntaxError,
     }).catch((error) => {
       signal.throwIfAborted();
-      this.#tellStore("the session's record cannot be read", error);
+      this.#emitStore("the session's record cannot be read", error);
       return undefined;
     });
     if (session) this.#listener.epoch = session.epoch;
@@ -252,7 +251,7 @@ export class Service {
   #rememberSession(): void {
     const { signal } = this.#abort;
     const session = { epoch: this.#listener.epoch };
-    untilDone(() => this.records.putSession(session, signal), { signal, onRetry: () => {} }).catch(() => {});
+    retryForever(() => this.records.putSession(session, signal), { signal, onRetry: () => {} }).catch(() => {});
   }
 
   async #endVanished(): Promise<void> {
@@ -289,19 +288,19 @@ export class Service {
           this.#listener.epoch = newEpoch();
           this.#rememberSession();
         }
-        this.tell({ type: "broker", connected: true });
-        this.#reports.info({ ...settings.info, topic_prefix: topicPrefix });
+        this.emit({ type: "broker", connected: true });
+        this.#eventTopics.info({ ...settings.info, topic_prefix: topicPrefix });
       },
       onDelivery: (delivery) => this.#listener.receive(delivery),
-      onDisconnect: (reason) => this.tell({ type: "broker", connected: false, reason }),
+      onDisconnect: (reason) => this.emit({ type: "broker", connected: false, reason }),
     }, signal);
     await this.#subscribe();
-    if (this.catalog.table) this.#reports.table(this.catalog.table);
+    if (this.catalog.table) this.#eventTopics.table(this.catalog.table);
   }
 
   #onTable(table: Table): void {
     if (!this.#started) return;
-    this.#reports.table(table);
+    this.#eventTopics.table(table);
     void this.#subscribe();
   }
 
@@ -312,14 +311,14 @@ export class Service {
       await broker.subscribe(filters, this.#abort.signal);
     } catch (error) {
       if (this.#abort.signal.aborted) return;
-      const message = reasonOf(error);
-      this.tell({ type: "error", scope: "broker", report: { reason: "SubscriptionRefused", message } });
+      const message = errorMessage(error);
+      this.emit({ type: "error", scope: "broker", report: { reason: "SubscriptionRefused", message } });
     }
   }
 
-  #tellStore(what: string, error: unknown): void {
-    const why = reasonOf(error);
-    this.tell({
+  #emitStore(what: string, error: unknown): void {
+    const why = errorMessage(error);
+    this.emit({
       type: "error",
       scope: "store",
       report: { reason: "StoreUnavailable", message: `Waiting: ${what}: ${why}` },

@@ -3,13 +3,13 @@
  * Each row has a lane of its own, so that a row whose quota is full holds up no other; a lane that was refused for
  * now sends one probe at a time until it gets through. Owns no message: who asked hears how it went.
  */
-import type { Cluster, ObjectStore, Row, RunSpec, Tell } from "./ports.ts";
+import type { Cluster, Emit, ObjectStore, Row, RunSpec } from "./ports.ts";
 import { RefusedError, UnavailableError } from "./ports.ts";
-import { Queue } from "./queue.ts";
-import { backoffMs, reasonOf, untilDone } from "./retry.ts";
+import { Queue } from "./util/queue.ts";
+import { backoffMs, errorMessage, retryForever } from "./util/retry.ts";
 import type { RunTable } from "./runs.ts";
 import { viewOf } from "./runs.ts";
-import { payloadFits } from "./manifest.ts";
+import { payloadFits } from "./run_spec.ts";
 
 export type StartResult =
   | { readonly result: "created" | "exists"; readonly runName: string }
@@ -24,7 +24,7 @@ export interface StarterOptions {
   readonly concurrency: number;
   /** Most live runs at a time; Infinity: no bound. */
   readonly maxRuns: number;
-  readonly tell: Tell;
+  readonly emit: Emit;
   readonly signal: AbortSignal;
 }
 
@@ -151,7 +151,7 @@ export class Starter {
   }
 
   async #create(given: RunSpec): Promise<"created" | "exists"> {
-    const { cluster, runs, signal, tell } = this.#options;
+    const { cluster, runs, signal, emit } = this.#options;
     runs.creating(given.runName);
     const spec = payloadFits(given.message.payload) ? given : await this.#putPayload(given);
     const begunMs = performance.now();
@@ -162,21 +162,21 @@ export class Starter {
       return result;
     }
     const run = runs.created(spec);
-    tell({ type: "created", run: viewOf(run), createMs, sinceReceiptMs: Date.now() - spec.receivedAt.getTime() });
+    emit({ type: "created", run: viewOf(run), createMs, sinceReceiptMs: Date.now() - spec.receivedAt.getTime() });
     return result;
   }
 
   /** Back to the front of its lane: the order of messages of a row is kept where it can be. */
   #putBack(lane: Lane, task: Task, runName: string, error: unknown): void {
     if (this.#options.signal.aborted) return;
-    const reason = reasonOf(error);
+    const reason = errorMessage(error);
     const now = Date.now();
     // Calls that were under way with the one that failed first say nothing new: only a failed probe doubles the wait.
     if (lane.holdUntilMs <= now) lane.failures++;
     const asked = error instanceof UnavailableError ? error.retryAfterMs : undefined;
     lane.holdUntilMs = Math.max(lane.holdUntilMs, now + (asked ?? backoffMs(lane.failures - 1)));
     lane.tasks.putFirst([task]);
-    this.#options.tell({ type: "waiting", runName, jobName: task.order.row.jobName, reason });
+    this.#options.emit({ type: "waiting", runName, jobName: task.order.row.jobName, reason });
   }
 
   #settle(task: Task, result: StartResult): void {
@@ -186,19 +186,19 @@ export class Starter {
 
   /** Puts a payload that no environment can hold into the store, and its URL in its place. */
   async #putPayload(spec: RunSpec): Promise<RunSpec> {
-    const { payloads, signal, tell } = this.#options;
+    const { payloads, signal, emit } = this.#options;
     const key = `.payloads/${spec.runName}`;
-    const url = await untilDone(async () => {
+    const url = await retryForever(async () => {
       await payloads.put(key, spec.message.payload, { contentType: "application/octet-stream", signal });
       return await payloads.link(key, { expiresSeconds: PAYLOAD_LINK_SECONDS });
     }, {
       signal,
       onRetry: (error) =>
-        tell({
+        emit({
           type: "waiting",
           runName: spec.runName,
           jobName: spec.row.jobName,
-          reason: `its payload cannot be stored: ${reasonOf(error)}`,
+          reason: `its payload cannot be stored: ${errorMessage(error)}`,
         }),
     });
     const message = { topic: spec.message.topic, payload: new Uint8Array() };

@@ -1,15 +1,15 @@
 /**
  * The status server: health, metrics, the page, logs, server-sent events and the actions behind a token, by hono.
  * Owns HTTP: who may do what, headers, streams, limits. Must not know how a run, record or log is had (StatusView)
- * nor what pages look like (page.ts).
+ * nor what pages look like (status/pages.ts).
  */
 import { Hono } from "hono";
 import type { Context } from "hono";
 import { bodyLimit } from "hono/body-limit";
 import { createHash, timingSafeEqual } from "node:crypto";
 import { stringify } from "yaml";
-import { chainGraph } from "./graph.ts";
-import { getLogger } from "./log.ts";
+import { chainGraph } from "./catalog/chains.ts";
+import { getLogger } from "./util/log.ts";
 import {
   contentSecurityPolicy,
   drawGraphSteps,
@@ -24,19 +24,19 @@ import {
   runPage,
   type RunQuery,
   type RunState,
-} from "./page.ts";
+} from "./status/pages.ts";
 import {
+  type Emit,
   type JobFacts,
   type Outcome,
   RefusedError,
   type RunRecord,
   type RunView,
   type ServiceEvent,
-  type Tell,
   UnavailableError,
 } from "./ports.ts";
-import { reasonOf } from "./retry.ts";
-import { finishInSlices, type Table } from "./table.ts";
+import { errorMessage } from "./util/retry.ts";
+import { finishInSlices, type Table } from "./catalog/table.ts";
 
 // ---------------------------------------------------------------- what it needs
 
@@ -137,7 +137,7 @@ export interface BrowserEvent {
 export class LiveEvents {
   readonly #listeners = new Set<(event: BrowserEvent) => void>();
 
-  readonly tell: Tell = (event) => {
+  readonly emit: Emit = (event) => {
     if (this.#listeners.size === 0) return;
     const short = shortEvent(event);
     for (const listener of this.#listeners) listener(short);
@@ -241,7 +241,7 @@ export function serveStatus(
   try {
     server = Deno.serve({ hostname, port, onListen: () => {} }, (request) => app.fetch(request));
   } catch (cause) {
-    const why = reasonOf(cause);
+    const why = errorMessage(cause);
     return Promise.reject(
       new Error(`Cannot serve the status page on ${hostname}:${port}: ${why}; set STATUS_ADDR`, { cause }),
     );
@@ -404,7 +404,7 @@ class Pages {
       older.set("older", `${last.finished_at} ${last.run_name}`);
       return { records, olderHref: `/?${older}#history` };
     } catch (error) {
-      return { records: [], recordsFailure: `The history cannot be read now: ${reasonOf(error)}` };
+      return { records: [], recordsFailure: `The history cannot be read now: ${errorMessage(error)}` };
     }
   }
 
@@ -497,7 +497,7 @@ class Pages {
       if (!job?.payload) return {};
       return textOf(job.payload);
     } catch (error) {
-      return { payloadNote: `Its payload cannot be read now: ${reasonOf(error)}` };
+      return { payloadNote: `Its payload cannot be read now: ${errorMessage(error)}` };
     }
   }
 
@@ -508,7 +508,7 @@ class Pages {
       const log = await this.#options.view.log(runName, options);
       return log && await readTail(log, MAX_TAIL_BYTES, signal);
     } catch (error) {
-      return { text: `The log cannot be read now: ${reasonOf(error)}`, cut: false };
+      return { text: `The log cannot be read now: ${errorMessage(error)}`, cut: false };
     }
   }
 

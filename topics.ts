@@ -1,6 +1,6 @@
 /**
- * MQTT topic names and filters: validation, matching, and an index of filters.
- * Owns the rules of MQTT 5.0 section 4.7 and nothing else: pure, no broker, no table.
+ * MQTT topic names and filters: validation, matching, an index of filters, and the names of the service's own topics.
+ * Owns the rules of MQTT 5.0 section 4.7: pure, no broker, no table.
  */
 
 /** MQTT strings carry their length in two bytes [MQTT-1.5.4]. */
@@ -281,4 +281,37 @@ function isCovered(node: Node<string>, levels: readonly string[], at: number, se
   if (any && isCovered(any, levels, at + 1, self)) return true;
   const same = level === "+" ? undefined : node.child(level);
   return same !== undefined && isCovered(same, levels, at + 1, self);
+}
+
+// ---------------------------------------------------------------- the service's own topics
+
+/** Topic on which the success of a row is announced. */
+export function completeTopic(topicPrefix: string, jobName: string): string {
+  return `${topicPrefix}/job_complete/${jobName}`;
+}
+
+/** Topic on which the failure of a row is announced. */
+export function failedTopic(topicPrefix: string, jobName: string): string {
+  return `${topicPrefix}/job_failed/${jobName}`;
+}
+
+/** Whether `topic` (or a filter's literal beginning) lies under the service's own prefix. */
+export function isUnderPrefix(topicPrefix: string, topic: string): boolean {
+  return topic === topicPrefix || topic.startsWith(`${topicPrefix}/`);
+}
+
+/** Whether a message on `topic` under the prefix may start rows at all: only the ends of jobs may. */
+export function isEndTopic(topicPrefix: string, topic: string): boolean {
+  return endName(topicPrefix, topic) !== undefined;
+}
+
+/** Job name of a topic that announces an end; undefined: it does not. */
+export function endName(topicPrefix: string, topic: string): string | undefined {
+  for (const kind of ["job_complete", "job_failed"]) {
+    const start = `${topicPrefix}/${kind}/`;
+    if (!topic.startsWith(start)) continue;
+    const name = topic.slice(start.length);
+    return name === "" || name.includes("/") ? undefined : name;
+  }
+  return undefined;
 }

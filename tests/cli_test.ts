@@ -1,17 +1,17 @@
 /** The commands: called with captured output, and as processes where the process is the matter. */
 import { deepStrictEqual, doesNotMatch, match, ok, strictEqual } from "node:assert/strict";
 import { runCommand } from "../cli.ts";
-import { DirectoryStore } from "../embedded/directory.ts";
+import { LocalStore } from "../local/store.ts";
 import { RunRecords } from "../records.ts";
 import { connectKubernetes } from "../k8s.ts";
-import { job, row } from "./fakes.ts";
+import { job, row } from "./harness/fakes.ts";
 import { BUSYBOX_IMAGE, startCluster } from "./harness/cluster.ts";
 import { startMosquitto } from "./harness/mosquitto.ts";
 import { needs } from "./harness/needs.ts";
 import { MqttEar } from "./harness/service.ts";
 import { eventually } from "./harness/wait.ts";
-import { aRecord } from "./fakes.ts";
-import { PREFIX } from "./page_kit.ts";
+import { aRecord } from "./harness/fakes.ts";
+import { PREFIX } from "./harness/page_kit.ts";
 
 const ROOT = new URL("..", import.meta.url).pathname;
 const LAB = `${ROOT}tests/data/jobs-lab-2023-08.csv`;
@@ -157,7 +157,7 @@ Deno.test("demo --once --json prints an object for each thing that happens", asy
 
 Deno.test("the demo serves its page, and takes a free port where its own is taken", async () => {
   await inFolder(async (dir) => {
-    const { demo } = await import("../demo.ts");
+    const { demo } = await import("../cli/demo.ts");
     const stop = new AbortController();
     const starts = ["a", "b"].map(async (name) => {
       const lines: string[] = [];
@@ -185,7 +185,7 @@ Deno.test("the demo serves its page, and takes a free port where its own is take
 
 Deno.test("the demo names what is odd about an edited table, and where commands find it", async () => {
   await inFolder(async (dir) => {
-    const { demo } = await import("../demo.ts");
+    const { demo } = await import("../cli/demo.ts");
     const stop = new AbortController();
     const lines: string[] = [];
     const said = (start: string) => eventually(() => lines.find((line) => line.trim().startsWith(start)));
@@ -271,12 +271,15 @@ Deno.test("check --server needs an API server", async () => {
 });
 
 Deno.test("check needs no Kubernetes", async () => {
-  const args = ["info", "--json", "commands.ts"];
+  const args = ["info", "--json", "cli/commands.ts"];
   const { stdout } = await new Deno.Command(Deno.execPath(), { args, cwd: ROOT }).output();
   const { modules } = JSON.parse(new TextDecoder().decode(stdout));
-  const edges = modules.find(({ specifier }: { specifier: string }) => specifier.endsWith("/commands.ts"));
+  const edges = modules.find(({ specifier }: { specifier: string }) => specifier.endsWith("/cli/commands.ts"));
   const fixed = edges.dependencies.filter((one: { isDynamic?: boolean; code?: unknown }) => one.code && !one.isDynamic);
-  deepStrictEqual(fixed.map(({ specifier }: { specifier: string }) => specifier).sort(), ["./ports.ts", "./retry.ts"]);
+  deepStrictEqual(fixed.map(({ specifier }: { specifier: string }) => specifier).sort(), [
+    "../ports.ts",
+    "../util/retry.ts",
+  ]);
 });
 
 Deno.test("graph draws Mermaid, DOT, SVG and JSON", async () => {
@@ -337,7 +340,7 @@ Deno.test("explain refuses a filter where a topic is meant", async () => {
 
 async function withRuns(work: (env: Record<string, string>, dir: string) => Promise<void>): Promise<void> {
   await inFolder(async (dir) => {
-    const records = new RunRecords(new DirectoryStore(`${dir}/runs`));
+    const records = new RunRecords(new LocalStore(`${dir}/runs`));
     const failure = { status: "failed", reason: "OOMKilled", message: "Out of\nmemory" } as const;
     await records.put(aRecord());
     await records.put(
@@ -406,7 +409,7 @@ Deno.test("logs says whether the run goes on, lost its log or never was", async 
 Deno.test("logs -f waits for the end of a run of this machine", async () => {
   await withRuns(async (env, dir) => {
     const waiting = call(["logs", "-f", "align-c"], env);
-    await new DirectoryStore(`${dir}/logs`).put("align-c.txt", "done\n");
+    await new LocalStore(`${dir}/logs`).put("align-c.txt", "done\n");
     strictEqual((await waiting).out, "done\n");
   });
 });

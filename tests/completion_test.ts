@@ -5,7 +5,7 @@ import type { RunRecord } from "../ports.ts";
 import { UnavailableError } from "../ports.ts";
 import { RunRecords } from "../records.ts";
 import { RunTable } from "../runs.ts";
-import { events, FakeBroker, FakeCluster, FakeStore, job, pod } from "./fakes.ts";
+import { events, FakeBroker, FakeCluster, FakeStore, job, pod } from "./harness/fakes.ts";
 import { eventually } from "./harness/wait.ts";
 
 const PREFIX = "services/mqtt_job_listener";
@@ -15,9 +15,9 @@ const LINE = (text: string, second = 1) => `2026-01-01T00:00:0${second}.00000000
 function setUp({ memoryBytes = 1 << 20, silentMs = 45_000, noPodMs = 30_000 } = {}) {
   const stop = new AbortController();
   const { signal } = stop;
-  const { tell, all } = events();
+  const { emit, all } = events();
   const [cluster, store, broker] = [new FakeCluster(), new FakeStore(), new FakeBroker()];
-  const runs = new RunTable({ tell });
+  const runs = new RunTable({ emit });
   const logs = new LogCollector({ cluster, store, settings: { followers: 10, memoryBytes, silentMs }, signal });
   const completion = new Completion({
     broker,
@@ -26,8 +26,8 @@ function setUp({ memoryBytes = 1 << 20, silentMs = 45_000, noPodMs = 30_000 } = 
     records: new RunRecords(store),
     logs,
     topicPrefix: PREFIX,
-    graces: { imagePullMs: 50, unschedulableMs: 50, nodeLostMs: 50 },
-    tell,
+    gracePeriods: { imagePullMs: 50, unschedulableMs: 50, nodeLostMs: 50 },
+    emit,
     signal,
     onDone: () => {},
     noPodMs,
@@ -123,7 +123,7 @@ Deno.test("a run that a former process recorded is only deleted", async () => {
   deepStrictEqual(bed.broker.published, []);
 });
 
-Deno.test("a run that another replica made while this one waited counts as inherited, one of its own does not", async () => {
+Deno.test("a run that another replica made while this one waited counts as adopted, one of its own does not", async () => {
   using bed = setUp();
   bed.store.objects.set("count-abc.json", new Uint8Array());
   bed.clusterEvents.onJob(job({ createdAt: new Date(Date.now() + 3_600_000), ...COMPLETE }));
@@ -131,7 +131,7 @@ Deno.test("a run that another replica made while this one waited counts as inher
   deepStrictEqual(bed.broker.published, []);
   bed.runs.creating("count-own");
   bed.clusterEvents.onJob(job({ runName: "count-own", createdAt: new Date(0) }));
-  deepStrictEqual([bed.runs.get("count-own")?.inherited], [false]);
+  deepStrictEqual([bed.runs.get("count-own")?.adopted], [false]);
 });
 
 Deno.test("a whole log of a former process is not written again", async () => {

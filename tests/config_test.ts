@@ -12,7 +12,7 @@ import {
   renderHelp,
   splitObjectUrl,
 } from "../config.ts";
-import { SETTINGS } from "../settings.ts";
+import { SETTINGS } from "../config/settings.ts";
 
 const PEM = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n";
 

@@ -22,6 +22,7 @@ want() { # COMMAND-OR-FILE PACKAGE
 }
 want mosquitto mosquitto
 want mosquitto_passwd mosquitto
+want mosquitto_sub mosquitto-clients
 want chromium chromium
 want containerd containerd
 want ctr containerd

@@ -2,7 +2,7 @@
 import { deepEqual, equal, match, ok, rejects } from "node:assert/strict";
 import { connectKubernetes, type KubernetesCluster, type KubernetesOptions } from "../k8s.ts";
 import { type LeaseRecord, RefusedError, UnavailableError } from "../ports.ts";
-import { clusterConformance, Seen } from "./cluster_conformance.ts";
+import { clusterConformance, Seen } from "./conformance/cluster.ts";
 import { BUSYBOX_IMAGE, startCluster, type TestCluster } from "./harness/cluster.ts";
 import { KubeApi } from "./harness/kube_api.ts";
 import { needs } from "./harness/needs.ts";

@@ -5,7 +5,7 @@ import { RefusedError, UnavailableError } from "../ports.ts";
 import { RunRecords } from "../records.ts";
 import { RunTable } from "../runs.ts";
 import { Starter } from "../starter.ts";
-import { delivery, events, FakeCluster, FakeStore, job, row } from "./fakes.ts";
+import { delivery, events, FakeCluster, FakeStore, job, row } from "./harness/fakes.ts";
 import { eventually } from "./harness/wait.ts";
 
 const PREFIX = "services/mqtt_job_listener";
@@ -16,12 +16,12 @@ function setUp(
 ) {
   const stop = new AbortController();
   const { signal } = stop;
-  const { tell, all } = events();
+  const { emit, all } = events();
   const cluster = new FakeCluster();
   const store = new FakeStore();
-  const runs = new RunTable({ tell });
+  const runs = new RunTable({ emit });
   const records = new RunRecords(store);
-  const starter = new Starter({ cluster, runs, payloads: store, concurrency, maxRuns, tell, signal });
+  const starter = new Starter({ cluster, runs, payloads: store, concurrency, maxRuns, emit, signal });
   const listener = new Listener({
     catalog: { match: () => rows },
     runs,
@@ -30,7 +30,7 @@ function setUp(
     topicPrefix: PREFIX,
     handleRetained: false,
     maxChainDepth: 3,
-    tell,
+    emit,
     signal,
     onControl: () => {},
   });

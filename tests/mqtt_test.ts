@@ -1,10 +1,10 @@
-/** MqttBroker on mosquitto (MQTT 5 and 3.1.1) and on the embedded broker: the conformance suite, and what is its own. */
+/** MqttBroker on mosquitto (MQTT 5 and 3.1.1) and on the local broker: the conformance suite, and what is its own. */
 import { deepEqual, equal, match, ok, rejects, throws } from "node:assert/strict";
 import mqtt from "mqtt";
-import { startEmbeddedBroker } from "../embedded/broker.ts";
+import { startLocalBroker } from "../local/broker.ts";
 import { Identifiers, MqttBroker, type MqttOptions } from "../mqtt.ts";
 import { RefusedError } from "../ports.ts";
-import { Bench, brokerConformance, text } from "./broker_conformance.ts";
+import { Bench, brokerConformance, text } from "./conformance/broker.ts";
 import { startMosquitto } from "./harness/mosquitto.ts";
 import { needs } from "./harness/needs.ts";
 import { freePort } from "./harness/ports.ts";
@@ -28,8 +28,8 @@ for (const protocolVersion of [5, 4] as const) {
   }, { ignore: noMosquitto, lacks: protocolVersion === 5 ? [] : ["filters", "properties"] });
 }
 
-brokerConformance("MqttBroker on the embedded broker", async () => {
-  let broker = await startEmbeddedBroker();
+brokerConformance("MqttBroker on the local broker", async () => {
+  let broker = await startLocalBroker();
   const port = Number(new URL(broker.url).port);
   return {
     port,
@@ -38,7 +38,7 @@ brokerConformance("MqttBroker on the embedded broker", async () => {
     client: (options) => new MqttBroker({ ...options, protocolVersion: 4 }),
     async restart() {
       await broker.close();
-      broker = await startEmbeddedBroker({ port });
+      broker = await startLocalBroker({ port });
     },
     [Symbol.asyncDispose]: () => broker.close(),
   };
@@ -47,7 +47,7 @@ brokerConformance("MqttBroker on the embedded broker", async () => {
 // ---------------------------------------------------------------- what is refused, in plain words
 
 /** The first sentence that onDisconnect hears. */
-async function reasonOf(options: Partial<MqttOptions> & { url: string }): Promise<string> {
+async function errorMessage(options: Partial<MqttOptions> & { url: string }): Promise<string> {
   const broker = new MqttBroker({ clientId: "reason", backoff: { minMs: 10, maxMs: 50 }, ...options });
   const { promise, resolve } = Promise.withResolvers<string>();
   broker.connect({ onConnect() {}, onDelivery() {}, onDisconnect: resolve }).catch(() => {});
@@ -59,14 +59,14 @@ async function reasonOf(options: Partial<MqttOptions> & { url: string }): Promis
 Deno.test("a connection that is refused says where and names MQTT_URL", async () => {
   const port = freePort();
   match(
-    await reasonOf({ url: `mqtt://127.0.0.1:${port}` }),
+    await errorMessage({ url: `mqtt://127.0.0.1:${port}` }),
     new RegExp(`127.0.0.1:${port}: connection refused.*MQTT_URL`),
   );
 });
 
 Deno.test("a host name that does not exist is named", async () => {
   match(
-    await reasonOf({ url: "mqtt://no-such-host.invalid" }),
+    await errorMessage({ url: "mqtt://no-such-host.invalid" }),
     /host name is not known.*no-such-host.invalid.*MQTT_URL/,
   );
 });
@@ -76,10 +76,10 @@ Deno.test({
   ignore: noMosquitto,
   async fn() {
     await using mosquitto = await startMosquitto({ users: { ada: "right" } });
-    const reason = await reasonOf({ url: `mqtt://ada:wr%40ng@127.0.0.1:${mosquitto.port}` });
+    const reason = await errorMessage({ url: `mqtt://ada:wr%40ng@127.0.0.1:${mosquitto.port}` });
     match(reason, /user "ada".*MQTT_USERNAME and MQTT_PASSWORD/);
     ok(!reason.includes("wr"), reason);
-    match(await reasonOf({ url: mosquitto.url, protocolVersion: 4 }), /without a user/);
+    match(await errorMessage({ url: mosquitto.url, protocolVersion: 4 }), /without a user/);
     const broker = new MqttBroker({ url: mosquitto.url, clientId: "c", username: "ada", password: "right" });
     await broker.connect({ onConnect() {}, onDelivery() {}, onDisconnect() {} });
     await broker.close();
@@ -87,8 +87,8 @@ Deno.test({
 });
 
 Deno.test("a broker without MQTT 5 makes the message name MQTT_VERSION", async () => {
-  const broker = await startEmbeddedBroker();
-  match(await reasonOf({ url: broker.url }), /does not support MQTT 5: set MQTT_VERSION=4/);
+  const broker = await startLocalBroker();
+  match(await errorMessage({ url: broker.url }), /does not support MQTT 5: set MQTT_VERSION=4/);
   await broker.close();
 });
 
@@ -103,11 +103,11 @@ Deno.test({
     await broker.connect({ onConnect() {}, onDelivery() {}, onDisconnect() {} });
     await broker.publish("x", "over TLS");
     await broker.close();
-    match(await reasonOf({ url: mosquitto.url }), /No secure connection.*self-signed certificate.*MQTT_CA_FILE/);
-    match(await reasonOf({ url: mosquitto.url, tls: { ca: authority.ca } }), /MQTT_CERT_FILE and MQTT_KEY_FILE/);
+    match(await errorMessage({ url: mosquitto.url }), /No secure connection.*self-signed certificate.*MQTT_CA_FILE/);
+    match(await errorMessage({ url: mosquitto.url, tls: { ca: authority.ca } }), /MQTT_CERT_FILE and MQTT_KEY_FILE/);
     const plain = `mqtt://127.0.0.1:${mosquitto.port}`;
-    match(await reasonOf({ url: plain, connectTimeoutMs: 500 }), /mqtts:\/\/ is the secure one/);
-    match(await reasonOf({ url: mosquitto.url, tls: { ca: "nonsense" } }), /MQTT_CA_FILE/);
+    match(await errorMessage({ url: plain, connectTimeoutMs: 500 }), /mqtts:\/\/ is the secure one/);
+    match(await errorMessage({ url: mosquitto.url, tls: { ca: "nonsense" } }), /MQTT_CA_FILE/);
   },
 });
 

@@ -1,14 +1,14 @@
 import { deepStrictEqual, match, strictEqual } from "node:assert/strict";
 import { judge } from "../outcome.ts";
 import type { ContainerFacts, JobFacts, PodFacts } from "../ports.ts";
-import { job, pod } from "./fakes.ts";
+import { job, pod } from "./harness/fakes.ts";
 
-const graces = { imagePullMs: 1000, unschedulableMs: 2000, nodeLostMs: 3000 };
+const gracePeriods = { imagePullMs: 1000, unschedulableMs: 2000, nodeLostMs: 3000 };
 const now = new Date("2026-01-01T00:01:00Z");
 const before = (ms: number) => new Date(now.getTime() - ms);
 
 function verdict(facts: Partial<JobFacts>, pods: PodFacts[], noPodReason?: string) {
-  return judge(job(facts), pods, { graces, now, ...(noPodReason ? { noPodReason } : {}) });
+  return judge(job(facts), pods, { gracePeriods, now, ...(noPodReason ? { noPodReason } : {}) });
 }
 
 function container(facts: Partial<ContainerFacts>): ContainerFacts {

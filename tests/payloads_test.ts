@@ -2,7 +2,7 @@
 import { deepStrictEqual, ok } from "node:assert/strict";
 import { z } from "zod";
 import { PAYLOADS, payloadSchemas } from "../payloads.ts";
-import { PREFIX, startEmbeddedBed } from "./embedded_bed.ts";
+import { PREFIX, startEmbeddedBed } from "./harness/local_bed.ts";
 import { eventually } from "./harness/wait.ts";
 
 const FOLDER = new URL("../docs/schema/", import.meta.url);

@@ -2,7 +2,7 @@ import { deepStrictEqual, ok, rejects } from "node:assert/strict";
 import fc from "fast-check";
 import { UnavailableError } from "../ports.ts";
 import { RunRecords } from "../records.ts";
-import { FakeStore } from "./fakes.ts";
+import { FakeStore } from "./harness/fakes.ts";
 
 function setUp(names: readonly string[]) {
   const store = new FakeStore();

@@ -6,7 +6,7 @@ import { needs } from "./harness/needs.ts";
 import { HttpProxy } from "./harness/proxy.ts";
 import { freePort } from "./harness/ports.ts";
 import { type S3Server, startS3 } from "./harness/s3.ts";
-import { storeConformance } from "./store_conformance.ts";
+import { storeConformance } from "./conformance/store.ts";
 
 const ignore = !await needs("s3");
 

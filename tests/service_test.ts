@@ -1,6 +1,6 @@
-/** The whole core on the embedded parts: aedes, a folder, local processes. */
+/** The whole core on the local parts: aedes, a folder, local processes. */
 import { deepStrictEqual, match, ok, strictEqual } from "node:assert/strict";
-import { PREFIX, startEmbeddedBed } from "./embedded_bed.ts";
+import { PREFIX, startEmbeddedBed } from "./harness/local_bed.ts";
 import { eventually } from "./harness/wait.ts";
 
 const TABLE = `job_name,mqtt_topic,image,command

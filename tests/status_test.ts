@@ -1,8 +1,8 @@
 import { deepEqual, doesNotMatch, equal, match, ok, rejects } from "node:assert/strict";
 import { RefusedError, type RunRecord, UnavailableError } from "../ports.ts";
 import { LiveEvents, readQuery, selectRecords, serveStatus, statusApp, type StatusOptions } from "../status.ts";
-import { aRecord, aRunView } from "./fakes.ts";
-import { fakeView, tableOf } from "./page_kit.ts";
+import { aRecord, aRunView } from "./harness/fakes.ts";
+import { fakeView, tableOf } from "./harness/page_kit.ts";
 
 const ORIGIN = "http://127.0.0.1:8080";
 const TOKEN = "correct horse battery";
@@ -206,7 +206,7 @@ Deno.test("statusApp() tells browsers what happens, without payloads", async () 
   const { get, events } = setUp();
   const reader = (await get("/events")).body!.pipeThrough(new TextDecoderStream()).getReader();
   equal((await reader.read()).value, "retry: 3000\n\n");
-  events.tell({ type: "finished", record: aRecord({ run_name: "sort-1", payload: "secret\n\n" }), completionMs: 5 });
+  events.emit({ type: "finished", record: aRecord({ run_name: "sort-1", payload: "secret\n\n" }), completionMs: 5 });
   const { value = "" } = await reader.read();
   match(value, /^event: finished\ndata: {"run_name":"sort-1",.*}\n\n$/);
   doesNotMatch(value, /secret/);
@@ -217,7 +217,7 @@ Deno.test("statusApp() tells browsers what happens, without payloads", async () 
 Deno.test("statusApp() drops events for a browser that does not read, and tells it so", async () => {
   const { get, events } = setUp();
   const stream = (await get("/events")).body!;
-  for (let at = 0; at < 5_000; at++) events.tell({ type: "broker", connected: true });
+  for (let at = 0; at < 5_000; at++) events.emit({ type: "broker", connected: true });
   const reader = stream.pipeThrough(new TextDecoderStream()).getReader();
   let count = 0;
   for (;;) {

@@ -4,7 +4,7 @@
  * subscribed.
  */
 import mqtt from "mqtt";
-import { Turns } from "../../turns.ts";
+import { Semaphore } from "../../util/semaphore.ts";
 import { drainWatch, type JobTemplate } from "./bare_creator.ts";
 
 /** What the process is told. */
@@ -26,7 +26,7 @@ async function listen(
   const headers = { authorization: `Bearer ${token}`, "content-type": "application/json" };
   const { metadata } = template;
   const url = `${server}/apis/batch/v1/namespaces/${metadata.namespace}/jobs`;
-  const turns = new Turns(concurrency);
+  const turns = new Semaphore(concurrency);
   void drainWatch({ ca, token }, url);
   const connection = await mqtt.connectAsync(brokerUrl, { protocolVersion: 5 });
   const create = async (topic: string) => {

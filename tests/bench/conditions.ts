@@ -44,7 +44,7 @@ export async function conditions(asked: { readonly repeats: number; readonly mes
 
 async function versionsOfParts(): Promise<Record<string, string>> {
   const goMod = await Deno.readTextFile(new URL("../cluster/go.mod", import.meta.url));
-  const pins = await Deno.readTextFile(new URL("peer/requirements.txt", import.meta.url));
+  const pins = await Deno.readTextFile(new URL("./peer/requirements.txt", import.meta.url));
   // Exit code 3 after the help text of `mosquitto -h`, whose first line has the version.
   const mosquitto = await new Deno.Command("mosquitto", { args: ["-h"] }).output().then(
     ({ stdout, stderr }) => new TextDecoder().decode(stdout) + new TextDecoder().decode(stderr),

@@ -5,16 +5,16 @@
 import { startService } from "../harness/service.ts";
 import { csv } from "../harness/table.ts";
 import { diffRows, parseTable, parseTableInSlices } from "../../catalog.ts";
-import { finishInSlices, rowsFor } from "../../table.ts";
+import { finishInSlices, rowsFor } from "../../catalog/table.ts";
 import { measureLogVolume } from "./log_volume.ts";
 import { makeLive } from "./memory.ts";
 import { type BenchPoint, percentile, rounded, settledRssMb } from "./measure.ts";
 import { benchRow, JOBS_ONLY, Scene } from "./scene.ts";
 
-type Tell = (point: BenchPoint) => void;
+type Emit = (point: BenchPoint) => void;
 
 /** Measures all points; `messages` below 5,000 leaves out the larger ones, for a trial. */
-export async function measureGrowth(messages: number, tell: Tell): Promise<void> {
+export async function measureGrowth(messages: number, tell: Emit): Promise<void> {
   const largest = messages / 5_000;
   await withRows([1, 100, 10_000, 100_000].filter((count) => count <= 100_000 * largest || count === 1), tell);
   await withLiveJobs([100, 1_000, 5_000, 10_000].filter((count) => count <= 10_000 * largest), tell);
@@ -24,7 +24,7 @@ export async function measureGrowth(messages: number, tell: Tell): Promise<void>
 /** Messages whose way to their Job is measured, at 50 a second. */
 const TIMED = 100;
 
-async function withRows(counts: readonly number[], tell: Tell): Promise<void> {
+async function withRows(counts: readonly number[], tell: Emit): Promise<void> {
   await using scene = await Scene.start({ rows: [], cluster: JOBS_ONLY, bare: true });
   await using clock = await scene.clock();
   for (const x of counts) {
@@ -60,7 +60,7 @@ async function withRows(counts: readonly number[], tell: Tell): Promise<void> {
   }
 }
 
-async function withLiveJobs(counts: readonly number[], tell: Tell): Promise<void> {
+async function withLiveJobs(counts: readonly number[], tell: Emit): Promise<void> {
   await using scene = await Scene.start({
     rows: [benchRow("live", "lab/live"), benchRow("timed", "lab/timed/+")],
     cluster: JOBS_ONLY,
@@ -81,7 +81,7 @@ async function withLiveJobs(counts: readonly number[], tell: Tell): Promise<void
   }
 }
 
-async function withLogBytes(counts: readonly number[], tell: Tell): Promise<void> {
+async function withLogBytes(counts: readonly number[], tell: Emit): Promise<void> {
   for (const x of counts) {
     const { rssMb, seconds, whole } = await measureLogVolume(x / 1_000);
     if (!whole) throw new Error("The log in the store is not what was sent");

@@ -95,7 +95,7 @@ async function keep(source: string, endpoint: string): Promise<void> {
   const run = {
     job: { runName: RUN, createdAt: new Date() },
     pods: new Map(),
-    inherited: false,
+    adopted: false,
     state: "running",
     detail: "",
   };

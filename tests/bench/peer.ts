@@ -125,6 +125,6 @@ async function startPeer(scene: Scene): Promise<HelperProcess> {
       spec: { ...template.spec, template: { ...template.spec.template, metadata: { labels } } },
     },
   };
-  const script = new URL("peer/listener.py", import.meta.url).pathname;
+  const script = new URL("./peer/listener.py", import.meta.url).pathname;
   return await startHelper({ name: "peer", command: await peerPython(), args: [script], order });
 }

@@ -12,7 +12,7 @@ import { type ServiceProcess, startService } from "../harness/service.ts";
 import { type Cells, csv } from "../harness/table.ts";
 import { eventually, pause } from "../harness/wait.ts";
 import { parseTable } from "../../catalog.ts";
-import { ANNOTATION, buildJob, LABEL } from "../../manifest.ts";
+import { ANNOTATION, buildJob, LABEL } from "../../k8s/manifest.ts";
 import type { BareOrder, JobTemplate } from "./bare_creator.ts";
 import type { BareListenerOrder } from "./bare_listener.ts";
 import { type HelperProcess, startHelper } from "./helper.ts";

@@ -4,7 +4,7 @@
  */
 import { startService } from "../harness/service.ts";
 import { pause } from "../harness/wait.ts";
-import { finishInSlices, rowsFor } from "../../table.ts";
+import { finishInSlices, rowsFor } from "../../catalog/table.ts";
 import { diffRows, parseTable, parseTableInSlices } from "../../catalog.ts";
 import { TopicIndex } from "../../topics.ts";
 import { atLeast, atMost, type Measurement, percentile, rssMb, type Sample } from "./measure.ts";

@@ -2,7 +2,7 @@
  * The cases of the crash matrix: the service killed before and after each of its side effects, its peers and the wire
  * killed meanwhile. What peers may do besides dying is in faults.ts.
  */
-import { OPERATIONS } from "../chaos_entry.ts";
+import { OPERATIONS } from "./entry.ts";
 import { eventually, pause } from "../harness/wait.ts";
 import { FAULTS } from "./faults.ts";
 import type { Case, Stage } from "./stage.ts";

@@ -3,7 +3,7 @@
  * done to it meanwhile, and the count of what came of it. Knows no case by name; see matrix.ts and faults.ts.
  */
 import type { V1Job } from "@kubernetes/client-node";
-import { reasonOf } from "../../retry.ts";
+import { errorMessage } from "../../util/retry.ts";
 import { envOf, JobWatch } from "../harness/job_watch.ts";
 import type { Kit } from "../harness/kit.ts";
 import { type Mosquitto, startMosquitto } from "../harness/mosquitto.ts";
@@ -12,7 +12,7 @@ import { MqttEar, type ServiceProcess, startService } from "../harness/service.t
 import { csv, shell } from "../harness/table.ts";
 import { eventually, pause } from "../harness/wait.ts";
 
-const ENTRY = "tests/chaos_entry.ts";
+const ENTRY = "tests/chaos/entry.ts";
 const FINISH_MS = 90_000;
 
 /** What one case showed. `lost` and `doubled` count what is missing or is there twice: runs, children, logs, ends. */
@@ -250,7 +250,7 @@ export async function runCase(kit: Kit, one: Case, id: string): Promise<CaseResu
     await pause(1_500);
   } catch (error) {
     const tail = await stage.service?.logTail(25).catch(() => "") ?? "";
-    failure = reasonOf(error);
+    failure = errorMessage(error);
     console.error(`${one.name}: ${failure}\n${tail}`);
   }
   if (stage.provesNothing) stage.wrong.push("the fault did not happen");

@@ -1,0 +1,347 @@
+/**
+ * The chains of a table: which row's completion starts which row, what goes round in circles, who waits in vain.
+ * Pure: rows in, findings, a neutral graph and its Mermaid and DOT texts out. Layout and colours belong to the page.
+ */
+import type { Row } from "../ports.ts";
+import { completeTopic, endName, failedTopic, isUnderPrefix, overlap, TopicIndex } from "../topics.ts";
+
+/** A row that is left out because it has errors. `jobName` and `mqttTopic` are its cells, "" where there is none. */
+export interface BadRow {
+  readonly line: number;
+  readonly jobName: string;
+  readonly mqttTopic: string;
+}
+
+/** What the graph functions need of a table. */
+export interface ChainSource {
+  readonly topicPrefix: string;
+  readonly rows: readonly Row[];
+  readonly badRows: readonly BadRow[];
+  /** What findChains() gives of it, where that is known already. */
+  readonly chains?: ChainFindings;
+}
+
+/** What there is to say about the chains of a table. Rows are in table order. */
+export interface ChainFindings {
+  /** Rows whose own end matches their own topic. */
+  readonly selfTriggers: readonly Row[];
+  /** Sets of two or more rows that start each other for ever. */
+  readonly cycles: readonly (readonly Row[])[];
+  /** Rows that wait for the end of a job that no row has. */
+  readonly orphans: readonly Row[];
+  /** Rows under the prefix whose topic is no end of a job: the service's own topics start nothing. */
+  readonly never: readonly Row[];
+}
+
+/** Rows and distinct filters as the nodes of one graph, so that `+` over many rows costs their sum, not their product. */
+interface Links {
+  /** Filter node of a row that waits under the prefix. */
+  readonly filterOf: Map<number, number>;
+  /** Rows of a filter node. */
+  readonly rowsOf: number[][];
+  /** Filter nodes that a row's end sets off. */
+  readonly startedBy: Map<number, number[]>;
+  readonly filters: string[];
+}
+
+function* link({ topicPrefix, rows }: ChainSource): Generator<void, Links> {
+  const links: Links = { filterOf: new Map(), rowsOf: [], startedBy: new Map(), filters: [] };
+  const idOf = new Map<string, number>();
+  const index = new TopicIndex<number>();
+  for (const [at, row] of rows.entries()) {
+    if (at % 4096 === 4095) yield;
+    if (!isUnderPrefix(topicPrefix, row.mqttTopic)) continue;
+    let id = idOf.get(row.mqttTopic);
+    if (id === undefined) {
+      idOf.set(row.mqttTopic, id = links.filters.length);
+      links.filters.push(row.mqttTopic);
+      links.rowsOf.push([]);
+      index.add(row.mqttTopic, id);
+    }
+    links.rowsOf[id]?.push(at);
+    links.filterOf.set(at, id);
+  }
+  if (links.filters.length === 0) return links;
+  for (const [at, row] of rows.entries()) {
+    if (at % 1024 === 1023) yield;
+    const done = index.match(completeTopic(topicPrefix, row.jobName));
+    const failed = index.match(failedTopic(topicPrefix, row.jobName));
+    if (done.length + failed.length > 0) links.startedBy.set(at, [...new Set([...done, ...failed])]);
+  }
+  return links;
+}
+
+/** Finds what is odd about the chains; yields now and then, so that a caller can let others work. */
+export function* findChains(source: ChainSource): Generator<void, ChainFindings> {
+  const { rows, topicPrefix } = source;
+  const links = yield* link(source);
+  const reached = new Set<number>();
+  const selfTriggers: Row[] = [];
+  for (const [at, started] of links.startedBy) {
+    if (at % 4096 === 0) yield;
+    for (const id of started) reached.add(id);
+    const own = links.filterOf.get(at);
+    const row = rows[at];
+    if (row && own !== undefined && started.includes(own)) selfTriggers.push(row);
+  }
+  const orphans: Row[] = [];
+  const never: Row[] = [];
+  for (const [at, id] of links.filterOf) {
+    if (at % 4096 === 0) yield;
+    const row = rows[at];
+    if (!row || reached.has(id)) continue;
+    (canEnd(topicPrefix, row.mqttTopic) ? orphans : never).push(row);
+  }
+  yield;
+  const cycles = yield* findCycles(rows, links);
+  return { selfTriggers, cycles, orphans, never };
+}
+
+function canEnd(topicPrefix: string, filter: string): boolean {
+  return overlap(filter, `${topicPrefix}/job_complete/+`) || overlap(filter, `${topicPrefix}/job_failed/+`);
+}
+
+/** Tarjan's strongly connected components, without recursion: a chain may be as long as the table. */
+function* findCycles(rows: readonly Row[], links: Links): Generator<void, Row[][]> {
+  const successors = (node: number): readonly number[] =>
+    node < rows.length
+      ? (links.startedBy.get(node) ?? []).map((id) => id + rows.length)
+      : links.rowsOf[node - rows.length] ?? [];
+  const order = new Map<number, number>();
+  const low = new Map<number, number>();
+  const open: number[] = [];
+  const isOpen = new Set<number>();
+  const cycles: Row[][] = [];
+  let steps = 0;
+  for (const start of links.filterOf.keys()) {
+    if (order.has(start)) continue;
+    const path: { node: number; next: readonly number[]; at: number }[] = [];
+    const enter = (node: number) => {
+      order.set(node, order.size);
+      low.set(node, order.size - 1);
+      open.push(node);
+      isOpen.add(node);
+      path.push({ node, next: successors(node), at: 0 });
+    };
+    enter(start);
+    for (let top = path.at(-1); top; top = path.at(-1)) {
+      if (++steps % 2048 === 0) yield;
+      const { node } = top;
+      const to = top.next[top.at++];
+      if (to !== undefined) {
+        if (!order.has(to)) enter(to);
+        else if (isOpen.has(to)) low.set(node, Math.min(low.get(node) ?? 0, order.get(to) ?? 0));
+        continue;
+      }
+      path.pop();
+      const above = path.at(-1);
+      if (above) low.set(above.node, Math.min(low.get(above.node) ?? 0, low.get(node) ?? 0));
+      if (low.get(node) === order.get(node)) takeComponent(node);
+    }
+  }
+  return cycles.sort((a, b) => (a[0]?.line ?? 0) - (b[0]?.line ?? 0));
+
+  function takeComponent(root: number) {
+    const members: number[] = [];
+    for (let node = open.pop(); node !== undefined; node = open.pop()) {
+      isOpen.delete(node);
+      if (node < rows.length) members.push(node);
+      if (node === root) break;
+    }
+    // One row alone is a self-trigger at most, and reported as such.
+    if (members.length < 2) return;
+    cycles.push(members.sort((a, b) => a - b).flatMap((at) => rows[at] ?? []));
+  }
+}
+
+/** What a picture should make visible about a node. */
+export type Mark = "bad" | "orphan" | "cycle" | "self-trigger" | "never";
+
+export interface ChainNode {
+  /** Unique in the graph, and made of letters and digits only. */
+  readonly id: string;
+  /** `topic`: a filter that the outside publishes on. `end`: the end of a job, as a row waits for it. */
+  readonly kind: "topic" | "row" | "end";
+  /** Job name or topic filter. */
+  readonly label: string;
+  /** Line of a row. */
+  readonly line?: number;
+  readonly marks: readonly Mark[];
+}
+
+export interface ChainEdge {
+  readonly from: string;
+  readonly to: string;
+  /** `starts`: topic → row. `succeeds`, `fails`: row → topic that its end is announced on. */
+  readonly kind: "starts" | "succeeds" | "fails";
+}
+
+/** Topics → rows → ends of jobs, for drawing. Ends that no row waits for are left out. */
+export interface ChainGraph {
+  readonly nodes: readonly ChainNode[];
+  readonly edges: readonly ChainEdge[];
+  /** Rows that are left out, for there are too many. */
+  readonly omittedRows: number;
+}
+
+/**
+ * The graph of a table. Bad rows are in it, marked, with the topic that they name. Of more than `maxRows` rows the odd
+ * ones are taken first, then those of chains.
+ */
+export function chainGraph(source: ChainSource, { maxRows = Infinity }: { maxRows?: number } = {}): ChainGraph {
+  const { topicPrefix } = source;
+  const findings = source.chains ?? finish(findChains(source));
+  const badRows = source.badRows.slice(0, maxRows);
+  const rows = chooseRows(source, findings, maxRows - badRows.length);
+  const marks = markRows(findings, new Set(rows));
+  const nodes: ChainNode[] = [];
+  const edges: ChainEdge[] = [];
+  const topicIds = new Map<string, string>();
+  const orphans = new Set(rows.flatMap((row) => marks.get(row)?.includes("orphan") ? row.mqttTopic : []));
+  const topicNode = (filter: string): string => {
+    let id = topicIds.get(filter);
+    if (id === undefined) {
+      topicIds.set(filter, id = `t${topicIds.size}`);
+      const kind = isUnderPrefix(topicPrefix, filter) ? "end" : "topic";
+      nodes.push({ id, kind, label: filter, marks: orphans.has(filter) ? ["orphan"] : [] });
+    }
+    return id;
+  };
+  for (const [at, row] of rows.entries()) {
+    const from = topicNode(row.mqttTopic);
+    nodes.push({ id: `r${at}`, kind: "row", label: row.jobName, line: row.line, marks: marks.get(row) ?? [] });
+    edges.push({ from, to: `r${at}`, kind: "starts" });
+  }
+  for (const [at, bad] of badRows.entries()) {
+    const id = `b${at}`;
+    nodes.push({ id, kind: "row", label: bad.jobName || `line ${bad.line}`, line: bad.line, marks: ["bad"] });
+    if (bad.mqttTopic !== "") edges.push({ from: topicNode(bad.mqttTopic), to: id, kind: "starts" });
+  }
+  edges.push(...endEdges({ topicPrefix, rows }, topicIds));
+  const omittedRows = source.rows.length + source.badRows.length - rows.length - badRows.length;
+  return { nodes, edges, omittedRows };
+}
+
+function chooseRows(
+  { topicPrefix, rows }: ChainSource,
+  findings: ChainFindings,
+  maxRows: number,
+): readonly Row[] {
+  if (rows.length <= maxRows) return rows;
+  const chosen = new Set<Row>();
+  const take = (some: readonly Row[]) => {
+    for (const row of some) {
+      if (chosen.size >= maxRows) return;
+      chosen.add(row);
+    }
+  };
+  const { selfTriggers, cycles, orphans, never } = findings;
+  for (const some of [selfTriggers, ...cycles, orphans, never]) take(some);
+  const named = new Map(chosen.size < maxRows ? rows.map((row) => [row.jobName, row]) : []);
+  for (const row of rows) {
+    if (chosen.size + 1 >= maxRows) break;
+    if (!isUnderPrefix(topicPrefix, row.mqttTopic)) continue;
+    const before = named.get(endName(topicPrefix, row.mqttTopic) ?? "");
+    chosen.add(row);
+    if (before) chosen.add(before);
+  }
+  take(rows);
+  return rows.filter((row) => chosen.has(row));
+}
+
+function endEdges(
+  { topicPrefix, rows }: Pick<ChainSource, "topicPrefix" | "rows">,
+  topicIds: ReadonlyMap<string, string>,
+): ChainEdge[] {
+  const index = new TopicIndex<string>();
+  for (const [filter, id] of topicIds) {
+    if (isUnderPrefix(topicPrefix, filter)) index.add(filter, id);
+  }
+  return rows.flatMap((row, at) => {
+    const from = `r${at}`;
+    const ends: ChainEdge[] = [];
+    for (const to of index.match(completeTopic(topicPrefix, row.jobName))) ends.push({ from, to, kind: "succeeds" });
+    for (const to of index.match(failedTopic(topicPrefix, row.jobName))) ends.push({ from, to, kind: "fails" });
+    return ends;
+  });
+}
+
+/** What is odd about each of these rows, in the order in which it is shown; rows that are as they should be have no entry. */
+export function markRows(findings: ChainFindings, of: ReadonlySet<Row>): Map<Row, Mark[]> {
+  const marks = new Map<Row, Mark[]>();
+  const mark = (rows: Iterable<Row>, name: Mark) => {
+    for (const row of rows) {
+      if (!of.has(row)) continue;
+      const known = marks.get(row);
+      if (known) known.push(name);
+      else marks.set(row, [name]);
+    }
+  };
+  mark(findings.selfTriggers, "self-trigger");
+  mark(findings.cycles.flat(), "cycle");
+  mark(findings.orphans, "orphan");
+  mark(findings.never, "never");
+  return marks;
+}
+
+/** Runs a generator of this house to its end at once. */
+export function finish<T>(steps: Generator<void, T>): T {
+  for (;;) {
+    const step = steps.next();
+    if (step.done) return step.value;
+  }
+}
+
+const MARK_WORDS: Readonly<Record<Mark, string>> = {
+  "bad": "has errors, does not run",
+  "orphan": "no row has this job",
+  "cycle": "in a circle",
+  "self-trigger": "starts itself",
+  "never": "never runs",
+};
+
+function caption(node: ChainNode): string[] {
+  return [node.label, ...node.marks.map((mark) => `(${MARK_WORDS[mark]})`)];
+}
+
+/** The graph as a Mermaid flowchart. Labels are escaped: a job name cannot add nodes or markup. */
+export function toMermaid(graph: ChainGraph): string {
+  const lines = ["flowchart LR"];
+  for (const node of graph.nodes) {
+    const text = caption(node).map(mermaidText).join("<br/>");
+    lines.push(`  ${node.id}${node.kind === "row" ? `["${text}"]` : `(["${text}"])`}`);
+  }
+  for (const edge of graph.edges) {
+    const arrow = edge.kind === "fails" ? "-. fails .->" : "-->";
+    lines.push(`  ${edge.from} ${arrow} ${edge.to}`);
+  }
+  const odd = graph.nodes.filter((node) => node.marks.length > 0).map((node) => node.id);
+  if (odd.length > 0) {
+    lines.push("  classDef odd stroke:#b00020,stroke-width:2px,stroke-dasharray:4 3", `  class ${odd.join(",")} odd`);
+  }
+  return lines.join("\n") + "\n";
+}
+
+/** Mermaid reads `#34;` as a character; everything that it or HTML gives a meaning is written so. */
+function mermaidText(text: string): string {
+  return text.replace(/[^\p{L}\p{N} /_.()-]/gu, (char) => `#${char.codePointAt(0)};`);
+}
+
+/** The graph in Graphviz's language. */
+export function toDot(graph: ChainGraph): string {
+  const lines = ["digraph table {", "  rankdir=LR;", '  node [fontname="sans-serif"];'];
+  for (const node of graph.nodes) {
+    const label = caption(node).map(dotText).join("\\n");
+    const shape = node.kind === "row" ? "shape=box" : "shape=ellipse";
+    const odd = node.marks.length > 0 ? ', color="#b00020", style=dashed' : "";
+    lines.push(`  ${node.id} [label="${label}", ${shape}${odd}];`);
+  }
+  for (const edge of graph.edges) {
+    lines.push(`  ${edge.from} -> ${edge.to}${edge.kind === "fails" ? ' [style=dashed, label="fails"]' : ""};`);
+  }
+  return [...lines, "}"].join("\n") + "\n";
+}
+
+function dotText(text: string): string {
+  return text.replaceAll("\\", "\\\\").replaceAll('"', '\\"').replaceAll("\n", " ");
+}

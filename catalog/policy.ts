@@ -1,0 +1,160 @@
+/**
+ * Rules of a shared cluster beyond Kubernetes' own, read from one small YAML file and checked against rows.
+ * Pure. Must not know the cluster: what it would refuse by itself, it says itself.
+ */
+import { LineCounter, parseDocument } from "yaml";
+import { z } from "zod";
+import type { Row } from "../ports.ts";
+import { quantityValue } from "../util/quantities.ts";
+import type { Problem } from "./table.ts";
+import { nearest } from "../util/nearest.ts";
+
+/** Rules; an absent one is not checked. */
+export interface Policy {
+  /** A limit may be at most this much above its request, in percent. */
+  readonly limitsWithinPercentOfRequests?: number;
+  /** Jobs of this service at a time; those beyond it wait. */
+  readonly maxJobs?: number;
+  /** Words, or sequences of words, that no command may hold. */
+  readonly bannedCommands?: readonly string[];
+  /** GPU models that rows may ask for. */
+  readonly gpuProducts?: readonly string[];
+  /** GPUs of one pod. */
+  readonly maxGpu?: number;
+  readonly maxParallelism?: number;
+}
+
+const count = (least: number) =>
+  z.int(`must be a whole number of at least ${least}`).min(least, `must be at least ${least}`);
+const word = z.string("must be text; put it in quotes").trim().min(1, "must not be empty");
+const list = z.array(word, "must be a list, such as [sleep, watch]");
+
+const FILE = z.strictObject({
+  limits_within_percent_of_requests: z.number("must be a number of percent, such as 20").min(0, "must be at least 0"),
+  max_jobs: count(1),
+  banned_commands: list,
+  gpu_products: list,
+  max_gpu: count(0),
+  max_parallelism: count(1),
+}).partial();
+
+/** Reads a policy file; an empty one has no rules. Throws TypeError naming each wrong line, key and value. */
+export function parsePolicy(text: string): Policy {
+  const lineCounter = new LineCounter();
+  const document = parseDocument(text, { lineCounter, prettyErrors: false });
+  const [broken] = document.errors;
+  if (broken) {
+    const { line } = lineCounter.linePos(broken.pos[0]);
+    throw new TypeError(`Cannot read the policy, line ${line}: ${broken.message}`, { cause: broken });
+  }
+  const content: unknown = document.toJS() ?? {};
+  const result = FILE.safeParse(content);
+  if (!result.success) {
+    const faults = result.error.issues.flatMap((issue) => describeIssue(issue, content));
+    throw new TypeError(`Cannot use the policy: ${faults.join("; ")}`);
+  }
+  const file = result.data;
+  return dropAbsent({
+    limitsWithinPercentOfRequests: file.limits_within_percent_of_requests,
+    maxJobs: file.max_jobs,
+    bannedCommands: file.banned_commands,
+    gpuProducts: file.gpu_products,
+    maxGpu: file.max_gpu,
+    maxParallelism: file.max_parallelism,
+  });
+}
+
+function dropAbsent(rules: { [K in keyof Policy]: Policy[K] | undefined }): Policy {
+  return Object.fromEntries(Object.entries(rules).filter(([, rule]) => rule !== undefined));
+}
+
+function describeIssue(issue: z.core.$ZodIssue, content: unknown): string[] {
+  if (issue.code === "unrecognized_keys") {
+    const known = Object.keys(FILE.shape);
+    return issue.keys.map((key) => {
+      const near = nearest(key, known);
+      return `unknown key ${key}, ${near === undefined ? `known are ${known.join(", ")}` : `did you mean ${near}?`}`;
+    });
+  }
+  if (issue.path.length === 0) return ["it must be a list of lines such as max_jobs: 400"];
+  let value = content;
+  for (const step of issue.path) value = (value as Record<PropertyKey, unknown>)[step];
+  return [`${issue.path.join(".")} ${issue.message}, not ${JSON.stringify(value)}`];
+}
+
+/** What the policy has against a row: errors only, in the order of the rules. */
+export function checkRow(policy: Policy, row: Row): Problem[] {
+  const problems: Problem[] = [];
+  const refuse = (column: string, value: string, message: string) =>
+    problems.push({
+      severity: "error",
+      line: row.line,
+      column,
+      value,
+      message: `against the policy: ${message}`,
+      jobName: row.jobName,
+    });
+  checkLimits(policy, row, refuse);
+  const banned = findBanned(policy.bannedCommands ?? [], row.command ?? []);
+  if (banned !== undefined) {
+    refuse("command", (row.command ?? []).join(" "), `"${banned}" may not be run; take it out of the command`);
+  }
+  if (policy.maxGpu !== undefined && row.gpu > policy.maxGpu) {
+    refuse("gpu", String(row.gpu), `at most ${policy.maxGpu} GPUs are allowed`);
+  }
+  if (policy.gpuProducts && row.gpu > 0 && !policy.gpuProducts.includes(row.gpuProduct ?? "")) {
+    refuse("gpu_product", row.gpuProduct ?? "", `name one of ${policy.gpuProducts.join(", ") || "none"}`);
+  }
+  if (policy.maxParallelism !== undefined && row.parallelism > policy.maxParallelism) {
+    refuse("parallelism", String(row.parallelism), `at most ${policy.maxParallelism} pods at a time are allowed`);
+  }
+  return problems;
+}
+
+type Refuse = (column: string, value: string, message: string) => void;
+
+function checkLimits(policy: Policy, row: Row, refuse: Refuse): void {
+  const percent = policy.limitsWithinPercentOfRequests;
+  if (percent === undefined) return;
+  const pairs = [
+    ["cpu", row.cpuRequest, row.cpuLimit],
+    ["memory", row.memoryRequest, row.memoryLimit],
+    ["disk", row.diskRequest, row.diskLimit],
+  ] as const;
+  for (const [resource, request, limit] of pairs) {
+    // A limit alone is right: Kubernetes takes it as the request too.
+    if (request === undefined) continue;
+    const most = (quantityValue(request) ?? 0) * (1 + percent / 100);
+    if (limit === undefined) {
+      refuse(
+        `${resource}_limit`,
+        "",
+        `a request needs a limit at most ${percent} % above it; write a limit from ${request} on`,
+      );
+    } else if ((quantityValue(limit) ?? 0) > most * (1 + 1e-9)) {
+      const over = Math.round(((quantityValue(limit) ?? 0) / (quantityValue(request) ?? 1) - 1) * 100);
+      refuse(
+        `${resource}_limit`,
+        limit,
+        `${over} % above ${resource}_request (${request}), at most ${percent} % are allowed; raise the request or lower the limit`,
+      );
+    }
+  }
+}
+
+/**
+ * The banned entry that the command holds. Scripts such as that of `sh -c '…'` are looked into, paths are taken for
+ * their last part: /bin/sleep is sleep. A guard against habits, not against somebody who wants to get round it.
+ */
+function findBanned(banned: readonly string[], command: readonly string[]): string | undefined {
+  if (banned.length === 0) return undefined;
+  const words = command.flatMap((part) => part.split(/[\s;|&()<>`"']+/)).filter((part) => part !== "").map(baseName);
+  return banned.find((entry) => {
+    const wanted = entry.split(/\s+/).map(baseName);
+    return words.some((_, at) => wanted.every((part, offset) => words[at + offset] === part));
+  });
+}
+
+function baseName(path: string): string {
+  return path.replace(/\/+$/, "").split("/").at(-1) || path;
+}

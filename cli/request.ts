@@ -1,0 +1,204 @@
+/**
+ * Commands that ask the running service: run, rerun and cancel by the `request/…` topics, health by HTTP. Owns the wait
+ * for the answer and its words; must not use the service's client id, for a broker would throw the service out.
+ */
+import mqtt, { type MqttClient } from "mqtt";
+import { type Call, CommandError, type Io, printLine } from "./commands.ts";
+import type { Config } from "../config.ts";
+import { UnavailableError } from "../ports.ts";
+import { delay, errorMessage } from "../util/retry.ts";
+import { durationMs } from "../config/settings.ts";
+
+/** How long a running service is given to answer a request; a cluster may be slow to take a Job. */
+const ANSWER_MS = 15_000;
+const CONNECT_MS = 10_000;
+const HEALTH_MS = 5_000;
+/** How long the retained `state` may come after its subscription; no broker that has it takes so long. */
+const STATE_MS = 300;
+
+type Request = "run" | "rerun" | "cancel";
+
+interface Answer {
+  readonly status?: string;
+  readonly error?: string;
+  readonly data?: { readonly run_name?: string };
+  readonly transaction?: unknown;
+}
+
+const DONE: Readonly<Record<Request, string>> = { run: "Started", rerun: "Started", cancel: "Cancelled" };
+
+/** Sends a request to the running service and waits for its answer. */
+export async function ask(what: Request, call: Call): Promise<number> {
+  const { words: [name = "", given = ""], json, io } = call;
+  const timeoutMs = readTimeout(call.flag("timeout"));
+  const config = call.config();
+  const payload = given === "-" ? new TextDecoder().decode(await io.read()) : given;
+  const asked = what === "run" ? { job_name: name, payload } : { run_name: name };
+  const answer = await request({ config, io }, what, asked, timeoutMs);
+  if (answer.status !== "ok") throw new CommandError(1, answer.error ?? "The service refused without a reason");
+  const runName = answer.data?.run_name ?? "";
+  await io.write(json ? JSON.stringify(answer.data ?? {}) + "\n" : `${runName}\n`);
+  if (!json) io.tell(`${DONE[what]}; see it with the command: logs -f ${runName}`);
+  return 0;
+}
+
+function readTimeout(text: string | true | undefined): number {
+  if (text === undefined) return ANSWER_MS;
+  const ms = durationMs(String(text));
+  if (ms === undefined || ms <= 0) throw new CommandError(2, `--timeout "${text}": write a duration such as 30s or 2m`);
+  return ms;
+}
+
+async function request(
+  { config, io }: { config: Config; io: Io },
+  what: Request,
+  asked: object,
+  timeoutMs: number,
+): Promise<Answer> {
+  const { topicPrefix } = config;
+  const transaction = crypto.randomUUID();
+  const answered = Promise.withResolvers<Answer>();
+  const state = Promise.withResolvers<string>();
+  answered.promise.catch(() => {}); // It may be lost while nobody waits for it yet.
+  io.progress?.(`Connecting to ${brokerUrl(config)}`);
+  const client = await connect(config).finally(() => io.progress?.(""));
+  try {
+    client.on("message", (topic, body) => {
+      if (topic === `${topicPrefix}/state`) return state.resolve(body.toString());
+      const answer = readAnswer(body.toString());
+      if (answer?.transaction === transaction) answered.resolve(answer);
+    });
+    client.on("close", () => answered.reject(new UnavailableError(lostText(config))));
+    await subscribe(client, `${topicPrefix}/response/${what}`);
+    // A request to a service that is away would wait with the broker and be carried out when nobody wants it any more.
+    await subscribe(client, `${topicPrefix}/state`).catch(() => state.resolve("not allowed to know"));
+    if (await Promise.race([state.promise, delay(STATE_MS)]) === "offline") {
+      throw new UnavailableError(`Nothing was asked: the service ${topicPrefix} says that it is offline; start it`);
+    }
+    await client.publishAsync(`${topicPrefix}/request/${what}`, JSON.stringify({ ...asked, transaction }), { qos: 1 });
+    io.progress?.(`Asked; waiting up to ${timeoutMs / 1000} s for the answer`);
+    return await orTimeout(answered.promise, timeoutMs, topicPrefix);
+  } finally {
+    io.progress?.("");
+    client.removeAllListeners("close");
+    await client.endAsync(true);
+  }
+}
+
+function lostText(config: Config): string {
+  return `The connection to the broker ${brokerUrl(config)} was lost; whether the service was asked is not known: ` +
+    "look with the command runs";
+}
+
+async function orTimeout<T>(promise: Promise<T>, timeoutMs: number, topicPrefix: string): Promise<T> {
+  const timedOut = Promise.withResolvers<never>();
+  const timer = setTimeout(() => {
+    const why = `Its topics begin with ${topicPrefix} (TOPIC_PREFIX); should it come back, it may still do it`;
+    timedOut.reject(new UnavailableError(`No service answered within ${timeoutMs / 1000} s: is it running? ${why}`));
+  }, timeoutMs);
+  return await Promise.race([promise, timedOut.promise]).finally(() => clearTimeout(timer));
+}
+
+/** undefined: not an answer of the service's. */
+function readAnswer(text: string): Answer | undefined {
+  try {
+    const value: unknown = JSON.parse(text);
+    return typeof value === "object" && value !== null ? value : undefined;
+  } catch {
+    return undefined;
+  }
+}
+
+/** Without credentials. */
+function brokerUrl({ mqtt: { url }, shown }: Config): string {
+  return String(shown["MQTT_URL"] ?? new URL(url).host);
+}
+
+/** MQTT 5 as configured, or 3.1.1 where the broker (such as the demo's) has nothing newer. */
+async function connect(config: Config): Promise<MqttClient> {
+  const { protocolVersion } = config.mqtt;
+  return await connectBy(config, protocolVersion).catch((error) => {
+    if (protocolVersion !== 5 || !/protocol version/i.test(errorMessage(error))) throw error;
+    return connectBy(config, 4);
+  });
+}
+
+/** A connection without a lasting session, under an id of its own. */
+async function connectBy(config: Config, protocolVersion: 4 | 5): Promise<MqttClient> {
+  const { url, username, password, tls } = config.mqtt;
+  const client = mqtt.connect(url, {
+    protocolVersion,
+    clientId: `mqtt-job-listener-cli-${crypto.randomUUID().slice(0, 8)}`,
+    clean: true,
+    reconnectPeriod: 0,
+    connectTimeout: CONNECT_MS,
+    timerVariant: "native",
+    ...(username === undefined ? {} : { username }),
+    ...(password === undefined ? {} : { password }),
+    // A certificate would make MQTT.js turn mqtt: into mqtts: silently.
+    ...(/^(mqtts|ssl|tls|wss):/.test(url) ? tls : {}),
+  });
+  const connected = Promise.withResolvers<void>();
+  let why = "it closed the connection";
+  client.on("connect", () => connected.resolve());
+  // Later errors end in `close`, which says what to do.
+  client.on("error", (error) => {
+    why = error.message || String((error as { code?: unknown }).code ?? error);
+    connected.reject(error);
+  });
+  client.once("close", () => connected.reject(new Error(why)));
+  const timer = setTimeout(() => connected.reject(new Error(why = "no answer")), CONNECT_MS + 1_000);
+  try {
+    await connected.promise;
+    return client;
+  } catch (cause) {
+    await client.endAsync(true).catch(() => {});
+    throw new UnavailableError(`Cannot reach the broker ${brokerUrl(config)} (MQTT_URL): ${why}`, { cause });
+  } finally {
+    clearTimeout(timer);
+  }
+}
+
+async function subscribe(client: MqttClient, topic: string): Promise<void> {
+  const grants = await client.subscribeAsync(topic, { qos: 1 }).catch((cause) => {
+    throw new CommandError(2, `The broker refuses this user the topic ${topic}: ${cause.message}`, { cause });
+  });
+  if (grants.some(({ qos }) => qos >= 128)) {
+    throw new CommandError(2, `The broker refuses this user the topic ${topic}: mend its access list`);
+  }
+}
+
+// ---------------------------------------------------------------- health
+
+/** Asks `/healthz` of the service at STATUS_ADDR. */
+export async function health({ json, io, ...call }: Call): Promise<number> {
+  const { listen } = call.config().status;
+  if (!listen) throw new CommandError(2, "STATUS_ADDR is off: there is no health to ask for");
+  const host = ({ "0.0.0.0": "127.0.0.1", "::": "::1" } as Record<string, string>)[listen.hostname] ?? listen.hostname;
+  const url = `http://${host.includes(":") ? `[${host}]` : host}:${listen.port}/healthz`;
+  const { text, status } = await get(url);
+  const seen = readHealth(text);
+  if (!seen) throw new CommandError(1, `${url} is not the service's: it answered ${status}; see STATUS_ADDR`);
+  if (json) await printLine(io, JSON.stringify(seen));
+  else {
+    const lines = Object.entries(seen.checks).map(([what, state]) => `${what}: ${state}`);
+    await printLine(io, [seen.ok ? "healthy" : "not healthy", ...lines].join("\n"));
+  }
+  return seen.ok ? 0 : 1;
+}
+
+async function get(url: string): Promise<{ text: string; status: number }> {
+  try {
+    const answer = await fetch(url, { signal: AbortSignal.timeout(HEALTH_MS) });
+    return { text: await answer.text(), status: answer.status };
+  } catch (cause) {
+    const why = (cause as Error).message;
+    throw new UnavailableError(`Cannot reach the service at ${url} (STATUS_ADDR): ${why}`, { cause });
+  }
+}
+
+function readHealth(text: string): { ok: boolean; checks: Record<string, string> } | undefined {
+  const value = readAnswer(text) as { ok?: unknown; checks?: unknown } | undefined;
+  if (typeof value?.ok !== "boolean" || typeof value.checks !== "object" || value.checks === null) return undefined;
+  return value as { ok: boolean; checks: Record<string, string> };
+}

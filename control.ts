@@ -1,0 +1,158 @@
+/**
+ * What people ask of the running service, be it by MQTT, page or command line: refresh, check, run, cancel, rerun.
+ * Owns the `request/…` and `response/…` topics and REFRESH; each answer carries the caller's `transaction`.
+ */
+import type { Catalog } from "./catalog.ts";
+import { describeProblem } from "./catalog.ts";
+import type { Listener } from "./listener.ts";
+import type { AnswerPayload } from "./payloads.ts";
+import type { Broker, Cluster, Delivery, Message, ObjectStore } from "./ports.ts";
+import type { RunRecords } from "./records.ts";
+import { errorMessage } from "./util/retry.ts";
+
+export interface ActionParts {
+  readonly catalog: Catalog;
+  readonly listener: Listener;
+  readonly records: RunRecords;
+  readonly payloads: ObjectStore;
+  readonly cluster: Cluster;
+  readonly topicPrefix: string;
+}
+
+/** Answers are plain data; a refusal is an Error whose message is for people. */
+export class Actions {
+  readonly #parts: ActionParts;
+
+  constructor(parts: ActionParts) {
+    this.#parts = parts;
+  }
+
+  refresh() {
+    return this.#parts.catalog.refresh();
+  }
+
+  check() {
+    const { table } = this.#parts.catalog;
+    return {
+      rows: table?.rows.length ?? 0,
+      problems: (table?.problems ?? []).map((problem) => ({ ...problem, text: describeProblem(problem) })),
+    };
+  }
+
+  /** Runs a row as if `payload` had come on `topic` (default: the request's own topic). */
+  async run(jobName: string, payload: string | Uint8Array = "", topic?: string): Promise<{ run_name: string }> {
+    const row = this.#parts.catalog.table?.rows.find((row) => row.jobName === jobName);
+    if (!row) throw new RangeError(`Cannot run "${jobName}": no row of the table has that job_name`);
+    const message: Message = {
+      topic: topic ?? `${this.#parts.topicPrefix}/request/run`,
+      payload: typeof payload === "string" ? new TextEncoder().encode(payload) : payload,
+    };
+    const started = await this.#parts.listener.run(row, message);
+    if (started.result === "refused") throw started.error;
+    return { run_name: started.runName };
+  }
+
+  async rerun(runName: string): Promise<{ run_name: string }> {
+    const { records, cluster } = this.#parts;
+    const record = await records.get(runName);
+    const live = record ? undefined : await cluster.get(runName);
+    if (!record && !live) throw new RangeError(`Cannot run "${runName}" again: there is no such run`);
+    const jobName = record?.job_name ?? live!.jobName;
+    const payload = live ? live.payload ?? new Uint8Array() : await this.#payloadOf(record!);
+    return await this.run(jobName, payload, record?.topic ?? live!.topic);
+  }
+
+  async cancel(runName: string, who: string): Promise<{ run_name: string }> {
+    if (!await this.#parts.cluster.cancel(runName, who)) {
+      throw new RangeError(`Cannot cancel "${runName}": no such run is under way`);
+    }
+    return { run_name: runName };
+  }
+
+  async #payloadOf(record: { payload: string | null; payload_base64?: string; payload_object?: string }) {
+    if (record.payload_object !== undefined) {
+      const { payloads } = this.#parts;
+      const found = await payloads.get(record.payload_object.slice(payloads.url.length + 1));
+      if (found === undefined || found === "unchanged") {
+        throw new RangeError("Its payload is not in the store any more");
+      }
+      return found.body;
+    }
+    if (record.payload_base64 !== undefined) return Uint8Array.fromBase64(record.payload_base64);
+    return new TextEncoder().encode(record.payload ?? "");
+  }
+}
+
+/** Filters that the service itself subscribes to. */
+export function controlFilters(topicPrefix: string): string[] {
+  return [`${topicPrefix}/REFRESH`, `${topicPrefix}/request/+`];
+}
+
+/** Carries out a message on one of the control topics; answers on `response/…`. */
+export async function handleControl(
+  delivery: Delivery,
+  { actions, broker, topicPrefix, signal }: {
+    actions: Actions;
+    broker: Broker;
+    topicPrefix: string;
+    signal: AbortSignal;
+  },
+): Promise<void> {
+  const own = controlFilters(topicPrefix);
+  if (delivery.filters && !delivery.filters.some((filter) => own.includes(filter))) return;
+  const word = delivery.topic.slice(topicPrefix.length + 1);
+  if (word === "REFRESH") {
+    await actions.refresh();
+    return;
+  }
+  if (!word.startsWith("request/") || delivery.retain) return;
+  const what = word.slice("request/".length);
+  let transaction: unknown = null;
+  let answer: AnswerPayload;
+  try {
+    const asked = parseRequest(delivery.payload);
+    transaction = asked["transaction"] ?? null;
+    answer = { status: "ok", data: await carryOut(what, asked, actions) };
+  } catch (error) {
+    answer = { status: "error", error: errorMessage(error) };
+  }
+  const body = JSON.stringify({ ...answer, transaction });
+  await broker.publish(`${topicPrefix}/response/${what}`, body, { qos: 1, signal });
+}
+
+function carryOut(what: string, asked: Record<string, unknown>, actions: Actions): unknown {
+  switch (what) {
+    case "refresh":
+      return actions.refresh();
+    case "check":
+      return actions.check();
+    case "run": {
+      const { payload } = asked;
+      return actions.run(
+        wordIn(asked, "job_name"),
+        typeof payload === "string" ? payload : JSON.stringify(payload ?? ""),
+      );
+    }
+    case "cancel":
+      return actions.cancel(wordIn(asked, "run_name"), "an MQTT request");
+    case "rerun":
+      return actions.rerun(wordIn(asked, "run_name"));
+    default:
+      throw new RangeError(`Unknown request "${what}": send refresh, check, run, cancel or rerun`);
+  }
+}
+
+function wordIn(asked: Record<string, unknown>, name: string): string {
+  const value = asked[name];
+  if (typeof value !== "string" || value === "") throw new TypeError(`The request needs the field "${name}"`);
+  return value;
+}
+
+function parseRequest(payload: Uint8Array): Record<string, unknown> {
+  if (payload.length === 0) return {};
+  const value: unknown = JSON.parse(new TextDecoder().decode(payload));
+  if (typeof value !== "object" || value === null || Array.isArray(value)) {
+    throw new TypeError("The request must be a JSON object");
+  }
+  return value as Record<string, unknown>;
+}

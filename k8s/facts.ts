@@ -1,0 +1,162 @@
+/**
+ * What Kubernetes says of a run, in the core's words: V1Job → JobFacts, V1Pod → PodFacts, events → EventFacts. Pure.
+ * Copies what it needs and nothing else, so that no whole object stays in memory.
+ */
+import type { CoreV1Event, V1ContainerStatus, V1Job, V1Pod } from "@kubernetes/client-node";
+import { ANNOTATION, LABEL, unescapeDollars } from "./manifest.ts";
+import { keptValue } from "../run_spec.ts";
+import type { ContainerFacts, EventFacts, JobFacts, PodFacts } from "../ports.ts";
+
+/** An object as it comes in JSON, where dates are strings. */
+export type Json<T> = T extends Date ? string : T extends object ? { readonly [K in keyof T]: Json<T[K]> } : T;
+
+/** The facts of a Job of this service. */
+export function jobFacts(job: Json<V1Job>): JobFacts {
+  const { metadata, spec, status } = job;
+  const notes = metadata?.annotations ?? {};
+  const runName = metadata?.name ?? "";
+  const container = spec?.template.spec?.containers[0];
+  const requests = container?.resources?.requests ?? {};
+  const env = new Map(container?.env?.map(({ name, value }) => [name, value ?? ""]));
+  const createdAt = date(metadata?.creationTimestamp) ?? new Date();
+  const payload = notes[ANNOTATION.payloadObject] === undefined ? payloadOf(env) : undefined;
+  return {
+    runName,
+    jobName: notes[ANNOTATION.jobName] ?? metadata?.labels?.[LABEL.row] ?? runName,
+    topic: notes[ANNOTATION.topic] ?? "",
+    messageHash: metadata?.labels?.[LABEL.message] ?? "",
+    rootRun: notes[ANNOTATION.rootRun] ?? runName,
+    chainDepth: Number(notes[ANNOTATION.chainDepth] ?? 0) || 0,
+    image: container?.image ?? "",
+    gpu: Number(requests["nvidia.com/gpu"] ?? 0) || 0,
+    requests: withoutGpu(requests),
+    limits: withoutGpu(container?.resources?.limits ?? {}),
+    receivedAt: date(notes[ANNOTATION.receivedAt]) ?? createdAt,
+    createdAt,
+    manifest: () => keptJob(job),
+    ...endOf(status),
+    ...defined({
+      payload,
+      payloadObject: notes[ANNOTATION.payloadObject],
+      parentRun: notes[ANNOTATION.parentRun],
+      cancelledBy: notes[ANNOTATION.cancelledBy],
+      startedAt: date(status?.startTime),
+      deletionAt: date(metadata?.deletionTimestamp),
+    }),
+  };
+}
+
+function keptJob({ apiVersion, kind, metadata, spec }: Json<V1Job>): Record<string, unknown> {
+  const { managedFields: _, ...kept } = metadata ?? {};
+  const template = spec?.template;
+  const containers = template?.spec?.containers.map((container) => ({
+    ...container,
+    ...(container.env
+      ? { env: container.env.map((one) => ({ ...one, value: keptValue(one.name, one.value ?? "") })) }
+      : {}),
+  }));
+  return {
+    apiVersion: apiVersion ?? "batch/v1",
+    kind: kind ?? "Job",
+    metadata: kept,
+    spec: { ...spec, template: { ...template, spec: { ...template?.spec, containers } } },
+  };
+}
+
+function payloadOf(env: ReadonlyMap<string, string>): Uint8Array {
+  const base64 = env.get("MQTT_PAYLOAD_BASE64");
+  if (base64 !== undefined) return Uint8Array.fromBase64(base64);
+  return new TextEncoder().encode(unescapeDollars(env.get("MQTT_PAYLOAD") ?? ""));
+}
+
+function endOf(status: Json<V1Job>["status"]): Pick<JobFacts, "end" | "finishedAt"> {
+  const condition = status?.conditions?.find(({ type, status }) =>
+    status === "True" && (type === "Complete" || type === "Failed")
+  );
+  if (!condition) return {};
+  const type = condition.type === "Complete" ? "Complete" : "Failed";
+  const { reason, message } = condition;
+  const finishedAt = date(status?.completionTime) ?? date(condition.lastTransitionTime);
+  return { end: { type, ...defined({ reason, message }) }, ...defined({ finishedAt }) };
+}
+
+function withoutGpu(quantities: Readonly<Record<string, string>>): Record<string, string> {
+  const { "nvidia.com/gpu": _, ...rest } = quantities;
+  return rest;
+}
+
+const PHASES: ReadonlySet<string> = new Set(["Pending", "Running", "Succeeded", "Failed"]);
+
+/** The facts of a pod of this service. */
+export function podFacts(pod: Json<V1Pod>): PodFacts {
+  const { metadata, spec, status } = pod;
+  const scheduled = condition(pod, "PodScheduled");
+  const disrupted = condition(pod, "DisruptionTarget");
+  const unschedulable = scheduled?.status === "False" && scheduled.reason === "Unschedulable"
+    ? { since: date(scheduled.lastTransitionTime) ?? new Date(), message: scheduled.message ?? "" }
+    : undefined;
+  const disruption = disrupted?.status === "True"
+    ? { reason: disrupted.reason ?? "DisruptionTarget", message: disrupted.message ?? "" }
+    : undefined;
+  const phase = status?.phase ?? "Pending";
+  return {
+    podName: metadata?.name ?? "",
+    runName: metadata?.labels?.[LABEL.run] ?? "",
+    phase: PHASES.has(phase) ? phase as PodFacts["phase"] : "Unknown",
+    createdAt: date(metadata?.creationTimestamp) ?? new Date(),
+    containers: [...status?.initContainerStatuses ?? [], ...status?.containerStatuses ?? []].map(containerFacts),
+    ...defined({
+      node: spec?.nodeName,
+      reason: status?.reason,
+      message: status?.message,
+      deletionAt: date(metadata?.deletionTimestamp),
+      unschedulable,
+      disruption,
+    }),
+  };
+}
+
+function condition(pod: Json<V1Pod>, wanted: string) {
+  return pod.status?.conditions?.find(({ type }) => type === wanted);
+}
+
+function containerFacts({ name, restartCount, state }: Json<V1ContainerStatus>): ContainerFacts {
+  if (state?.terminated) {
+    const { reason, message, exitCode, signal, startedAt, finishedAt } = state.terminated;
+    const times = { startedAt: date(startedAt), finishedAt: date(finishedAt) };
+    return { name, restartCount, state: "terminated", exitCode, ...defined({ reason, message, signal, ...times }) };
+  }
+  if (state?.running) {
+    return { name, restartCount, state: "running", ...defined({ startedAt: date(state.running.startedAt) }) };
+  }
+  const { reason, message } = state?.waiting ?? {};
+  return { name, restartCount, state: "waiting", ...defined({ reason, message }) };
+}
+
+/** The facts of an event; what several sources call the time or the count is one here. */
+export function eventFacts(event: Json<CoreV1Event>): EventFacts {
+  const { series, involvedObject, metadata } = event;
+  const times = [series?.lastObservedTime, event.lastTimestamp, event.eventTime, event.firstTimestamp];
+  return {
+    at: times.map(date).find((time) => time !== undefined) ?? date(metadata.creationTimestamp) ?? new Date(),
+    type: event.type === "Warning" ? "Warning" : "Normal",
+    object: `${involvedObject.kind ?? ""}/${involvedObject.name ?? ""}`,
+    reason: event.reason ?? "",
+    message: (event.message ?? "").trim(),
+    count: series?.count ?? event.count ?? 1,
+  };
+}
+
+/** undefined for nothing and for Go's zero time, which stands for nothing. */
+function date(text: string | null | undefined): Date | undefined {
+  if (!text || text.startsWith("0001-")) return undefined;
+  const time = new Date(text);
+  return Number.isNaN(time.getTime()) ? undefined : time;
+}
+
+/** The object without what is undefined, null or an empty text, as exact optional properties want it. */
+function defined<T extends Record<string, unknown>>(object: T): { [K in keyof T]?: NonNullable<T[K]> } {
+  return Object.fromEntries(
+    Object.entries(object).filter(([, value]) => value !== undefined && value !== null && value !== ""),
+  ) as { [K in keyof T]?: NonNullable<T[K]> };
+}

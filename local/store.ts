@@ -1,0 +1,263 @@
+/**
+ * LocalStore: the ObjectStore port on a folder, for a laptop. Owns the mapping of keys to files and writes that are
+ * whole or not there at all. Must not reach outside its folder, whatever the key.
+ */
+import { isAbsolute, join, resolve } from "node:path";
+import { pathToFileURL } from "node:url";
+import { type ObjectInfo, type ObjectStore, RefusedError, type StoredObject, UnavailableError } from "../ports.ts";
+
+/** Files of writes under way. The name cannot be a key's: keys are escaped, and `~` always is. */
+const TEMPORARY = /^~([0-9]+)-[0-9a-f-]{36}$/;
+/** A temporary file that nobody has written to for so long was left by a crash. */
+const STALE_MS = 24 * 3600 * 1000;
+/** Longest name that common file systems take, in bytes. */
+const LONGEST_NAME = 255;
+
+/** Objects as files: `a/b.txt` is the file `b.txt` in the folder `a`. The folder is made at the first write. */
+export class LocalStore implements ObjectStore {
+  readonly url: string;
+  readonly #root: string;
+  #cleaned: Promise<void> | undefined;
+
+  /** `folder`: a path, or a `file:` URL. */
+  constructor(folder: string) {
+    const path = folder.startsWith("file:") ? fromFileUrl(folder) : folder;
+    if (path === "") throw new TypeError("Invalid store folder: it is empty");
+    this.#root = isAbsolute(path) ? resolve(path) : resolve(Deno.cwd(), path);
+    this.url = pathToFileURL(this.#root).href;
+  }
+
+  async get(
+    key: string,
+    { ifNoneMatch, signal }: { ifNoneMatch?: string; signal?: AbortSignal } = {},
+  ): Promise<StoredObject | "unchanged" | undefined> {
+    signal?.throwIfAborted();
+    return await this.#on("read", key, async (path) => {
+      const body = await Deno.readFile(path, signal ? { signal } : {});
+      // Of the content: an editor may save twice within a tick of the file system's clock, with the same size.
+      const digest = new Uint8Array(await crypto.subtle.digest("SHA-256", body));
+      const etag = `"${Array.from(digest.subarray(0, 16), (byte) => byte.toString(16).padStart(2, "0")).join("")}"`;
+      if (etag === ifNoneMatch) return "unchanged";
+      const { mtime } = await Deno.stat(path);
+      return { body, etag, ...(mtime ? { modifiedAt: mtime } : {}) };
+    });
+  }
+
+  async read(
+    key: string,
+    { offset = 0, signal }: { offset?: number; signal?: AbortSignal } = {},
+  ): Promise<ReadableStream<Uint8Array> | undefined> {
+    signal?.throwIfAborted();
+    return await this.#on("read", key, async (path) => {
+      const file = await Deno.open(path);
+      const { isFile } = await file.stat();
+      if (!isFile) {
+        file.close();
+        return undefined;
+      }
+      if (offset > 0) await file.seek(offset, Deno.SeekMode.Start);
+      return signal ? file.readable.pipeThrough(new TransformStream(), { signal }) : file.readable;
+    });
+  }
+
+  async exists(key: string, { signal }: { signal?: AbortSignal } = {}): Promise<boolean> {
+    signal?.throwIfAborted();
+    return await this.#on("look up", key, async (path) => (await Deno.stat(path)).isFile) ?? false;
+  }
+
+  async put(
+    key: string,
+    body: string | Uint8Array | AsyncIterable<Uint8Array>,
+    { ifAbsent = false, signal }: { contentType?: string; ifAbsent?: boolean; signal?: AbortSignal } = {},
+  ): Promise<boolean> {
+    signal?.throwIfAborted();
+    const path = this.#path(key);
+    const folder = path.slice(0, path.lastIndexOf("/"));
+    await (this.#cleaned ??= this.#removeStale());
+    const temporary = `${folder}/~${Date.now()}-${crypto.randomUUID()}`;
+    try {
+      await Deno.mkdir(folder, { recursive: true });
+      await writeWhole(temporary, body, signal);
+      // rename(2) replaces and link(2) refuses, both at once for every reader.
+      if (!ifAbsent) await Deno.rename(temporary, path);
+      else await Deno.link(temporary, path);
+      return true;
+    } catch (error) {
+      if (ifAbsent && error instanceof Deno.errors.AlreadyExists) return false;
+      throw this.#explain(error, "write", key, signal);
+    } finally {
+      // Gone after a rename.
+      await Deno.remove(temporary).catch(() => {});
+    }
+  }
+
+  async delete(key: string, { signal }: { signal?: AbortSignal } = {}): Promise<void> {
+    signal?.throwIfAborted();
+    await this.#on("delete", key, async (path) => {
+      if ((await Deno.stat(path)).isFile) await Deno.remove(path);
+    });
+  }
+
+  async *list(
+    prefix: string,
+    { after, signal }: { after?: string; signal?: AbortSignal } = {},
+  ): AsyncIterable<ObjectInfo> {
+    const slash = prefix.lastIndexOf("/");
+    const start = slash === -1 ? "" : prefix.slice(0, slash + 1);
+    for await (const key of this.#keysBelow(start, prefix, after)) {
+      signal?.throwIfAborted();
+      const info = await this.#on("list", key, (path) => Deno.stat(path));
+      // Deleted since its folder was read.
+      if (info) yield { key, size: info.size, modifiedAt: info.mtime ?? new Date(0) };
+    }
+  }
+
+  /** A `file:` URL; it does not expire. */
+  link(key: string, _options: { expiresSeconds: number }): Promise<string> {
+    return Promise.resolve(pathToFileURL(this.#path(key)).href);
+  }
+
+  /** Keys below a folder (`""` or ending in `/`), in the order of their UTF-8 bytes. */
+  async *#keysBelow(folder: string, prefix: string, after: string | undefined): AsyncGenerator<string> {
+    const names: string[] = [];
+    try {
+      const path = folder === "" ? this.#root : this.#path(folder.slice(0, -1));
+      for await (const { name, isDirectory } of Deno.readDir(path)) {
+        if (TEMPORARY.test(name)) continue;
+        // With its slash, as it is within keys: `a.txt` comes before `a/b`.
+        names.push(folder + unescapeName(name) + (isDirectory ? "/" : ""));
+      }
+    } catch (error) {
+      if (error instanceof Deno.errors.NotFound || error instanceof Deno.errors.NotADirectory) return;
+      throw this.#explain(error, "list", folder);
+    }
+    for (const name of names.sort(compareBytes)) {
+      if (!name.startsWith(prefix) && !prefix.startsWith(name)) continue;
+      if (!name.endsWith("/")) {
+        if (name.startsWith(prefix) && (after === undefined || compareBytes(name, after) > 0)) yield name;
+      } else if (after === undefined || compareBytes(name, after) > 0 || after.startsWith(name)) {
+        yield* this.#keysBelow(name, prefix, after);
+      }
+    }
+  }
+
+  /** The file of a key; throws RefusedError for a key that has none within the folder. */
+  #path(key: string): string {
+    const segments = key.split("/");
+    for (const segment of segments) {
+      if (segment === "" || segment === "." || segment === "..") {
+        throw new RefusedError(`Cannot use key "${key}" in ${this.url}: it has an empty, "." or ".." part`);
+      }
+    }
+    const names = segments.map(escapeName);
+    if (names.some((name) => name.length > LONGEST_NAME)) {
+      throw new RefusedError(`Cannot use key "${key}" in ${this.url}: a part is longer than ${LONGEST_NAME} bytes`);
+    }
+    return join(this.#root, ...names);
+  }
+
+  /** Runs `work` on the key's file; undefined if there is none. */
+  async #on<T>(verb: string, key: string, work: (path: string) => Promise<T>): Promise<T | undefined> {
+    const path = this.#path(key);
+    try {
+      return await work(path);
+    } catch (error) {
+      if (error instanceof Deno.errors.NotFound || error instanceof Deno.errors.NotADirectory) return undefined;
+      if (error instanceof Deno.errors.IsADirectory) return undefined;
+      throw this.#explain(error, verb, key);
+    }
+  }
+
+  #explain(error: unknown, verb: string, key: string, signal?: AbortSignal): unknown {
+    if (signal?.aborted) return signal.reason;
+    const what = `Cannot ${verb} ${this.url}/${key}`;
+    const options = { cause: error };
+    if (error instanceof Deno.errors.PermissionDenied || error instanceof Deno.errors.NotCapable) {
+      return new RefusedError(
+        `${what}: permission denied. Check who owns the folder, and --allow-read, --allow-write`,
+        {
+          cause: error,
+        },
+      );
+    }
+    if (error instanceof Deno.errors.NotADirectory || error instanceof Deno.errors.AlreadyExists) {
+      return new RefusedError(`${what}: a part of the key is an object itself`, options);
+    }
+    if (error instanceof Deno.errors.IsADirectory) {
+      return new RefusedError(`${what}: other objects lie below this key`, options);
+    }
+    if (!(error instanceof Error) || !("code" in error)) return error;
+    return new UnavailableError(`${what}: ${error.message}`, options);
+  }
+
+  /** Removes what crashed writes left; once a process, before its first write. */
+  async #removeStale(folder = this.#root): Promise<void> {
+    try {
+      for await (const { name, isDirectory } of Deno.readDir(folder)) {
+        const writtenAt = TEMPORARY.exec(name)?.[1];
+        if (isDirectory) await this.#removeStale(`${folder}/${name}`);
+        else if (writtenAt && Number(writtenAt) < Date.now() - STALE_MS) await Deno.remove(`${folder}/${name}`);
+      }
+    } catch {
+      // Nothing there yet, or another process cleans at the same time.
+    }
+  }
+}
+
+async function writeWhole(
+  path: string,
+  body: string | Uint8Array | AsyncIterable<Uint8Array>,
+  signal: AbortSignal | undefined,
+): Promise<void> {
+  const file = await Deno.open(path, { write: true, createNew: true });
+  try {
+    if (typeof body === "string") await writeAll(file, new TextEncoder().encode(body));
+    else if (body instanceof Uint8Array) await writeAll(file, body);
+    else {
+      for await (const chunk of body) {
+        signal?.throwIfAborted();
+        await writeAll(file, chunk);
+      }
+    }
+    // Before the rename, or a power cut could leave the new name with no content.
+    await file.syncData();
+  } finally {
+    file.close();
+  }
+}
+
+async function writeAll(file: Deno.FsFile, bytes: Uint8Array): Promise<void> {
+  for (let written = 0; written < bytes.length;) written += await file.write(bytes.subarray(written));
+}
+
+/** Percent-escapes what a file name cannot hold or what has a meaning here; letters of any script stay as they are. */
+function escapeName(segment: string): string {
+  // deno-lint-ignore no-control-regex
+  const escaped = segment.replace(/[%~\\:*?"<>|\x00-\x1f\x7f]/g, percent);
+  return new TextEncoder().encode(escaped).length <= LONGEST_NAME ? escaped : "x".repeat(LONGEST_NAME + 1);
+}
+
+function unescapeName(name: string): string {
+  return name.replace(/%([0-9A-F]{2})/g, (_, hex: string) => String.fromCharCode(parseInt(hex, 16)));
+}
+
+function percent(character: string): string {
+  return `%${character.charCodeAt(0).toString(16).toUpperCase().padStart(2, "0")}`;
+}
+
+function fromFileUrl(url: string): string {
+  return decodeURIComponent(new URL(url).pathname);
+}
+
+/** UTF-8 keeps the order of code points; JavaScript's own comparison is by UTF-16 units, which surrogates upset. */
+function compareBytes(a: string, b: string): number {
+  const length = Math.min(a.length, b.length);
+  for (let index = 0; index < length; index++) {
+    const [left, right] = [a.charCodeAt(index), b.charCodeAt(index)];
+    if (left === right) continue;
+    const surrogates = Number(left >= 0xd800 && left < 0xe000) - Number(right >= 0xd800 && right < 0xe000);
+    // A unit of a surrogate pair stands for a code point above all that need one unit.
+    return surrogates || left - right;
+  }
+  return a.length - b.length;
+}

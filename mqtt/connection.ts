@@ -1,0 +1,465 @@
+/**
+ * One network connection to a broker over MQTT.js, from its first byte to its end; never used again, so that what
+ * MQTT.js keeps over reconnects never competes with what mqtt.ts keeps. Owns acknowledgements in the order of receipt
+ * and the bound on deliveries that wait. Knows nothing of filters' meaning or of publications.
+ */
+import { Buffer } from "node:buffer";
+import type { Socket } from "node:net";
+import mqtt from "mqtt";
+import type { IClientOptions, IConnackPacket, IPublishPacket, MqttClient, Packet } from "mqtt";
+import { type End, reasonCode } from "./errors.ts";
+import { Queue } from "../util/queue.ts";
+
+/** Options of mqtt.ts. */
+export interface MqttOptions {
+  /** `mqtt:`, `mqtts:`, `ws:` or `wss:` URL; a user and password in it are used where the options name none. */
+  readonly url: string;
+  /** Fixed: the broker keeps the session under it. Two instances with one id throw each other out. */
+  readonly clientId: string;
+  readonly username?: string;
+  readonly password?: string;
+  /** PEM texts. `ca` replaces the system's authorities; `cert` and `key` are this client's own. */
+  readonly tls?: { readonly ca?: string; readonly cert?: string; readonly key?: string };
+  /** 5 (default), or 4 for MQTT 3.1.1. */
+  readonly protocolVersion?: 5 | 4;
+  /** How long the broker keeps the session without us (MQTT 5). Default 7 days. */
+  readonly sessionExpirySeconds?: number;
+  /**
+   * Unacknowledged messages that the broker may send (MQTT 5). Default 1,000, at most maxWaiting. One message that is
+   * not done for long holds up all acknowledgements after it, so no more than these come meanwhile. Brokers exceed it.
+   */
+  readonly receiveMaximum?: number;
+  /** Largest packet that the broker may send, in bytes (MQTT 5); it drops larger messages. */
+  readonly maximumPacketSize?: number;
+  /** Default 30. */
+  readonly keepaliveSeconds?: number;
+  /** Retained: `online` at each connect, `offline` at close and as the last will. */
+  readonly state?: { readonly topic: string; readonly online?: string; readonly offline?: string };
+  /** Most deliveries that are not `done`; those beyond are left with the broker. Default 10,000. */
+  readonly maxWaiting?: number;
+  /** The same in bytes of topic and payload. One message alone may be larger. Default 64 MiB. */
+  readonly maxWaitingBytes?: number;
+  /** From the start of a connection to CONNACK. Default 10,000. */
+  readonly connectTimeoutMs?: number;
+  /** Waits between connections: doubled from `minMs` (250) to `maxMs` (30,000), half of it random. */
+  readonly backoff?: { readonly minMs: number; readonly maxMs: number };
+  /** Ask for the retained message of a filter that is new to the session (MQTT 5). Default false. */
+  readonly retained?: boolean;
+  /** Leaves out filters covered by others; used where the broker cannot say for which filter a copy is. */
+  readonly reduce?: (filters: Iterable<string>) => Iterable<string>;
+  /** Hears, in a sentence, of what a person should mend though the connection stands. */
+  readonly onTrouble?: (reason: string) => void;
+}
+
+/** Publications that may be unacknowledged, where the broker allows as many. */
+const PUBLISHES_AT_ONCE = 1_000;
+/** MQTT.js numbers its SUBSCRIBEs up to here, publications are numbered above. */
+export const HIGHEST_CLIENT_ID = 0x7fff;
+/** How long a connection is given to end in order. */
+export const CLOSING_MS = 1_000;
+/** How long a few unfinished deliveries hold up fetching what was left with the broker. */
+const REFETCH_GRACE_MS = 1_000;
+/** Of a buffer for small payloads. */
+const SLAB_BYTES = 32 * 1024;
+
+/** Options with the presets filled in. */
+export type Settled =
+  & Required<Omit<MqttOptions, "username" | "password" | "tls" | "state" | "maximumPacketSize">>
+  & MqttOptions;
+
+/** A PUBLISH as it came, with what is kept of it. */
+export interface Arrival {
+  readonly connection: Connection;
+  readonly topic: string;
+  readonly payload: Uint8Array;
+  readonly qos: 0 | 1 | 2;
+  readonly retain: boolean;
+  readonly dup: boolean;
+  readonly packetId: number | undefined;
+  /** Subscription identifiers of this copy; undefined: the broker does not tell. */
+  readonly identifiers: readonly number[] | undefined;
+  readonly idempotencyKey: string | undefined;
+}
+
+interface ConnectionEvents {
+  onConnack(sessionPresent: boolean): void;
+  onReady(): void;
+  onArrival(arrival: Arrival): void;
+  onPuback(packetId: number, reasonCode: number): void;
+}
+
+/** The connection was lost while something was asked of the broker. */
+export class ConnectionLost extends Error {}
+
+/** Says to MQTT.js that a PUBLISH was taken over: no PUBACK goes out and the next packet is handled. */
+const TAKEN_OVER = new Error("Taken over");
+
+/** One network connection, from the first byte to its end; never used again. */
+export class Connection {
+  state: "connecting" | "ready" | "ended" = "connecting";
+  /** Filters granted on this connection, with their identifiers. */
+  readonly granted = new Map<string, number>();
+  /** Subscription work queues here. */
+  turn: Promise<unknown> = Promise.resolve();
+  readonly ended: Promise<End>;
+  sessionPresent = false;
+  tellsFilters = false;
+  /** Publications that may be unacknowledged at the broker [MQTT-3.3.4-7]. */
+  publishWindow = PUBLISHES_AT_ONCE;
+  maximumPacketSize = Infinity;
+
+  readonly #options: Settled;
+  readonly #client: MqttClient;
+  readonly #end = Promise.withResolvers<End>();
+  readonly #acks = new AckQueue((packet) => this.write(packet));
+  readonly #slab = new Slab();
+  /** PUBLISHes that came with QoS 2. */
+  readonly #exactlyOnce = new WeakSet<Packet>();
+  #error: (Error & { code?: number | string }) | undefined;
+  #disconnectCode: number | undefined;
+  #left = false;
+  #refetch = false;
+  #readyAt = 0;
+  #waiting = 0;
+  #waitingBytes = 0;
+  #overflowed = false;
+  #graceTimer: ReturnType<typeof setTimeout> | undefined;
+
+  constructor(options: Settled, events: ConnectionEvents) {
+    this.#options = options;
+    this.ended = this.#end.promise;
+    const client = this.#client = mqtt.connect(clientOptions(options));
+    client.on("packetreceive", (packet) => this.#onPacket(packet, events));
+    client.handleMessage = (packet, callback) => {
+      callback(TAKEN_OVER);
+      events.onArrival(this.#read(packet));
+    };
+    client.on("connect", () => {
+      // A PUBACK has no answer, and what follows it would wait until the broker's kernel acknowledges it: 40 ms on Linux.
+      (client.stream as Partial<Socket>).setNoDelay?.(true);
+      this.state = "ready";
+      this.#readyAt = Date.now();
+      events.onReady();
+    });
+    client.on("error", (error) => {
+      this.#error ??= error;
+      // MQTT.js reports some errors of a TLS handshake without closing the socket.
+      if (this.state === "connecting") this.destroy();
+    });
+    client.on("close", () => this.#finish());
+  }
+
+  /** Packets may be written. */
+  get open(): boolean {
+    return this.state !== "ended" && !this.#left;
+  }
+
+  /** Milliseconds since it was ready, at least 1; 0: it never was. */
+  get heldMs(): number {
+    return this.#readyAt === 0 ? 0 : Date.now() - this.#readyAt + 1;
+  }
+
+  /**
+   * The one place that uses MQTT.js' packet writer, a private method: acknowledgements in the order of receipt and
+   * publications that keep their packet identifier over connections have no public one. tests/mqtt_test.ts pins it.
+   */
+  write(packet: Packet): void {
+    if (this.open) this.#client["_writePacket"](packet);
+  }
+
+  /** SUBACK's reason codes, one a filter. */
+  subscribe(filters: readonly string[], subscriptionIdentifier: number | undefined): Promise<number[]> {
+    // MQTT.js would keep it for a next connection that this client never has.
+    if (!this.open) return Promise.reject(new ConnectionLost("Connection lost"));
+    // QoS 1: what was published with QoS 2 comes with QoS 1 too. `rap` false keeps `retain` for what was stored.
+    const options = { qos: 1 as const, nl: false, rap: false, rh: this.#options.retained ? 1 : 2 };
+    const properties = subscriptionIdentifier === undefined ? {} : { properties: { subscriptionIdentifier } };
+    return new Promise((resolve, reject) => {
+      this.#client.subscribe([...filters], { ...options, ...properties }, (error, _subscriptions, packet) => {
+        const codes = packet?.granted as number[] | undefined;
+        if (codes?.length === filters.length) resolve(codes);
+        else if (error?.message.startsWith("Invalid topic")) resolve(filters.map(() => 0x8f));
+        else reject(new ConnectionLost("Connection lost while subscribing", { cause: error }));
+      });
+    });
+  }
+
+  unsubscribe(filters: readonly string[]): Promise<void> {
+    if (!this.open) return Promise.reject(new ConnectionLost("Connection lost"));
+    return new Promise((resolve, reject) => {
+      this.#client.unsubscribe([...filters], (error) => {
+        if (error) reject(new ConnectionLost("Connection lost while unsubscribing", { cause: error }));
+        else resolve();
+      });
+    });
+  }
+
+  /**
+   * False: too much waits already, the message stays with the broker. The socket is read on (PINGRESP and PUBACK come
+   * through it, and completions must go out for what waits to get on), but no more is held; once the work has drained,
+   * a new connection makes the broker send again what was left. All that follows the first one left is left too, since
+   * acknowledgements are in order.
+   */
+  admit(arrival: Arrival): boolean {
+    const { maxWaiting, maxWaitingBytes } = this.#options;
+    if (this.#overflowed) return false;
+    // A broker that repeats itself within a connection (MQTT 3.1.1 allows it) gets its one acknowledgement.
+    if (arrival.packetId !== undefined && this.#acks.has(arrival.packetId)) return false;
+    const tooMany = this.#waiting >= maxWaiting;
+    const bytes = heldBytes(arrival.topic, arrival.payload);
+    if (tooMany || (this.#waiting > 0 && this.#waitingBytes + bytes > maxWaitingBytes)) {
+      this.#overflowed = true;
+      return false;
+    }
+    this.#waiting += 1;
+    this.#waitingBytes += bytes;
+    if (arrival.packetId !== undefined) this.#acks.add(arrival.packetId, arrival.qos);
+    return true;
+  }
+
+  /** Dealt with: acknowledge it when all before it are. */
+  release({ topic, payload, packetId }: Pick<Arrival, "topic" | "payload"> & { readonly packetId?: number }): void {
+    if (this.state === "ended") return;
+    this.#waiting -= 1;
+    this.#waitingBytes -= heldBytes(topic, payload);
+    if (packetId !== undefined) this.#acks.done(packetId);
+    if (this.#overflowed) this.#refetchWhenDrained();
+  }
+
+  /** Ends the connection as MQTT wants it: the last will is not published, the session stays. */
+  leave(): void {
+    if (!this.open) return;
+    this.write({ cmd: "disconnect", reasonCode: 0 });
+    this.#left = true;
+    this.#client.stream.end();
+    const force = setTimeout(() => this.destroy(), CLOSING_MS);
+    this.ended.then(() => clearTimeout(force));
+  }
+
+  destroy(): void {
+    this.#client.end(true);
+    this.#client.stream.destroy();
+    // Not every socket that is destroyed while it connects tells that it closed.
+    queueMicrotask(() => setTimeout(() => this.#finish(), 100));
+  }
+
+  #refetchWhenDrained(): void {
+    if (this.#refetch) return;
+    const leave = () => {
+      clearTimeout(this.#graceTimer);
+      if (this.#refetch || this.state === "ended") return;
+      this.#refetch = true;
+      this.leave();
+    };
+    // What is done but not acknowledged, since one before it is not done, would come again too: nothing would be won.
+    if (this.#waiting === 0) leave();
+    else if (this.#acks.size <= this.#options.maxWaiting / 10) {
+      this.#graceTimer ??= setTimeout(leave, REFETCH_GRACE_MS);
+    }
+  }
+
+  /** Sees each packet before MQTT.js handles it. */
+  #onPacket(packet: Packet, events: ConnectionEvents): void {
+    if (packet.cmd === "connack") this.#onConnack(packet, events);
+    else if (packet.cmd === "puback") events.onPuback(packet.messageId!, packet.reasonCode ?? 0);
+    else if (packet.cmd === "disconnect") {
+      this.#disconnectCode = packet.reasonCode;
+      this.destroy();
+    } else if (packet.cmd === "publish" && packet.qos === 2) {
+      // We never ask for QoS 2, but a session made by another program may have it. Passed off as QoS 1, so that
+      // MQTT.js sends no PUBREC and leaves it to the queue of acknowledgements; it answers the PUBREL by itself.
+      this.#exactlyOnce.add(packet);
+      packet.qos = 1;
+    }
+  }
+
+  #onConnack(packet: IConnackPacket, events: ConnectionEvents): void {
+    if ((packet.reasonCode ?? packet.returnCode ?? 0) !== 0) return;
+    const { properties } = packet;
+    this.sessionPresent = packet.sessionPresent;
+    this.tellsFilters = this.#options.protocolVersion === 5 && properties?.subscriptionIdentifiersAvailable !== false;
+    this.publishWindow = Math.min(PUBLISHES_AT_ONCE, properties?.receiveMaximum ?? PUBLISHES_AT_ONCE);
+    this.maximumPacketSize = properties?.maximumPacketSize ?? Infinity;
+    // Here and not at MQTT.js' "connect", for messages of the session may be handled before that event.
+    events.onConnack(packet.sessionPresent);
+  }
+
+  #read(packet: IPublishPacket): Arrival {
+    const { properties } = packet;
+    const qos = this.#exactlyOnce.has(packet) ? 2 : packet.qos;
+    const identifier = properties?.subscriptionIdentifier as number | number[] | undefined;
+    const key = properties?.userProperties?.["idempotency-key"];
+    const payload = typeof packet.payload === "string"
+      ? new TextEncoder().encode(packet.payload)
+      : this.#slab.copy(packet.payload);
+    return {
+      connection: this,
+      topic: packet.topic,
+      payload,
+      qos,
+      retain: packet.retain,
+      dup: packet.dup,
+      packetId: qos === 0 ? undefined : packet.messageId,
+      identifiers: identifier === undefined ? undefined : [identifier].flat(),
+      idempotencyKey: Array.isArray(key) ? key[0] : key,
+    };
+  }
+
+  #finish(): void {
+    if (this.state === "ended") return;
+    this.state = "ended";
+    clearTimeout(this.#graceTimer);
+    this.#end.resolve(this.#whyEnded());
+  }
+
+  #whyEnded(): End {
+    if (this.#refetch) return { kind: "refetch" };
+    if (this.#disconnectCode !== undefined && this.#disconnectCode !== 0) {
+      const kind = this.#disconnectCode === 0x8e ? "takeover" : "lost";
+      return { kind, code: this.#disconnectCode, words: reasonCode(this.#disconnectCode) };
+    }
+    const error = this.#error;
+    if (this.#readyAt > 0) return { kind: "lost", ...(error ? { words: error.message } : {}) };
+    if (!error) return { kind: "unanswered" };
+    const end = { code: error.code ?? "", words: error.message };
+    if (typeof error.code === "number") {
+      if ([4, 5, 0x86, 0x87, 0x8c].includes(error.code)) return { kind: "credentials", ...end };
+      if ([1, 0x84].includes(error.code)) return { kind: "version", ...end };
+      return { kind: "refused", ...end };
+    }
+    if (/certificate|tls|ssl|alert|handshake|pem/i.test(error.message)) return { kind: "tls", ...end };
+    if (error.message === "connack timeout" || error.code === "ECONNRESET") return { kind: "unanswered", ...end };
+    return { kind: "refused", ...end };
+  }
+}
+
+function heldBytes(topic: string, payload: Uint8Array): number {
+  return payload.length + topic.length;
+}
+
+/**
+ * Copies of payloads, for a packet's own bytes are a view that keeps the socket's whole buffer alive. Small ones share a
+ * buffer, since one of its own costs 300 bytes each. Acknowledgements are in order, so those of a buffer go together.
+ */
+class Slab {
+  #bytes = new Uint8Array(SLAB_BYTES);
+  #used = 0;
+
+  copy(bytes: Uint8Array): Uint8Array {
+    if (bytes.length > SLAB_BYTES / 8) return new Uint8Array(bytes);
+    if (this.#used + bytes.length > SLAB_BYTES) [this.#bytes, this.#used] = [new Uint8Array(SLAB_BYTES), 0];
+    const copy = this.#bytes.subarray(this.#used, this.#used + bytes.length);
+    copy.set(bytes);
+    this.#used += bytes.length;
+    return copy;
+  }
+}
+
+/**
+ * PUBACK and PUBREC in the order of receipt [MQTT-4.6.0-2] [MQTT-4.6.0-3], whatever the order of the work.
+ * Holds no payload; at most 65,535 entries, for so many packet identifiers there are.
+ */
+class AckQueue {
+  readonly #order = new Queue<Unacknowledged>();
+  readonly #byId = new Map<number, Unacknowledged>();
+  readonly #write: (packet: Packet) => void;
+
+  constructor(write: (packet: Packet) => void) {
+    this.#write = write;
+  }
+
+  get size(): number {
+    return this.#byId.size;
+  }
+
+  has(packetId: number): boolean {
+    return this.#byId.has(packetId);
+  }
+
+  add(packetId: number, qos: 0 | 1 | 2): void {
+    const entry = { packetId, qos, done: false };
+    this.#byId.set(packetId, entry);
+    this.#order.push(entry);
+  }
+
+  done(packetId: number): void {
+    const entry = this.#byId.get(packetId);
+    if (entry) entry.done = true;
+    for (let first = this.#order.first; first?.done; first = this.#order.first) {
+      this.#order.shift();
+      this.#byId.delete(first.packetId);
+      this.#write({ cmd: first.qos === 2 ? "pubrec" : "puback", messageId: first.packetId, reasonCode: 0 });
+    }
+  }
+}
+
+interface Unacknowledged {
+  readonly packetId: number;
+  readonly qos: 0 | 1 | 2;
+  done: boolean;
+}
+
+/** Packet identifiers of MQTT.js' SUBSCRIBE and UNSUBSCRIBE, apart from those of publications. */
+class ClientIds {
+  readonly #taken = new Set<number>();
+  #last = 0;
+
+  allocate(): number | null {
+    if (this.#taken.size >= HIGHEST_CLIENT_ID) return null;
+    do this.#last = this.#last >= HIGHEST_CLIENT_ID ? 1 : this.#last + 1; while (this.#taken.has(this.#last));
+    this.#taken.add(this.#last);
+    return this.#last;
+  }
+  getLastAllocated(): number | null {
+    return this.#last || null;
+  }
+  register(id: number): boolean {
+    if (this.#taken.has(id)) return false;
+    this.#taken.add(id);
+    return true;
+  }
+  deallocate(id: number): void {
+    this.#taken.delete(id);
+  }
+  clear(): void {
+    this.#taken.clear();
+  }
+}
+
+function clientOptions(options: Settled): IClientOptions {
+  const url = new URL(options.url);
+  const protocol = url.protocol.slice(0, -1) as "mqtt" | "mqtts" | "ws" | "wss";
+  const { state, tls, protocolVersion } = options;
+  return {
+    protocol,
+    host: url.hostname.replace(/^\[|\]$/g, ""),
+    ...(url.port ? { port: Number(url.port) } : {}),
+    ...(protocol.startsWith("ws") ? { path: `${url.pathname}${url.search}` || "/" } : {}),
+    // A certificate would make MQTT.js turn mqtt: into mqtts: silently.
+    ...(tls && (protocol === "mqtts" || protocol === "wss") ? tls : {}),
+    ...(options.username === undefined ? {} : { username: options.username }),
+    ...(options.password === undefined ? {} : { password: options.password }),
+    clientId: options.clientId,
+    protocolVersion,
+    clean: false,
+    keepalive: options.keepaliveSeconds,
+    connectTimeout: options.connectTimeoutMs,
+    // Reconnecting and resubscribing are done here, on a client of their own.
+    reconnectPeriod: 0,
+    resubscribe: false,
+    messageIdProvider: new ClientIds(),
+    timerVariant: "native",
+    ...(state
+      ? { will: { topic: state.topic, payload: Buffer.from(state.offline ?? "offline"), qos: 1, retain: true } }
+      : {}),
+    ...(protocolVersion === 5
+      ? {
+        properties: {
+          sessionExpiryInterval: options.sessionExpirySeconds,
+          receiveMaximum: Math.min(options.receiveMaximum, options.maxWaiting),
+          ...(options.maximumPacketSize === undefined ? {} : { maximumPacketSize: options.maximumPacketSize }),
+        },
+      }
+      : {}),
+  };
+}

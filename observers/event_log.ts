@@ -1,0 +1,52 @@
+/**
+ * Writes what the core tells into the log, one line an event, with the run's name on each that has one.
+ */
+import { getLogger } from "../util/log.ts";
+import type { Emit, ServiceEvent } from "../ports.ts";
+
+/** A listener that logs. */
+export function eventLog(): Emit {
+  const log = getLogger("service");
+  return (event: ServiceEvent) => {
+    switch (event.type) {
+      case "message":
+        if (event.outcome === "ignored") {
+          return log.debug("Ignored a message on {topic}: no row is for it", { topic: event.topic });
+        }
+        // What a message started is said by the lines of its runs; one line less for each is worth it in a burst.
+        if (event.outcome === "runs") return;
+        return log.info("Message on {topic}: {outcome}", {
+          topic: event.topic,
+          outcome: event.outcome,
+          rows: event.rows,
+        });
+      case "created":
+        return log.info("Created run {run} for a message on {topic}", {
+          run: event.run.runName,
+          job: event.run.jobName,
+          topic: event.run.topic,
+        });
+      case "started":
+        return log.info("Run {run} started", { run: event.run.runName, node: event.run.nodes.join(",") });
+      case "waiting":
+        if (event.runName === "") {
+          return log.warn("A message for job {job} waits: {reason}", { job: event.jobName, reason: event.reason });
+        }
+        return log.warn("Run {run} waits: {reason}", { run: event.runName, job: event.jobName, reason: event.reason });
+      case "finished": {
+        const { run_name: run, status, message, log_url: url } = event.record;
+        return log.info("Run {run} {status}: {message}", { run, status, message, log: url });
+      }
+      case "table":
+        return log.info("Table: {rows} rows, {errors} errors, {warnings} warnings", { ...event });
+      case "broker":
+        return event.connected ? log.info("Connected to the broker") : log.warn("Broker: {reason}", { ...event });
+      case "leader":
+        return log.info("Leader is {holder}", { holder: event.holder, leading: event.leading });
+      case "error": {
+        const { message, run_name: run, ...rest } = event.report;
+        return log.error("{message}", { message, ...(run === undefined ? {} : { run }), ...rest });
+      }
+    }
+  };
+}

@@ -1,0 +1,98 @@
+/**
+ * What the service says on MQTT besides the ends of runs: errors on `ERROR`, retained `info` and `table`, run events
+ * on `run/{job_name}/{run}`. Best effort: these are news, not promises; a full queue drops the oldest news.
+ */
+import type { Table } from "../catalog.ts";
+import { failedTopic } from "../topics.ts";
+import type { ErrorPayload, RefusedPayload, RunPayload, TablePayload } from "../payloads.ts";
+import type { Broker, ErrorReport, RunView, ServiceEvent } from "../ports.ts";
+
+const MAX_QUEUED = 1_000;
+
+export class EventTopics {
+  readonly #broker: Broker;
+  readonly #prefix: string;
+  readonly #signal: AbortSignal;
+  readonly #queue: { topic: string; body: string; retain: boolean }[] = [];
+  #sending = false;
+
+  constructor({ broker, topicPrefix, signal }: { broker: Broker; topicPrefix: string; signal: AbortSignal }) {
+    this.#broker = broker;
+    this.#prefix = topicPrefix;
+    this.#signal = signal;
+  }
+
+  /** Publishes what others may want to hear of an event. */
+  readonly emit = (event: ServiceEvent): void => {
+    if (event.type === "error") this.error(event.report);
+    else if (event.type === "created") this.#runEvent("created", event.run);
+    else if (event.type === "started") this.#runEvent("started", event.run);
+    else if (event.type === "finished") {
+      const { record } = event;
+      const news: RunPayload = {
+        event: record.status === "succeeded" ? "succeeded" : "failed",
+        status: record.status,
+        reason: record.reason,
+        message: record.message,
+        job_name: record.job_name,
+        run_name: record.run_name,
+        at: record.finished_at,
+      };
+      this.#say(`run/${record.job_name}/${record.run_name}`, news);
+    }
+  };
+
+  error(report: ErrorReport): void {
+    const error: ErrorPayload = { status: "error", ...report, at: new Date().toISOString() };
+    this.#say("ERROR", error);
+    // Who waits for a run's end must hear too that there will be none.
+    if (report.job_name !== undefined && report.run_name === undefined && report.reason === "Refused") {
+      const topic = failedTopic(this.#prefix, report.job_name).slice(this.#prefix.length + 1);
+      const { job_name, reason, message } = report;
+      const refused: RefusedPayload = { status: "failed", job_name, reason, message };
+      this.#say(topic, refused);
+    }
+  }
+
+  info(info: Readonly<Record<string, unknown>>): void {
+    this.#say("info", info, true);
+  }
+
+  table({ rows, problems }: Table): void {
+    const shown = rows.slice(0, 1_000).map(({ jobName, mqttTopic, image }) => ({
+      job_name: jobName,
+      mqtt_topic: mqttTopic,
+      image,
+    }));
+    const told: TablePayload = { rows: rows.length, shown, problems: problems.slice(0, 100) };
+    this.#say("table", told, true);
+  }
+
+  #runEvent(event: "created" | "started", run: RunView): void {
+    const news: RunPayload = {
+      event,
+      job_name: run.jobName,
+      run_name: run.runName,
+      parent_run: run.parentRun ?? null,
+      at: new Date().toISOString(),
+    };
+    this.#say(`run/${run.jobName}/${run.runName}`, news);
+  }
+
+  #say(topic: string, body: unknown, retain = false): void {
+    if (this.#queue.length >= MAX_QUEUED) this.#queue.shift();
+    this.#queue.push({ topic: `${this.#prefix}/${topic}`, body: JSON.stringify(body), retain });
+    if (!this.#sending) void this.#send();
+  }
+
+  async #send(): Promise<void> {
+    this.#sending = true;
+    for (let next = this.#queue.shift(); next; next = this.#queue.shift()) {
+      const { topic, body, retain } = next;
+      // ERROR and what is retained must arrive; the rest is worth one write.
+      const qos = retain || !topic.startsWith(`${this.#prefix}/run/`) ? 1 : 0;
+      await this.#broker.publish(topic, body, { qos, retain, signal: this.#signal }).catch(() => {});
+    }
+    this.#sending = false;
+  }
+}

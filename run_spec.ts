@@ -1,0 +1,189 @@
+/**
+ * What a run is called and what its container is told: row + message → name, environment. The name is the run's
+ * idempotency key. Pure. A payload becomes values of environment variables and nothing else.
+ */
+import { Buffer } from "node:buffer";
+import { createHash } from "node:crypto";
+import type { Message, Row, RunSpec } from "./ports.ts";
+
+// ---------------------------------------------------------------- names
+
+/** Name of the one container of a run's pods. */
+export const CONTAINER_NAME = "main";
+
+const SUFFIX_LENGTH = 12;
+/** A label of RFC 1123, as pods' host names and the label `batch.kubernetes.io/job-name` must be. */
+const NAME_LENGTH = 63;
+/** Pods of an Indexed Job are called `{run}-{index}`, and Kubernetes checks that the last one has 63 characters at most. */
+const INDEXED_NAME_LENGTH = 52;
+
+/**
+ * First characters of the SHA-256 of the parts, in the digits a-z and 2-7 (RFC 4648, base32), which may stand in every
+ * name of Kubernetes. The parts are told apart: `["ab"]` and `["a", "b"]` have different hashes.
+ */
+export function shortHash(parts: readonly (string | Uint8Array)[], length: number = SUFFIX_LENGTH): string {
+  const hash = createHash("sha256");
+  for (const part of parts) {
+    const bytes = typeof part === "string" ? new TextEncoder().encode(part) : part;
+    hash.update(`${bytes.length}:`).update(bytes);
+  }
+  return base32(hash.digest()).slice(0, length);
+}
+
+/** 52 digits at most, for 32 bytes. */
+function base32(bytes: Uint8Array): string {
+  let digits = "";
+  let [bits, count] = [0, 0];
+  for (const byte of bytes) {
+    bits = ((bits << 8) | byte) & 0xfff;
+    for (count += 8; count >= 5; count -= 5) digits += "abcdefghijklmnopqrstuvwxyz234567"[(bits >> (count - 5)) & 31];
+  }
+  return digits;
+}
+
+/** The row's name as a label of RFC 1123, at most `maxLength` characters; `row` where nothing of it can stand there. */
+export function rowLabel(jobName: string, maxLength: number = NAME_LENGTH - SUFFIX_LENGTH - 1): string {
+  const label = jobName.toLowerCase().replace(/[^a-z0-9]+/g, "-").replace(/^-/, "");
+  return label.slice(0, maxLength).replace(/-$/, "") || "row";
+}
+
+/**
+ * What makes a run the same run again. `key`: a publisher's idempotency key or the parent run; the same key and row
+ * always have the same name. `messageHash`: the hash of one delivery; each call has a name of its own.
+ */
+export type RunIdentity = { readonly key: string } | { readonly messageHash: string };
+
+type NamedRow = Pick<Row, "jobName" | "parallelism">;
+
+/** `{row label}-{12 characters}`: at most 63 characters, 52 where the row has several pods at once. */
+export function runNameFor(row: NamedRow, identity: RunIdentity): string {
+  if ("key" in identity) return `${labelOf(row)}-${shortHash(["key", identity.key, row.jobName])}`;
+  return runNamePrefix(row, identity.messageHash) + base32(crypto.getRandomValues(new Uint8Array(4))).slice(0, 4);
+}
+
+/** How the name of each run begins that this row made of this delivery: all but the last 4 characters. */
+export function runNamePrefix(row: NamedRow, messageHash: string): string {
+  return `${labelOf(row)}-${shortHash(["message", messageHash, row.jobName], SUFFIX_LENGTH - 4)}`;
+}
+
+function labelOf({ jobName, parallelism }: NamedRow): string {
+  return rowLabel(jobName, (parallelism > 1 ? INDEXED_NAME_LENGTH : NAME_LENGTH) - SUFFIX_LENGTH - 1);
+}
+
+// ---------------------------------------------------------------- environment
+
+/**
+ * Largest payload, in bytes, that goes through the environment. Linux allows 131,072 bytes for one variable, its name,
+ * `=` and NUL included (MAX_ARG_STRLEN, execve(2)); the rest is room for Kubernetes' own limits on a Job's size.
+ */
+export const MAX_ENV_PAYLOAD_BYTES = 96 * 1024;
+/** Base64 makes 4 of 3. */
+const MAX_BINARY_BYTES = MAX_ENV_PAYLOAD_BYTES / 4 * 3;
+/** `PAYLOAD_<FIELD>` variables of one message: at most so many, so long a name, and so many bytes together. */
+const MAX_FIELDS = 200;
+const MAX_FIELD_NAME = 128;
+const MAX_FIELDS_BYTES = 128 * 1024;
+
+/** Whether the payload can go through the environment; if not, it has to go through the store, by URL. */
+export function payloadFits(payload: Uint8Array): boolean {
+  if (payload.length <= MAX_BINARY_BYTES) return true;
+  return payload.length <= MAX_ENV_PAYLOAD_BYTES && payloadText(payload) !== undefined;
+}
+
+const decoder = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
+
+/** The payload as text; undefined where it is none: not UTF-8, or with a NUL, which no variable can hold. */
+export function payloadText(payload: Uint8Array): string | undefined {
+  if (payload.includes(0)) return undefined;
+  try {
+    return decoder.decode(payload);
+  } catch {
+    return undefined;
+  }
+}
+
+/**
+ * What the container of a run is told. The values are exact; whoever hands them to Kubernetes has to escape them.
+ * JOB_NAME, RUN_NAME, MQTT_TOPIC, MQTT_PAYLOAD; for bytes that are no text MQTT_PAYLOAD_BASE64 and an empty
+ * MQTT_PAYLOAD; for a payload in the store MQTT_PAYLOAD_URL and MQTT_PAYLOAD_OBJECT; and PAYLOAD_<FIELD> for each
+ * top-level scalar of a JSON object. Throws RangeError for a payload that does not fit (see payloadFits).
+ */
+export function messageEnv(
+  { message, row, runName, payloadLink }: {
+    readonly message: Message;
+    readonly row: Pick<Row, "jobName">;
+    readonly runName: string;
+    readonly payloadLink?: RunSpec["payloadLink"];
+  },
+): Record<string, string> {
+  if (!payloadFits(message.payload)) {
+    throw new RangeError(`Cannot put the payload into the environment: it has ${message.payload.length} bytes`);
+  }
+  const text = payloadText(message.payload);
+  const env: Record<string, string> = {
+    JOB_NAME: row.jobName,
+    RUN_NAME: runName,
+    MQTT_TOPIC: message.topic,
+    MQTT_PAYLOAD: text ?? "",
+  };
+  if (text === undefined) env["MQTT_PAYLOAD_BASE64"] = message.payload.toBase64();
+  if (payloadLink !== undefined) {
+    env["MQTT_PAYLOAD_URL"] = payloadLink.url;
+    env["MQTT_PAYLOAD_OBJECT"] = payloadLink.object;
+  }
+  if (text !== undefined) addFields(env, text);
+  return env;
+}
+
+function addFields(env: Record<string, string>, text: string): void {
+  const object = parseObject(text);
+  if (object === undefined) return;
+  let [count, bytes] = [0, 0];
+  for (const [field, raw] of Object.entries(object)) {
+    const value = scalarText(raw);
+    const name = `PAYLOAD_${field.toUpperCase().replace(/[^A-Z0-9_]/g, "_")}`;
+    if (value === undefined || name.length > MAX_FIELD_NAME || name in env) continue;
+    bytes += name.length + Buffer.byteLength(value);
+    if (++count > MAX_FIELDS || bytes > MAX_FIELDS_BYTES) return;
+    env[name] = value;
+  }
+}
+
+/** A number as it was written: 12345678901234567890 and 1.0 are not what a double makes of them. */
+class SourceNumber {
+  constructor(readonly source: string) {}
+}
+
+function parseObject(text: string): Record<string, unknown> | undefined {
+  if (!/^\s*\{/.test(text)) return undefined;
+  try {
+    const value: unknown = JSON.parse(text, keepSource);
+    return value as Record<string, unknown>;
+  } catch (error) {
+    // Nested too deeply for a reviver, which V8 calls recursively; a parse without one does not mind.
+    if (error instanceof RangeError) return JSON.parse(text);
+    return undefined;
+  }
+}
+
+function keepSource(_key: string, value: unknown, context?: { source?: string }): unknown {
+  return typeof value === "number" && context?.source !== undefined ? new SourceNumber(context.source) : value;
+}
+
+/** undefined: no scalar. JSON can say what no variable can hold: a NUL is left out, a lone surrogate becomes U+FFFD. */
+function scalarText(value: unknown): string | undefined {
+  if (value === null) return "";
+  if (value instanceof SourceNumber) return value.source;
+  if (typeof value === "string") return value.toWellFormed().replaceAll("\0", "");
+  return typeof value === "number" || typeof value === "boolean" ? String(value) : undefined;
+}
+
+/** Longest value of a variable that a run's record keeps, in characters; the payload has fields of its own there. */
+const MAX_KEPT_VALUE = 1024;
+
+/** A variable's value as a run's record may keep it: a link that is signed gives access and is left out. */
+export function keptValue(name: string, value: string): string {
+  if (name === "MQTT_PAYLOAD_URL") return "(a link that ends after 7 days)";
+  const rest = value.length - MAX_KEPT_VALUE;
+  return rest > 0 ? `${value.slice(0, MAX_KEPT_VALUE)}… (${rest} more characters)` : value;
+}

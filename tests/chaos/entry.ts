@@ -1,0 +1,173 @@
+/**
+ * The service with one fault in it: the process kills itself (SIGKILL) before or after the nth call of one operation.
+ * The fault is put around the ports, so the shipped code knows nothing of it. `CHAOS_FAULT=operation:when:nth`, such as
+ * `create:after:2`; without it this is the service as it is.
+ */
+import { serviceOptions } from "../../adapters.ts";
+import { exportAwsEnv, loadConfig, processInput } from "../../config.ts";
+import { eventLog } from "../../observers/event_log.ts";
+import { getLogger, setupLog } from "../../util/log.ts";
+import type { Broker, Cluster, Delivery, Lease, ObjectStore } from "../../ports.ts";
+import { Service, type ServiceOptions } from "../../service.ts";
+
+/** What a process can die before or after. */
+export const OPERATIONS = [
+  "receive",
+  "create",
+  "acknowledge",
+  "log-part",
+  "log",
+  "publish",
+  "record",
+  "delete",
+  "lease",
+] as const;
+
+export type Operation = typeof OPERATIONS[number];
+
+interface Fault {
+  readonly operation: Operation;
+  readonly when: "before" | "after";
+  readonly nth: number;
+}
+
+/** Kills this process at the fault's call. */
+class Killer {
+  #calls = 0;
+  constructor(readonly fault: Fault | undefined) {}
+
+  /** Does `work` as one call of `operation`. */
+  async around<T>(operation: Operation, work: () => Promise<T>): Promise<T> {
+    const hit = this.#hits(operation);
+    if (hit && this.fault?.when === "before") await this.#die(operation);
+    const result = await work();
+    if (hit) await this.#die(operation);
+    return result;
+  }
+
+  /** The same for work that ends at once; `settleMs`: how long its effect takes to leave the process. */
+  aroundSync(operation: Operation, work: () => void, settleMs: number): void {
+    const hit = this.#hits(operation);
+    if (hit && this.fault?.when === "before") void this.#die(operation);
+    work();
+    if (!hit) return;
+    if (settleMs === 0) void this.#die(operation);
+    else setTimeout(() => void this.#die(operation), settleMs);
+  }
+
+  #hits(operation: Operation): boolean {
+    return operation === this.fault?.operation && ++this.#calls === this.fault.nth;
+  }
+
+  /** Never resolves. */
+  #die(operation: Operation): Promise<never> {
+    console.error(`Dying ${this.fault?.when} ${operation} number ${this.fault?.nth}`);
+    Deno.kill(Deno.pid, "SIGKILL");
+    return new Promise(() => {});
+  }
+}
+
+/** `target` with some of its methods replaced; the rest, private fields included, stays its own. */
+function override<T extends object>(target: T, methods: Partial<T>): T {
+  return new Proxy(target, {
+    get(object, key) {
+      if (Object.hasOwn(methods, key)) return Reflect.get(methods, key);
+      const value: unknown = Reflect.get(object, key, object);
+      return typeof value === "function" ? value.bind(object) : value;
+    },
+  });
+}
+
+function faultyBroker(broker: Broker, killer: Killer, topicPrefix: string): Broker {
+  return override(broker, {
+    connect: (events, signal) =>
+      broker.connect({
+        onConnect: (info) => events.onConnect(info),
+        onDisconnect: (reason) => events.onDisconnect(reason),
+        onDelivery(delivery: Delivery) {
+          const done = () => killer.aroundSync("acknowledge", () => delivery.done(), 30);
+          killer.aroundSync("receive", () => events.onDelivery({ ...delivery, done }), 0);
+        },
+      }, signal),
+    publish(topic, payload, options) {
+      const publish = () => broker.publish(topic, payload, options);
+      const isEnd = topic.startsWith(`${topicPrefix}/job_`);
+      return isEnd ? killer.around("publish", publish) : publish();
+    },
+  });
+}
+
+function faultyCluster(cluster: Cluster, killer: Killer): Cluster {
+  return override(cluster, {
+    create: (spec, options) => killer.around("create", () => cluster.create(spec, options)),
+    delete: (runName, options) => killer.around("delete", () => cluster.delete(runName, options)),
+  });
+}
+
+/** `operationOf`: which operation a put of this key is; undefined: none that counts. */
+function faultyStore(
+  store: ObjectStore,
+  killer: Killer,
+  operationOf: (key: string) => Operation | undefined,
+): ObjectStore {
+  return override(store, {
+    put(key, body, options) {
+      const operation = operationOf(key);
+      const put = () => store.put(key, body, options);
+      return operation === undefined ? put() : killer.around(operation, put);
+    },
+  });
+}
+
+function faultyLease(lease: Lease, killer: Killer): Lease {
+  return override(lease, {
+    write: (next, options) => killer.around("lease", () => lease.write(next, options)),
+  });
+}
+
+/** The service's options with the fault around its ports. */
+export function withFault(options: ServiceOptions, fault: Fault | undefined): ServiceOptions {
+  const killer = new Killer(fault);
+  const { stores, election } = options;
+  return {
+    ...options,
+    broker: faultyBroker(options.broker, killer, options.topicPrefix),
+    cluster: faultyCluster(options.cluster, killer),
+    stores: {
+      ...stores,
+      logs: faultyStore(stores.logs, killer, (key) => /^[^/]+\.txt$/.test(key) ? "log" : "log-part"),
+      runs: faultyStore(stores.runs, killer, (key) => /^[^./][^/]*\.json$/.test(key) ? "record" : undefined),
+    },
+    ...(election ? { election: { ...election, lease: faultyLease(election.lease, killer) } } : {}),
+  };
+}
+
+function faultOf(text: string | undefined): Fault | undefined {
+  if (!text) return undefined;
+  const [operation, when, nth] = text.split(":");
+  if (!OPERATIONS.includes(operation as Operation) || (when !== "before" && when !== "after") || !(Number(nth) > 0)) {
+    throw new TypeError(`Cannot read CHAOS_FAULT "${text}": write operation:before|after:number`);
+  }
+  return { operation: operation as Operation, when, nth: Number(nth) };
+}
+
+async function start(): Promise<void> {
+  const config = loadConfig({ ...processInput(), args: [] });
+  setupLog(config.log);
+  exportAwsEnv(config);
+  const log = getLogger("main");
+  const options = await serviceOptions(config, { version: "0.0.0", onTrouble: (reason) => log.warn(reason) });
+  const service = new Service({
+    ...withFault(options, faultOf(Deno.env.get("CHAOS_FAULT"))),
+    listeners: [eventLog()],
+  });
+  Deno.addSignalListener("SIGTERM", () => void service.stop().then(() => Deno.exit(0)));
+  service.failed.then((reason) => {
+    log.error(reason);
+    Deno.exit(1);
+  });
+  await service.start();
+  log.info("Ready: table {table}", { table: config.catalog.url });
+}
+
+if (import.meta.main) await start();

@@ -1,0 +1,91 @@
+/**
+ * Proves by crashes that no message is lost and none runs twice: `deno task chaos [--short | --faults]
+ * [--only=WORDS]`. Each case (of those whose names hold the words) sends messages, breaks something (the service at a
+ * fault point, the broker, the store, the API server, the wire), mends it, and counts what came of it with eyes of its
+ * own. `--long [--minutes=30] [--seed=N]` kills parts at random instead, see chaos/long.ts. Prints a table; the last line
+ * is `N passed, N failed`.
+ */
+import { isGood, renderLong, runLong } from "./long.ts";
+import { casesOf, type Extent } from "./matrix.ts";
+import { type CaseResult, runCase } from "./stage.ts";
+import { flag, numberFlag } from "../harness/flags.ts";
+import { startKit } from "../harness/kit.ts";
+
+export interface ChaosOptions {
+  readonly extent: Extent;
+  /** Only cases whose name holds this. */
+  readonly only?: string;
+  /** Cases at once, where they do not disturb each other. */
+  readonly atOnce?: number;
+  readonly onResult?: (result: CaseResult) => void;
+}
+
+/** Runs all cases of an extent on parts of their own. */
+export async function runChaos(
+  { extent, only = "", atOnce = 4, onResult = () => {} }: ChaosOptions,
+): Promise<CaseResult[]> {
+  await using kit = await startKit({
+    broker: { persistence: "always", maxQueuedMessages: 0 },
+    cluster: { node: "real", controllerFlags: ["--kube-api-qps=100", "--kube-api-burst=200"] },
+  });
+  const cases = casesOf(extent).filter(({ name }) => name.includes(only))
+    .map((one, index) => ({ one, id: `c${index + 1}` }));
+  const results: CaseResult[] = [];
+  const work = async (queue: typeof cases) => {
+    for (let next = queue.shift(); next; next = queue.shift()) {
+      const result = await runCase(kit, next.one, next.id);
+      results.push(result);
+      onResult(result);
+    }
+  };
+  const together = cases.filter(({ one }) => !one.alone);
+  await Promise.all(Array.from({ length: atOnce }, () => work(together)));
+  await work(cases.filter(({ one }) => one.alone));
+  return results;
+}
+
+// ---------------------------------------------------------------- the table
+
+/** The results as a table for people. */
+export function renderTable(results: readonly CaseResult[]): string {
+  const width = Math.max(...results.map(({ name }) => name.length), 4);
+  const line = (cells: readonly (string | number)[]) =>
+    [String(cells[0]).padEnd(width), ...cells.slice(1, 5).map((cell) => String(cell).padStart(8)), `  ${cells[5]}`]
+      .join(" ");
+  return [
+    line(["case", "messages", "runs", "lost", "doubled", "outcome"]),
+    ...results.map(({ name, messages, runs, lost, doubled, outcome }) =>
+      line([name, messages, runs, lost, doubled, outcome])
+    ),
+  ].join("\n");
+}
+
+async function runMatrix(): Promise<boolean> {
+  const results = await runChaos({
+    extent: Deno.args.includes("--short") ? "short" : Deno.args.includes("--faults") ? "faults" : "full",
+    only: flag("only") ?? "",
+    onResult: ({ name, outcome, seconds }) => console.error(`${name}: ${outcome} (${seconds.toFixed(1)} s)`),
+  });
+  const failed = results.filter(({ outcome }) => outcome !== "ok").length;
+  console.log(`${renderTable(results)}\n${results.length - failed} passed, ${failed} failed`);
+  return failed === 0;
+}
+
+async function runRandom(): Promise<boolean> {
+  const minutes = numberFlag("minutes", 30);
+  const seed = numberFlag("seed", Math.floor(Math.random() * 1e9));
+  console.log(`${minutes} minutes, --seed=${seed}`);
+  const result = await runLong({
+    minutes,
+    seed,
+    perSecond: numberFlag("per-second", 50),
+    onProgress: (line) => console.error(`${new Date().toISOString().slice(11, 19)} ${line}`),
+  });
+  console.log(renderLong(result));
+  return isGood(result);
+}
+
+if (import.meta.main) {
+  const good = await (Deno.args.includes("--long") ? runRandom() : runMatrix());
+  Deno.exit(good ? 0 : 1);
+}

@@ -1,0 +1,655 @@
+/**
+ * What every adapter of the Broker port must do, on a real broker. The broker is reached through a tap that sees the
+ * packets' headers and can cut the connection, so that order and number of acknowledgements are observed on the wire.
+ */
+import { deepEqual, equal, ok, rejects } from "node:assert/strict";
+import type { Broker, Delivery } from "../../ports.ts";
+import { eventually, pause } from "../harness/wait.ts";
+
+/** What a broker or the protocol version cannot do. */
+export type Lack = "filters" | "properties" | "sessions over restart";
+
+/** Options that the suite gives to the client it tests, in the words of mqtt.ts. */
+export interface ClientOptions {
+  readonly url: string;
+  readonly clientId: string;
+  readonly keepaliveSeconds?: number;
+  readonly maxWaiting?: number;
+  readonly maxWaitingBytes?: number;
+  readonly state?: { readonly topic: string };
+  readonly backoff: { readonly minMs: number; readonly maxMs: number };
+  readonly onTrouble?: (reason: string) => void;
+}
+
+export interface BrokerFixture extends AsyncDisposable {
+  /** Where the real broker listens, on 127.0.0.1. */
+  readonly port: number;
+  /** A new client of the adapter under test, not connected. */
+  client(options: ClientOptions): Broker;
+  /** Stops the broker and starts it again on its port. */
+  restart(): Promise<void>;
+  /** Messages of the burst. Default 20,000; fewer where the broker's own memory of them is slow. */
+  readonly burst?: number;
+}
+
+/** Registers the suite; the fixture is made once for all of it. */
+export function brokerConformance(
+  name: string,
+  start: () => Promise<BrokerFixture>,
+  { lacks = [], ignore = false }: { lacks?: readonly Lack[]; ignore?: boolean } = {},
+): void {
+  Deno.test({
+    name: `Broker: ${name}`,
+    ignore,
+    async fn(t) {
+      await using fixture = await start();
+      for (const [title, body, needs] of CASES) {
+        await t.step({
+          name: title,
+          ignore: needs.some((need) => lacks.includes(need)),
+          async fn() {
+            await using bench = new Bench(fixture, lacks);
+            await body(bench);
+          },
+        });
+      }
+    },
+  });
+}
+
+type Case = readonly [title: string, body: (bench: Bench) => Promise<void>, needs: readonly Lack[]];
+
+// ---------------------------------------------------------------- the cases
+
+const CASES: readonly Case[] = [
+  ["connect() resolves at the first CONNACK and tells of a new session", async (bench) => {
+    const client = await bench.connect("new");
+    equal(client.broker.connected, true);
+    deepEqual(client.sessions, [false]);
+  }, []],
+
+  ["connect() rejects when the signal aborts and nothing listens", async (bench) => {
+    const tap = bench.tap();
+    tap.refuse();
+    const broker = bench.make("aborted", { url: tap.url });
+    const reasons: string[] = [];
+    const events = { onConnect() {}, onDelivery() {}, onDisconnect: (reason: string) => void reasons.push(reason) };
+    const stop = new AbortController();
+    const connecting = broker.connect(events, stop.signal);
+    await eventually(() => reasons.length >= 2);
+    stop.abort(new Error("enough"));
+    await rejects(connecting, /enough/);
+    equal(broker.connected, false);
+  }, []],
+
+  ["a message comes with its topic, bytes and flags", async (bench) => {
+    const client = await bench.connect("bytes", [`${bench.id}/#`]);
+    const binary = Uint8Array.from([0, 255, 128, 36, 40]);
+    await client.broker.publish(`${bench.id}/é/日本`, binary);
+    await client.broker.publish(`${bench.id}/empty`, "");
+    const [first, second] = await client.received(2);
+    equal(first!.topic, `${bench.id}/é/日本`);
+    deepEqual(first!.payload, binary);
+    deepEqual([first!.qos, first!.retain, first!.dup], [1, false, false]);
+    ok(first!.packetId! > 0);
+    equal(second!.payload.length, 0);
+  }, []],
+
+  ["PUBACKs leave in the order of receipt, whatever the order of the work", async (bench) => {
+    const tap = bench.tap();
+    const client = await bench.connect("order", [`${bench.id}/#`], { url: tap.url, done: false });
+    for (let n = 0; n < 6; n++) await bench.publisher.publish(`${bench.id}/${n}`, String(n));
+    const deliveries = await client.received(6);
+    const ids = deliveries.map((delivery) => delivery.packetId!);
+    const order = [3, 1, 5, 2];
+    for (const n of order) deliveries[n]!.done();
+    await client.broker.publish(`other/${bench.id}`, "a round trip");
+    deepEqual(tap.acknowledged, [], "nothing may pass the first, which is not done");
+    deliveries[0]!.done();
+    await eventually(() => tap.acknowledged.length === 4);
+    deliveries[4]!.done();
+    await eventually(() => tap.acknowledged.length === 6);
+    deepEqual(tap.acknowledged, ids);
+  }, []],
+
+  ["done() twice acknowledges once", async (bench) => {
+    const tap = bench.tap();
+    const client = await bench.connect("twice", [`${bench.id}/#`], { url: tap.url, done: false });
+    await bench.publisher.publish(`${bench.id}/a`, "");
+    await bench.publisher.publish(`${bench.id}/b`, "");
+    const [first, second] = await client.received(2);
+    first!.done();
+    first!.done();
+    second!.done();
+    second!.done();
+    await client.broker.publish(`other/${bench.id}`, "a round trip");
+    deepEqual(tap.acknowledged, [first!.packetId, second!.packetId]);
+  }, []],
+
+  ["what was not done comes again after the connection broke, as the same packet with DUP", async (bench) => {
+    const tap = bench.tap();
+    const client = await bench.connect("again", [`${bench.id}/#`], { url: tap.url, done: false });
+    for (const payload of ["a", "b", "c"]) await bench.publisher.publish(`${bench.id}/x`, payload);
+    const [a, b, c] = await client.received(3);
+    a!.done();
+    await eventually(() => tap.acknowledged.length === 1);
+    tap.cut();
+    const again = await client.received(5);
+    deepEqual(client.sessions, [false, true]);
+    deepEqual(again.slice(3).map(text), ["b", "c"]);
+    deepEqual(again.slice(3).map(({ packetId }) => packetId), [b!.packetId, c!.packetId]);
+    ok(again.slice(3).every(({ dup }) => dup));
+    // Acknowledgements of the connection that broke are void: they could be taken for another message's.
+    b!.done();
+    c!.done();
+    await client.broker.publish(`other/${bench.id}`, "a round trip");
+    equal(tap.acknowledged.length, 1);
+  }, []],
+
+  ["nothing that was done comes again", async (bench) => {
+    const tap = bench.tap();
+    const client = await bench.connect("once", [`${bench.id}/#`], { url: tap.url });
+    for (let n = 0; n < 50; n++) await bench.publisher.publish(`${bench.id}/x`, String(n));
+    await client.received(50);
+    await eventually(() => tap.acknowledged.length === 50);
+    tap.cut();
+    await eventually(() => client.sessions.length === 2 && client.broker.connected);
+    await bench.publisher.publish(`${bench.id}/x`, "last");
+    equal(text((await client.received(51))[50]!), "last");
+  }, []],
+
+  ["messages wait in the session while the client is away", async (bench) => {
+    const first = await bench.connect("away", [`${bench.id}/#`]);
+    await first.broker.close();
+    for (const payload of ["a", "b"]) await bench.publisher.publish(`${bench.id}/x`, payload);
+    const second = await bench.connect("away", [`${bench.id}/#`]);
+    deepEqual(second.sessions, [true]);
+    deepEqual((await second.received(2)).map(text), ["a", "b"]);
+  }, []],
+
+  ["messages of a resumed session wait until somebody says what is subscribed", async (bench) => {
+    const first = await bench.connect("early", [`${bench.id}/+`]);
+    await first.broker.close();
+    await bench.publisher.publish(`${bench.id}/x`, "early");
+    const second = await bench.connect("early");
+    await second.broker.publish(`other/${bench.id}`, "a round trip");
+    equal(second.deliveries.length, 0);
+    await second.broker.subscribe(new Set([`${bench.id}/+`]));
+    const [delivery] = await second.received(1);
+    ok(delivery!.filters === undefined || delivery!.filters[0] === `${bench.id}/+`);
+  }, []],
+
+  ["each overlapping filter has its copy", async (bench) => {
+    const filters = [`${bench.id}/+`, `${bench.id}/b`, `${bench.id}/#`, `+/b`];
+    const client = await bench.connect("overlap", filters);
+    await bench.publisher.publish(`${bench.id}/b`, "one");
+    await bench.publisher.publish(`${bench.id}/c`, "two");
+    await client.received((deliveries) => deliveries.some((delivery) => text(delivery) === "two"));
+    await client.broker.publish(`${bench.id}/end`, "end");
+    await client.received((deliveries) => deliveries.some((delivery) => text(delivery) === "end"));
+    const of = (payload: string) =>
+      client.deliveries.filter((delivery) => text(delivery) === payload).flatMap((delivery) => delivery.filters!);
+    deepEqual(of("one").sort(), [...filters].sort());
+    deepEqual(of("two").sort(), [`${bench.id}/#`, `${bench.id}/+`].sort());
+  }, ["filters"]],
+
+  ["without subscription identifiers a delivery names no filter", async (bench) => {
+    const client = await bench.connect("plain", [`${bench.id}/+`]);
+    await bench.publisher.publish(`${bench.id}/b`, "one");
+    const [delivery] = await client.received(1);
+    equal(delivery!.filters === undefined, bench.lacks.includes("filters"));
+  }, []],
+
+  ["a queued copy for a filter that is wanted no more is nobody's", async (bench) => {
+    const first = await bench.connect("gone", [`${bench.id}/+`, `${bench.id}/b`]);
+    await first.broker.close();
+    await bench.publisher.publish(`${bench.id}/b`, "late");
+    const second = await bench.connect("gone");
+    await second.broker.subscribe(new Set([`${bench.id}/+`]));
+    const deliveries = await second.received(2);
+    deepEqual(deliveries.map(({ filters }) => filters!.length).sort(), [0, 1]);
+  }, ["filters"]],
+
+  ["subscribe() sends the difference only", async (bench) => {
+    const tap = bench.tap();
+    const client = await bench.connect("difference", ["x/a", "x/b"].map((end) => `${bench.id}/${end}`), {
+      url: tap.url,
+    });
+    const before = [tap.subscribed, tap.unsubscribed];
+    await client.broker.subscribe(new Set(["x/b", "x/c"].map((end) => `${bench.id}/${end}`)));
+    deepEqual([tap.subscribed, tap.unsubscribed], [before[0]! + 1, before[1]! + 1]);
+    await client.broker.subscribe(new Set(["x/b", "x/c"].map((end) => `${bench.id}/${end}`)));
+    deepEqual([tap.subscribed, tap.unsubscribed], [before[0]! + 1, before[1]! + 1]);
+    for (const end of ["a", "b", "c"]) await bench.publisher.publish(`${bench.id}/x/${end}`, end);
+    deepEqual((await client.received(2)).map(text), ["b", "c"]);
+  }, []],
+
+  ["subscribe() waits for a connection, and is kept over a reconnect", async (bench) => {
+    const tap = bench.tap();
+    const broker = bench.make("waits", { url: tap.url });
+    const granted = broker.subscribe(new Set([`${bench.id}/#`]));
+    const client = await bench.open(broker);
+    await granted;
+    const before = tap.subscribed;
+    tap.cut();
+    await eventually(() => client.sessions.length === 2 && tap.subscribed > before);
+    await bench.publisher.publish(`${bench.id}/x`, "after");
+    await client.received((deliveries) => deliveries.some((delivery) => text(delivery) === "after"));
+  }, []],
+
+  ["subscribe() stops waiting when its signal aborts", async (bench) => {
+    const broker = bench.make("impatient", {});
+    const stop = new AbortController();
+    const waiting = broker.subscribe(new Set(["x"]), stop.signal);
+    stop.abort(new Error("enough"));
+    await rejects(waiting, /enough/);
+  }, []],
+
+  ["10,000 filters are subscribed in seconds", async (bench) => {
+    const client = await bench.connect("many");
+    const filters = new Set(Array.from({ length: 10_000 }, (_, n) => `${bench.id}/${n}/+`));
+    const before = performance.now();
+    await client.broker.subscribe(filters);
+    ok(performance.now() - before < 8_000, `took ${performance.now() - before} ms`);
+    await bench.publisher.publish(`${bench.id}/9999/x`, "found");
+    await client.received(1);
+    await client.broker.subscribe(new Set());
+  }, []],
+
+  ["publish() loses nothing while the connection is cut again and again", async (bench) => {
+    const observer = await bench.connect("observer", [`${bench.id}/#`]);
+    const tap = bench.tap();
+    const client = await bench.connect("sender", [], { url: tap.url });
+    let settled = 0;
+    const all = Array.from({ length: 600 }, (_, n) => {
+      const sent = client.broker.publish(`${bench.id}/x`, String(n));
+      return sent.then(() => void settled++);
+    });
+    for (const after of [1, 200, 400]) {
+      await eventually(() => settled >= after, { intervalMs: 1 });
+      tap.cut();
+    }
+    await Promise.all(all);
+    const seen = new Set(
+      (await observer.received((deliveries) => new Set(deliveries.map(text)).size === 600)).map(text),
+    );
+    equal(seen.size, 600);
+  }, []],
+
+  ["publish() goes on over a restart of the broker", async (bench) => {
+    const client = await bench.connect("restart");
+    await bench.fixture.restart();
+    await client.broker.publish(`${bench.id}/x`, "over the restart");
+    equal(client.broker.connected, true);
+    ok(client.reasons.length > 0);
+  }, []],
+
+  ["a session outlives a restart of the broker, with what it had not delivered", async (bench) => {
+    const client = await bench.connect("durable", [`${bench.id}/#`], { done: false });
+    await bench.publisher.publish(`${bench.id}/x`, "kept");
+    const [before] = await client.received(1);
+    await bench.fixture.restart();
+    const [, after] = await client.received(2);
+    deepEqual([text(after!), after!.dup, after!.packetId], ["kept", true, before!.packetId]);
+    equal(client.sessions.at(-1), true);
+  }, ["sessions over restart"]],
+
+  ["publish() rejects when its signal aborts, and sends nothing later", async (bench) => {
+    const observer = await bench.connect("quiet", [`${bench.id}/#`]);
+    const broker = bench.make("aborts", {});
+    const stop = new AbortController();
+    const waiting = broker.publish(`${bench.id}/x`, "never", { signal: stop.signal });
+    stop.abort(new Error("enough"));
+    await rejects(waiting, /enough/);
+    const client = await bench.open(broker);
+    await client.broker.publish(`${bench.id}/x`, "later");
+    deepEqual((await observer.received(1)).map(text), ["later"]);
+  }, []],
+
+  ["publish() with QoS 0 and with retain reach the other side so", async (bench) => {
+    const client = await bench.connect("flags", [`${bench.id}/#`]);
+    await client.broker.publish(`${bench.id}/zero`, "zero", { qos: 0 });
+    const [zero] = await client.received(1);
+    deepEqual([zero!.qos, zero!.packetId], [0, undefined]);
+    zero!.done();
+    await client.broker.publish(`${bench.id}/kept`, "kept", { retain: true });
+    equal((await client.received(2))[1]!.retain, false, "a live message is not a retained one");
+    await client.broker.publish(`${bench.id}/kept`, "", { retain: true });
+  }, []],
+
+  ["an idempotency key arrives", async (bench) => {
+    const client = await bench.connect("key", [`${bench.id}/#`]);
+    await client.broker.publish(`${bench.id}/x`, "", { properties: { "idempotency-key": "k 1" } });
+    equal((await client.received(1))[0]!.idempotencyKey, "k 1");
+  }, ["properties"]],
+
+  ["the state topic says online, offline by the last will, and offline at close()", async (bench) => {
+    const topic = `${bench.id}/state`;
+    const observer = await bench.connect("watcher", [topic]);
+    const tap = bench.tap();
+    const client = await bench.connect("lives", [], { url: tap.url, state: { topic } });
+    deepEqual((await observer.received(1)).map(text), ["online"]);
+    tap.cut();
+    deepEqual((await observer.received(3)).map(text), ["online", "offline", "online"]);
+    await client.broker.close();
+    equal(text((await observer.received(4))[3]!), "offline");
+    equal(observer.deliveries.length, 4);
+    equal(client.broker.connected, false);
+  }, []],
+
+  ["after pause() nothing is handed over; it comes in the next session", async (bench) => {
+    const first = await bench.connect("paused", [`${bench.id}/#`], { done: false });
+    await bench.publisher.publish(`${bench.id}/x`, "before");
+    const [before] = await first.received(1);
+    first.broker.pause();
+    await bench.publisher.publish(`${bench.id}/x`, "after");
+    before!.done();
+    await first.broker.publish(`other/${bench.id}`, "a round trip");
+    await first.broker.close();
+    equal(first.deliveries.length, 1);
+    const second = await bench.connect("paused", [`${bench.id}/#`]);
+    deepEqual((await second.received(1)).map(text), ["after"]);
+  }, []],
+
+  ["more messages than may wait are left with the broker and fetched when there is room", async (bench) => {
+    const client = await bench.connect("bounded", [`${bench.id}/#`], { done: false, maxWaiting: 100 });
+    await Promise.all(Array.from({ length: 1_000 }, (_, n) => bench.publisher.publish(`${bench.id}/x`, String(n))));
+    const seen = new Set<string>();
+    let most = 0;
+    await eventually(async () => {
+      const batch = client.take();
+      most = Math.max(most, batch.length);
+      for (const delivery of batch) seen.add(text(delivery));
+      // Publishing goes on meanwhile: what waits may need it to get on.
+      if (batch.length > 0) await client.broker.publish(`other/${bench.id}`, "x");
+      for (const delivery of batch) delivery.done();
+      return seen.size === 1_000;
+    }, { intervalMs: 5, timeoutMs: 30_000, what: () => `1,000 messages (${seen.size} came)` });
+    ok(most <= 100, `${most} were held at once`);
+    ok(client.reasons.every((reason) => reason.includes("More messages waited")), client.reasons.join("\n"));
+  }, []],
+
+  ["a message that is not done for long holds up those after it, and none is lost or doubled", async (bench) => {
+    const client = await bench.connect("stuck", [`${bench.id}/#`], { done: false, maxWaiting: 50 });
+    await Promise.all(Array.from({ length: 200 }, (_, n) => bench.publisher.publish(`${bench.id}/x`, String(n))));
+    const seen: string[] = [];
+    let stuck: Delivery | undefined;
+    const work = () => {
+      for (const delivery of client.take()) {
+        seen.push(text(delivery));
+        if (stuck) delivery.done();
+        stuck ??= delivery;
+      }
+    };
+    await eventually(() => {
+      work();
+      return seen.length > 1;
+    }, { intervalMs: 5 });
+    stuck!.done();
+    await eventually(() => {
+      work();
+      return new Set(seen).size === 200;
+    }, { intervalMs: 5, what: () => `200 messages (${new Set(seen).size} came)` });
+    equal(seen.length, 200);
+  }, []],
+
+  ["a bound in bytes lets one large message through", async (bench) => {
+    const client = await bench.connect("large", [`${bench.id}/#`], { done: false, maxWaitingBytes: 1_000 });
+    await bench.publisher.publish(`${bench.id}/x`, new Uint8Array(5_000));
+    const [large] = await client.received(1);
+    equal(large!.payload.length, 5_000);
+    await bench.publisher.publish(`${bench.id}/x`, "small");
+    await client.broker.publish(`other/${bench.id}`, "a round trip");
+    equal(client.deliveries.length, 1);
+    large!.done();
+    equal(text((await client.received(2))[1]!), "small");
+  }, []],
+
+  ["keepalive holds while a burst of messages waits", async (bench) => {
+    const { burst = 20_000 } = bench.fixture;
+    const client = await bench.connect("busy", [`${bench.id}/#`], {
+      done: false,
+      maxWaiting: burst,
+      keepaliveSeconds: 2,
+    });
+    const payload = "x".repeat(50);
+    await Promise.all(Array.from({ length: burst }, (_, n) => bench.publisher.publish(`${bench.id}/${n}`, payload)));
+    // Nothing is acknowledged for longer than the broker waits for a PINGREQ (1.5 × keepalive) [MQTT-3.1.2-22].
+    await pause(4_500);
+    deepEqual(client.reasons, []);
+    const topics = new Set<string>();
+    await eventually(() => {
+      for (const delivery of client.take()) {
+        topics.add(delivery.topic);
+        delivery.done();
+      }
+      return topics.size === burst;
+    }, { intervalMs: 5, timeoutMs: 30_000, what: () => `${burst} messages (${topics.size} came)` });
+    deepEqual(client.reasons, []);
+  }, []],
+
+  ["close() leaves the session and can be called twice", async (bench) => {
+    const client = await bench.connect("closes", [`${bench.id}/#`]);
+    await client.broker.close();
+    await client.broker.close();
+    await rejects(client.broker.publish("x", "y"), /closed/);
+    deepEqual(client.reasons, []);
+    deepEqual((await bench.connect("closes")).sessions, [true]);
+  }, []],
+];
+
+// ---------------------------------------------------------------- the bench
+
+interface OpenOptions extends Partial<ClientOptions> {
+  /** Whether deliveries are acknowledged at once. Default true. */
+  readonly done?: boolean;
+}
+
+/** A connected client with what came to it. */
+class Client {
+  readonly deliveries: Delivery[] = [];
+  readonly sessions: boolean[] = [];
+  readonly reasons: string[] = [];
+
+  constructor(readonly broker: Broker) {}
+
+  /** Waits until so many came, or until what came satisfies; returns all. */
+  async received(wanted: number | ((deliveries: readonly Delivery[]) => boolean)): Promise<Delivery[]> {
+    const enough = typeof wanted === "number" ? () => this.deliveries.length >= wanted : () => wanted(this.deliveries);
+    await eventually(enough, {
+      intervalMs: 5,
+      what: () => `deliveries (${this.deliveries.length} came; ${this.reasons.join("; ")})`,
+    });
+    return this.deliveries;
+  }
+
+  /** What came since the last call. */
+  take(): Delivery[] {
+    return this.deliveries.splice(0);
+  }
+}
+
+/** The clients and taps of one case, with topics of its own. */
+export class Bench implements AsyncDisposable {
+  readonly id = `t${crypto.randomUUID().slice(0, 8)}`;
+  readonly #brokers: Broker[] = [];
+  readonly #taps: Tap[] = [];
+  #publisher: Broker | undefined;
+
+  constructor(readonly fixture: BrokerFixture, readonly lacks: readonly Lack[] = []) {}
+
+  /** A client to publish with; it connects at its first message. */
+  get publisher(): Broker {
+    if (this.#publisher) return this.#publisher;
+    this.#publisher = this.make("publisher", {});
+    this.open(this.#publisher).catch(() => {});
+    return this.#publisher;
+  }
+
+  tap(): Tap {
+    const tap = new Tap(this.fixture.port);
+    this.#taps.push(tap);
+    return tap;
+  }
+
+  make(name: string, options: Partial<ClientOptions>): Broker {
+    const url = `mqtt://127.0.0.1:${this.fixture.port}`;
+    const backoff = { minMs: 10, maxMs: 100 };
+    const broker = this.fixture.client({ url, clientId: `${this.id}-${name}`, backoff, ...options });
+    this.#brokers.push(broker);
+    return broker;
+  }
+
+  async open(broker: Broker, { done = true }: { done?: boolean } = {}): Promise<Client> {
+    const client = new Client(broker);
+    await broker.connect({
+      onConnect: ({ sessionPresent }) => void client.sessions.push(sessionPresent),
+      onDelivery(delivery) {
+        client.deliveries.push(delivery);
+        if (done) delivery.done();
+      },
+      onDisconnect: (reason) => void client.reasons.push(reason),
+    });
+    return client;
+  }
+
+  async connect(
+    name: string,
+    filters: readonly string[] = [],
+    { done = true, ...options }: OpenOptions = {},
+  ): Promise<Client> {
+    const client = await this.open(this.make(name, options), { done });
+    if (filters.length > 0) await client.broker.subscribe(new Set(filters));
+    return client;
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await Promise.all(this.#brokers.map((broker) => broker.close()));
+    for (const tap of this.#taps) tap.close();
+  }
+}
+
+export function text({ payload }: Delivery): string {
+  return new TextDecoder().decode(payload);
+}
+
+// ---------------------------------------------------------------- the tap
+
+/** A TCP proxy on loopback that reads along what the client sends, and can cut or refuse connections. */
+export class Tap {
+  readonly url: string;
+  /** Packet identifiers of the PUBACKs that the client sent, over all connections. */
+  readonly acknowledged: number[] = [];
+  /** Identifier, DUP flag and QoS of the client's PUBLISHes. */
+  readonly published: { packetId: number; dup: boolean; qos: number }[] = [];
+  subscribed = 0;
+  unsubscribed = 0;
+  readonly #listener: Deno.TcpListener;
+  readonly #open = new Set<Deno.TcpConn>();
+  #refusing = false;
+
+  constructor(port: number) {
+    this.#listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
+    this.url = `mqtt://127.0.0.1:${this.#listener.addr.port}`;
+    this.#accept(port);
+  }
+
+  /** Breaks all connections without a word. */
+  cut(): void {
+    for (const connection of this.#open) closeQuietly(connection);
+    this.#open.clear();
+  }
+
+  /** From now on connections are closed at once. */
+  refuse(): void {
+    this.#refusing = true;
+  }
+
+  close(): void {
+    this.#listener.close();
+    this.cut();
+  }
+
+  async #accept(port: number): Promise<void> {
+    for await (const client of this.#listener) {
+      const server = this.#refusing ? undefined : await Deno.connect({ hostname: "127.0.0.1", port }).catch(() => {});
+      if (!server) {
+        closeQuietly(client);
+        continue;
+      }
+      client.setNoDelay(true);
+      server.setNoDelay(true);
+      this.#open.add(client).add(server);
+      const parser = new HeaderParser((type, flags, body) => this.#see(type, flags, body));
+      this.#pump(client, server, (bytes) => parser.push(bytes));
+      this.#pump(server, client, () => {});
+    }
+  }
+
+  async #pump(from: Deno.TcpConn, to: Deno.TcpConn, see: (bytes: Uint8Array) => void): Promise<void> {
+    try {
+      for await (const bytes of from.readable) {
+        see(bytes);
+        for (let written = 0; written < bytes.length;) written += await to.write(bytes.subarray(written));
+      }
+    } catch {
+      // Cut.
+    }
+    closeQuietly(from);
+    closeQuietly(to);
+    this.#open.delete(from);
+    this.#open.delete(to);
+  }
+
+  #see(type: number, flags: number, body: Uint8Array): void {
+    const number = (at: number) => (body[at]! << 8) | body[at + 1]!;
+    if (type === 4) this.acknowledged.push(number(0));
+    if (type === 8) this.subscribed++;
+    if (type === 10) this.unsubscribed++;
+    const qos = (flags >> 1) & 3;
+    if (type === 3 && qos > 0) {
+      this.published.push({ packetId: number(2 + number(0)), dup: (flags & 8) !== 0, qos });
+    }
+  }
+}
+
+/** Splits a stream of bytes into MQTT control packets (MQTT 5, section 2.1). */
+class HeaderParser {
+  #rest = new Uint8Array();
+
+  constructor(readonly onPacket: (type: number, flags: number, body: Uint8Array) => void) {}
+
+  push(bytes: Uint8Array): void {
+    let data = this.#rest.length === 0 ? bytes : concat(this.#rest, bytes);
+    while (true) {
+      let length = 0;
+      let at = 1;
+      do {
+        if (at >= data.length) return this.#keep(data);
+        length += (data[at]! & 127) * 128 ** (at - 1);
+      } while (data[at++]! & 128);
+      if (data.length < at + length) return this.#keep(data);
+      this.onPacket(data[0]! >> 4, data[0]! & 15, data.subarray(at, at + length));
+      data = data.subarray(at + length);
+    }
+  }
+
+  #keep(data: Uint8Array): void {
+    this.#rest = data.slice();
+  }
+}
+
+function concat(a: Uint8Array, b: Uint8Array): Uint8Array<ArrayBuffer> {
+  const whole = new Uint8Array(a.length + b.length);
+  whole.set(a);
+  whole.set(b, a.length);
+  return whole;
+}
+
+function closeQuietly(connection: Deno.TcpConn): void {
+  try {
+    connection.close();
+  } catch {
+    // Closed already.
+  }
+}

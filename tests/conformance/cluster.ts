@@ -1,0 +1,354 @@
+/** What every adapter of the Cluster port must do, with programs that really run. */
+import { deepEqual, equal, match, ok, rejects } from "node:assert/strict";
+import { judge } from "../../outcome.ts";
+import type { Cluster, ClusterEvents, JobFacts, PodFacts, Row, RunSpec } from "../../ports.ts";
+import { RefusedError } from "../../ports.ts";
+import { eventually } from "../harness/wait.ts";
+
+export interface ClusterFixture extends AsyncDisposable {
+  readonly cluster: Cluster;
+  /** An image with a POSIX shell; a cluster without images ignores it. */
+  readonly image: string;
+}
+
+/** What a watch has told so far, and a new run's spec with names of its own. */
+export class Seen implements AsyncDisposable {
+  readonly jobs = new Map<string, JobFacts>();
+  readonly pods = new Map<string, PodFacts>();
+  readonly gone = new Map<string, JobFacts | undefined>();
+  readonly troubles: string[] = [];
+  synced = 0;
+  readonly #stop = new AbortController();
+  readonly #watching: Promise<void>;
+
+  constructor(readonly cluster: Cluster, readonly image: string) {
+    const events: ClusterEvents = {
+      onJob: (job) => this.jobs.set(job.runName, job),
+      onJobGone: (runName, last) => {
+        this.jobs.delete(runName);
+        this.gone.set(runName, last);
+      },
+      onPod: (pod) => this.pods.set(pod.podName, pod),
+      onPodGone: (podName) => this.pods.delete(podName),
+      onSynced: () => this.synced++,
+      onTrouble: (reason) => this.troubles.push(reason),
+    };
+    this.#watching = cluster.watch(events, this.#stop.signal);
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.#stop.abort();
+    await this.#watching;
+  }
+
+  /** A run of a shell script. */
+  spec(script: string, { row = {}, payload = "{}", ...rest }: SpecOptions = {}): RunSpec {
+    const runName = `t-${crypto.randomUUID().slice(0, 12).replace("-", "")}`;
+    return {
+      runName,
+      row: {
+        line: 2,
+        jobName: "Test Row",
+        mqttTopic: "t/+",
+        image: this.image,
+        command: ["sh", "-c", script],
+        gpu: 0,
+        parallelism: 1,
+        backoffLimit: 0,
+        ...row,
+      },
+      message: { topic: "t/x", payload: typeof payload === "string" ? new TextEncoder().encode(payload) : payload },
+      messageHash: "abcdefghijkl",
+      rootRun: runName,
+      chainDepth: 0,
+      receivedAt: new Date("2026-01-02T03:04:05.678Z"),
+      ...rest,
+    };
+  }
+
+  async run(script: string, options: SpecOptions = {}): Promise<string> {
+    const spec = this.spec(script, options);
+    equal(await this.cluster.create(spec), "created");
+    return spec.runName;
+  }
+
+  podsOf(runName: string): PodFacts[] {
+    return [...this.pods.values()].filter((pod) => pod.runName === runName);
+  }
+
+  running(runName: string): Promise<PodFacts> {
+    return eventually(() => this.podsOf(runName).find((pod) => pod.containers[0]?.state === "running"), {
+      timeoutMs: 60_000,
+      what: `a container of ${runName} to run: ${JSON.stringify(this.podsOf(runName))}`,
+    });
+  }
+
+  ended(runName: string): Promise<JobFacts> {
+    return eventually(() => this.jobs.get(runName)?.end && this.jobs.get(runName), {
+      timeoutMs: 60_000,
+      what: () => `the end of ${runName}: ${JSON.stringify(this.podsOf(runName))}`,
+    });
+  }
+
+  /** What people are told in the end. */
+  outcome(runName: string) {
+    return eventually(() => {
+      const job = this.jobs.get(runName);
+      if (!job) return undefined;
+      const gracePeriods = { imagePullMs: 0, unschedulableMs: 0, nodeLostMs: 60_000 };
+      const verdict = judge(job, this.podsOf(runName), { gracePeriods, now: new Date() });
+      return verdict.kind === "ended" && verdict.outcome;
+    }, { timeoutMs: 30_000, what: () => `an outcome of ${runName}: ${JSON.stringify(this.podsOf(runName))}` });
+  }
+
+  async log(podName: string, timestamps = false): Promise<string> {
+    const stream = await this.cluster.logs(podName, "main", { follow: false, timestamps });
+    ok(stream, `no log of ${podName}`);
+    return await new Response(stream).text();
+  }
+}
+
+interface SpecOptions {
+  row?: Partial<Row>;
+  payload?: string | Uint8Array;
+  parentRun?: string;
+  rootRun?: string;
+  chainDepth?: number;
+  payloadLink?: { url: string; object: string };
+}
+
+/** Registers the suite; the fixture is made once for all of it. */
+export function clusterConformance(
+  name: string,
+  start: () => Promise<ClusterFixture>,
+  { ignore = false }: { ignore?: boolean } = {},
+): void {
+  Deno.test({
+    name: `Cluster: ${name}`,
+    ignore,
+    async fn(t) {
+      await using fixture = await start();
+      await using seen = new Seen(fixture.cluster, fixture.image);
+      await eventually(() => seen.synced > 0, { what: "the first list" });
+      for (const [title, body] of CASES) await t.step(title, async () => await body(seen));
+    },
+  });
+}
+
+const CASES: readonly (readonly [title: string, body: (seen: Seen) => Promise<void>])[] = [
+  ["a run that succeeds is told with its facts, from creation to end", async (seen) => {
+    const options = {
+      payload: '{"n":1}',
+      row: { cpuRequest: "10m", memoryLimit: "64Mi" },
+      parentRun: "parent",
+      rootRun: "root",
+      chainDepth: 2,
+    };
+    const before = Date.now() - 2_000;
+    const runName = await seen.run("echo out; echo err >&2", options);
+    const job = await seen.ended(runName);
+    equal(job.end!.type, "Complete");
+    equal(job.runName, runName);
+    equal(job.jobName, "Test Row");
+    equal(job.topic, "t/x");
+    equal(new TextDecoder().decode(job.payload), '{"n":1}');
+    equal(job.messageHash, "abcdefghijkl");
+    deepEqual([job.parentRun, job.rootRun, job.chainDepth], ["parent", "root", 2]);
+    equal(job.image, seen.image);
+    equal(job.requests["cpu"], "10m");
+    equal(job.limits["memory"], "64Mi");
+    deepEqual(job.receivedAt, new Date("2026-01-02T03:04:05.678Z"));
+    ok(job.createdAt.getTime() >= before && job.finishedAt!.getTime() >= job.startedAt!.getTime());
+    equal(job.cancelledBy, undefined);
+    const [pod, ...others] = seen.podsOf(runName);
+    equal(others.length, 0);
+    equal(
+      (await eventually(() => seen.pods.get(pod!.podName)?.phase === "Succeeded" && seen.pods.get(pod!.podName)))
+        .containers[0]!.exitCode,
+      0,
+    );
+    deepEqual((await seen.log(pod!.podName)).trim().split("\n").sort(), ["err", "out"]);
+    deepEqual(await seen.outcome(runName), {
+      status: "succeeded",
+      reason: "Completed",
+      message: "Ended without error",
+    });
+    ok(seen.cluster.heardAt!.getTime() >= before);
+    await seen.cluster.delete(runName);
+  }],
+
+  ["a run that fails keeps its exit code", async (seen) => {
+    const runName = await seen.run("exit 3");
+    equal((await seen.ended(runName)).end!.type, "Failed");
+    const outcome = await seen.outcome(runName);
+    deepEqual([outcome.status, outcome.reason, outcome.exitCode], ["failed", "ExitCode", 3]);
+    await seen.cluster.delete(runName);
+  }],
+
+  ["the container gets the exact message, dollars and quotes included", async (seen) => {
+    const payload = '{"text":"$(id) $$HOME ${PATH} `x` \\" \'"}';
+    const script = 'printf "%s\\n" "$MQTT_TOPIC" "$RUN_NAME" "$JOB_NAME" "$MQTT_PAYLOAD" "$PAYLOAD_TEXT"';
+    const runName = await seen.run(script, { payload });
+    await seen.ended(runName);
+    deepEqual((await seen.log(seen.podsOf(runName)[0]!.podName)).trimEnd().split("\n"), [
+      "t/x",
+      runName,
+      "Test Row",
+      payload,
+      "$(id) $$HOME ${PATH} `x` \" '",
+    ]);
+    equal(new TextDecoder().decode((await seen.cluster.get(runName))!.payload), payload);
+    await seen.cluster.delete(runName);
+  }],
+
+  ["a payload of bytes, and one in the store, come back as they were", async (seen) => {
+    const payload = Uint8Array.of(0, 255, 36, 36, 128);
+    const binary = await seen.run("exec sleep 60", { payload });
+    deepEqual(new Uint8Array((await seen.cluster.get(binary))!.payload!), payload);
+    const payloadLink = { url: "http://127.0.0.1/x", object: "s3://b/x" };
+    const large = await seen.run("exec sleep 60", { payload: "", payloadLink });
+    const job = (await seen.cluster.get(large))!;
+    deepEqual([job.payload, job.payloadObject], [undefined, "s3://b/x"]);
+    await Promise.all([seen.cluster.delete(binary), seen.cluster.delete(large)]);
+  }],
+
+  ["a second create with the same name says exists and changes nothing", async (seen) => {
+    const spec = seen.spec("exec sleep 60");
+    equal(await seen.cluster.create(spec), "created");
+    equal(await seen.cluster.create({ ...spec, chainDepth: 7 }), "exists");
+    equal((await seen.cluster.get(spec.runName))!.chainDepth, 0);
+    await seen.cluster.delete(spec.runName);
+  }],
+
+  ["of two creates at once with the same name one says created", async (seen) => {
+    const spec = seen.spec("exec sleep 60");
+    const said = await Promise.all([seen.cluster.create(spec), seen.cluster.create(spec)]);
+    deepEqual(said.sort(), ["created", "exists"]);
+    await seen.cluster.delete(spec.runName);
+  }],
+
+  ["a dry run makes nothing", async (seen) => {
+    const spec = seen.spec("true");
+    equal(await seen.cluster.create(spec, { dryRun: true }), "created");
+    equal(await seen.cluster.get(spec.runName), undefined);
+  }],
+
+  ["logs are followed from the start to the end of the container", async (seen) => {
+    const runName = await seen.run("for i in 1 2 3 4; do echo line $i; sleep 0.3; done");
+    const { podName } = await seen.running(runName);
+    const stream = await seen.cluster.logs(podName, "main", { follow: true, timestamps: true });
+    const lines = (await new Response(stream).text()).trimEnd().split("\n");
+    deepEqual(lines.map((line) => line.slice(line.indexOf(" ") + 1)), ["line 1", "line 2", "line 3", "line 4"]);
+    for (const line of lines) match(line, /^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:\d\d) /);
+    await seen.ended(runName);
+    // As a whole, they are the same.
+    equal(await seen.log(podName, true), lines.join("\n") + "\n");
+    await seen.cluster.delete(runName);
+  }],
+
+  ["a follower that is aborted lets go", async (seen) => {
+    const runName = await seen.run("echo ready; exec sleep 60");
+    const { podName } = await seen.running(runName);
+    const stop = new AbortController();
+    const options = { follow: true, timestamps: false, signal: stop.signal };
+    const reader = (await seen.cluster.logs(podName, "main", options))!.getReader();
+    equal(new TextDecoder().decode((await reader.read()).value), "ready\n");
+    const rest = reader.read();
+    stop.abort();
+    // Either is right: an end or the signal's error.
+    await rest.catch(() => {});
+    await seen.cluster.delete(runName);
+  }],
+
+  ["parallel pods have an index each", async (seen) => {
+    const runName = await seen.run("echo index $JOB_COMPLETION_INDEX", { row: { parallelism: 2 } });
+    equal((await seen.ended(runName)).end!.type, "Complete");
+    const logs = await Promise.all(seen.podsOf(runName).map(({ podName }) => seen.log(podName)));
+    deepEqual(logs.sort(), ["index 0\n", "index 1\n"]);
+    await seen.cluster.delete(runName);
+  }],
+
+  ["a run that is cancelled stays until it is deleted, and its log can be followed to the end", async (seen) => {
+    const script =
+      "trap 'echo asked to stop; sleep 0.5; echo bye; exit 1' TERM; echo ready; while :; do sleep 0.1; done";
+    const runName = await seen.run(script);
+    const { podName } = await seen.running(runName);
+    const stream = await seen.cluster.logs(podName, "main", { follow: true, timestamps: false });
+    const text = new Response(stream).text();
+    await eventually(async () => (await seen.log(podName)).includes("ready"));
+    equal(await seen.cluster.cancel(runName, "Ada"), true);
+    // Where SIGTERM goes to all processes, the shell also tells of its `sleep`.
+    equal((await text).replace("Terminated\n", ""), "ready\nasked to stop\nbye\n");
+    deepEqual(await seen.outcome(runName), { status: "cancelled", reason: "Cancelled", message: "Cancelled by Ada" });
+    const job = (await seen.cluster.get(runName))!;
+    equal(job.cancelledBy, "Ada");
+    ok(job.startedAt);
+    await seen.cluster.delete(runName);
+  }],
+
+  ["cancelling what is not there says so", async (seen) => {
+    equal(await seen.cluster.cancel("no-such-run", "Ada"), false);
+  }],
+
+  ["a run that reaches its deadline fails for that", async (seen) => {
+    const runName = await seen.run("trap 'exit 1' TERM; while :; do sleep 0.1; done", {
+      row: { activeDeadlineSeconds: 1 },
+    });
+    equal((await seen.ended(runName)).end!.reason, "DeadlineExceeded");
+    await seen.cluster.delete(runName);
+  }],
+
+  ["a deleted run goes with its pods; deleting it again is success", async (seen) => {
+    const runName = await seen.run("trap 'exit 0' TERM; while :; do sleep 0.1; done");
+    const { podName } = await seen.running(runName);
+    await seen.cluster.delete(runName);
+    await eventually(() => seen.gone.has(runName) && !seen.pods.has(podName), {
+      timeoutMs: 30_000,
+      what: "the run and its pod to go",
+    });
+    await seen.cluster.delete(runName);
+    equal(await seen.cluster.get(runName), undefined);
+    equal(await seen.cluster.manifest(runName), undefined);
+    equal(await seen.cluster.logs(podName, "main", { follow: false, timestamps: false }), undefined);
+  }],
+
+  ["manifest() is YAML that names the run", async (seen) => {
+    const runName = await seen.run("exec sleep 60");
+    match((await seen.cluster.manifest(runName))!, new RegExp(`^ *name: ${runName}$`, "m"));
+    await seen.cluster.delete(runName);
+  }],
+
+  ["a watch that starts later is told of all that is there, then that this was all", async (seen) => {
+    const runName = await seen.run("exec sleep 60");
+    await seen.running(runName);
+    const told: string[] = [];
+    const stop = new AbortController();
+    const watching = seen.cluster.watch({
+      onJob: (job) => void told.push(job.runName),
+      onPod: (pod) => void told.push(`pod of ${pod.runName}`),
+      onJobGone: () => {},
+      onPodGone: () => {},
+      onTrouble: () => {},
+      onSynced: () => void told.push("synced"),
+    }, stop.signal);
+    await eventually(() => told.includes("synced"));
+    const before = told.slice(0, told.indexOf("synced"));
+    ok(before.includes(runName) && before.includes(`pod of ${runName}`));
+    stop.abort();
+    await watching;
+    await seen.cluster.delete(runName);
+  }],
+
+  ["a run without a name that can be one is refused for good", async (seen) => {
+    await rejects(seen.cluster.create({ ...seen.spec("true"), runName: "Not_A/Name" }), RefusedError);
+  }],
+
+  ["events() has no error for a run that is not there", async (seen) => {
+    deepEqual(await seen.cluster.events("no-such-run", []), []);
+  }],
+
+  ["a call whose signal is aborted rejects with its reason", async (seen) => {
+    const reason = new Error("enough");
+    await rejects(seen.cluster.get("x", { signal: AbortSignal.abort(reason) }), reason);
+  }],
+];

@@ -1,0 +1,236 @@
+/** What every adapter of the ObjectStore port must do, on a real store. */
+import { deepEqual, equal, match, notEqual, ok, rejects } from "node:assert/strict";
+import type { ObjectInfo, ObjectStore } from "../../ports.ts";
+import { pause } from "../harness/wait.ts";
+
+export interface StoreFixture extends AsyncDisposable {
+  /** A store of its own for each call, empty, at a root that nobody else uses. */
+  store(name: string): ObjectStore;
+}
+
+/** Registers the suite; the fixture is made once for all of it. */
+export function storeConformance(
+  name: string,
+  start: () => Promise<StoreFixture>,
+  { ignore = false }: { ignore?: boolean } = {},
+): void {
+  Deno.test({
+    name: `ObjectStore: ${name}`,
+    ignore,
+    async fn(t) {
+      await using fixture = await start();
+      let number = 0;
+      for (const [title, body] of CASES) {
+        const store = fixture.store(`case-${++number}`);
+        await t.step(title, async () => await body(store));
+      }
+    },
+  });
+}
+
+const CASES: readonly (readonly [title: string, body: (store: ObjectStore) => Promise<void>])[] = [
+  ["get() returns what was put, with an ETag and a time", async (store) => {
+    const bytes = Uint8Array.from([0, 255, 10, 13, 128]);
+    equal(await store.put("a.bin", bytes), true);
+    const object = await store.get("a.bin");
+    ok(object !== undefined && object !== "unchanged");
+    deepEqual(new Uint8Array(object.body), bytes);
+    notEqual(object.etag, "");
+    ok(Math.abs(object.modifiedAt!.getTime() - Date.now()) < 60_000);
+  }],
+
+  ["what is not there is undefined", async (store) => {
+    equal(await store.get("missing"), undefined);
+    equal(await store.get("missing/too"), undefined);
+    equal(await store.read("missing"), undefined);
+    equal(await store.exists("missing"), false);
+    await store.put("there", "x");
+    equal(await store.get("there/not"), undefined);
+    equal(await store.exists("there"), true);
+  }],
+
+  ["an empty object is an object", async (store) => {
+    await store.put("empty", "");
+    const object = await store.get("empty");
+    ok(object !== undefined && object !== "unchanged");
+    equal(object.body.length, 0);
+    equal(await textOf(await store.read("empty")), "");
+  }],
+
+  ["get() with the ETag says unchanged until the content changes", async (store) => {
+    await store.put("table.csv", "a,b\n1,2\n");
+    const first = await store.get("table.csv");
+    ok(first !== undefined && first !== "unchanged");
+    equal(await store.get("table.csv", { ifNoneMatch: first.etag }), "unchanged");
+    // The same size within the same second.
+    await store.put("table.csv", "a,b\n1,3\n");
+    const second = await store.get("table.csv", { ifNoneMatch: first.etag });
+    ok(second !== undefined && second !== "unchanged");
+    equal(new TextDecoder().decode(second.body), "a,b\n1,3\n");
+  }],
+
+  ["put() replaces, and with ifAbsent leaves what is there", async (store) => {
+    equal(await store.put("x", "one"), true);
+    equal(await store.put("x", "two"), true);
+    equal(await store.put("x", "three", { ifAbsent: true }), false);
+    equal(await read(store, "x"), "two");
+    equal(await store.put("y", "one", { ifAbsent: true }), true);
+    equal(await read(store, "y"), "one");
+  }],
+
+  ["of several put() with ifAbsent at once exactly one wins, and its content stays", async (store) => {
+    for (let round = 0; round < 5; round++) {
+      const writers = ["a", "b", "c", "d"];
+      const won = await Promise.all(writers.map((writer) => store.put(`race-${round}`, writer, { ifAbsent: true })));
+      equal(won.filter(Boolean).length, 1, JSON.stringify(won));
+      equal(await read(store, `race-${round}`), writers[won.indexOf(true)]);
+    }
+  }],
+
+  ["a small stream is stored", async (store) => {
+    await store.put("small", chunksOf(10, 100));
+    equal((await read(store, "small"))!.length, 1_000);
+    await store.put("none", chunksOf(0, 0));
+    equal(await read(store, "none"), "");
+  }],
+
+  ["a stream of 20 MB is stored whole", async (store) => {
+    const chunk = 100_000;
+    async function* source() {
+      for (let n = 0; n < 200; n++) yield await Promise.resolve(new Uint8Array(chunk).fill(n));
+    }
+    equal(await store.put("log.txt", source(), { contentType: "text/plain; charset=utf-8" }), true);
+    const object = await store.get("log.txt");
+    ok(object !== undefined && object !== "unchanged");
+    equal(object.body.length, 200 * chunk);
+    ok([0, 1, 80, 199].every((n) => object.body[n * chunk] === n && object.body[n * chunk + chunk - 1] === n));
+    equal(await store.put("log.txt", chunksOf(200, chunk), { ifAbsent: true }), false);
+  }],
+
+  ["a stream that fails leaves no object, and its error comes through", async (store) => {
+    for (const chunks of [1, 200]) {
+      await rejects(store.put(`broken-${chunks}`, failingAfter(chunks)), /^Error: the pod is gone$/);
+      equal(await store.exists(`broken-${chunks}`), false);
+    }
+    deepEqual(await keysOf(store.list("")), []);
+  }],
+
+  ["a put() that is aborted leaves no object", async (store) => {
+    const stop = new AbortController();
+    async function* source() {
+      for (let n = 0; n < 120; n++) yield new Uint8Array(100_000);
+      stop.abort(new Error("enough"));
+      yield new Uint8Array(1);
+      await pause(50);
+      yield new Uint8Array(1);
+    }
+    await rejects(store.put("aborted", source(), { signal: stop.signal }), /enough/);
+    equal(await store.exists("aborted"), false);
+    await rejects(store.get("x", { signal: stop.signal }), /enough/);
+  }],
+
+  ["an object that is replaced by a stream which fails stays as it was", async (store) => {
+    await store.put("kept", "old");
+    await rejects(store.put("kept", failingAfter(100)), /the pod is gone/);
+    equal(await read(store, "kept"), "old");
+  }],
+
+  ["read() streams from an offset on", async (store) => {
+    await store.put("text", "0123456789");
+    equal(await textOf(await store.read("text")), "0123456789");
+    equal(await textOf(await store.read("text", { offset: 7 })), "789");
+    equal(await textOf(await store.read("text", { offset: 10 })), "");
+  }],
+
+  ["a read() can be left early", async (store) => {
+    await store.put("large", new Uint8Array(5_000_000));
+    const stream = await store.read("large");
+    const reader = stream!.getReader();
+    ok(((await reader.read()).value?.length ?? 0) > 0);
+    await reader.cancel();
+    equal(await store.exists("large"), true);
+  }],
+
+  ["keys may hold any letters", async (store) => {
+    const keys = [
+      "über/größe.txt",
+      "日本/🧬.csv",
+      "a b/c+d=e&f.txt",
+      "100%/x~y",
+      "quote'\"/back\\slash",
+      "colon:star*",
+    ];
+    for (const key of keys) {
+      await store.put(key, key);
+      equal(await read(store, key), key);
+    }
+    deepEqual((await keysOf(store.list(""))).sort(), [...keys].sort());
+  }],
+
+  ["list() gives keys below a prefix in the order of their bytes, with sizes, after a key", async (store) => {
+    const keys = ["b/2", "a.txt", "a/1", "a/10", "a/b/c", "z", "\u{ff5e}", "\u{1f9ec}"];
+    for (const key of keys) await store.put(key, key);
+    const sorted = ["a.txt", "a/1", "a/10", "a/b/c", "b/2", "z", "\u{ff5e}", "\u{1f9ec}"];
+    deepEqual(await keysOf(store.list("")), sorted);
+    deepEqual(await keysOf(store.list("a/")), ["a/1", "a/10", "a/b/c"]);
+    deepEqual(await keysOf(store.list("a/1")), ["a/1", "a/10"]);
+    deepEqual(await keysOf(store.list("", { after: "a/1" })), sorted.slice(2));
+    deepEqual(await keysOf(store.list("", { after: "a/0" })), sorted.slice(1));
+    deepEqual(await keysOf(store.list("a/", { after: "a/b/c" })), []);
+    deepEqual(await keysOf(store.list("nothing/")), []);
+    for await (const { key, size, modifiedAt } of store.list("a/")) {
+      equal(size, key.length);
+      ok(Math.abs(modifiedAt.getTime() - Date.now()) < 60_000);
+    }
+  }],
+
+  ["list() goes on over pages of 1,000", async (store) => {
+    const numbers = Array.from({ length: 1_050 }, (_, n) => String(n).padStart(5, "0"));
+    for (let at = 0; at < numbers.length; at += 50) {
+      await Promise.all(numbers.slice(at, at + 50).map((number) => store.put(`runs/${number}`, "")));
+    }
+    deepEqual(await keysOf(store.list("runs/")), numbers.map((number) => `runs/${number}`));
+  }],
+
+  ["delete() removes, and is success for what is not there", async (store) => {
+    await store.put("a/b", "x");
+    await store.delete("a/b");
+    equal(await store.exists("a/b"), false);
+    await store.delete("a/b");
+    await store.delete("never/was");
+  }],
+
+  ["link() gives a URL that plain GET can fetch", async (store) => {
+    await store.put("payload & more.bin", "the payload");
+    const url = await store.link("payload & more.bin", { expiresSeconds: 60 });
+    const answer = await fetch(url);
+    equal(await answer.text(), "the payload");
+  }],
+
+  ["the root's URL has no trailing slash", (store) => {
+    match(store.url, /^[a-z0-9]+:\/\/.*[^/]$/);
+    return Promise.resolve();
+  }],
+];
+
+async function read(store: ObjectStore, key: string): Promise<string | undefined> {
+  const object = await store.get(key);
+  return object === undefined || object === "unchanged" ? undefined : new TextDecoder().decode(object.body);
+}
+
+async function textOf(stream: ReadableStream<Uint8Array> | undefined): Promise<string> {
+  return await new Response(stream as ReadableStream<Uint8Array<ArrayBuffer>>).text();
+}
+
+async function* failingAfter(chunks: number): AsyncGenerator<Uint8Array> {
+  yield* chunksOf(chunks, 100_000);
+  throw new Error("the pod is gone");
+}
+
+async function* chunksOf(count: number, bytes: number): AsyncGenerator<Uint8Array> {
+  for (let n = 0; n < count; n++) yield await Promise.resolve(new Uint8Array(bytes).fill(65));
+}
+
+async function keysOf(objects: AsyncIterable<ObjectInfo>): Promise<string[]> {
+  return (await Array.fromAsync(objects)).map(({ key }) => key);
+}

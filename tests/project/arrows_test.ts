@@ -1,0 +1,124 @@
+/** Holds the direction of imports by folder, so that a new file is held on its first day; and the sizes of files. */
+import { deepStrictEqual, ok } from "node:assert/strict";
+import { productModules, PROJECT, readProject } from "../harness/project.ts";
+
+interface Import {
+  readonly from: string;
+  /** Path of a module of ours, or an npm name. */
+  readonly to: string;
+  readonly isOurs: boolean;
+  readonly typeOnly: boolean;
+}
+
+/** Whose ports they stand behind; each may use what lies in the folder of its name. */
+const ADAPTERS = ["mqtt", "s3", "k8s", "local/broker", "local/store", "local/runner", "local/run_log"];
+/** Shapes and rules that know neither a peer nor the core's state. */
+const PURE = ["ports", "run_spec", "topics", "payloads", "outcome"];
+/** They choose and join parts; the only ones that may import an adapter. */
+const WIRING = ["main", "cli", "config", "adapters", "status", "observers"];
+/** Core and pure modules import none of these. */
+const SDKS = /^(mqtt|aedes|@aws-sdk|@kubernetes|hono|prom-client)/;
+
+/** `k8s/client.ts` → `k8s`: a folder belongs to the root module of its name; `local/` has none, its files stand alone. */
+function concernOf(module: string): string {
+  const path = module.replace(/\.tsx?$/, "");
+  return path.startsWith("local/") ? path : path.split("/")[0]!;
+}
+
+const isPure = (concern: string) => PURE.includes(concern) || concern === "util";
+const isCore = (concern: string) => !isPure(concern) && ![...ADAPTERS, ...WIRING].includes(concern);
+
+async function imports(): Promise<Import[]> {
+  const found = (await productModules()).map(async (from) => {
+    const text = await readProject(from);
+    const fixed = [...text.matchAll(/^(?:import|export)\s+(type\s)?[^;]*?from\s+"([^"]+)"/gm)]
+      .map(([, type, name]) => ({ name: name!, typeOnly: type !== undefined }));
+    const dynamic = [...text.matchAll(/\bimport\("([^"]+)"\)/g)].map(([, name]) => ({ name: name!, typeOnly: false }));
+    return [...fixed, ...dynamic].map(({ name, typeOnly }): Import => {
+      const isOurs = name.startsWith(".") && !name.endsWith(".json");
+      return { from, to: isOurs ? new URL(name, `file:///${from}`).pathname.slice(1) : name, isOurs, typeOnly };
+    });
+  });
+  return (await Promise.all(found)).flat();
+}
+
+const IMPORTS = await imports();
+
+function arrows(from: (concern: string) => boolean, allowed: (to: string, one: Import) => boolean): string[] {
+  return IMPORTS.filter((one) => {
+    const [own, to] = [concernOf(one.from), concernOf(one.to)];
+    return one.isOurs && from(own) && own !== to && !allowed(to, one);
+  }).map((one) => `${one.from} -> ${one.to}`);
+}
+
+Deno.test("the imports are found", () => {
+  ok(IMPORTS.some(({ from, to }) => from === "k8s/client.ts" && to === "ports.ts"));
+  ok(IMPORTS.some(({ from, to }) => from === "main.ts" && to === "cli.ts"), "import() counts");
+});
+
+Deno.test("util imports util only", () => {
+  // Errors that a caller tells apart are defined with the ports.
+  deepStrictEqual(arrows((own) => own === "util", (to) => to === "ports" || to === "util"), []);
+});
+
+Deno.test("pure modules import pure modules only", () => {
+  deepStrictEqual(arrows(isPure, isPure), []);
+});
+
+Deno.test("adapters import ports and pure modules only", () => {
+  const isOwnPart = (to: string, { from }: Import) => from.startsWith("local/") && to === "local/run_log";
+  deepStrictEqual(arrows((own) => ADAPTERS.includes(own), (to, one) => isPure(to) || isOwnPart(to, one)), []);
+});
+
+Deno.test("the core imports the core and pure modules only", () => {
+  // What the core publishes and what it is asked for belong to observers; of metrics it names a shape.
+  const isObserver = (to: string, { typeOnly, to: path }: Import) =>
+    to === "observers" && (typeOnly || path === "observers/event_topics.ts");
+  deepStrictEqual(arrows(isCore, (to, one) => isCore(to) || isPure(to) || isObserver(to, one)), []);
+});
+
+Deno.test("no core or pure module imports an SDK", () => {
+  const found = IMPORTS.filter(({ from, to, isOurs, typeOnly }) =>
+    !isOurs && !typeOnly && SDKS.test(to) && (isCore(concernOf(from)) || isPure(concernOf(from)))
+  );
+  deepStrictEqual(found.map(({ from, to }) => `${from} -> ${to}`), []);
+});
+
+Deno.test("what lies in a folder is imported by its own concern only", () => {
+  const shared = ["util", "local", "observers"];
+  const strangers = IMPORTS.filter(({ from, to, isOurs }) =>
+    isOurs && to.includes("/") && !shared.includes(to.split("/")[0]!) && concernOf(from) !== concernOf(to) &&
+    !WIRING.includes(concernOf(from))
+  );
+  deepStrictEqual(strangers.map(({ from, to }) => `${from} -> ${to}`), []);
+});
+
+Deno.test("only config.ts and main.ts read the environment and the arguments", async () => {
+  const readers: string[] = [];
+  for (const module of await productModules()) {
+    if (/Deno\.(env|args)\b/.test(await readProject(module))) readers.push(module);
+  }
+  deepStrictEqual(readers.filter((module) => !["config.ts", "main.ts"].includes(module)), []);
+});
+
+/** Longer than they may be, until they are parted. */
+const TO_BE_PARTED = [
+  "catalog/table.ts",
+  "cli/commands.ts",
+  "config.ts",
+  "config/settings.ts",
+  "local/runner.ts",
+  "logs.ts",
+  "status.ts",
+  "status/pages.ts",
+];
+
+Deno.test("the root shows the design: few files, none of them long", async () => {
+  const root = [...Deno.readDirSync(PROJECT)].filter(({ name }) => /\.tsx?$/.test(name));
+  ok(root.length <= 26, `${root.length} modules at the root`);
+  const lengths = await Promise.all((await productModules()).map(async (module) => {
+    return { module, lines: (await readProject(module)).split("\n").length - 1 };
+  }));
+  const long = lengths.filter(({ module, lines }) => lines > (module === "main.ts" ? 100 : 500));
+  deepStrictEqual(long.map(({ module }) => module).filter((module) => !TO_BE_PARTED.includes(module)), []);
+});

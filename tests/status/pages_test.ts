@@ -1,0 +1,472 @@
+import { deepEqual, doesNotMatch, equal, match, ok } from "node:assert/strict";
+import { createRequire } from "node:module";
+import { type Browser, chromium, type Page } from "playwright-core";
+import { chainGraph } from "../../catalog/chains.ts";
+import {
+  ageWords,
+  drawGraph,
+  drawGraphSteps,
+  escapeHtml,
+  messagePage,
+  overviewPage,
+  runPage,
+} from "../../status/pages.ts";
+import type { JobFacts, RunView } from "../../ports.ts";
+import { LiveEvents, selectRecords, serveStatus, type StatusView } from "../../status.ts";
+import { needs } from "../harness/needs.ts";
+import { aRecord, aRunView } from "../harness/fakes.ts";
+import { fakeView, PREFIX, tableOf } from "../harness/page_kit.ts";
+
+const EVIL = `"'><script>window.hacked=1</script><img src=x onerror=window.hacked=1>`;
+const NOW = new Date("2026-03-01T12:00:00Z");
+const HEALTH = { ok: true, ready: true, checks: { broker: "connected" } };
+
+function overview(more: Partial<Parameters<typeof overviewPage>[0]> = {}): string {
+  const table = tableOf();
+  return overviewPage({
+    now: NOW,
+    health: HEALTH,
+    table,
+    graph: drawGraph(chainGraph(table), PREFIX),
+    live: [],
+    records: [],
+    query: {},
+    actions: true,
+    ...more,
+  });
+}
+
+Deno.test("escapeHtml() leaves nothing that ends text or a quoted attribute", () => {
+  equal(
+    escapeHtml(`<a href="x" b='y'>&\u0000\u001b\n`),
+    "&lt;a href=&quot;x&quot; b=&#39;y&#39;&gt;&amp;\ufffd\ufffd\n",
+  );
+});
+
+Deno.test("ageWords() says a length of time in at most two units", () => {
+  deepEqual([-5, 45_000, 185_000, 7_800_000, 270_000_000].map(ageWords), [
+    "0 s",
+    "45 s",
+    "3 min 5 s",
+    "2 h 10 min",
+    "3 d 3 h",
+  ]);
+});
+
+Deno.test("drawGraph() marks by words what is odd about the table", () => {
+  const { svg, omitted } = drawGraph(chainGraph(tableOf()), PREFIX);
+  equal(omitted, 0);
+  for (const words of ["has errors", "waits for a job that no row has", "in a circle", "starts itself", ">fails<"]) {
+    ok(svg.includes(words), words);
+  }
+});
+
+Deno.test("drawGraph() draws marked rows and chains first where there are too many", () => {
+  const many = Array.from({ length: 400 }, (_, at) => `row${at},topics/${at},lab/x:1,1,1Gi,0`);
+  const { svg, omitted } = drawGraph(chainGraph(tableOf(...many)), PREFIX);
+  ok(omitted > 600);
+  ok(svg.includes("curatte") && svg.includes("sort-spikes") && svg.includes("in a circle"));
+});
+
+Deno.test("drawGraphSteps() lets others work after each connected part", () => {
+  const many = Array.from({ length: 20 }, (_, at) => `row${at},topics/${at},lab/x:1,1,1Gi,0`);
+  const graph = chainGraph(tableOf(...many));
+  let steps = 0;
+  const drawing = drawGraphSteps(graph, PREFIX);
+  let step = drawing.next();
+  for (; !step.done; step = drawing.next()) steps++;
+  ok(steps > 20, `${steps} steps`);
+  equal(step.value.svg, drawGraph(graph, PREFIX).svg);
+});
+
+Deno.test("chainGraph() takes the odd rows and the chains of a table that is too large to draw", () => {
+  const many = Array.from({ length: 5_000 }, (_, at) => `row${at},topics/${at},lab/x:1,1,1Gi,0`);
+  const graph = chainGraph(tableOf(...many), { maxRows: 50 });
+  const rows = graph.nodes.filter(({ kind }) => kind === "row");
+  equal(rows.length, 50);
+  equal(graph.omittedRows, 5_009 - 50);
+  const labels = rows.map(({ label }) => label);
+  for (const name of ["sort-spikes", "curate", "plot", "report", "loop", "ping", "broken"]) {
+    ok(labels.includes(name), name);
+  }
+  deepEqual(rows.find(({ label }) => label === "curate")?.marks, []);
+});
+
+Deno.test("overviewPage() shows live runs with state, age, message, node and resources", () => {
+  const live = aRunView({
+    state: "pending",
+    detail: "No node has a free GPU",
+    receivedAt: new Date(NOW.getTime() - 185_000),
+    parentRun: "up-1",
+  });
+  const text = overview({ live: [live] });
+  for (
+    const words of [
+      live.runName,
+      "pending",
+      "No node has a free GPU",
+      "3 min 5 s",
+      live.topic,
+      "gpu-node-3",
+      "cpu 4, memory 16Gi, 1 GPU",
+      "up-1",
+    ]
+  ) {
+    ok(text.includes(words), words);
+  }
+});
+
+Deno.test("overviewPage() counts the live runs that it does not show", () => {
+  const live = Array.from({ length: 1_000 }, (_, at) => aRunView({ runName: `run-${at}` }));
+  match(overview({ live }), /1000 runs, 700 of them not shown/);
+});
+
+Deno.test("overviewPage() shows a table's problems with line, column and value", () => {
+  const cells = overview().replace(/\s*<[^>]*>\s*/g, "|").replace(/\|+/g, "|");
+  ok(cells.includes("|error|10|broken|cpu_request|four|not a Kubernetes quantity"));
+});
+
+Deno.test("overviewPage() has no form that acts where no token is set", () => {
+  match(overview(), /action="\/actions\/run"/);
+  doesNotMatch(overview({ actions: false }), /actions\//);
+});
+
+Deno.test("overviewPage() says what is wrong while there is no table", () => {
+  const text = overview({ table: undefined, tableFailure: "Cannot read the table: no such object", graph: undefined });
+  match(text, /Cannot read the table: no such object/);
+  match(text, /There is no usable table yet/);
+});
+
+Deno.test("all pages escape what comes from outside", async (t) => {
+  const table = tableOf(`"evil ${EVIL.replaceAll('"', '""')}","a/${EVIL.replaceAll('"', '""')}",x,1,1Gi,0`);
+  const live = aRunView({
+    jobName: EVIL,
+    topic: EVIL,
+    detail: EVIL,
+    nodes: [EVIL],
+    image: EVIL,
+    limits: { [EVIL]: EVIL },
+  });
+  const record = aRecord({
+    job_name: EVIL,
+    message: EVIL,
+    reason: EVIL,
+    topic: EVIL,
+    image: EVIL,
+    node: EVIL,
+    finished_at: EVIL,
+    log_url: EVIL,
+    parent_run: EVIL,
+  });
+  const run = { now: NOW, runName: EVIL, children: [{ runName: EVIL, state: "failed" }] as const, logCut: true };
+  const parts = { ...run, payload: EVIL, logTail: EVIL, manifest: EVIL, actions: true };
+  const pages = {
+    overview: overview({
+      table,
+      graph: drawGraph(chainGraph(table), PREFIX),
+      health: { ok: false, ready: false, checks: { [EVIL]: EVIL } },
+      live: [live],
+      records: [record],
+      tableFailure: EVIL,
+      recordsFailure: EVIL,
+      olderHref: EVIL,
+      query: { row: EVIL },
+    }),
+    "live run": runPage({ ...parts, live }),
+    "ended run": runPage({ ...parts, record, payloadNote: EVIL }),
+    message: messagePage({ title: EVIL, message: EVIL }),
+  };
+  for (const [name, text] of Object.entries(pages)) {
+    await t.step(name, () => {
+      equal(text.match(/<script/g)?.length, 1);
+      doesNotMatch(text, /<img/);
+      doesNotMatch(text, /"'>/);
+      ok(text.includes("&lt;script&gt;window.hacked=1"));
+    });
+  }
+});
+
+Deno.test("runPage() takes the colours of terminals out of the log", () => {
+  const text = runPage({
+    now: NOW,
+    runName: "a-1",
+    record: aRecord(),
+    children: [],
+    logTail: "\u001b[31mred\u001b[0m",
+    logCut: false,
+    actions: false,
+  });
+  match(text, />red<\/pre>/);
+});
+
+// ---------------------------------------------------------------- in a real browser
+
+const BROWSER_ARGS = [
+  "--headless",
+  "--no-sandbox",
+  "--disable-gpu",
+  "--disable-quic",
+  "--no-first-run",
+  "--disable-background-networking",
+  "--disable-component-update",
+  "--disable-sync",
+];
+const AXE = createRequire(import.meta.url).resolve("axe-core/axe.min.js");
+const ignore = !await needs("chromium");
+
+const JOB: JobFacts = {
+  ...aRunView(),
+  payload: new TextEncoder().encode(`{"uuid":"e1","note":${JSON.stringify(EVIL)}}`),
+};
+
+const CURATE: RunView = aRunView({
+  runName: "curate-hgfedcba5432",
+  jobName: "curate",
+  topic: `${PREFIX}/job_complete/sort-spikes`,
+  state: "pending",
+  detail: "No node has 4Gi of memory free",
+  parentRun: "sort-spikes-zzzzzzzz2345",
+  gpu: 0,
+  requests: { cpu: "1", memory: "4Gi" },
+  nodes: [],
+});
+
+const FAILED = aRecord({
+  run_name: "plot-qqqqqqqq2345",
+  job_name: "plot",
+  status: "failed",
+  reason: "OOMKilled",
+  exit_code: 137,
+  message: "Out of memory: the limit is 2Gi",
+  topic: `${PREFIX}/job_complete/curate`,
+  image: "lab/plot:1",
+  requests: { cpu: "1", memory: "2Gi" },
+  parent_run: "curate-pppppppp2345",
+  payload: '{"status":"succeeded","job_name":"curate","run_name":"curate-pppppppp2345"}',
+  started_at: "2026-03-01T10:14:00Z",
+  finished_at: "2026-03-01T10:15:30Z",
+  log_url: "s3://lab/logs/plot-qqqqqqqq2345.txt",
+  job: {
+    apiVersion: "batch/v1",
+    kind: "Job",
+    metadata: { name: "plot-qqqqqqqq2345", namespace: "lab" },
+    spec: { backoffLimit: 0, template: { spec: { containers: [{ name: "main", image: "lab/plot:1" }] } } },
+  },
+});
+const ENDED = [
+  FAILED,
+  aRecord({
+    run_name: "curate-pppppppp2345",
+    job_name: "curate",
+    topic: `${PREFIX}/job_complete/sort-spikes`,
+    parent_run: aRecord().run_name,
+    finished_at: "2026-03-01T10:13:45Z",
+    started_at: "2026-03-01T10:12:02Z",
+  }),
+  aRecord(),
+];
+
+interface Served {
+  readonly url: string;
+  readonly browser: Browser;
+  readonly events: LiveEvents;
+  readonly live: RunView[];
+  readonly calls: string[];
+}
+
+/** A served page with two live runs and two ended ones, and a browser. */
+async function withBrowser(work: (served: Served) => Promise<void>, more: Partial<StatusView> = {}): Promise<void> {
+  const live = [aRunView(), CURATE];
+  const events = new LiveEvents();
+  const calls: string[] = [];
+  const records: StatusView["records"] = (filter) => Promise.resolve(selectRecords(ENDED, filter));
+  const view: StatusView = {
+    ...fakeView({ table: tableOf(), live, ended: ENDED, records, job: JOB, manifest: "kind: Job\nspec: {}\n" }),
+    ...more,
+  };
+  const note = (runName: string) => {
+    calls.push(runName);
+    return Promise.resolve({ run_name: aRunView().runName });
+  };
+  const server = await serveStatus({
+    listen: { hostname: "127.0.0.1", port: 0 },
+    token: "a token",
+    metrics: { contentType: "text/plain", render: () => Promise.resolve("") },
+    health: () => ({
+      ...HEALTH,
+      checks: { leader: "leading", broker: "connected", watch: "alive", table: "8 rows" },
+    }),
+    view,
+    actions: { run: note, cancel: note, rerun: note },
+    events,
+  });
+  const browser = await chromium.launch({ executablePath: "/usr/bin/chromium", args: BROWSER_ARGS });
+  try {
+    await work({ url: server.url, browser, events, live, calls });
+  } finally {
+    await browser.close();
+    await server.close();
+  }
+}
+
+/** A page that fails the test if its policy stops something or a script throws. */
+async function openPage(browser: Browser, url: string, options: Parameters<Browser["newContext"]>[0] = {}) {
+  const context = await browser.newContext(options);
+  const page = await context.newPage();
+  const faults: string[] = [];
+  page.on("pageerror", (error) => faults.push(String(error)));
+  page.on("console", (line) => line.type() === "error" && faults.push(line.text()));
+  await page.goto(url);
+  return { page, faults, close: () => context.close() };
+}
+
+interface AxeResult {
+  readonly violations: readonly { readonly id: string; readonly impact: string; readonly nodes: { html: string }[] }[];
+}
+
+async function axeFindings(page: Page): Promise<string[]> {
+  // By the debugger, which the page's policy does not bind.
+  await page.evaluate(await Deno.readTextFile(AXE));
+  const { violations } = await page.evaluate("axe.run()") as AxeResult;
+  return violations.map(({ id, impact, nodes }) => `${impact} ${id}: ${nodes[0]?.html.slice(0, 200)}`);
+}
+
+function browserTest(name: string, fn: (t: Deno.TestContext) => Promise<void>): void {
+  // playwright-core leaves its pipes to the browser open until the process ends.
+  Deno.test({ name, ignore, sanitizeOps: false, sanitizeResources: false, fn });
+}
+
+browserTest("axe finds nothing on any page, light, dark and narrow", async (t) => {
+  await withBrowser(async ({ url, browser }) => {
+    const paths = ["/", `/runs/${aRunView().runName}`, `/runs/${FAILED.run_name}`, "/nowhere"];
+    for (const path of paths) {
+      for (const colorScheme of ["light", "dark"] as const) {
+        for (const width of [1280, 360]) {
+          await t.step(`${path} ${colorScheme} ${width}`, async () => {
+            const options = { colorScheme, viewport: { width, height: 900 } };
+            const { page, faults, close } = await openPage(browser, url + path, options);
+            deepEqual(await axeFindings(page), []);
+            ok(await page.evaluate("document.scrollingElement.scrollWidth") as number <= width);
+            deepEqual(faults.filter((fault) => !fault.includes("404")), []);
+            await close();
+          });
+        }
+      }
+    }
+  });
+});
+
+browserTest("the page runs no script of a payload, a name or a log", async () => {
+  const table = tableOf(`"evil ${EVIL.replaceAll('"', '""')}",a/b,x,1,1Gi,0`);
+  const run = aRunView({ jobName: EVIL, topic: EVIL, detail: EVIL });
+  const log = () => Promise.resolve(new Blob([EVIL + "\n"]).stream());
+  const more = { table: () => table, liveRuns: () => [run], liveRun: () => run, log };
+  await withBrowser(async ({ url, browser }) => {
+    for (const path of ["/", `/runs/${run.runName}`, `/runs/${run.runName}/log`]) {
+      const { page, close } = await openPage(browser, url + path);
+      ok((await page.textContent("body"))?.includes("window.hacked=1"));
+      equal(await page.evaluate("window.hacked"), undefined);
+      await close();
+    }
+  }, more);
+});
+
+browserTest("the overview shows a new run by itself", async () => {
+  await withBrowser(async ({ url, browser, events, live }) => {
+    const { page, close } = await openPage(browser, url);
+    await page.getByText("Live: changes show by themselves").waitFor({ timeout: 10_000 });
+    const run = aRunView({ runName: "fresh-abcdefgh2345", jobName: "fresh" });
+    live.push(run);
+    events.emit({ type: "created", run, createMs: 1, sinceReceiptMs: 1 });
+    await page.getByRole("link", { name: run.runName }).waitFor({ timeout: 10_000 });
+    await close();
+  });
+});
+
+browserTest("a run's page shows its log as it grows", async () => {
+  const { readable, writable } = new TransformStream<Uint8Array, Uint8Array>();
+  const log: StatusView["log"] = (_, { follow }) => Promise.resolve(follow ? readable : undefined);
+  await withBrowser(async ({ url, browser }) => {
+    const { page, close } = await openPage(browser, `${url}/runs/${aRunView().runName}`);
+    const writer = writable.getWriter();
+    for (const line of ["step 1 of 2", `step 2 of 2 ${EVIL}`]) {
+      await writer.write(new TextEncoder().encode(line + "\n"));
+      await page.getByText(line).waitFor({ timeout: 10_000 });
+    }
+    await writer.close();
+    await close();
+  }, { log });
+});
+
+browserTest("a run's page that is open at its end offers to run it again", async () => {
+  const run = aRunView({ runName: FAILED.run_name, jobName: FAILED.job_name });
+  let isOver = false;
+  const view = {
+    liveRun: () => isOver ? undefined : run,
+    record: () => Promise.resolve(isOver ? FAILED : undefined),
+  };
+  await withBrowser(async ({ url, browser, events }) => {
+    const { page, close } = await openPage(browser, `${url}/runs/${run.runName}`);
+    await page.getByRole("button", { name: "Cancel the run" }).waitFor();
+    await page.getByText("Live: changes show by themselves").waitFor({ timeout: 10_000 });
+    isOver = true;
+    events.emit({ type: "finished", record: FAILED, completionMs: 1 });
+    await page.getByRole("button", { name: "Run again" }).waitFor({ timeout: 10_000 });
+    equal(await page.getByText("grows while it runs").count(), 0);
+    await close();
+  }, view);
+});
+
+browserTest("reading and acting need no script", async () => {
+  await withBrowser(async ({ url, browser, calls }) => {
+    const { page, close } = await openPage(browser, url, { javaScriptEnabled: false });
+    await page.getByRole("link", { name: FAILED.run_name }).click();
+    await page.getByText("Out of memory: the limit is 2Gi").waitFor();
+    // Opens without script too.
+    await page.getByText("As YAML").click();
+    await page.getByText("image: lab/plot:1").waitFor();
+    await page.getByLabel("Token").fill("a token");
+    await page.getByRole("button", { name: "Run again" }).click();
+    await page.waitForURL(`**/runs/${aRunView().runName}`);
+    deepEqual(calls, [FAILED.run_name]);
+    await close();
+  });
+});
+
+browserTest("the keyboard reaches the content first", async () => {
+  await withBrowser(async ({ url, browser }) => {
+    const { page, close } = await openPage(browser, url);
+    await page.keyboard.press("Tab");
+    equal(await page.evaluate("document.activeElement.textContent"), "Skip to the content");
+    await page.keyboard.press("Enter");
+    equal(await page.evaluate("document.activeElement.id"), "main");
+    await close();
+  });
+});
+
+Deno.test({
+  name: "screenshots for docs/ are made when UPDATE_SCREENSHOTS is set",
+  ignore: ignore || !Deno.env.get("UPDATE_SCREENSHOTS"),
+  sanitizeOps: false,
+  sanitizeResources: false,
+  fn: () =>
+    withBrowser(async ({ url, browser }) => {
+      const shots = [["page", "/", "light"], ["page-dark", "/", "dark"], [
+        "page-run",
+        `/runs/${FAILED.run_name}`,
+        "light",
+      ]] as const;
+      for (const [name, path, colorScheme] of shots) {
+        const { page, close } = await openPage(browser, url + path, {
+          colorScheme,
+          viewport: { width: 1280, height: 800 },
+        });
+        if (name === "page-run") await page.getByText("As YAML").click();
+        const docs = new URL("../../docs/", import.meta.url).pathname;
+        await page.screenshot({ path: `${docs}${name}.png`, fullPage: true });
+        await close();
+      }
+    }, {
+      log: () => Promise.resolve(new Blob(["run plot-qqqqqqqq2345 on gpu-node-1\nreading spikes\nKilled\n"]).stream()),
+    }),
+});

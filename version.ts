@@ -1,2 +1,0 @@
-/** The program's version, as `deno.json` has it. */
-export const VERSION = "0.1.0";
