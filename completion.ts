@@ -298,7 +298,7 @@ export class Completion implements RunObserver {
     return lines.map((line) => line.replaceAll("\n", " ")).join("\n") + "\n\n";
   }
 
-  #report(run: LiveRun, reason: string, message: string): void {
+  #report(run: LiveRun, reason: ErrorReport["reason"], message: string): void {
     const report: ErrorReport = { reason, message, job_name: run.job.jobName, run_name: run.job.runName };
     this.#options.emit({ type: "error", scope: "run", report });
   }

@@ -3,6 +3,7 @@
  * Pure. The Job's conditions decide first, then the pods' container states; the log is never consulted.
  */
 import type { ContainerFacts, JobFacts, Outcome, PodFacts } from "./ports.ts";
+import type { RunReason } from "./reasons.ts";
 
 /** How long a run may hang before it counts as failed, in milliseconds. */
 export interface GracePeriods {
@@ -42,7 +43,7 @@ export function judge(
   return started ? { kind: "running", detail: "" } : { kind: "pending", detail: "Its pod is being prepared" };
 }
 
-function ended(status: Outcome["status"], reason: string, message: string): Verdict {
+function ended(status: Outcome["status"], reason: RunReason, message: string): Verdict {
   return { kind: "ended", outcome: { status, reason, message } };
 }
 
@@ -126,7 +127,7 @@ function stuckContainer(job: Facts, pod: PodFacts, gracePeriods: GracePeriods, n
   return undefined;
 }
 
-function afterGrace(pod: PodFacts, graceMs: number, now: Date, reason: string, words: string): Verdict {
+function afterGrace(pod: PodFacts, graceMs: number, now: Date, reason: RunReason, words: string): Verdict {
   const recheckAt = new Date(pod.createdAt.getTime() + graceMs);
   return now >= recheckAt ? ended("failed", reason, words) : { kind: "pending", detail: words, recheckAt };
 }
@@ -152,20 +153,28 @@ export function explainFailure(job: Facts, pods: readonly PodFacts[]): Outcome {
     pods.find((pod) => pod.disruption !== undefined);
   if (pod?.reason === "Evicted") return explainEviction(job, pod);
   if (pod?.disruption && !pod.containers.some((container) => container.reason === "OOMKilled")) {
-    return failed(
+    return failedAsSaid(
       pod.disruption.reason,
       `The cluster took its node or its place away: ${pod.disruption.message}; run it again`,
     );
   }
   const container = pod?.containers.find(hasFailed);
   if (container) return explainContainer(job, container);
-  if (pod?.reason !== undefined) return failed(pod.reason, `Its pod failed: ${pod.message ?? pod.reason}`);
+  if (pod?.reason !== undefined) return failedAsSaid(pod.reason, `Its pod failed: ${pod.message ?? pod.reason}`);
   if (pods.length === 0) return failed("PodDeleted", "Its pod was deleted before it had ended; run it again");
-  return failed(job.end?.reason ?? "Failed", job.end?.message ?? "The Job failed and the cluster does not say why");
+  return failedAsSaid(
+    job.end?.reason ?? "Failed",
+    job.end?.message ?? "The Job failed and the cluster does not say why",
+  );
 }
 
-function failed(reason: string, message: string, exitCode?: number): Outcome {
+function failed(reason: RunReason, message: string, exitCode?: number): Outcome {
   return { status: "failed", reason, message, ...(exitCode === undefined ? {} : { exitCode }) };
+}
+
+/** With a reason in the cluster's words. */
+function failedAsSaid(reason: string, message: string): Outcome {
+  return { status: "failed", reason, message };
 }
 
 function hasFailed(container: ContainerFacts): boolean {

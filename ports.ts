@@ -4,6 +4,8 @@
  * the core (catalog, listener, runs, completion, logs, …) knows nothing else of the outside.
  */
 
+import type { ReportReason } from "./reasons.ts";
+
 // ---------------------------------------------------------------- the table
 
 /** One row of the table: what to run when a message comes on its topic. Quantities are Kubernetes quantity strings. */
@@ -306,7 +308,7 @@ export interface Lease {
 /** How a run ended, for programs (`status`, `reason`) and for people (`message`). */
 export interface Outcome {
   readonly status: "succeeded" | "failed" | "cancelled";
-  /** CamelCase word: Completed, ExitCode, OOMKilled, Evicted, DeadlineExceeded, ImagePull, Unschedulable, Deleted, … */
+  /** CamelCase word: a RunReason of reasons.ts, or Kubernetes' own. */
   readonly reason: string;
   /** One sentence that a biologist understands and can act on. */
   readonly message: string;
@@ -365,7 +367,7 @@ export type Emit = (event: ServiceEvent) => void;
 /** Payload of the ERROR topic: what failed, why, and what to do, in one sentence; where, in fields. */
 export interface ErrorReport {
   readonly message: string;
-  readonly reason: string;
+  readonly reason: ReportReason;
   readonly job_name?: string;
   readonly run_name?: string;
   readonly topic?: string;

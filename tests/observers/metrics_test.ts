@@ -27,7 +27,7 @@ Deno.test("counters follow what the core tells", async () => {
   m.emit({ type: "message", topic: "t", rows: 1, outcome: "runs" });
   m.emit({ type: "message", topic: "t", rows: 1, outcome: "refused" });
   m.emit({ type: "waiting", runName: "a-1", jobName: "a", reason: "quota" });
-  m.emit({ type: "error", scope: "store", report: { message: "x", reason: "y" } });
+  m.emit({ type: "error", scope: "store", report: { message: "x", reason: "StoreUnavailable" } });
   m.emit({ type: "broker", connected: false });
   m.emit({ type: "broker", connected: true });
   m.emit({

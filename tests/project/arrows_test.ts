@@ -13,7 +13,7 @@ interface Import {
 /** Whose ports they stand behind; each may use what lies in the folder of its name. */
 const ADAPTERS = ["mqtt", "s3", "k8s", "local/broker", "local/store", "local/runner", "local/run_log"];
 /** Shapes and rules that know neither a peer nor the core's state. */
-const PURE = ["ports", "run_spec", "topics", "payloads", "outcome"];
+const PURE = ["ports", "reasons", "run_spec", "topics", "payloads", "outcome"];
 /** They choose and join parts; the only ones that may import an adapter. */
 const WIRING = ["main", "cli", "config", "adapters", "status", "observers"];
 /** Core and pure modules import none of these. */

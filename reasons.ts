@@ -1,0 +1,136 @@
+/**
+ * Every word that `reason` may be by our own choice, each with what it means and what to do. Pure. A new reason is a
+ * line here: without one it does not compile. The tables of docs/troubleshoot.md are made of it.
+ */
+
+/** Markdown, for docs/troubleshoot.md. */
+export interface Explanation {
+  readonly meaning: string;
+  readonly whatToDo: string;
+}
+
+/** Why a run ended, in `job_complete`, `job_failed`, `ERROR`, records and notices. */
+export const RUN_REASONS = {
+  Completed: {
+    meaning: "Ended without error.",
+    whatToDo: "Nothing.",
+  },
+  ExitCode: {
+    meaning: "The program ended with another code than 0.",
+    whatToDo: "Read the log. 126: not executable. 127: command not found. 137: killed. 143: asked to stop.",
+  },
+  OOMKilled: {
+    meaning: "Out of memory.",
+    whatToDo: "Raise `memory_limit`, or use less. Without a limit: set `memory_request` to what the job needs.",
+  },
+  Evicted: {
+    meaning: "The node threw it out, mostly for using too much disk.",
+    whatToDo: "Raise `disk_limit`, write less, or set `disk_request`.",
+  },
+  DeadlineExceeded: {
+    meaning: "Ran longer than `active_deadline_seconds`.",
+    whatToDo: "Raise it, or find out why it hangs.",
+  },
+  ImagePull: {
+    meaning: "The image cannot be had: no such name or tag, not public, no such registry.",
+    whatToDo: "Check the `image` column. The message says which of them.",
+  },
+  ImageRateLimit: {
+    meaning: "The registry allows no more pulls for now, and did not for 30 times `IMAGE_PULL_GRACE`.",
+    whatToDo: "Wait and run it again; use a mirror or an account.",
+  },
+  CannotStart: {
+    meaning: "The container or its command cannot be started.",
+    whatToDo: "Check `command`: is the program in the image?",
+  },
+  Unschedulable: {
+    meaning: "No node could take it for `UNSCHEDULABLE_GRACE`.",
+    whatToDo: "The message says what is short. Ask for less, or for a GPU model that exists.",
+  },
+  PodRefused: {
+    meaning: "The cluster refuses its pod, by a rule of the namespace.",
+    whatToDo: "Read the cluster's words in the message; ask who runs the cluster.",
+  },
+  PodDeleted: {
+    meaning: "Its pod was deleted before it had ended.",
+    whatToDo: "Run it again.",
+  },
+  NodeLost: {
+    meaning: "Its node does not answer any more.",
+    whatToDo: "Run it again.",
+  },
+  Deleted: {
+    meaning: "Someone deleted its Job (status `cancelled`).",
+    whatToDo: "Run it again if that was a mistake.",
+  },
+  Cancelled: {
+    meaning: "Cancelled by request, page or command (status `cancelled`).",
+    whatToDo: "Nothing.",
+  },
+  Vanished: {
+    meaning: "Its Job was gone when the service came back; how it ended is not known.",
+    whatToDo: "Look at what it made. Stop the service for less than `JOB_TTL`.",
+  },
+  Failed: {
+    meaning: "The Job failed and the cluster does not say why.",
+    whatToDo: "Read the log.",
+  },
+  Refused: {
+    meaning: "The run never began: cluster or runner refuse the Job for good.",
+    whatToDo: "The message has their words. Wrong quantity, no right to create (see [role.yaml](../deploy/role.yaml)).",
+  },
+} as const satisfies Record<string, Explanation>;
+
+/** What `ERROR` says without a run that ended. */
+export const REPORT_REASONS = {
+  TableRow: {
+    meaning: "A row has an error and is left out. `line`, `column`, `value` say where.",
+    whatToDo: "Correct the cell as the message says. See [table.md](table.md).",
+  },
+  TableUnusable: {
+    meaning: "The file as a whole cannot be used; the last good table stays.",
+    whatToDo: "The message says why: empty, not UTF-8, a required column missing, an open quote, cut off.",
+  },
+  TableUnreachable: {
+    meaning: "The table cannot be read; the last good one stays.",
+    whatToDo: "Check `CATALOG_URL`, `AWS_ENDPOINT_URL` and the credentials.",
+  },
+  ChainTooDeep: {
+    meaning: "More than `MAX_CHAIN_DEPTH` runs in a row started each other.",
+    whatToDo: "Look for rows in a circle (`check`, the page's graph).",
+  },
+  SubscriptionRefused: {
+    meaning: "The broker does not let the service read a row's topic.",
+    whatToDo: "Ask who runs the broker to allow the topics that the message names.",
+  },
+  StoreUnavailable: {
+    meaning: "What the service must remember cannot be read; it waits.",
+    whatToDo: "Check `RUNS_URL` and the store.",
+  },
+  WatchInterrupted: {
+    meaning: "The watch of the cluster broke off. It is mended by itself; nothing is missed.",
+    whatToDo:
+      "If it stays: is the API server reachable, are the credentials valid, does the Role allow list and watch?",
+  },
+  CompletionWaits: {
+    meaning: "A run has ended, but its log, message, record or deletion cannot be done yet.",
+    whatToDo:
+      "The message names the step and why. It is tried again until it succeeds; the run's Job stays until then.",
+  },
+  CompletionFailed: {
+    meaning: "A run's end cannot be completed.",
+    whatToDo: "The message says why. The Job stays; the next start of the service tries it again.",
+  },
+} as const satisfies Record<string, Explanation>;
+
+/** Reason of a run's end that this service gives itself; Kubernetes' own words may come too. */
+export type RunReason = keyof typeof RUN_REASONS;
+/** Reason of a report on `ERROR`. */
+export type ReportReason = keyof typeof REPORT_REASONS | "Refused";
+
+/** The table of docs/troubleshoot.md for these reasons, before it is formatted. */
+export function reasonTable(reasons: Readonly<Record<string, Explanation>>): string {
+  const rows = Object.entries(reasons).map(([reason, { meaning, whatToDo }]) => [`\`${reason}\``, meaning, whatToDo]);
+  const lines = [["`reason`", "What it means", "What to do"], ["---", "---", "---"], ...rows];
+  return lines.map((cells) => `| ${cells.join(" | ")} |`).join("\n");
+}
