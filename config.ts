@@ -4,6 +4,7 @@
  * Must not open connections nor show a secret.
  */
 import { GROUPS, GUESSES, type Setting, type SettingName, SETTINGS, type SettingValue } from "./config/settings.ts";
+import { isLoopback } from "./util/loopback.ts";
 import { nearest } from "./util/nearest.ts";
 
 /** All that can be set. Times and sizes are in the units of their names. */
@@ -524,10 +525,6 @@ function statusOf(reader: Reader): Config["status"] {
     );
   }
   return optional({ listen, token, url: reader.get("STATUS_URL") });
-}
-
-function isLoopback(hostname: string): boolean {
-  return hostname === "localhost" || hostname === "::1" || /^127(\.\d+){3}$/.test(hostname);
 }
 
 function webhookOf(reader: Reader): Pick<Config, "webhook"> {

@@ -1,22 +1,31 @@
 /**
- * KubernetesCluster and KubernetesLease: the ports Cluster and Lease on a Kubernetes API server, in one namespace.
+ * KubernetesCluster: the port Cluster on a Kubernetes API server, in one namespace.
  * Owns which calls are made, as few as there can be (a run costs create, log, delete), and the watches of Jobs, pods and
  * events. Decides nothing about runs. The rights that it needs are in deploy/role.yaml.
  */
-import type { CoreV1Event, V1Job, V1Lease, V1Pod } from "@kubernetes/client-node";
+import type { CoreV1Event, V1Job, V1Pod } from "@kubernetes/client-node";
 import { stringify } from "yaml";
-import { abortable, type Answer, answerError, KubeClient, type KubeClientOptions, statusOf } from "./k8s/client.ts";
+import {
+  abortable,
+  answerError,
+  isAlreadyThere,
+  isMissing,
+  isSuccess,
+  KubeClient,
+  type KubeClientOptions,
+  statusOf,
+} from "./k8s/client.ts";
 import { EventBook } from "./k8s/events.ts";
 import { eventFacts, jobFacts, type Json, podFacts } from "./k8s/facts.ts";
 import { ListWatch, type ListWatchOptions, type WatchedObject } from "./k8s/list_watch.ts";
-import { ANNOTATION, buildJob, type JobOptions, LABEL, ownLabels } from "./k8s/manifest.ts";
+import { ANNOTATION, LABEL, ownLabels } from "./k8s/labels.ts";
+import { KubernetesLease } from "./k8s/lease.ts";
+import { buildJob, type JobOptions } from "./k8s/manifest.ts";
 import {
   type Cluster,
   type ClusterEvents,
   type EventFacts,
   type JobFacts,
-  type Lease,
-  type LeaseRecord,
   RefusedError,
   type RunSpec,
   UnavailableError,
@@ -298,73 +307,4 @@ async function unlessLost(stream: ReadableStream<Uint8Array>): Promise<ReadableS
     },
     cancel: (reason) => reader.cancel(reason),
   }, { highWaterMark: 0 });
-}
-
-function isSuccess({ status }: Pick<Answer, "status">): boolean {
-  return status >= 200 && status < 300;
-}
-
-/** That very object is not there; a 404 for something else, such as the namespace, is an error. */
-function isMissing(answer: Answer): boolean {
-  return answer.status === 404 && !/^namespaces? /.test(statusOf(answer).message ?? "");
-}
-
-function isAlreadyThere(answer: Answer): boolean {
-  return answer.status === 409 && statusOf(answer).reason === "AlreadyExists";
-}
-
-// ---------------------------------------------------------------- lease
-
-export interface LeaseOptions {
-  readonly client: KubeClient;
-  readonly name: string;
-}
-
-/** A Lease object of coordination.k8s.io/v1; its resourceVersion makes a write compare-and-set. */
-export class KubernetesLease implements Lease {
-  readonly #client: KubeClient;
-  readonly #name: string;
-  readonly #path: string;
-
-  constructor({ client, name }: LeaseOptions) {
-    this.#client = client;
-    this.#name = name;
-    this.#path = `/apis/coordination.k8s.io/v1/namespaces/${encodeURIComponent(client.namespace)}/leases`;
-  }
-
-  async read({ signal }: CallSignal = {}): Promise<LeaseRecord | undefined> {
-    const answer = await this.#client.call("GET", `${this.#path}/${this.#name}`, { urgent: true, signal });
-    if (isMissing(answer)) return undefined;
-    if (!isSuccess(answer)) throw answerError(`read the Lease ${this.#name}`, answer);
-    const { metadata, spec }: Json<V1Lease> = JSON.parse(answer.text);
-    return {
-      holder: spec?.holderIdentity ?? "",
-      durationSeconds: spec?.leaseDurationSeconds ?? 0,
-      renewedAt: new Date(spec?.renewTime ?? 0),
-      transitions: spec?.leaseTransitions ?? 0,
-      version: metadata?.resourceVersion ?? "",
-    };
-  }
-
-  async write(next: LeaseRecord, { signal }: CallSignal = {}): Promise<boolean> {
-    const isNew = next.version === "";
-    const body = JSON.stringify({
-      apiVersion: "coordination.k8s.io/v1",
-      kind: "Lease",
-      metadata: { name: this.#name, ...(isNew ? {} : { resourceVersion: next.version }) },
-      spec: {
-        holderIdentity: next.holder,
-        // 0 is refused; a holder that steps down says so by an empty name.
-        leaseDurationSeconds: Math.max(1, Math.ceil(next.durationSeconds)),
-        // MicroTime wants six digits.
-        renewTime: next.renewedAt.toISOString().replace("Z", "000Z"),
-        leaseTransitions: next.transitions,
-      },
-    });
-    const path = isNew ? this.#path : `${this.#path}/${this.#name}`;
-    const answer = await this.#client.call(isNew ? "POST" : "PUT", path, { body, urgent: true, signal });
-    if (isSuccess(answer)) return true;
-    if (isAlreadyThere(answer) || statusOf(answer).reason === "Conflict" || (!isNew && isMissing(answer))) return false;
-    throw answerError(`write the Lease ${this.#name}`, answer);
-  }
 }

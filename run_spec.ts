@@ -53,6 +53,11 @@ export function rowLabel(jobName: string, maxLength: number = NAME_LENGTH - SUFF
  */
 export type RunIdentity = { readonly key: string } | { readonly messageHash: string };
 
+/** Whether a run may have that name: a label of RFC 1123. */
+export function isRunName(text: string): boolean {
+  return text.length <= NAME_LENGTH && /^[a-z0-9]([-a-z0-9]*[a-z0-9])?$/.test(text);
+}
+
 type NamedRow = Pick<Row, "jobName" | "parallelism">;
 
 /** `{row label}-{12 characters}`: at most 63 characters, 52 where the row has several pods at once. */
@@ -68,6 +73,24 @@ export function runNamePrefix(row: NamedRow, messageHash: string): string {
 
 function labelOf({ jobName, parallelism }: NamedRow): string {
   return rowLabel(jobName, (parallelism > 1 ? INDEXED_NAME_LENGTH : NAME_LENGTH) - SUFFIX_LENGTH - 1);
+}
+
+// ---------------------------------------------------------------- resources
+
+/** What the row asks for and may use at most, by Kubernetes' resource names; without GPUs. */
+export function resourcesOf(row: Row): Record<"requests" | "limits", Record<string, string>> {
+  return {
+    requests: quantities(row.cpuRequest, row.memoryRequest, row.diskRequest),
+    limits: quantities(row.cpuLimit, row.memoryLimit, row.diskLimit),
+  };
+}
+
+function quantities(cpu?: string, memory?: string, disk?: string): Record<string, string> {
+  return {
+    ...(cpu === undefined ? {} : { cpu }),
+    ...(memory === undefined ? {} : { memory }),
+    ...(disk === undefined ? {} : { "ephemeral-storage": disk }),
+  };
 }
 
 // ---------------------------------------------------------------- environment

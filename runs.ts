@@ -4,6 +4,7 @@
  * but the observer it is given.
  */
 import type { ClusterEvents, Emit, JobFacts, PodFacts, RunSpec, RunView } from "./ports.ts";
+import { resourcesOf } from "./run_spec.ts";
 
 /** A run as the table keeps it. `pods` is the table's own map; read it only. */
 export interface LiveRun {
@@ -108,8 +109,7 @@ export class RunTable {
       chainDepth: spec.chainDepth,
       image: spec.row.image,
       gpu: spec.row.gpu,
-      requests: resources(spec.row.cpuRequest, spec.row.memoryRequest, spec.row.diskRequest),
-      limits: resources(spec.row.cpuLimit, spec.row.memoryLimit, spec.row.diskLimit),
+      ...resourcesOf(spec.row),
       receivedAt: spec.receivedAt,
       createdAt: new Date(),
     }, { adopted: false });
@@ -208,15 +208,6 @@ export class RunTable {
 
 function messageKey({ jobName, messageHash }: { readonly jobName: string; readonly messageHash: string }): string {
   return `${messageHash} ${jobName}`;
-}
-
-/** Kubernetes' resource names to the quantities that are set. */
-function resources(cpu?: string, memory?: string, disk?: string): Record<string, string> {
-  const set: Record<string, string> = {};
-  if (cpu !== undefined) set["cpu"] = cpu;
-  if (memory !== undefined) set["memory"] = memory;
-  if (disk !== undefined) set["ephemeral-storage"] = disk;
-  return set;
 }
 
 /** A live run as people see it. */

@@ -35,6 +35,8 @@ import {
   type ServiceEvent,
   UnavailableError,
 } from "./ports.ts";
+import { isRunName } from "./run_spec.ts";
+import { isLoopback } from "./util/loopback.ts";
 import { errorMessage } from "./util/retry.ts";
 import { finishInSlices, type Table } from "./catalog/table.ts";
 
@@ -264,7 +266,6 @@ const MAX_PAYLOAD_SHOWN = 96 * 1024;
 const MAX_BODY_BYTES = 1024 * 1024;
 /** Longest wait for a store or cluster that a page asks. */
 const LOOK_MS = 5_000;
-const RUN_NAME = /^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$/;
 
 /** The handlers without a port. Streams end when `closing` aborts. */
 export function statusApp(options: StatusOptions, closing: AbortSignal): Hono {
@@ -316,11 +317,6 @@ function hostRefusal({ listen, publicUrl }: StatusOptions, request: Request): st
   if (isLoopback(hostname)) return undefined;
   if (publicUrl !== undefined && URL.parse(publicUrl)?.host === host) return undefined;
   return `Not answered under the name ${host}: set STATUS_URL to the page's URL if a proxy serves it\n`;
-}
-
-function isLoopback(hostname: string): boolean {
-  const name = hostname.replace(/^\[|\]$/g, "");
-  return name === "localhost" || name === "::1" || /^127(\.\d{1,3}){3}$/.test(name);
 }
 
 function setHeaders(headers: Headers): void {
@@ -465,7 +461,7 @@ class Pages {
   }
 
   async #find(runName: string): Promise<{ live?: RunView; record?: RunRecord } | undefined> {
-    if (!RUN_NAME.test(runName)) return undefined;
+    if (!isRunName(runName)) return undefined;
     const { view } = this.#options;
     const live = view.liveRun(runName);
     if (live) return { live };
@@ -664,7 +660,7 @@ function wanted(fields: Fields, name: string): string {
 
 function runNameOf(fields: Fields): string {
   const name = wanted(fields, "run_name");
-  if (!RUN_NAME.test(name)) throw new FieldError(`The field run_name is "${name}", which is no name of a run.`);
+  if (!isRunName(name)) throw new FieldError(`The field run_name is "${name}", which is no name of a run.`);
   return name;
 }
 

@@ -7,6 +7,7 @@ import type { Cluster, JobFacts, ObjectStore, PodFacts, Row, RunRecord, RunSpec,
 import type { LiveRecord, RunRecords } from "../records.ts";
 import type { Problem, Table } from "../catalog/table.ts";
 import { UnavailableError } from "../ports.ts";
+import { isRunName } from "../run_spec.ts";
 import { delay } from "../util/retry.ts";
 
 /** Where a command's words go and come from. */
@@ -435,7 +436,7 @@ const LAST_PODS_MS = 1_000;
 
 /** Prints the log of a run: the stored one, or what the cluster has of it. */
 export async function logs({ words: [runName = ""], json, io, ...call }: Call): Promise<number> {
-  if (!/^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$/.test(runName)) {
+  if (!isRunName(runName)) {
     throw new CommandError(2, `"${runName}" is no name of a run: see the command runs`);
   }
   const follow = call.flag("follow") === true || call.flag("f") === true;

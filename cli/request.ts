@@ -7,7 +7,7 @@ import { type Call, CommandError, type Io, printLine } from "./commands.ts";
 import type { Config } from "../config.ts";
 import { UnavailableError } from "../ports.ts";
 import { delay, errorMessage } from "../util/retry.ts";
-import { durationMs } from "../config/settings.ts";
+import { durationMs } from "../util/duration.ts";
 
 /** How long a running service is given to answer a request; a cluster may be slow to take a Job. */
 const ANSWER_MS = 15_000;

@@ -4,6 +4,7 @@
  * for it may be a secret.
  */
 import { z } from "zod";
+import { durationMs } from "../util/duration.ts";
 import { quantityAdvice, quantityValue } from "../util/quantities.ts";
 import { topicFault } from "../topics.ts";
 
@@ -51,19 +52,6 @@ function kind<T>(read: (text: string) => T | undefined, advice: string | ((text:
     context.addIssue({ code: "custom", message: typeof advice === "string" ? advice : advice(text) });
     return z.NEVER;
   });
-}
-
-const UNIT_MS: Readonly<Record<string, number>> = { ms: 1, s: 1e3, m: 6e4, h: 36e5, d: 864e5, w: 6048e5 };
-
-/** Milliseconds of `10s`, `1h30m`, `7d`, `0`; undefined: it is no duration. */
-export function durationMs(text: string): number | undefined {
-  if (text === "0") return 0;
-  if (!/^(\d+(\.\d+)?(ms|s|m|h|d|w))+$/.test(text)) return undefined;
-  let sum = 0;
-  for (const [, digits, unit] of text.matchAll(/(\d+(?:\.\d+)?)(ms|s|m|h|d|w)/g)) {
-    sum += Number(digits) * UNIT_MS[unit!]!;
-  }
-  return sum;
 }
 
 const text = kind((value) => value, "");

@@ -12,6 +12,7 @@ import {
   openKubeConfig,
 } from "./kubeconfig.ts";
 import { RefusedError, UnavailableError } from "../ports.ts";
+import { retryAfterMs } from "../util/retry_after.ts";
 
 export interface KubeClientOptions extends KubeConfigOptions {
   /** Default: that of the context, else `default`. */
@@ -124,7 +125,7 @@ export class KubeClient implements Disposable {
         ...(body === undefined ? {} : { body }),
       });
       const text = await response.text();
-      const wait = retryAfterMs(response.headers);
+      const wait = retryAfterMs(response.headers.get("retry-after"));
       return { status: response.status, text, ...(wait === undefined ? {} : { retryAfterMs: wait }) };
     });
   }
@@ -263,12 +264,6 @@ function headersFor(method: string, headers: Record<string, string>, contentType
 
 // ---------------------------------------------------------------- answers
 
-function retryAfterMs(headers: Headers): number | undefined {
-  // Kubernetes gives seconds, never a date.
-  const seconds = Number(headers.get("retry-after") ?? NaN);
-  return Number.isFinite(seconds) ? seconds * 1000 : undefined;
-}
-
 /** The fields that matter of a Status (https://kubernetes.io/docs/reference/kubernetes-api/common-definitions/status/). */
 export interface KubeStatus {
   readonly code?: number;
@@ -285,6 +280,21 @@ export function statusOf(answer: Pick<Answer, "text">): KubeStatus {
     // A proxy or load balancer before the API server answers in HTML.
     return { message: answer.text.slice(0, 200).trim() };
   }
+}
+
+/** Whether the call did what it was to do. */
+export function isSuccess({ status }: Pick<Answer, "status">): boolean {
+  return status >= 200 && status < 300;
+}
+
+/** That very object is not there; a 404 for something else, such as the namespace, is an error. */
+export function isMissing(answer: Answer): boolean {
+  return answer.status === 404 && !/^namespaces? /.test(statusOf(answer).message ?? "");
+}
+
+/** An object of that name is there. */
+export function isAlreadyThere(answer: Answer): boolean {
+  return answer.status === 409 && statusOf(answer).reason === "AlreadyExists";
 }
 
 /** What an answer that is not 2xx means for one who wanted to `what` ("create the Job x"): RefusedError or UnavailableError. */

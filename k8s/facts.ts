@@ -3,7 +3,8 @@
  * Copies what it needs and nothing else, so that no whole object stays in memory.
  */
 import type { CoreV1Event, V1ContainerStatus, V1Job, V1Pod } from "@kubernetes/client-node";
-import { ANNOTATION, LABEL, unescapeDollars } from "./manifest.ts";
+import { ANNOTATION, LABEL } from "./labels.ts";
+import { unescapeDollars } from "./manifest.ts";
 import { keptValue } from "../run_spec.ts";
 import type { ContainerFacts, EventFacts, JobFacts, PodFacts } from "../ports.ts";
 

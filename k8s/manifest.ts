@@ -1,49 +1,11 @@
 /**
- * The Job of a run for Kubernetes: RunSpec → V1Job, with our labels and annotations. Pure.
+ * The Job of a run for Kubernetes: RunSpec → V1Job. Pure.
  * A payload becomes values of environment variables and nothing else: never an image, a name or a piece of shell.
  */
 import type { V1EnvVar, V1Job } from "@kubernetes/client-node";
 import type { RunSpec } from "../ports.ts";
-import { CONTAINER_NAME, messageEnv, shortHash } from "../run_spec.ts";
-
-const MANAGED_BY = "mqtt-job-listener";
-const PREFIX = "mqtt-job-listener/";
-
-/** Labels of each Job and pod of this service. */
-export const LABEL = {
-  managedBy: "app.kubernetes.io/managed-by",
-  instance: "app.kubernetes.io/instance",
-  row: `${PREFIX}row`,
-  run: `${PREFIX}run`,
-  message: `${PREFIX}message`,
-} as const;
-
-/** Annotations of each Job, for what a label cannot hold. */
-export const ANNOTATION = {
-  jobName: `${PREFIX}job-name`,
-  topic: `${PREFIX}topic`,
-  parentRun: `${PREFIX}parent-run`,
-  rootRun: `${PREFIX}root-run`,
-  chainDepth: `${PREFIX}chain-depth`,
-  receivedAt: `${PREFIX}received-at`,
-  payloadObject: `${PREFIX}payload-object`,
-  cancelledBy: `${PREFIX}cancelled-by`,
-} as const;
-
-/**
- * `text` as the value of a label: itself if it is one, else as much of it as can stand there and a hash of it all.
- * Grammar: https://kubernetes.io/docs/concepts/overview/working-with-objects/labels/#syntax-and-character-set
- */
-export function labelValue(text: string): string {
-  if (/^([A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?)?$/.test(text)) return text;
-  const clean = text.replace(/[^A-Za-z0-9_.-]+/g, "-").replace(/^[^A-Za-z0-9]+/, "").slice(0, 54);
-  return clean.replace(/[^A-Za-z0-9]+$/, "") + (/[A-Za-z0-9]/.test(clean) ? "-" : "") + shortHash([text], 8);
-}
-
-/** Labels that a query for all Jobs and pods of one service instance asks for. */
-export function ownLabels(instance: string): Record<string, string> {
-  return { [LABEL.managedBy]: MANAGED_BY, [LABEL.instance]: labelValue(instance) };
-}
+import { ANNOTATION, LABEL, labelValue, ownLabels } from "./labels.ts";
+import { CONTAINER_NAME, messageEnv, resourcesOf } from "../run_spec.ts";
 
 export interface JobOptions {
   readonly namespace: string;
@@ -108,6 +70,7 @@ type PodSpec = NonNullable<NonNullable<V1Job["spec"]>["template"]["spec"]>;
  */
 function podSpec(spec: RunSpec, options: JobOptions): PodSpec {
   const { row } = spec;
+  const { requests, limits } = resourcesOf(row);
   const size = row.diskLimit ?? row.diskRequest;
   return {
     restartPolicy: "Never",
@@ -127,8 +90,8 @@ function podSpec(spec: RunSpec, options: JobOptions): PodSpec {
       ...(row.command === undefined ? {} : { command: row.command.map(escapeDollars) }),
       env: containerEnv(spec),
       resources: {
-        requests: resources(row.cpuRequest, row.memoryRequest, row.diskRequest, row.gpu),
-        limits: resources(row.cpuLimit, row.memoryLimit, row.diskLimit, row.gpu),
+        requests: withGpu(requests, row.gpu),
+        limits: withGpu(limits, row.gpu),
       },
       ...(row.diskMount === undefined ? {} : { volumeMounts: [{ name: DISK_VOLUME, mountPath: row.diskMount }] }),
       securityContext: {
@@ -153,11 +116,6 @@ export function unescapeDollars(text: string): string {
   return text.replaceAll("$$", "$");
 }
 
-function resources(cpu?: string, memory?: string, disk?: string, gpu = 0): Record<string, string> {
-  return {
-    ...(cpu === undefined ? {} : { cpu }),
-    ...(memory === undefined ? {} : { memory }),
-    ...(disk === undefined ? {} : { "ephemeral-storage": disk }),
-    ...(gpu > 0 ? { [GPU]: String(gpu) } : {}),
-  };
+function withGpu(quantities: Readonly<Record<string, string>>, gpu: number): Record<string, string> {
+  return { ...quantities, ...(gpu > 0 ? { [GPU]: String(gpu) } : {}) };
 }

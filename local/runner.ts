@@ -10,8 +10,7 @@
  */
 import { isAbsolute, join, resolve } from "node:path";
 import { stringify } from "yaml";
-import { CONTAINER_NAME, keptValue } from "../run_spec.ts";
-import { messageEnv } from "../run_spec.ts";
+import { CONTAINER_NAME, isRunName, keptValue, messageEnv, resourcesOf } from "../run_spec.ts";
 import {
   type Cluster,
   type ClusterEvents,
@@ -454,7 +453,7 @@ function newRun(spec: RunSpec): Run {
     );
   }
   // It becomes the name of a folder.
-  if (!/^[a-z0-9][-a-z0-9]*$/.test(runName)) throw refuse(`"${runName}" is no run name`);
+  if (!isRunName(runName)) throw refuse(`"${runName}" is no run name`);
   let env: Record<string, string>;
   try {
     env = messageEnv(spec);
@@ -494,8 +493,7 @@ function newFacts(spec: RunSpec): JobFacts {
     chainDepth: spec.chainDepth,
     image: row.image,
     gpu: row.gpu,
-    requests: resources(row.cpuRequest, row.memoryRequest, row.diskRequest),
-    limits: resources(row.cpuLimit, row.memoryLimit, row.diskLimit),
+    ...resourcesOf(row),
     receivedAt: spec.receivedAt,
     createdAt: new Date(),
   };
@@ -503,14 +501,6 @@ function newFacts(spec: RunSpec): JobFacts {
 
 function idle(): Pick<Run, "groups" | "logs" | "changes" | "done"> {
   return { groups: new Map(), logs: new Map(), changes: Promise.resolve(), done: Promise.resolve() };
-}
-
-function resources(cpu?: string, memory?: string, disk?: string): Record<string, string> {
-  return {
-    ...(cpu === undefined ? {} : { cpu }),
-    ...(memory === undefined ? {} : { memory }),
-    ...(disk === undefined ? {} : { "ephemeral-storage": disk }),
-  };
 }
 
 /** How the run ended, once all of its processes have; the words are Kubernetes'. */

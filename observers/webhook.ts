@@ -5,6 +5,7 @@
  */
 import type { Emit, RunRecord } from "../ports.ts";
 import { backoffMs, delay } from "../util/retry.ts";
+import { retryAfterMs } from "../util/retry_after.ts";
 
 export interface NoticesOptions {
   /** Slack-compatible incoming webhook; others take `text`. */
@@ -122,9 +123,9 @@ export class Webhook {
     if (response.ok) return "sent";
     const reason = `the webhook answered ${response.status}${words === "" ? "" : `: ${words}`}`;
     const isTemporary = response.status === 408 || response.status === 429 || response.status >= 500;
-    const retryAfterMs = retryAfter(response.headers.get("retry-after"));
-    const isTooLong = retryAfterMs !== undefined && retryAfterMs > LONGEST_RETRY_AFTER_MS;
-    return { reason, final: !isTemporary || isTooLong, ...(retryAfterMs === undefined ? {} : { retryAfterMs }) };
+    const askedMs = retryAfterMs(response.headers.get("retry-after"));
+    const isTooLong = askedMs !== undefined && askedMs > LONGEST_RETRY_AFTER_MS;
+    return { reason, final: !isTemporary || isTooLong, ...(askedMs === undefined ? {} : { retryAfterMs: askedMs }) };
   }
 
   /** An error's words; those of fetch hold the URL, which is a secret. */
@@ -146,14 +147,6 @@ export class Webhook {
       // Whoever listens must not stop the notices.
     }
   }
-}
-
-/** Milliseconds of a Retry-After header: seconds or an HTTP date (RFC 9110, 10.2.3). */
-export function retryAfter(header: string | null, now: number = Date.now()): number | undefined {
-  if (header === null) return undefined;
-  if (/^\s*\d+\s*$/.test(header)) return Number(header) * 1000;
-  const at = Date.parse(header);
-  return Number.isNaN(at) ? undefined : Math.max(0, at - now);
 }
 
 // ---------------------------------------------------------------- words

@@ -278,6 +278,7 @@ Deno.test("check needs no Kubernetes", async () => {
   const fixed = edges.dependencies.filter((one: { isDynamic?: boolean; code?: unknown }) => one.code && !one.isDynamic);
   deepStrictEqual(fixed.map(({ specifier }: { specifier: string }) => specifier).sort(), [
     "../ports.ts",
+    "../run_spec.ts",
     "../util/retry.ts",
   ]);
 });

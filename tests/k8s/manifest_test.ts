@@ -2,7 +2,8 @@
 import { Buffer } from "node:buffer";
 import { deepEqual, equal, match, notEqual, ok, throws } from "node:assert/strict";
 import fc from "fast-check";
-import { buildJob, labelValue, unescapeDollars } from "../../k8s/manifest.ts";
+import { labelValue } from "../../k8s/labels.ts";
+import { buildJob, unescapeDollars } from "../../k8s/manifest.ts";
 import {
   MAX_ENV_PAYLOAD_BYTES,
   messageEnv,

@@ -1,5 +1,5 @@
 import { deepEqual, equal, match, ok } from "node:assert/strict";
-import { noticeOf, type NoticesOptions, retryAfter, Webhook } from "../../observers/webhook.ts";
+import { noticeOf, type NoticesOptions, Webhook } from "../../observers/webhook.ts";
 import type { RunRecord } from "../../ports.ts";
 import { aRecord } from "../harness/fakes.ts";
 import { eventually } from "../harness/wait.ts";
@@ -188,14 +188,6 @@ Deno.test("noticeOf() keeps to Slack's length", () => {
   const { text } = noticeOf(record({ message: "&".repeat(5_000) }));
   ok(text.length <= 3_000);
   match(text, /&amp;…$/);
-});
-
-Deno.test("retryAfter() reads seconds and dates", () => {
-  equal(retryAfter("3"), 3_000);
-  equal(retryAfter("Thu, 01 Jan 2026 00:00:10 GMT", Date.UTC(2026, 0, 1)), 10_000);
-  equal(retryAfter("Thu, 01 Jan 2026 00:00:00 GMT", Date.UTC(2026, 0, 2)), 0);
-  equal(retryAfter("soon"), undefined);
-  equal(retryAfter(null), undefined);
 });
 
 /** A port of loopback on which nobody listens any more. */
