@@ -125,21 +125,18 @@ export interface ObjectStore {
     key: string,
     options?: { ifNoneMatch?: string; signal?: AbortSignal },
   ): Promise<StoredObject | "unchanged" | undefined>;
-  /** The bytes as a stream, from byte `offset` on; undefined: no such object. */
+  /** The bytes as a stream, with `tail` (at least 1) only so many of the last; undefined: no such object. */
   read(
     key: string,
-    options?: { offset?: number; signal?: AbortSignal },
+    options?: { tail?: number; signal?: AbortSignal },
   ): Promise<ReadableStream<Uint8Array> | undefined>;
   exists(key: string, options?: { signal?: AbortSignal }): Promise<boolean>;
-  /**
-   * Whole or not at all. A stream is sent in parts with flat memory (S3: multipart upload, aborted on failure).
-   * `ifAbsent`: leaves an existing object as it is and resolves to false.
-   */
+  /** Whole or not at all. A stream is sent in parts with flat memory (S3: multipart upload, aborted on failure). */
   put(
     key: string,
     body: string | Uint8Array | AsyncIterable<Uint8Array>,
-    options?: { contentType?: string; ifAbsent?: boolean; signal?: AbortSignal },
-  ): Promise<boolean>;
+    options?: { contentType?: string; signal?: AbortSignal },
+  ): Promise<void>;
   /** Deleting what is not there is success. */
   delete(key: string, options?: { signal?: AbortSignal }): Promise<void>;
   /** In the order of keys (UTF-8 bytes), starting after `after`. */

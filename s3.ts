@@ -40,7 +40,6 @@ export interface S3Options {
 /** A stream below this goes by one PutObject; above, it is also the size of the parts (S3 allows 10,000 of them). */
 const PART_BYTES = 8 * 1024 * 1024;
 const LONGEST_LINK_SECONDS = 7 * 24 * 3600;
-const CONFLICT_TRIES = 5;
 const CONNECTIONS = 64;
 /**
  * Calls at once; the rest of the connections is for uploads and for streams that are read slowly. The SDK has no such
@@ -86,15 +85,15 @@ export class S3Store implements ObjectStore {
 
   async read(
     key: string,
-    { offset = 0, signal }: { offset?: number; signal?: AbortSignal } = {},
+    { tail, signal }: { tail?: number; signal?: AbortSignal } = {},
   ): Promise<ReadableStream<Uint8Array> | undefined> {
     try {
-      const range = offset > 0 ? { Range: `bytes=${offset}-` } : {};
+      const range = tail === undefined ? {} : { Range: `bytes=-${tail}` };
       const command = new GetObjectCommand({ ...this.#at(key), ...range });
       const answer = await this.#call(signal, (client, options) => client.send(command, options));
       return answer.Body?.transformToWebStream() as ReadableStream<Uint8Array> | undefined ?? emptyStream();
     } catch (error) {
-      // The object has just so many bytes or fewer.
+      // An empty object has no last bytes.
       if (statusOf(error) === 416) return emptyStream();
       if (isAbsent(error)) return undefined;
       throw this.#explain(error, "read", key, signal);
@@ -115,16 +114,16 @@ export class S3Store implements ObjectStore {
   async put(
     key: string,
     body: string | Uint8Array | AsyncIterable<Uint8Array>,
-    { contentType, ifAbsent = false, signal }: { contentType?: string; ifAbsent?: boolean; signal?: AbortSignal } = {},
-  ): Promise<boolean> {
+    { contentType, signal }: { contentType?: string; signal?: AbortSignal } = {},
+  ): Promise<void> {
     signal?.throwIfAborted();
     const params = { ...this.#at(key), ...(contentType ? { ContentType: contentType } : {}) };
     try {
-      if (typeof body === "string") return await this.#putWhole(params, Buffer.from(body), ifAbsent, signal);
-      if (body instanceof Uint8Array) return await this.#putWhole(params, body, ifAbsent, signal);
+      if (typeof body === "string") return await this.#putWhole(params, Buffer.from(body), signal);
+      if (body instanceof Uint8Array) return await this.#putWhole(params, body, signal);
       const { start, rest } = await firstPart(unlessAborted(body, signal));
-      if (!rest) return await this.#putWhole(params, start, ifAbsent, signal);
-      return await this.#putParts(params, chain(start, rest), ifAbsent);
+      if (!rest) return await this.#putWhole(params, start, signal);
+      await this.#putParts(params, chain(start, rest));
     } catch (error) {
       throw this.#explain(error, "write", key, signal);
     }
@@ -180,68 +179,26 @@ export class S3Store implements ObjectStore {
     }
   }
 
-  /** False: `ifAbsent` and there is one. */
   async #putWhole(
     params: { Bucket: string; Key: string },
     body: Uint8Array,
-    ifAbsent: boolean,
     signal: AbortSignal | undefined,
-  ): Promise<boolean> {
-    const put = (condition: { IfNoneMatch?: string }) => {
-      const command = new PutObjectCommand({ ...params, Body: body, ...condition });
-      return this.#call(signal, (client, options) => client.send(command, options));
-    };
-    if (!ifAbsent) {
-      await put({});
-      return true;
-    }
-    return await this.#unlessThere(params, () => put({ IfNoneMatch: "*" }), () => put({}));
+  ): Promise<void> {
+    const command = new PutObjectCommand({ ...params, Body: body });
+    await this.#call(signal, (client, options) => client.send(command, options));
   }
 
   /** Multipart upload, a part at a time, so that memory stays flat; aborted on failure, so that nothing is to be seen. */
-  async #putParts(
-    params: { Bucket: string; Key: string },
-    body: AsyncIterable<Uint8Array>,
-    ifAbsent: boolean,
-  ): Promise<boolean> {
+  async #putParts(params: { Bucket: string; Key: string }, body: AsyncIterable<Uint8Array>): Promise<void> {
     const client = await this.#connect();
     const { Upload } = await import("@aws-sdk/lib-storage");
-    const upload = (condition: { IfNoneMatch?: string }) =>
-      new Upload({
-        client,
-        params: { ...params, ...condition, Body: Readable.from(body, { objectMode: false }) },
-        partSize: PART_BYTES,
-        queueSize: 1,
-        leavePartsOnError: false,
-      }).done();
-    if (!ifAbsent) {
-      await upload({});
-      return true;
-    }
-    // A stream can be sent once only, so a server without If-None-Match is not asked a second time.
-    return await this.#unlessThere(params, () => upload({ IfNoneMatch: "*" }));
-  }
-
-  async #unlessThere(
-    { Key }: { Key: string },
-    putIfAbsent: () => Promise<unknown>,
-    put?: () => Promise<unknown>,
-  ): Promise<boolean> {
-    for (let tries = 1;; tries++) {
-      try {
-        await putIfAbsent();
-        return true;
-      } catch (error) {
-        if (statusOf(error) === 412) return false;
-        // Another write of the same key is under way (ConditionalRequestConflict): S3 asks to try again.
-        if (statusOf(error) === 409 && put && tries < CONFLICT_TRIES) continue;
-        // Not implemented there. Look and write: two writers at once may then both believe that they were first.
-        if (statusOf(error) !== 501 || !put) throw error;
-        if (await this.exists(Key.slice(this.#prefix.length))) return false;
-        await put();
-        return true;
-      }
-    }
+    await new Upload({
+      client,
+      params: { ...params, Body: Readable.from(body, { objectMode: false }) },
+      partSize: PART_BYTES,
+      queueSize: 1,
+      leavePartsOnError: false,
+    }).done();
   }
 
   /** Makes one call when it is its turn. */

@@ -10,7 +10,6 @@
  */
 import { isAbsolute, join, resolve } from "node:path";
 import { stringify } from "yaml";
-import { CONTAINER_NAME, isRunName, keptValue, messageEnv, resourcesOf } from "../run_spec.ts";
 import {
   type Cluster,
   type ClusterEvents,
@@ -18,55 +17,27 @@ import {
   type EventFacts,
   type JobFacts,
   type PodFacts,
-  RefusedError,
   type RunSpec,
   UnavailableError,
 } from "../ports.ts";
-import { quantityValue } from "../util/quantities.ts";
+import { CONTAINER_NAME } from "../run_spec.ts";
 import { delayAtMost, errorMessage } from "../util/retry.ts";
-import { readRunLog, RunLog } from "./run_log.ts";
+import { readRunLog, RunLog } from "./runner/log.ts";
+import { killLeftBehind, signalGroup, startProcess } from "./runner/process.ts";
+import { endOf, factsOf, newRun, readRun, type Run, saveRun, type Stop } from "./runner/run.ts";
 
-/** The node's name in all facts. */
-const NODE = "local";
 /** From SIGTERM to SIGKILL. */
 const KILL_AFTER_MS = 5_000;
 /** How long output may stay open once its process group is dead: held by a process that left the group. */
 const DRAIN_MS = 2_000;
 /** setTimeout takes no more. */
 const MAX_TIMER_MS = 2 ** 31 - 1;
-const USUAL_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin:/opt/homebrew/bin";
 
 export interface LocalRunnerOptions {
   /** Folder for the runs; made at the first run. */
   readonly dir: string;
   /** What each process gets beside the message's variables. Default: the usual PATH, and its working folder as HOME. */
   readonly env?: { readonly PATH?: string; readonly HOME?: string };
-}
-
-/** Why the processes of a run are being stopped. */
-type Stop = "cancelled" | "deadline" | "failed" | "deleted" | "closing";
-
-interface Run {
-  job: JobFacts;
-  readonly pods: PodFacts[];
-  readonly command: readonly string[];
-  readonly env: Readonly<Record<string, string>>;
-  readonly activeDeadlineSeconds?: number;
-  readonly memoryLimit?: string;
-  /** Process groups that live, by index of the pod. */
-  readonly groups: Map<number, number>;
-  /** Logs that are being written, by index of the pod. */
-  readonly logs: Map<number, RunLog>;
-  stop?: Stop;
-  killTimer?: ReturnType<typeof setTimeout>;
-  deadlineTimer?: ReturnType<typeof setTimeout>;
-  /** Its processes have ended: no timer may be set any more. */
-  over?: true;
-  /** Changes are saved and told one after the other. */
-  changes: Promise<void>;
-  /** All processes ended and that was saved. */
-  done: Promise<void>;
-  gone?: Promise<void>;
 }
 
 /** Runs a row's `command` as `parallelism` processes of this machine. */
@@ -272,25 +243,16 @@ export class LocalRunner implements Cluster {
     return { reason: status.success ? "Completed" : "Error", exitCode: status.code, ...signal };
   }
 
-  async #spawn(run: Run, index: number): Promise<Deno.ChildProcess> {
-    const cwd = join(this.#folder(run), String(index));
-    await Deno.mkdir(cwd, { recursive: true });
-    const own = { PATH: this.#env.PATH ?? USUAL_PATH, HOME: this.#env.HOME ?? cwd };
-    const [name = "", ...args] = run.command;
-    const program = await findProgram(name, own.PATH, cwd);
-    const limit = run.memoryLimit === undefined ? undefined : quantityValue(run.memoryLimit);
-    const line = limit === undefined ? [program, ...args] : limited(limit, [program, ...args]);
-    return new Deno.Command(line[0]!, {
-      args: line.slice(1),
-      cwd,
-      clearEnv: true,
-      env: { ...run.env, ...own, ...(run.pods.length > 1 ? { JOB_COMPLETION_INDEX: String(index) } : {}) },
-      stdin: "null",
-      stdout: "piped",
-      stderr: "piped",
-      // A process group of its own, so that what it starts is stopped with it.
-      detached: true,
-    }).spawn();
+  #spawn(run: Run, index: number): Promise<Deno.ChildProcess> {
+    const { command, env, memoryLimit, pods } = run;
+    return startProcess({
+      command,
+      cwd: join(this.#folder(run), String(index)),
+      env: { ...env, ...(pods.length > 1 ? { JOB_COMPLETION_INDEX: String(index) } : {}) },
+      path: this.#env.PATH,
+      home: this.#env.HOME,
+      memoryLimit,
+    });
   }
 
   #stop(run: Run, why: Stop): void {
@@ -343,7 +305,7 @@ export class LocalRunner implements Cluster {
       run.job = { ...run.job, ...job };
       if (index !== undefined) run.pods[index] = { ...run.pods[index]!, ...pod };
       try {
-        await this.#save(run, this.#folder(run));
+        await saveRun(run, this.#folder(run));
       } catch (error) {
         this.#trouble(`Cannot save how run "${run.job.runName}" stands: ${errorMessage(error)}`);
       }
@@ -379,14 +341,8 @@ export class LocalRunner implements Cluster {
   async #makeFolder(run: Run): Promise<void> {
     const staging = join(this.#dir, `~${crypto.randomUUID()}`);
     await Deno.mkdir(staging, { recursive: true });
-    await this.#save(run, staging);
+    await saveRun(run, staging);
     await Deno.rename(staging, this.#folder(run));
-  }
-
-  async #save(run: Run, folder: string): Promise<void> {
-    const temporary = join(folder, "job.json~");
-    await Deno.writeTextFile(temporary, serialize(run));
-    await Deno.rename(temporary, join(folder, "job.json"));
   }
 
   #load(): Promise<void> {
@@ -414,7 +370,10 @@ export class LocalRunner implements Cluster {
   /** Its processes were this service's children, so nobody reads their output nor waits for them any more. */
   async #endLost(run: Run): Promise<void> {
     const finishedAt = new Date();
-    for (const [index, group] of run.groups) await killLeftBehind(index, group, run);
+    const { runName } = run.job;
+    for (const [index, group] of run.groups) {
+      await killLeftBehind(group, { runName, index: run.pods.length > 1 ? index : undefined });
+    }
     run.groups.clear();
     for (const [index, pod] of run.pods.entries()) {
       const [container] = pod.containers;
@@ -436,171 +395,11 @@ export class LocalRunner implements Cluster {
       };
     }
     run.job = { ...run.job, end: endOf(run), finishedAt };
-    await this.#save(run, this.#folder(run));
+    await saveRun(run, this.#folder(run));
   }
-}
-
-// ---------------------------------------------------------------- runs
-
-function newRun(spec: RunSpec): Run {
-  const { row, runName } = spec;
-  const refuse = (why: string, cause?: unknown) =>
-    new RefusedError(`Cannot run job "${row.jobName}" locally: ${why}`, { cause });
-  if (row.command === undefined || row.command.length === 0) {
-    throw refuse(
-      "its command column is empty; only Kubernetes can run the image's own entrypoint. " +
-        "Write the command into the row, or set up a cluster",
-    );
-  }
-  // It becomes the name of a folder.
-  if (!isRunName(runName)) throw refuse(`"${runName}" is no run name`);
-  let env: Record<string, string>;
-  try {
-    env = messageEnv(spec);
-  } catch (error) {
-    throw refuse(errorMessage(error), error);
-  }
-  const job = newFacts(spec);
-  const pods = Array.from({ length: row.parallelism }, (_, index): PodFacts => ({
-    podName: `${runName}-${index}`,
-    runName,
-    phase: "Pending",
-    node: NODE,
-    createdAt: job.createdAt,
-    containers: [{ name: CONTAINER_NAME, state: "waiting", reason: "ContainerCreating", restartCount: 0 }],
-  }));
-  return {
-    job,
-    pods,
-    command: row.command,
-    env,
-    ...(row.activeDeadlineSeconds === undefined ? {} : { activeDeadlineSeconds: row.activeDeadlineSeconds }),
-    ...(row.memoryLimit === undefined ? {} : { memoryLimit: row.memoryLimit }),
-    ...idle(),
-  };
-}
-
-function newFacts(spec: RunSpec): JobFacts {
-  const { row, message, payloadLink } = spec;
-  return {
-    runName: spec.runName,
-    jobName: row.jobName,
-    topic: message.topic,
-    ...(payloadLink === undefined ? { payload: message.payload } : { payloadObject: payloadLink.object }),
-    messageHash: spec.messageHash,
-    ...(spec.parentRun === undefined ? {} : { parentRun: spec.parentRun }),
-    rootRun: spec.rootRun,
-    chainDepth: spec.chainDepth,
-    image: row.image,
-    gpu: row.gpu,
-    ...resourcesOf(row),
-    receivedAt: spec.receivedAt,
-    createdAt: new Date(),
-  };
-}
-
-function idle(): Pick<Run, "groups" | "logs" | "changes" | "done"> {
-  return { groups: new Map(), logs: new Map(), changes: Promise.resolve(), done: Promise.resolve() };
-}
-
-/** How the run ended, once all of its processes have; the words are Kubernetes'. */
-function endOf(run: Run): NonNullable<JobFacts["end"]> {
-  if (run.job.cancelledBy !== undefined) {
-    return { type: "Failed", reason: "Cancelled", message: `Cancelled by ${run.job.cancelledBy}` };
-  }
-  if (run.stop === "deadline") {
-    return { type: "Failed", reason: "DeadlineExceeded", message: "Job was active longer than specified deadline" };
-  }
-  if (run.stop === "deleted") return { type: "Failed", reason: "Deleted", message: "Job was deleted while it ran" };
-  if (run.pods.every((pod) => pod.phase === "Succeeded")) return { type: "Complete" };
-  return {
-    type: "Failed",
-    reason: "BackoffLimitExceeded",
-    message: "Job has reached the specified backoff limit",
-  };
-}
-
-function factsOf(run: Run): JobFacts {
-  return { ...run.job, manifest: () => keptRun(run) };
-}
-
-/** What there is of a Job here. Through JSON: YAML has no `undefined`. */
-function keptRun({ job, command, env, memoryLimit, activeDeadlineSeconds }: Run): Record<string, unknown> {
-  const kept = Object.fromEntries(Object.entries(env).map(([name, value]) => [name, keptValue(name, value)]));
-  return JSON.parse(
-    JSON.stringify({ kind: "LocalRun", name: job.runName, command, env: kept, memoryLimit, activeDeadlineSeconds }),
-  );
 }
 
 function tellAll(events: ClusterEvents, run: Run): void {
   events.onJob(factsOf(run));
   for (const pod of run.pods) events.onPod(pod);
-}
-
-// ---------------------------------------------------------------- job.json
-
-function serialize({ job, pods, command, env, groups, memoryLimit, activeDeadlineSeconds }: Run): string {
-  const payload = job.payload?.toBase64();
-  const saved = { job: { ...job, payload }, pods, command, env, memoryLimit, activeDeadlineSeconds };
-  return JSON.stringify({ ...saved, groups: [...groups] }, null, 1);
-}
-
-/** undefined: the folder holds no run. */
-async function readRun(folder: string): Promise<Run | undefined> {
-  let text: string;
-  try {
-    text = await Deno.readTextFile(join(folder, "job.json"));
-  } catch (error) {
-    if (error instanceof Deno.errors.NotFound) return undefined;
-    throw error;
-  }
-  try {
-    const { job, groups, ...rest } = JSON.parse(text, (key, value) => key.endsWith("At") ? new Date(value) : value);
-    const payload = job.payload === undefined ? {} : { payload: Uint8Array.fromBase64(job.payload) };
-    return { ...rest, job: { ...job, ...payload }, ...idle(), groups: new Map(groups) };
-  } catch (error) {
-    throw new SyntaxError(`Cannot read ${folder}/job.json: ${errorMessage(error)}; delete the folder`, {
-      cause: error,
-    });
-  }
-}
-
-// ---------------------------------------------------------------- processes
-
-/** Absolute path of a program, looked up as execvp(3) does; throws NotFound. */
-async function findProgram(name: string, path: string, cwd: string): Promise<string> {
-  const candidates = name.includes("/")
-    ? [resolve(cwd, name)]
-    : path.split(":").filter((folder) => folder !== "").map((folder) => join(folder, name));
-  for (const candidate of candidates) {
-    const info = await Deno.stat(candidate).catch(() => undefined);
-    if (info?.isFile && ((info.mode ?? 0o111) & 0o111) !== 0) return candidate;
-  }
-  throw new Deno.errors.NotFound(`there is no program "${name}" on this machine`);
-}
-
-/** Where the limit cannot be set, the command runs without. */
-function limited(bytes: number, command: readonly string[]): string[] {
-  const kilobytes = String(Math.max(1, Math.floor(bytes / 1024)));
-  return ["/bin/sh", "-c", 'ulimit -v "$0" 2>/dev/null; exec "$@"', kilobytes, ...command];
-}
-
-function signalGroup(group: number, signal: Deno.Signal): void {
-  try {
-    Deno.kill(-group, signal);
-  } catch {
-    // Dead already.
-  }
-}
-
-/** Kills what a crashed service left, if /proc can prove that the number is still that process'. */
-async function killLeftBehind(index: number, group: number, run: Run): Promise<void> {
-  try {
-    const environment = (await Deno.readTextFile(`/proc/${group}/environ`)).split("\0");
-    const ours = environment.includes(`RUN_NAME=${run.job.runName}`) &&
-      (run.pods.length === 1 || environment.includes(`JOB_COMPLETION_INDEX=${index}`));
-    if (ours) signalGroup(group, "SIGKILL");
-  } catch {
-    // Ended, no /proc, or no permission: it will meet a closed pipe at its next line.
-  }
 }

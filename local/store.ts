@@ -45,17 +45,17 @@ export class LocalStore implements ObjectStore {
 
   async read(
     key: string,
-    { offset = 0, signal }: { offset?: number; signal?: AbortSignal } = {},
+    { tail, signal }: { tail?: number; signal?: AbortSignal } = {},
   ): Promise<ReadableStream<Uint8Array> | undefined> {
     signal?.throwIfAborted();
     return await this.#on("read", key, async (path) => {
       const file = await Deno.open(path);
-      const { isFile } = await file.stat();
+      const { isFile, size } = await file.stat();
       if (!isFile) {
         file.close();
         return undefined;
       }
-      if (offset > 0) await file.seek(offset, Deno.SeekMode.Start);
+      if (tail !== undefined) await file.seek(Math.max(0, size - tail), Deno.SeekMode.Start);
       return signal ? file.readable.pipeThrough(new TransformStream(), { signal }) : file.readable;
     });
   }
@@ -68,8 +68,8 @@ export class LocalStore implements ObjectStore {
   async put(
     key: string,
     body: string | Uint8Array | AsyncIterable<Uint8Array>,
-    { ifAbsent = false, signal }: { contentType?: string; ifAbsent?: boolean; signal?: AbortSignal } = {},
-  ): Promise<boolean> {
+    { signal }: { contentType?: string; signal?: AbortSignal } = {},
+  ): Promise<void> {
     signal?.throwIfAborted();
     const path = this.#path(key);
     const folder = path.slice(0, path.lastIndexOf("/"));
@@ -78,12 +78,8 @@ export class LocalStore implements ObjectStore {
     try {
       await Deno.mkdir(folder, { recursive: true });
       await writeWhole(temporary, body, signal);
-      // rename(2) replaces and link(2) refuses, both at once for every reader.
-      if (!ifAbsent) await Deno.rename(temporary, path);
-      else await Deno.link(temporary, path);
-      return true;
+      await Deno.rename(temporary, path);
     } catch (error) {
-      if (ifAbsent && error instanceof Deno.errors.AlreadyExists) return false;
       throw this.#explain(error, "write", key, signal);
     } finally {
       // Gone after a rename.

@@ -63,8 +63,9 @@ export function statusView(
     record: (runName, signal) => service.records.get(runName, signal),
     job: (runName, signal) => cluster.get(runName, { signal }),
     manifest: (runName, signal) => cluster.manifest(runName, { signal }),
-    async log(runName, { follow, signal }) {
-      if (!service.runs.get(runName)) return await logs.read(`${runName}.txt`, { signal });
+    async log(runName, { follow, tailBytes, signal }) {
+      const tail = tailBytes === undefined ? {} : { tail: tailBytes };
+      if (!service.runs.get(runName)) return await logs.read(`${runName}.txt`, { ...tail, signal });
       return ReadableStream.from(liveOutput(service, cluster, { runName, follow, signal }));
     },
   };

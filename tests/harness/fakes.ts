@@ -132,10 +132,9 @@ export class FakeStore implements ObjectStore {
     return this.objects.has(key);
   }
 
-  async put(key: string, body: string | Uint8Array | AsyncIterable<Uint8Array>): Promise<boolean> {
+  async put(key: string, body: string | Uint8Array | AsyncIterable<Uint8Array>): Promise<void> {
     await this.#call(`put ${key}`);
     this.objects.set(key, await bytesOf(body));
-    return true;
   }
 
   async delete(key: string): Promise<void> {

@@ -3,7 +3,7 @@
  * format, `{RFC 3339 time, 9 digits} {F|P} {text}`, where P means that the line goes on in the next one (as in
  * Kubernetes' own logs, https://github.com/kubernetes/design-proposals-archive/blob/main/node/kubelet-cri-logging.md).
  */
-import { errorMessage } from "../util/retry.ts";
+import { errorMessage } from "../../util/retry.ts";
 
 const TIME_LENGTH = 30;
 const TEXT_AT = TIME_LENGTH + 3;
@@ -189,7 +189,7 @@ async function* decodeFile(
   }
 }
 
-/** Semaphore whole lines of the file into what the process wrote. */
+/** Turns whole lines of the file into what the process wrote. */
 function lineDecoder(timestamps: boolean, since: Date | undefined) {
   let [atStart, skipping] = [true, false];
   return (bytes: Uint8Array): Uint8Array<ArrayBuffer> => {

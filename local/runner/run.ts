@@ -1,0 +1,165 @@
+/**
+ * One run of the local runner: its facts in Kubernetes' words, made of its spec, and `job.json`, by which they outlive
+ * the service. Owns that file's shape. Must not start, stop or wait for a process.
+ */
+import { join } from "node:path";
+import { type JobFacts, type PodFacts, RefusedError, type RunSpec } from "../../ports.ts";
+import { CONTAINER_NAME, isRunName, keptValue, messageEnv, resourcesOf } from "../../run_spec.ts";
+import { errorMessage } from "../../util/retry.ts";
+import type { RunLog } from "./log.ts";
+
+/** The node's name in all facts. */
+const NODE = "local";
+
+/** Why the processes of a run are being stopped. */
+export type Stop = "cancelled" | "deadline" | "failed" | "deleted" | "closing";
+
+export interface Run {
+  job: JobFacts;
+  readonly pods: PodFacts[];
+  readonly command: readonly string[];
+  readonly env: Readonly<Record<string, string>>;
+  readonly activeDeadlineSeconds?: number;
+  readonly memoryLimit?: string;
+  /** Process groups that live, by index of the pod. */
+  readonly groups: Map<number, number>;
+  /** Logs that are being written, by index of the pod. */
+  readonly logs: Map<number, RunLog>;
+  stop?: Stop;
+  killTimer?: ReturnType<typeof setTimeout>;
+  deadlineTimer?: ReturnType<typeof setTimeout>;
+  /** Its processes have ended: no timer may be set any more. */
+  over?: true;
+  /** Changes are saved and told one after the other. */
+  changes: Promise<void>;
+  /** All processes ended and that was saved. */
+  done: Promise<void>;
+  gone?: Promise<void>;
+}
+
+/** A run that is to be made. Throws RefusedError for one that no process can do. */
+export function newRun(spec: RunSpec): Run {
+  const { row, runName } = spec;
+  const refuse = (why: string, cause?: unknown) =>
+    new RefusedError(`Cannot run job "${row.jobName}" locally: ${why}`, { cause });
+  if (row.command === undefined || row.command.length === 0) {
+    throw refuse(
+      "its command column is empty; only Kubernetes can run the image's own entrypoint. " +
+        "Write the command into the row, or set up a cluster",
+    );
+  }
+  // It becomes the name of a folder.
+  if (!isRunName(runName)) throw refuse(`"${runName}" is no run name`);
+  let env: Record<string, string>;
+  try {
+    env = messageEnv(spec);
+  } catch (error) {
+    throw refuse(errorMessage(error), error);
+  }
+  const job = newFacts(spec);
+  const pods = Array.from({ length: row.parallelism }, (_, index): PodFacts => ({
+    podName: `${runName}-${index}`,
+    runName,
+    phase: "Pending",
+    node: NODE,
+    createdAt: job.createdAt,
+    containers: [{ name: CONTAINER_NAME, state: "waiting", reason: "ContainerCreating", restartCount: 0 }],
+  }));
+  return {
+    job,
+    pods,
+    command: row.command,
+    env,
+    ...(row.activeDeadlineSeconds === undefined ? {} : { activeDeadlineSeconds: row.activeDeadlineSeconds }),
+    ...(row.memoryLimit === undefined ? {} : { memoryLimit: row.memoryLimit }),
+    ...idle(),
+  };
+}
+
+function newFacts(spec: RunSpec): JobFacts {
+  const { row, message, payloadLink } = spec;
+  return {
+    runName: spec.runName,
+    jobName: row.jobName,
+    topic: message.topic,
+    ...(payloadLink === undefined ? { payload: message.payload } : { payloadObject: payloadLink.object }),
+    messageHash: spec.messageHash,
+    ...(spec.parentRun === undefined ? {} : { parentRun: spec.parentRun }),
+    rootRun: spec.rootRun,
+    chainDepth: spec.chainDepth,
+    image: row.image,
+    gpu: row.gpu,
+    ...resourcesOf(row),
+    receivedAt: spec.receivedAt,
+    createdAt: new Date(),
+  };
+}
+
+function idle(): Pick<Run, "groups" | "logs" | "changes" | "done"> {
+  return { groups: new Map(), logs: new Map(), changes: Promise.resolve(), done: Promise.resolve() };
+}
+
+/** How the run ended, once all of its processes have; the words are Kubernetes'. */
+export function endOf(run: Run): NonNullable<JobFacts["end"]> {
+  if (run.job.cancelledBy !== undefined) {
+    return { type: "Failed", reason: "Cancelled", message: `Cancelled by ${run.job.cancelledBy}` };
+  }
+  if (run.stop === "deadline") {
+    return { type: "Failed", reason: "DeadlineExceeded", message: "Job was active longer than specified deadline" };
+  }
+  if (run.stop === "deleted") return { type: "Failed", reason: "Deleted", message: "Job was deleted while it ran" };
+  if (run.pods.every((pod) => pod.phase === "Succeeded")) return { type: "Complete" };
+  return {
+    type: "Failed",
+    reason: "BackoffLimitExceeded",
+    message: "Job has reached the specified backoff limit",
+  };
+}
+
+/** The facts as they are told, with what the run's record keeps of it. */
+export function factsOf(run: Run): JobFacts {
+  return { ...run.job, manifest: () => keptRun(run) };
+}
+
+/** What there is of a Job here. Through JSON: YAML has no `undefined`. */
+function keptRun({ job, command, env, memoryLimit, activeDeadlineSeconds }: Run): Record<string, unknown> {
+  const kept = Object.fromEntries(Object.entries(env).map(([name, value]) => [name, keptValue(name, value)]));
+  return JSON.parse(
+    JSON.stringify({ kind: "LocalRun", name: job.runName, command, env: kept, memoryLimit, activeDeadlineSeconds }),
+  );
+}
+
+// ---------------------------------------------------------------- job.json
+
+/** Writes the run's `job.json` into `folder`, whole or not at all. */
+export async function saveRun(run: Run, folder: string): Promise<void> {
+  const temporary = join(folder, "job.json~");
+  await Deno.writeTextFile(temporary, serialize(run));
+  await Deno.rename(temporary, join(folder, "job.json"));
+}
+
+function serialize({ job, pods, command, env, groups, memoryLimit, activeDeadlineSeconds }: Run): string {
+  const payload = job.payload?.toBase64();
+  const saved = { job: { ...job, payload }, pods, command, env, memoryLimit, activeDeadlineSeconds };
+  return JSON.stringify({ ...saved, groups: [...groups] }, null, 1);
+}
+
+/** The run of a folder; undefined: it holds none. */
+export async function readRun(folder: string): Promise<Run | undefined> {
+  let text: string;
+  try {
+    text = await Deno.readTextFile(join(folder, "job.json"));
+  } catch (error) {
+    if (error instanceof Deno.errors.NotFound) return undefined;
+    throw error;
+  }
+  try {
+    const { job, groups, ...rest } = JSON.parse(text, (key, value) => key.endsWith("At") ? new Date(value) : value);
+    const payload = job.payload === undefined ? {} : { payload: Uint8Array.fromBase64(job.payload) };
+    return { ...rest, job: { ...job, ...payload }, ...idle(), groups: new Map(groups) };
+  } catch (error) {
+    throw new SyntaxError(`Cannot read ${folder}/job.json: ${errorMessage(error)}; delete the folder`, {
+      cause: error,
+    });
+  }
+}
