@@ -1,8 +1,9 @@
 /**
- * The commands of the program besides `start`: their names, flags, help, completions and exit codes. What each does is
- * in cli/commands.ts and cli/request.ts, imported when it is wanted. Results go to standard output, the rest to standard error.
+ * The commands of the program besides `start`: their names, flags, help and exit codes. What each does is in cli/,
+ * imported when it is wanted. Results go to standard output, the rest to standard error.
  */
-import { type Call, CommandError, type Io } from "./cli/commands.ts";
+import type { Completion } from "./cli/completions.ts";
+import { type Call, CommandError, type Io } from "./cli/context.ts";
 import { type Arguments, ConfigError, exportAwsEnv, flagName, knownNames, loadConfig, parseArgs } from "./config.ts";
 import { processInput, renderHelp } from "./config.ts";
 import { redact, registerSecret, setupLog } from "./util/log.ts";
@@ -52,7 +53,7 @@ const COMMANDS: Readonly<Record<string, Command>> = {
       dir: { value: "FOLDER", meaning: "Where table, logs and records are; demo-data unless given" },
       port: { value: "PORT", meaning: "Port of the built-in broker; 18830 unless given, or a free one" },
     },
-    run: async (call) => await (await import("./cli/commands.ts")).demo(call),
+    run: async (call) => await (await import("./cli/demo.ts")).demoCommand(call),
   },
   check: {
     words: ["[FILE|URL]"],
@@ -62,19 +63,19 @@ const COMMANDS: Readonly<Record<string, Command>> = {
       server: { meaning: "Ask the API server too whether it would take the Jobs; makes none" },
       strict: { meaning: "End with 1 for warnings too, such as a misspelt completion topic" },
     },
-    run: async (call) => await (await import("./cli/commands.ts")).check(call),
+    run: async (call) => await (await import("./cli/table.ts")).check(call),
   },
   graph: {
     words: ["[FILE|URL]"],
     meaning: "The table's topics, rows and chains as a drawing",
     flags: { json, format: { value: "FORMAT", meaning: GRAPH_FORMATS.join(", "), choices: GRAPH_FORMATS } },
-    run: async (call) => await (await import("./cli/commands.ts")).graph(call),
+    run: async (call) => await (await import("./cli/table.ts")).graph(call),
   },
   explain: {
     words: ["TOPIC", "[PAYLOAD]"],
     meaning: "Which rows a message would run, with the very Jobs as YAML; starts nothing",
     flags: { json },
-    run: async (call) => await (await import("./cli/commands.ts")).explain(call),
+    run: async (call) => await (await import("./cli/table.ts")).explain(call),
   },
   runs: {
     words: [],
@@ -85,13 +86,13 @@ const COMMANDS: Readonly<Record<string, Command>> = {
       state: { value: "STATE", meaning: STATES.join(", "), choices: STATES },
       limit: { value: "N", meaning: "At most so many; 20 unless given" },
     },
-    run: async (call) => await (await import("./cli/commands.ts")).runs(call, STATES),
+    run: async (call) => await (await import("./cli/runs.ts")).runs(call, STATES),
   },
   logs: {
     words: ["RUN"],
     meaning: "The log of a run, from the store or, while it runs, from the cluster",
     flags: { json, follow: { meaning: "Go on until the run ends; also -f" }, f: { meaning: "--follow" } },
-    run: async (call) => await (await import("./cli/commands.ts")).logs(call),
+    run: async (call) => await (await import("./cli/logs.ts")).logs(call),
   },
   run: {
     words: ["ROW", "[PAYLOAD]"],
@@ -123,7 +124,8 @@ const COMMANDS: Readonly<Record<string, Command>> = {
     flags: { json },
     choices: SHELLS,
     run: async ({ words: [shell = ""], json, io }) => {
-      const script = completionScript(shell);
+      const { completionScript } = await import("./cli/completions.ts");
+      const script = completionScript(shell, completions(), knownNames().map((name) => `--${flagName(name)}`));
       await io.write(json ? JSON.stringify({ shell, script }) + "\n" : script);
       return 0;
     },
@@ -297,123 +299,11 @@ function commandHelp(name: string, command: Command): string {
   ].join("\n");
 }
 
-// ---------------------------------------------------------------- completions
-
-interface Completion {
-  readonly name: string;
-  readonly meaning: string;
-  /** With their dashes. */
-  readonly flags: readonly (Flag & { readonly name: string })[];
-  readonly choices: readonly string[];
-}
-
-function completionScript(shell: string): string {
-  const all = Object.entries(COMMANDS).map(([name, { meaning, flags, choices }]): Completion => ({
+function completions(): Completion[] {
+  return Object.entries(COMMANDS).map(([name, { meaning, flags, choices }]) => ({
     name,
-    meaning: shellWords(meaning),
+    meaning,
     flags: Object.entries(flags).map(([flag, rest]) => ({ ...rest, name: `${flag.length === 1 ? "-" : "--"}${flag}` })),
     choices: name === "help" ? Object.keys(COMMANDS) : choices ?? [],
   }));
-  const settings = knownNames().map((name) => `--${flagName(name)}`);
-  const script = { bash: bashScript, zsh: zshScript }[shell] ?? fishScript;
-  return script(all, settings);
-}
-
-/** Without what a shell would take for its own. */
-function shellWords(text: string): string {
-  return text.replaceAll(";", ",").replace(/[`'":\\]/g, "");
-}
-
-function cases(all: readonly Completion[], words: (one: Completion) => readonly string[], assign: string): string[] {
-  return all.filter((one) => words(one).length > 0).map((one) =>
-    `      ${one.name}) ${assign}(${words(one).join(" ")}) ;;`
-  );
-}
-
-const flagNames = ({ flags }: Completion) => flags.map(({ name }) => name);
-
-/** What may follow a flag, whichever command has it. */
-function valueCases(all: readonly Completion[], assign: string): string[] {
-  const known = new Map(all.flatMap(({ flags }) => flags.map(({ name, choices }) => [name, choices ?? []] as const)));
-  return [...known].filter(([, choices]) => choices.length > 0)
-    .map(([name, choices]) => `    ${name}) ${assign}(${choices.join(" ")}) ;;`);
-}
-
-function bashScript(all: readonly Completion[], settings: readonly string[]): string {
-  return `# Completions of mqtt-job-listener for bash: source <(mqtt-job-listener completions bash)
-_mqtt_job_listener() {
-  local cur=\${COMP_WORDS[COMP_CWORD]} command=\${COMP_WORDS[1]}
-  local -a words=()
-  case \${COMP_WORDS[COMP_CWORD - 1]} in
-${valueCases(all, "words=").join("\n")}
-  esac
-  if [[ $COMP_CWORD -eq 1 ]]; then
-    words=(${all.map(({ name }) => name).join(" ")})
-  elif [[ $cur == -* ]]; then
-    case $command in
-${cases(all, flagNames, "words=").join("\n")}
-    esac
-    words+=(${settings.join(" ")})
-  elif [[ $COMP_CWORD -eq 2 ]]; then
-    case $command in
-${cases(all, ({ choices }) => choices, "words=").join("\n")}
-    esac
-  fi
-  COMPREPLY=($(compgen -W "\${words[*]}" -- "$cur"))
-}
-complete -o default -F _mqtt_job_listener mqtt-job-listener
-`;
-}
-
-function zshScript(all: readonly Completion[], settings: readonly string[]): string {
-  return `#compdef mqtt-job-listener
-# Completions of mqtt-job-listener for zsh, after compinit: source <(mqtt-job-listener completions zsh)
-_mqtt_job_listener() {
-  local -a commands words_here
-  commands=(
-${all.map(({ name, meaning }) => `    '${name}:${meaning}'`).join("\n")}
-  )
-  if (( CURRENT == 2 )); then
-    _describe command commands
-    return
-  fi
-  if [[ $words[CURRENT] == -* ]]; then
-    case $words[2] in
-${cases(all, flagNames, "words_here=").join("\n")}
-    esac
-    words_here+=(${settings.join(" ")})
-    compadd -- $words_here
-    return
-  fi
-  case $words[CURRENT-1] in
-${valueCases(all, "words_here=").join("\n")}
-  esac
-  if (( CURRENT == 3 && ! $#words_here )); then
-    case $words[2] in
-${cases(all, ({ choices }) => choices, "words_here=").join("\n")}
-    esac
-  fi
-  if (( $#words_here )); then compadd -- $words_here; else _files; fi
-}
-compdef _mqtt_job_listener mqtt-job-listener
-`;
-}
-
-function fishScript(all: readonly Completion[], settings: readonly string[]): string {
-  const begin = "complete -c mqtt-job-listener";
-  const lines = all.flatMap(({ name, meaning, flags, choices }) => {
-    const within = `${begin} -n '__fish_seen_subcommand_from ${name}'`;
-    return [
-      `${begin} -n __fish_use_subcommand -f -a ${name} -d '${meaning}'`,
-      ...flags.map(({ name: flag, value, choices, meaning }) => {
-        const option = flag.startsWith("--") ? `-l ${flag.slice(2)}` : `-s ${flag.slice(1)}`;
-        const wants = choices ? ` -x -a '${choices.join(" ")}'` : value ? " -r" : "";
-        return `${within} ${option}${wants} -d '${shellWords(meaning)}'`;
-      }),
-      ...(choices.length > 0 ? [`${within} -f -a '${choices.join(" ")}'`] : []),
-    ];
-  });
-  const help = "# Completions of mqtt-job-listener for fish: mqtt-job-listener completions fish | source";
-  const more = settings.map((flag) => `${begin} -n 'not __fish_use_subcommand' -l ${flag.slice(2)} -r`);
-  return [help, ...lines, ...more, ""].join("\n");
 }

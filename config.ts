@@ -3,9 +3,13 @@
  * Owns the names, the cross-checks and the messages; the only module that reads Deno.env and Deno.args.
  * Must not open connections nor show a secret.
  */
-import { GROUPS, GUESSES, type Setting, type SettingName, SETTINGS, type SettingValue } from "./config/settings.ts";
+import { type ConfigInput, maskCredentials, Reader } from "./config/reader.ts";
+import { type SettingName, SETTINGS, type SettingValue } from "./config/settings.ts";
 import { isLoopback } from "./util/loopback.ts";
-import { nearest } from "./util/nearest.ts";
+
+export { type Arguments, flagName, knownNames, parseArgs } from "./config/args.ts";
+export { renderConfigTable, renderHelp } from "./config/help.ts";
+export type { ConfigInput } from "./config/reader.ts";
 
 /** All that can be set. Times and sizes are in the units of their names. */
 export interface Config {
@@ -84,17 +88,6 @@ export interface Config {
 /** Effective settings by variable name, without secrets: those are left out, passwords in URLs are masked. */
 export type PublicConfig = Readonly<Record<string, string | number | boolean>>;
 
-/** Where settings come from. */
-export interface ConfigInput {
-  readonly env: Readonly<Record<string, string | undefined>>;
-  /** Flags, without the command; or what parseArgs made of them. */
-  readonly args?: readonly string[] | Arguments;
-  /** For `*_FILE` and TLS files; throws if it cannot. */
-  readonly readTextFile: (path: string) => string;
-  /** Random part of a replica's name. */
-  readonly random?: () => string;
-}
-
 /** All that is wrong with the configuration; one fault a line. */
 export class ConfigError extends Error {
   override name = "ConfigError";
@@ -132,228 +125,6 @@ export function loadConfig(input: ConfigInput): Config {
 /** Effective settings for people, such as the `info` topic. */
 export function publicConfig(config: Config): PublicConfig {
   return config.shown;
-}
-
-// ---------------------------------------------------------------- arguments
-
-/** Arguments taken apart. */
-export interface Arguments {
-  /** By variable name. */
-  readonly settings: ReadonlyMap<string, string>;
-  /** The caller's own flags, by name without dashes; a switch is true. */
-  readonly own: ReadonlyMap<string, string | true>;
-  readonly positionals: readonly string[];
-  readonly faults: readonly string[];
-}
-
-/** Flags of a command by name without dashes, one letter for `-f`. */
-export type OwnFlags = Readonly<Record<string, "switch" | "value">>;
-
-/** `--mqtt-url X`, `--mqtt-url=X`, `--handle-retained`, `--no-handle-retained`; after `--` all are positionals. */
-export function parseArgs(args: readonly string[], own: OwnFlags = {}): Arguments {
-  const settings = new Map<string, string>();
-  const mine = new Map<string, string | true>();
-  const positionals: string[] = [];
-  const faults: string[] = [];
-  for (let at = 0; at < args.length; at++) {
-    const arg = args[at]!;
-    if (arg === "--") {
-      positionals.push(...args.slice(at + 1));
-      break;
-    }
-    if (!/^-(-[a-z]|[a-z]$)/i.test(arg)) {
-      positionals.push(arg);
-      continue;
-    }
-    const [, flag = "", inline] = /^--?([^=]+)(?:=(.*))?$/s.exec(arg) ?? [];
-    const target = flagTarget(flag, own);
-    if (target === undefined) {
-      faults.push(unknownFlag(flag, own));
-      continue;
-    }
-    if (target.alone !== undefined && inline === undefined) {
-      if (target.own) mine.set(target.name, true);
-      else settings.set(target.name, target.alone);
-      continue;
-    }
-    const value = inline ?? args[++at];
-    if (value === undefined) faults.push(`--${flag}: give a value after it`);
-    else if (target.own && target.alone !== undefined) faults.push(`--${flag}: it takes no value`);
-    else (target.own ? mine : settings).set(target.name, value);
-  }
-  return { settings, own: mine, positionals, faults };
-}
-
-/** `alone`: its value when none is given; absent: it needs one. */
-function flagTarget(flag: string, own: OwnFlags): { name: string; own: boolean; alone?: string } | undefined {
-  if (Object.hasOwn(own, flag)) {
-    return { name: flag, own: true, ...(own[flag] === "switch" ? { alone: "true" } : {}) };
-  }
-  const negated = settingOfFlag(flag.replace(/^no-/, ""));
-  const name = settingOfFlag(flag);
-  if (name !== undefined) return { name, own: false, ...(isFlagAlone(name) ? { alone: "true" } : {}) };
-  if (negated !== undefined && isFlagAlone(negated)) return { name: negated, own: false, alone: "false" };
-  return undefined;
-}
-
-function settingOfFlag(flag: string): string | undefined {
-  return knownNames().find((name) => flagName(name) === flag);
-}
-
-function isFlagAlone(name: string): boolean {
-  return Object.hasOwn(SETTINGS, name) && settingOf(name as SettingName).flagAlone === true;
-}
-
-function unknownFlag(flag: string, own: OwnFlags): string {
-  const guess = GUESSES[flag.toUpperCase().replaceAll("-", "_")];
-  const hint = guess ? flagName(guess) : nearest(flag, [...Object.keys(own), ...knownNames().map(flagName)]);
-  const advice = hint === undefined ? "see --help" : `did you mean --${hint}?`;
-  return `--${flag}: there is no such flag; ${advice}`;
-}
-
-/** `MQTT_URL` → `mqtt-url`. */
-export function flagName(name: string): string {
-  return name.toLowerCase().replaceAll("_", "-");
-}
-
-// ---------------------------------------------------------------- reading
-
-function settingOf(name: SettingName): Setting {
-  return SETTINGS[name];
-}
-
-/** Names of all settings, with `*_FILE` of secrets. */
-export function knownNames(): string[] {
-  return (Object.keys(SETTINGS) as SettingName[]).flatMap((name) =>
-    settingOf(name).secret ? [name, `${name}_FILE`] : [name]
-  );
-}
-
-interface Raw {
-  readonly text: string;
-  /** As the person wrote it: `MQTT_URL` or `--mqtt-url`. */
-  readonly source: string;
-  /** Not from the variable of that very name. */
-  readonly moved: boolean;
-}
-
-/** Finds, reads and shows settings, and collects what is wrong with them. */
-class Reader {
-  readonly faults: string[];
-  readonly warnings: string[] = [];
-  readonly shown: Record<string, string | number | boolean> = {};
-  readonly secrets: string[] = [];
-  readonly #input: ConfigInput;
-  readonly #args: Arguments;
-
-  constructor(input: ConfigInput) {
-    this.#input = input;
-    const { args = [] } = input;
-    this.#args = "settings" in args ? args : parseArgs(args);
-    this.faults = [...this.#args.faults];
-    if (!("settings" in args)) {
-      for (const word of this.#args.positionals) {
-        this.faults.push(`"${word}": no such argument is expected; see --help`);
-      }
-    }
-    this.warnings.push(...unknownVariables(input.env));
-  }
-
-  /** The setting's value, its preset's if it is not set; undefined: it has none, or is wrong. */
-  get<N extends SettingName>(name: N): SettingValue<N> | undefined {
-    const setting = settingOf(name);
-    const raw = this.raw(name);
-    const text = raw?.text ?? setting.preset;
-    if (text === undefined) return undefined;
-    if (setting.secret) this.hide(text);
-    const read = setting.kind.safeParse(text);
-    if (!read.success) {
-      this.fault(raw?.source ?? name, setting.secret ? undefined : text, read.error.issues[0]?.message ?? "");
-      return undefined;
-    }
-    if (!setting.secret) this.shown[name] = showable(text, read.data);
-    return read.data as SettingValue<N>;
-  }
-
-  /** The text as set, by flag before environment, by value before file. */
-  raw(name: SettingName): Raw | undefined {
-    const { secret, aliases = [] } = settingOf(name);
-    for (const [env, from] of [[false, this.#args.settings], [true, this.#input.env]] as const) {
-      const look = (key: string) => from instanceof Map ? from.get(key) : (from as Record<string, string>)[key];
-      const source = (key: string) => env ? key : `--${flagName(key)}`;
-      for (const key of [name, ...aliases]) {
-        const text = secret ? look(key) : look(key)?.trim();
-        if (text) return { text, source: source(key), moved: !env || key !== name };
-      }
-      const file = secret ? look(`${name}_FILE`)?.trim() : undefined;
-      if (!file) continue;
-      const text = this.file(file, source(`${name}_FILE`))?.replace(/\r?\n$/, "");
-      if (text === "") this.fault(source(`${name}_FILE`), file, "the file is empty");
-      return text ? { text, source: source(`${name}_FILE`), moved: true } : undefined;
-    }
-    return undefined;
-  }
-
-  /** Whether there is a value, or a file that should hold it. */
-  isSet(name: SettingName): boolean {
-    const keys = [name, ...(settingOf(name).aliases ?? []), ...(settingOf(name).secret ? [`${name}_FILE`] : [])];
-    return keys.some((key) => this.#args.settings.get(key) || this.#input.env[key]);
-  }
-
-  /** A file's text; a file that cannot be read is a fault of `source`. */
-  file(path: string, source: string): string | undefined {
-    try {
-      return this.#input.readTextFile(path);
-    } catch (error) {
-      this.fault(source, path, `cannot read the file: ${(error as Error).message}`);
-      return undefined;
-    }
-  }
-
-  /** The text of the file that a setting names. */
-  fileOf(name: SettingName): string | undefined {
-    const path = this.get(name) as string | undefined;
-    return path === undefined ? undefined : this.file(path, this.raw(name)?.source ?? name);
-  }
-
-  fault(source: string, value: string | undefined, advice: string): void {
-    this.faults.push(`${source}${value === undefined ? "" : ` "${maskCredentials(value)}"`}: ${advice}`);
-  }
-
-  hide(secret: string): void {
-    this.secrets.push(secret);
-  }
-}
-
-/** Environment variables that look like settings of ours but are none, as sentences. */
-function unknownVariables(env: ConfigInput["env"]): string[] {
-  const known = knownNames();
-  const all = new Set([...known, ...Object.values(SETTINGS).flatMap((setting: Setting) => setting.aliases ?? [])]);
-  const family =
-    /^(MQTT|CATALOG|LOGS?|RUNS?|STATUS|WEBHOOK|LEASE|LEADER|REPLICA|TOPIC|MAX|POLICY|UNSCHEDULABLE|IMAGE)_/;
-  // Kubernetes puts variables of its own there for each Service: MQTT_SERVICE_HOST, MQTT_PORT_1883_TCP, MQTT_PORT=tcp://…
-  const isServiceLink = (name: string) =>
-    /_SERVICE_(HOST|PORT)|_PORT_\d+_/.test(name) || (name.endsWith("_PORT") && /^\w+:\/\//.test(env[name] ?? ""));
-  return Object.keys(env).flatMap((name) => {
-    if (!env[name] || all.has(name) || isServiceLink(name)) return [];
-    const guess = GUESSES[name];
-    if (guess !== undefined && env[guess]) return [];
-    const hint = guess ?? (family.test(name) ? nearest(name, known) : undefined);
-    return hint === undefined ? [] : [`${name} is set but not used: did you mean ${hint}?`];
-  });
-}
-
-function showable(text: string, value: unknown): string | number | boolean {
-  if (typeof value === "number" || typeof value === "boolean") {
-    // A duration is shown as it was written, not in whichever unit the code has.
-    return /^\d+$/.test(text) || typeof value === "boolean" ? value : text;
-  }
-  return maskCredentials(text);
-}
-
-/** Hides user and password of a URL, also of one that is not quite a URL. */
-function maskCredentials(text: string): string {
-  return text.replace(/(:\/\/)[^/?#\s]*@/, "$1***@");
 }
 
 // ---------------------------------------------------------------- putting together
@@ -584,60 +355,4 @@ function optional<T extends object>(
 function deepFreeze<T extends object>(value: T): T {
   for (const part of Object.values(value)) if (typeof part === "object" && part !== null) deepFreeze(part);
   return Object.freeze(value);
-}
-
-// ---------------------------------------------------------------- for people
-
-/** The settings' part of `--help`: each flag, its variable, meaning and default. */
-export function renderHelp({ width = 100 }: { width?: number } = {}): string {
-  const lines = [
-    "Settings, as a flag or a variable of the environment; a flag wins. Of a secret, the flag or variable",
-    "with _FILE at its end names a file that holds it.",
-  ];
-  for (const group of GROUPS) {
-    lines.push("", `${group}:`);
-    for (const [name, setting] of settingsOf(group)) {
-      lines.push(`  --${flagName(name)}  ${name}${setting.secret ? `, ${name}_FILE` : ""}`);
-      lines.push(
-        ...wrap(`${setting.meaning} Default: ${defaultOf(setting)}`.replaceAll("`", ""), width - 6, " ".repeat(6)),
-      );
-    }
-  }
-  return lines.join("\n") + "\n";
-}
-
-/** The README's configuration part in Markdown; stands between `<!-- config:begin -->` and `<!-- config:end -->`. */
-export function renderConfigTable(): string {
-  const lines: string[] = [];
-  for (const group of GROUPS) {
-    lines.push(`**${group}**`, "", "| Variable | Default | Meaning |", "| --- | --- | --- |");
-    for (const [name, setting] of settingsOf(group)) {
-      const names = setting.secret ? `\`${name}\`, \`${name}_FILE\`` : `\`${name}\``;
-      const cells = [names, defaultOf(setting), setting.meaning];
-      lines.push(`| ${cells.map((cell) => cell.replaceAll("|", "\\|")).join(" | ")} |`);
-    }
-    lines.push("");
-  }
-  return lines.join("\n").trimEnd() + "\n";
-}
-
-function settingsOf(group: string): [SettingName, Setting][] {
-  return (Object.keys(SETTINGS) as SettingName[]).map((name) => [name, settingOf(name)] as [SettingName, Setting])
-    .filter(([, setting]) => setting.group === group);
-}
-
-function defaultOf({ preset, otherwise }: Setting): string {
-  return preset === undefined ? otherwise ?? "none" : `\`${preset}\``;
-}
-
-function wrap(text: string, width: number, indent: string): string[] {
-  const lines: string[] = [];
-  let line = "";
-  for (const word of text.split(" ")) {
-    if (line !== "" && line.length + 1 + word.length > width) {
-      lines.push(indent + line);
-      line = word;
-    } else line = line === "" ? word : `${line} ${word}`;
-  }
-  return [...lines, indent + line];
 }

@@ -402,12 +402,15 @@ export class RefusedError extends Error {
   override name = "RefusedError";
 }
 
+/** What a peer may ask us to wait at most, whatever it says: none may silence the service for years. */
+const LONGEST_WAIT_MS = 10 * 60_000;
+
 /** Not possible now: try again, after `retryAfterMs` where the peer said so. */
 export class UnavailableError extends Error {
   override name = "UnavailableError";
   readonly retryAfterMs?: number;
   constructor(message: string, options: ErrorOptions & { retryAfterMs?: number } = {}) {
     super(message, options);
-    if (options.retryAfterMs !== undefined) this.retryAfterMs = options.retryAfterMs;
+    if (options.retryAfterMs !== undefined) this.retryAfterMs = Math.min(options.retryAfterMs, LONGEST_WAIT_MS);
   }
 }

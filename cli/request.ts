@@ -3,7 +3,7 @@
  * for the answer and its words; must not use the service's client id, for a broker would throw the service out.
  */
 import mqtt, { type MqttClient } from "mqtt";
-import { type Call, CommandError, type Io, printLine } from "./commands.ts";
+import { type Call, CommandError, type Io, printLine } from "./context.ts";
 import type { Config } from "../config.ts";
 import { UnavailableError } from "../ports.ts";
 import { delay, errorMessage } from "../util/retry.ts";

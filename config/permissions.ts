@@ -22,6 +22,16 @@ export function requireLocalPermissions(folder: string): void {
   );
 }
 
+/** Throws a sentence where the demo may not start processes and write files, as in an image or a compiled binary. */
+export function requireDemoPermissions(): void {
+  const needed: Deno.PermissionDescriptor[] = [{ name: "run" }, { name: "write" }, { name: "read" }];
+  if (needed.every((descriptor) => Deno.permissions.querySync(descriptor).state === "granted")) return;
+  throw new Deno.errors.NotCapable(
+    "Cannot run the demo here: it starts processes and writes files, which this program was built or started without " +
+      "the right to; in a checkout of the repository run `deno task demo`",
+  );
+}
+
 /** Throws a sentence that names each missing flag and what it is for. */
 export function requirePermissions(): void {
   const missing = NEEDED.filter(({ descriptor }) => {

@@ -4,6 +4,7 @@
  * secret and stands in no message.
  */
 import type { Emit, RunRecord } from "../ports.ts";
+import { durationWords } from "../util/duration.ts";
 import { backoffMs, delay } from "../util/retry.ts";
 import { retryAfterMs } from "../util/retry_after.ts";
 
@@ -16,7 +17,7 @@ export interface NoticesOptions {
   readonly statusUrl?: string;
   /** Hears, in a sentence without secrets, of notices that could not be sent; `runName`: of which run. */
   readonly onTrouble?: (reason: string, runName?: string) => void;
-  /** Webhook waiting at most; the oldest is dropped. Default 100. */
+  /** Notices waiting at most; the oldest is dropped. Default 100. */
   readonly maxWaiting?: number;
   /** Calls for one notice at most. Default 6. */
   readonly attempts?: number;
@@ -69,7 +70,7 @@ export class Webhook {
     this.#working ??= this.#work();
   };
 
-  /** Webhook that wait or are being sent. */
+  /** Notices that wait or are being sent. */
   get waiting(): number {
     return this.#waiting.length + (this.#working ? 1 : 0);
   }
@@ -164,8 +165,8 @@ export function noticeOf(
   const run = page === undefined ? code(run_name) : link(page, run_name);
   const details = [`Run ${run}`, `log ${place(record.log_url)}`, `topic ${code(record.topic)}`];
   if (record.parent_run !== null) details.push(`started by ${code(record.parent_run)}`);
-  const took = duration(record);
-  if (took !== undefined) details.push(`took ${took}`);
+  const time = took(record);
+  if (time !== undefined) details.push(`took ${time}`);
   const context = details.join(" · ");
   const missing = dropped > 0 ? `${dropped} earlier notices were not sent` : undefined;
   return {
@@ -198,13 +199,10 @@ function place(url: string): string {
   return /^https?:/.test(url) ? link(url, "text") : code(url);
 }
 
-function duration({ started_at, finished_at }: RunRecord): string | undefined {
+function took({ started_at, finished_at }: RunRecord): string | undefined {
   if (started_at === null) return undefined;
-  const seconds = Math.round((Date.parse(finished_at) - Date.parse(started_at)) / 1000);
-  if (!(seconds >= 0)) return undefined;
-  if (seconds < 60) return `${seconds} s`;
-  const minutes = Math.round(seconds / 60);
-  return minutes < 60 ? `${minutes} min` : `${Math.floor(minutes / 60)} h ${minutes % 60} min`;
+  const ms = Date.parse(finished_at) - Date.parse(started_at);
+  return ms >= 0 ? durationWords(ms) : undefined;
 }
 
 function cut(text: string): string {

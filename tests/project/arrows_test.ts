@@ -103,9 +103,6 @@ Deno.test("only config.ts and main.ts read the environment and the arguments", a
 /** Longer than they may be, until they are parted. */
 const TO_BE_PARTED = [
   "catalog/table.ts",
-  "cli/commands.ts",
-  "config.ts",
-  "config/settings.ts",
   "logs.ts",
   "status.ts",
   "status/pages.ts",

@@ -1,0 +1,68 @@
+/**
+ * What every command is given and how it ends: its words, flags, output and configuration, and errors with an exit code.
+ * Knows no command.
+ */
+import type { Config, ConfigInput } from "../config.ts";
+import type { Cluster } from "../ports.ts";
+import { UnavailableError } from "../ports.ts";
+
+/** Where a command's words go and come from. */
+export interface Io {
+  readonly input: ConfigInput;
+  /** The result. */
+  write(text: string | Uint8Array): Promise<void>;
+  /** Anything else, one line. */
+  tell(line: string): void;
+  /** Standard input to its end. */
+  read(): Promise<Uint8Array>;
+  /** Replaces the line on a terminal; undefined: nobody watches. */
+  readonly progress: ((line: string) => void) | undefined;
+}
+
+/** A command as it was called. */
+export interface Call {
+  readonly words: readonly string[];
+  /** Value of a flag of the command's own; true where it takes none. */
+  flag(name: string): string | true | undefined;
+  readonly json: boolean;
+  readonly io: Io;
+  /** Reads the configuration; throws ConfigError. */
+  config(): Config;
+}
+
+/** Ends a command with an exit code; the message is for people. */
+export class CommandError extends Error {
+  override name = "CommandError";
+  readonly code: 1 | 2 | 3;
+  constructor(code: 1 | 2 | 3, message: string, options?: ErrorOptions) {
+    super(message, options);
+    this.code = code;
+  }
+}
+
+/** Writes a result of one or more lines. */
+export async function printLine(io: Io, text: string): Promise<void> {
+  await io.write(text + "\n");
+}
+
+/** `1 row`, `2 rows`. */
+export function counted(count: number, what: string): string {
+  return `${count} ${what}${count === 1 ? "" : "s"}`;
+}
+
+/** The configured cluster; dispose of it where it can be. */
+export async function openCluster(config: Config): Promise<Cluster & Partial<Disposable>> {
+  const adapters = await import("../adapters.ts");
+  try {
+    return (await adapters.openCluster(config)).cluster;
+  } catch (cause) {
+    if (cause instanceof UnavailableError) throw cause;
+    throw new CommandError(2, (cause as Error).message, { cause });
+  }
+}
+
+/** What a terminal would take for an order is shown as a blank. */
+export function plain(text: string): string {
+  // deno-lint-ignore no-control-regex
+  return text.replace(/[\x00-\x1f\x7f-\x9f]+/g, " ");
+}

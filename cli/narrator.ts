@@ -1,0 +1,145 @@
+/**
+ * What the service tells as lines for a person who watches the demo: one a thing that happens, a run's output with its
+ * end. Owns the words and their order; starts nothing.
+ */
+import { describeProblem } from "../catalog.ts";
+import type { Problem } from "../catalog/table.ts";
+import type { Emit, ObjectStore, RunRecord, ServiceEvent } from "../ports.ts";
+import { errorMessage } from "../util/retry.ts";
+
+/** Warnings of one table that are said in lines. */
+const MAX_WARNINGS = 10;
+
+/** Where its lines go and what they are made of. */
+export interface NarratorOptions {
+  readonly write: (line: string) => void;
+  readonly logs: ObjectStore;
+  /** What is wrong with the table in force. */
+  readonly problems: () => readonly Problem[];
+  /** Row whose success ends the chain. */
+  readonly lastJob: string;
+  /** The service's own topics lie below it; messages there are not told of. */
+  readonly topicPrefix: string;
+}
+
+/** Turns what the service tells into lines. A child's lines wait for those of its parent's end. */
+export class Narrator {
+  readonly #write: (line: string) => void;
+  readonly #logs: ObjectStore;
+  readonly #problems: () => readonly Problem[];
+  readonly #lastJob: string;
+  readonly #prefix: string;
+  readonly #chain = Promise.withResolvers<string | undefined>();
+  readonly #unfinished = new Set<string>();
+  #queue: Promise<void> = Promise.resolve();
+  /** Lines of children whose parent has not been told as finished, by the parent. */
+  readonly #held = new Map<string, ServiceEvent[]>();
+  readonly #parents = new Map<string, string>();
+
+  constructor({ write, logs, problems, lastJob, topicPrefix }: NarratorOptions) {
+    this.#write = write;
+    this.#logs = logs;
+    this.#problems = problems;
+    this.#lastJob = lastJob;
+    this.#prefix = topicPrefix;
+  }
+
+  /** Resolves when a chain has ended: undefined, or why it failed. */
+  get chain(): Promise<string | undefined> {
+    return this.#chain.promise;
+  }
+
+  /** All lines so far are written. */
+  get written(): Promise<void> {
+    return this.#queue;
+  }
+
+  readonly tell: Emit = (event) => {
+    const parent = this.#parentOf(event);
+    if (parent !== undefined && this.#unfinished.has(parent)) {
+      this.#held.set(parent, [...this.#held.get(parent) ?? [], event]);
+      return;
+    }
+    this.#queue = this.#queue.then(() => this.#narrate(event));
+    if (event.type !== "finished") return;
+    const { record } = event;
+    this.#unfinished.delete(record.run_name);
+    const children = this.#held.get(record.run_name) ?? [];
+    this.#held.delete(record.run_name);
+    this.#parents.delete(record.run_name);
+    for (const child of children) this.tell(child);
+    this.#queue.then(() => this.#endChain(record));
+  };
+
+  /** Says each warning of the table; its errors come as events of their own. */
+  tellWarnings(): void {
+    const warnings = this.#problems().filter(({ severity }) => severity === "warning");
+    for (const warning of warnings.slice(0, MAX_WARNINGS)) this.#write(`warning    ${describeProblem(warning)}`);
+    const more = warnings.length - MAX_WARNINGS;
+    if (more > 0) this.#write(`warning    … and ${more} more; the page and the command check have all`);
+  }
+
+  #parentOf(event: ServiceEvent): string | undefined {
+    if (event.type === "created") {
+      this.#unfinished.add(event.run.runName);
+      if (event.run.parentRun !== undefined) this.#parents.set(event.run.runName, event.run.parentRun);
+    }
+    if (event.type === "created" || event.type === "started") return this.#parents.get(event.run.runName);
+    return event.type === "finished" ? this.#parents.get(event.record.run_name) : undefined;
+  }
+
+  #endChain({ status, job_name, message }: RunRecord): void {
+    if (status !== "succeeded") this.#chain.resolve(`Failed: job "${job_name}" ${status}: ${message}`);
+    else if (job_name === this.#lastJob) this.#chain.resolve(undefined);
+  }
+
+  async #narrate(event: ServiceEvent): Promise<void> {
+    const write = this.#write;
+    switch (event.type) {
+      case "table":
+        write(`table      rows: ${event.rows}, errors: ${event.errors}, warnings: ${event.warnings}`);
+        return this.tellWarnings();
+      case "message":
+        // One that made runs is told of once they exist, so those lines name it.
+        if (event.outcome === "runs" || event.topic.startsWith(`${this.#prefix}/`)) return;
+        return write(`message    ${event.topic}: ${event.outcome}`);
+      case "created": {
+        const { runName, jobName, parentRun, topic } = event.run;
+        const why = parentRun === undefined ? `a message on ${topic}` : `the end of ${parentRun}`;
+        return write(`created    ${runName} of row ${jobName}, set off by ${why}`);
+      }
+      case "started":
+        return write(`started    ${event.run.runName}`);
+      case "finished":
+        return await this.#narrateEnd(event.record);
+      case "error":
+        return write(`error      ${event.report.message}`);
+      case "broker":
+        if (!event.connected) write(`broker     ${event.reason ?? "connection lost"}`);
+    }
+  }
+
+  async #narrateEnd(record: RunRecord): Promise<void> {
+    // The log's head ends at its first empty line.
+    const output = afterFirst(await this.#log(record), "\n\n").trimEnd();
+    const lines = output === "" ? [] : output.split("\n");
+    for (const line of lines.slice(0, 5)) this.#write(`  output   ${line}`);
+    if (lines.length > 5) this.#write(`  output   … ${lines.length - 5} more lines in the log`);
+    this.#write(`${record.status.padEnd(10)} ${record.run_name}: ${record.message}`);
+    this.#write(`  log      ${record.log_url}`);
+  }
+
+  async #log({ run_name }: RunRecord): Promise<string> {
+    try {
+      const stored = await this.#logs.get(`${run_name}.txt`);
+      return typeof stored === "object" ? new TextDecoder().decode(stored.body) : "";
+    } catch (error) {
+      return `\n\n(the log cannot be read: ${errorMessage(error)})`;
+    }
+  }
+}
+
+function afterFirst(text: string, separator: string): string {
+  const at = text.indexOf(separator);
+  return at < 0 ? "" : text.slice(at + separator.length);
+}

@@ -1,0 +1,218 @@
+/**
+ * Commands about the table: check, graph, explain. They need no running service. What is true of a table is said by the
+ * modules asked, each imported when it is wanted: `check` needs no Kubernetes.
+ */
+import type { Problem, Table } from "../catalog/table.ts";
+import type { Config } from "../config.ts";
+import { type Row, type RunSpec, UnavailableError } from "../ports.ts";
+import { type Call, CommandError, counted, type Io, openCluster, plain, printLine } from "./context.ts";
+
+/** The table that was named, or the configured one, as the service would read it. */
+async function readTable(config: Config, io: Io, where?: string): Promise<{ table: Table; url: string }> {
+  const { parseTable } = await import("../catalog/table.ts");
+  const { source, url } = await tableText(config, io, where);
+  const { checkRow } = await import("../catalog/policy.ts");
+  const policy = await readPolicy(config);
+  const { topicPrefix } = config;
+  const table = parseTable(source, { topicPrefix, ...(policy ? { check: (row) => checkRow(policy, row) } : {}) });
+  return { table, url };
+}
+
+async function readPolicy({ policy }: Config) {
+  if (!policy) return undefined;
+  const { parsePolicy } = await import("../catalog/policy.ts");
+  try {
+    return parsePolicy(policy.text);
+  } catch (cause) {
+    throw new CommandError(2, `POLICY_FILE ${policy.file}: ${(cause as Error).message}`, { cause });
+  }
+}
+
+async function tableText(config: Config, io: Io, where?: string): Promise<{ source: Uint8Array; url: string }> {
+  if (where === "-") return { source: await io.read(), url: "standard input" };
+  if (where !== undefined && /^https?:/.test(where)) {
+    io.progress?.(`Reading ${where}`);
+    return { source: await download(where).finally(() => io.progress?.("")), url: where };
+  }
+  const { splitObjectUrl } = await import("../config.ts");
+  const { openStore } = await import("../adapters.ts");
+  const { storeUrl, key } = where === undefined ? config.catalog : splitObjectUrl(where);
+  const store = await openStore(storeUrl, config.s3);
+  const url = where ?? `${store.url}/${key}`;
+  const found = await store.get(key);
+  if (found === undefined || found === "unchanged") {
+    throw new CommandError(
+      2,
+      `There is no table at ${url}: ${where === undefined ? "see CATALOG_URL" : "see the path"}`,
+    );
+  }
+  return { source: found.body, url };
+}
+
+async function download(url: string): Promise<Uint8Array> {
+  const answer = await fetch(url, { signal: AbortSignal.timeout(30_000) }).catch((cause) => {
+    throw new UnavailableError(`Cannot read ${url}: ${cause.message}`, { cause });
+  });
+  const body = await answer.bytes();
+  if (answer.status >= 500) throw new UnavailableError(`Cannot read ${url}: it answered ${answer.status}`);
+  if (!answer.ok) throw new CommandError(2, `Cannot read ${url}: it answered ${answer.status}; see the address`);
+  return body;
+}
+
+/** Tells everything that is wrong with a table; exit code 1 if a row would not run, with `--strict` for warnings too. */
+export async function check({ words: [where], json, io, ...call }: Call): Promise<number> {
+  const config = call.config();
+  const { describeProblem } = await import("../catalog.ts");
+  const { table, url } = await readTable(config, io, where);
+  const problems = [...table.problems, ...call.flag("server") ? await askServer(config, table.rows, io) : []]
+    .sort((a, b) => a.line - b.line);
+  const errors = problems.filter(({ severity }) => severity === "error").length;
+  const warnings = problems.length - errors;
+  const rows = table.rows.length;
+  if (json) {
+    const told = problems.map((problem) => ({ ...problem, text: describeProblem(problem) }));
+    await printLine(io, JSON.stringify({ table: url, rows, errors, warnings, problems: told }));
+  } else {
+    const lines = problems.map((problem) => plain(`${problem.severity}: ${describeProblem(problem)}`));
+    const sum = [counted(rows, "good row"), counted(errors, "error"), counted(warnings, "warning")].join(", ");
+    await printLine(io, [...lines, `${url}: ${sum}`].join("\n"));
+  }
+  return errors > 0 || warnings > 0 && call.flag("strict") ? 1 : 0;
+}
+
+const ASKED_AT_ONCE = 8;
+
+/** What the API server has against the rows' Jobs, by a dry run: admission, quotas and the role included. */
+async function askServer(config: Config, rows: readonly Row[], io: Io): Promise<Problem[]> {
+  // The local runner takes runs that it finds for those of a dead service and ends them.
+  if (config.cluster.kind === "local") throw new CommandError(2, "--server: needs CLUSTER=kubernetes");
+  const cluster = await openCluster(config);
+  const problems: Problem[] = [];
+  const left = [...rows.entries()];
+  const work = async () => {
+    for (let next = left.shift(); next; next = left.shift()) {
+      const [at, row] = next;
+      io.progress?.(`Asking ${cluster.url}: row ${at + 1} of ${rows.length}`);
+      const spec = await runSpec(row, { topic: sampleTopic(row.mqttTopic), payload: new Uint8Array() }, config);
+      await cluster.create(spec, { dryRun: true }).catch((error) => {
+        if (error instanceof UnavailableError) throw error;
+        const message = `the API server refuses its Job: ${(error as Error).message}`;
+        problems.push({ severity: "error", line: row.line, jobName: row.jobName, message });
+      });
+    }
+  };
+  try {
+    await Promise.all(Array.from({ length: ASKED_AT_ONCE }, work));
+  } finally {
+    io.progress?.("");
+    cluster[Symbol.dispose]?.();
+  }
+  return problems;
+}
+
+/** A topic that the filter matches. */
+function sampleTopic(filter: string): string {
+  return filter.split("/").map((level) => level === "+" || level === "#" ? "any" : level).join("/");
+}
+
+/** Draws the table. */
+export async function graph({ words: [where], json, io, ...call }: Call): Promise<number> {
+  const config = call.config();
+  const { chainGraph, toDot, toMermaid } = await import("../catalog/chains.ts");
+  const { table } = await readTable(config, io, where);
+  if (table.refusal) throw new CommandError(1, `Cannot draw the table: ${table.refusal.message}`);
+  const drawing = chainGraph(table);
+  const format = call.flag("format");
+  if (json) await printLine(io, JSON.stringify(drawing));
+  else if (format === "svg") {
+    const { drawGraph } = await import("../status/pages.ts");
+    const { svg, omitted } = drawGraph(drawing, config.topicPrefix);
+    await io.write(styled(svg));
+    if (omitted > 0) io.tell(`${omitted} topics and rows are not drawn, for there are too many`);
+  } else await io.write(format === "dot" ? toDot(drawing) : toMermaid(drawing));
+  return 0;
+}
+
+/** The page styles the drawing by its own sheet; a file needs some of that within. */
+function styled(svg: string): string {
+  const style = "<style>svg{background:#fff;font:13px sans-serif}rect{fill:#fff;stroke:#555}text{fill:#111}" +
+    ".edge{fill:none;stroke:#555}.fails{stroke-dasharray:4 3}.odd{stroke:#b00020;stroke-dasharray:4 3}</style>";
+  return svg.trim().replace(/<svg[^>]*>/, (tag) => tag + style) + "\n";
+}
+
+// ---------------------------------------------------------------- explain
+
+/** Shows which rows a message would run and their Jobs, as Kubernetes would get them. */
+export async function explain({ words: [topic = "", given = ""], json, io, ...call }: Call): Promise<number> {
+  const { topicFault } = await import("../topics.ts");
+  const fault = topicFault(topic);
+  if (fault !== undefined) throw new CommandError(2, `TOPIC "${topic}": ${fault}`);
+  const payload = given === "-" ? await io.read() : new TextEncoder().encode(given);
+  const config = call.config();
+  const { rowsFor } = await import("../catalog/table.ts");
+  const { buildJob } = await import("../k8s/manifest.ts");
+  const { stringify } = await import("yaml");
+  const { table, url } = await readTable(config, io);
+  const rows = rowsFor(table, topic);
+  await tellLeftOut(table, topic, io);
+  const { namespace = "default", instance, jobTtlSeconds: ttlSecondsAfterFinished } = config.cluster;
+  const found = await Promise.all(rows.map(async (row) => {
+    const job = buildJob(await runSpec(row, { topic, payload }, config), {
+      namespace,
+      instance,
+      ttlSecondsAfterFinished,
+    });
+    return { job_name: row.jobName, line: row.line, job };
+  }));
+  if (json) await printLine(io, JSON.stringify(found));
+  else {
+    const texts = found.map(({ job_name, line, job }) => {
+      return plain(`# Row "${job_name}", line ${line} of ${url}`) +
+        `\n${stringify(job, { lineWidth: 0, aliasDuplicateObjects: false })}`;
+    });
+    await io.write(texts.join("---\n"));
+  }
+  if (rows.length > 0) {
+    const place = config.cluster.namespace === undefined
+      ? " The kubeconfig's namespace takes the place of default."
+      : "";
+    io.tell(`${counted(rows.length, "row")} would run; each run gets a name of its own.${place}`);
+    return 0;
+  }
+  const { nearest } = await import("../util/nearest.ts");
+  const guess = nearest(topic, table.index.filters());
+  io.tell(`No row is for "${topic}"${guess === undefined ? "" : `: did you mean "${guess}"?`}`);
+  return 1;
+}
+
+/** Rows that are for the topic but have errors. */
+async function tellLeftOut(table: Table, topic: string, io: Io): Promise<void> {
+  const { filterFault, matches } = await import("../topics.ts");
+  if (table.refusal) throw new CommandError(1, `Cannot use the table: ${table.refusal.message}`);
+  for (const { jobName, line, mqttTopic } of table.badRows) {
+    if (mqttTopic === "" || filterFault(mqttTopic) !== undefined || !matches(mqttTopic, topic)) continue;
+    io.tell(`Row "${jobName}", line ${line}, would not run, for it has errors: see the command check`);
+  }
+}
+
+/** The run that the listener would make of the message. */
+async function runSpec(row: Row, message: RunSpec["message"], config: Config): Promise<RunSpec> {
+  const { originOf } = await import("../listener.ts");
+  const { payloadFits, runNameFor, shortHash } = await import("../run_spec.ts");
+  const { key, parentRun, rootRun, chainDepth } = originOf(message, config.topicPrefix);
+  const messageHash = shortHash([crypto.randomUUID()]);
+  const runName = runNameFor(row, key === undefined ? { messageHash } : { key });
+  const object = `${config.runs.url}/.payloads/${messageHash}`;
+  const stored = !payloadFits(message.payload);
+  return {
+    runName,
+    row,
+    message: stored ? { ...message, payload: new Uint8Array() } : message,
+    ...(stored ? { payloadLink: { object, url: `${object}?a-link-made-at-the-start` } } : {}),
+    messageHash,
+    ...(parentRun === undefined ? {} : { parentRun }),
+    rootRun: rootRun ?? runName,
+    chainDepth,
+    receivedAt: new Date(),
+  };
+}

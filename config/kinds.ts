@@ -1,0 +1,144 @@
+/**
+ * Kinds of settings: each reads a text or says, as a clause that follows a colon, what would be right. A kind never
+ * shows the value that it refuses, for it may be a secret. Pure.
+ */
+import { z } from "zod";
+import { topicFault } from "../topics.ts";
+import { durationMs } from "../util/duration.ts";
+import { quantityAdvice, quantityValue } from "../util/quantities.ts";
+
+/** A kind reads text; its issues say what would be right, as a clause that follows a colon. */
+export type Kind<T = unknown> = z.ZodType<T, string>;
+
+/** Where the service's own HTTP server listens; undefined: nowhere. */
+export type Address = { readonly hostname: string; readonly port: number } | undefined;
+
+function kind<T>(read: (text: string) => T | undefined, advice: string | ((text: string) => string)): Kind<T> {
+  return z.string().transform((text, context) => {
+    const value = read(text);
+    if (value !== undefined) return value;
+    context.addIssue({ code: "custom", message: typeof advice === "string" ? advice : advice(text) });
+    return z.NEVER;
+  });
+}
+
+export const text = kind((value) => value, "");
+
+export const bool = kind((value) => {
+  if (/^(true|yes|on|1)$/i.test(value)) return true;
+  if (/^(false|no|off|0)$/i.test(value)) return false;
+  return undefined;
+}, "write true or false");
+
+/** A whole number. */
+export function integer(least: number, most: number = Number.MAX_SAFE_INTEGER): Kind<number> {
+  const range = most === Number.MAX_SAFE_INTEGER ? `of at least ${least}` : `from ${least} to ${most}`;
+  return kind((value) => {
+    const number = /^\d+$/.test(value) ? Number(value) : NaN;
+    return number >= least && number <= most ? number : undefined;
+  }, `write a whole number ${range}`);
+}
+
+/** In milliseconds. */
+export function duration(least: string, most = "36500d"): Kind<number> {
+  return kind((value) => {
+    const ms = durationMs(value);
+    return ms !== undefined && ms >= durationMs(least)! && ms <= durationMs(most)! ? ms : undefined;
+  }, (value) => {
+    if (durationMs(value) !== undefined) return `write a duration from ${least} to ${most}`;
+    return /^\d+$/.test(value)
+      ? `a duration needs a unit: write ${value}s or ${value}m`
+      : "write a duration such as 500ms, 10s, 2m, 12h or 7d";
+  });
+}
+
+/** In whole seconds, rounded up. */
+export function seconds(least: string, most?: string): Kind<number> {
+  return duration(least, most).transform((ms) => Math.ceil(ms / 1000));
+}
+
+/** In bytes. */
+export function size(least: string): Kind<number> {
+  return kind((value) => {
+    const bytes = quantityValue(value);
+    return bytes !== undefined && Number.isInteger(bytes) && bytes >= quantityValue(least)! ? bytes : undefined;
+  }, (value) => {
+    const bytes = quantityValue(value);
+    return bytes !== undefined
+      ? `write a size of at least ${least}`
+      : quantityAdvice(value, "memory").replace("; leave the cell empty for none", "");
+  });
+}
+
+/** One of some words, in any case. */
+export function choice<const T extends string>(...choices: readonly T[]): Kind<T> {
+  return kind(
+    (value) => choices.find((one) => one === value.toLowerCase()),
+    `write ${choices.slice(0, -1).join(", ")} or ${choices.at(-1)}`,
+  );
+}
+
+/** A URL of one of these schemes, as it was written. */
+export function url(...schemes: readonly string[]): Kind<string> {
+  const advice = `write a URL that begins with ${schemes.map((scheme) => `${scheme}://`).join(" or ")}`;
+  return kind((value) => {
+    const parsed = URL.parse(value);
+    return parsed && parsed.hostname !== "" && schemes.includes(parsed.protocol.slice(0, -1)) ? value : undefined;
+  }, advice);
+}
+
+/** A place that a store can be made of: `s3://bucket/…`, a `file:` URL or a path; without trailing slashes. */
+export const place = kind((value) => {
+  if (/^s3:\/\/[^/]+/.test(value)) return value.replace(/\/+$/, "");
+  if (/^file:\/\/\//.test(value) || !/^[a-z][a-z0-9+.-]*:/i.test(value)) return value.replace(/(?<=.)\/+$/, "");
+  return undefined;
+}, "write s3://bucket/path, file:///path or the path of a folder");
+
+export const object = kind((value) => {
+  const isPlace = place.safeParse(value).success;
+  return isPlace && !value.endsWith("/") && /^(?!s3:).+|^s3:\/\/[^/]+\/.+/.test(value) ? value : undefined;
+}, "write the table's s3://bucket/path/jobs.csv, or the path of a file");
+
+export const address: Kind<Address> = z.string().transform((value, context): Address => {
+  if (/^(off|none|no|false)$/i.test(value)) return undefined;
+  const match = /^(?:(\[[0-9a-f:.]+\]|[^:\s[\]]*):)?(\d{1,5})$/i.exec(value);
+  if (match && Number(match[2]) <= 65535) {
+    const hostname = (match[1] ?? "127.0.0.1").replace(/^\[|\]$/g, "");
+    return { hostname: hostname === "" ? "0.0.0.0" : hostname, port: Number(match[2]) };
+  }
+  context.addIssue({
+    code: "custom",
+    message: "write host:port such as 127.0.0.1:8080, :8080 for all addresses, or off",
+  });
+  return z.NEVER;
+});
+
+export const topicPrefix = kind((value) => {
+  const prefix = value.replace(/\/$/, "");
+  return topicFault(prefix) === undefined && !prefix.startsWith("$") && !prefix.startsWith("/") ? prefix : undefined;
+}, "write a topic without wildcards, not beginning with / or $, such as services/mqtt_job_listener");
+
+export const clientId = kind(
+  (value) => new TextEncoder().encode(value).length <= 65535 && !value.includes("\0") ? value : undefined,
+  "write a shorter name",
+);
+
+export const label = kind(
+  (value) => /^[A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?$/.test(value) ? value : undefined,
+  "write at most 63 letters, digits, -, _ and ., with a letter or digit at both ends",
+);
+
+export const dnsLabel = kind(
+  (value) => /^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$/.test(value) ? value : undefined,
+  "write at most 63 of a-z, 0-9 and -, with a letter or digit at both ends",
+);
+
+export const version: Kind<5 | 4> = kind((value) => {
+  if (/^5(\.0)?$/.test(value)) return 5;
+  return /^(4|3\.1\.1)$/.test(value) ? 4 : undefined;
+}, "write 5, or 4 for MQTT 3.1.1");
+
+export const level = choice("trace", "debug", "info", "warning", "warn", "error", "fatal")
+  .transform((name) => name === "warn" ? "warning" : name) as unknown as Kind<
+    "trace" | "debug" | "info" | "warning" | "error" | "fatal"
+  >;
