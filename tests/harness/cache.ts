@@ -5,8 +5,8 @@
 
 const PROJECT = new URL("../../", import.meta.url).pathname.replace(/\/$/, "");
 
-/** Versions of the programs that `go install` makes; tests/install.sh has the same. */
-const TOOLS = { versitygw: "v1.8.0", kwok: "v0.8.0" } as const;
+/** Versions of the programs that tests/install.sh puts into the cache; it has the same. */
+const TOOLS = { versitygw: "v1.8.0", kwok: "v0.8.0", typos: "1.52.0", "docker-compose": "5.6.1.0" } as const;
 
 /** The folder of built programs and packed images. */
 export function cacheFolder(): string {
@@ -21,10 +21,10 @@ export async function clusterBinaryPath(): Promise<string> {
   return `${cacheFolder()}/cluster-${key}/cluster`;
 }
 
-/** Path of a tool that `go install` made, or undefined. */
+/** Path of a tool of the cache (wheels: of their virtual environment), else of the machine, or undefined. */
 export function toolPath(tool: keyof typeof TOOLS): string | undefined {
-  const path = `${cacheFolder()}/${tool}-${TOOLS[tool]}/${tool}`;
-  return isFile(path) ? path : commandPath(tool);
+  const folder = `${cacheFolder()}/${tool}-${TOOLS[tool]}`;
+  return [`${folder}/${tool}`, `${folder}/bin/${tool}`].find(isFile) ?? commandPath(tool);
 }
 
 /** Path of a command of the machine, or undefined. The sbin folders are searched too: not every user has them in PATH. */

@@ -5,15 +5,29 @@
 import { clusterBinaryPath, commandPath, isFile, toolPath } from "./cache.ts";
 
 /** `cluster`: a control plane; `node`: real containers too (root); `kwok`: fake nodes; the others as they are called. */
-export type Part = "mosquitto" | "s3" | "cluster" | "node" | "kwok" | "chromium" | "openssl" | "zsh" | "fish";
+export type Part =
+  | "mosquitto"
+  | "s3"
+  | "cluster"
+  | "node"
+  | "kwok"
+  | "chromium"
+  | "openssl"
+  | "zsh"
+  | "fish"
+  | "typos"
+  | "docker-compose"
+  | "kubectl"
+  | "systemd-analyze";
 
 const told = new Set<string>();
 
 /**
  * Whether all parts are here. Use: `Deno.test({ name, ignore: !await needs("cluster"), fn })`.
- * Throws an Error when CI=true and one is missing.
+ * Throws an Error when CI=true and one is missing. MJL_UNIT=yes, as `deno task test:unit` sets it: no part is wanted.
  */
 export async function needs(...parts: Part[]): Promise<boolean> {
+  if (Deno.env.get("MJL_UNIT") === "yes") return false;
   const missing = (await Promise.all(parts.map(missingFor))).flat();
   if (missing.length === 0) return true;
   const line = `Left out: tests that need ${parts.join(", ")} (missing: ${
@@ -29,6 +43,9 @@ async function missingFor(part: Part): Promise<string[]> {
   switch (part) {
     case "s3":
       return toolPath("versitygw") === undefined ? ["versitygw"] : [];
+    case "typos":
+    case "docker-compose":
+      return toolPath(part) === undefined ? [part] : [];
     case "cluster":
       return [...isFile(await clusterBinaryPath()) ? [] : ["the cluster program"], ...missingCommands("openssl")];
     case "kwok":

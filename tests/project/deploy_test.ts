@@ -9,7 +9,7 @@ import { knownNames, loadConfig } from "../../config.ts";
 import { Metrics } from "../../observers/metrics.ts";
 import { parsePolicy } from "../../catalog/policy.ts";
 import { parseTable } from "../../catalog/table.ts";
-import { commandPath } from "../harness/cache.ts";
+import { commandPath, toolPath } from "../harness/cache.ts";
 import { removeFolder, scratchFolder } from "../harness/folder.ts";
 import { startMosquitto } from "../harness/mosquitto.ts";
 import { needs } from "../harness/needs.ts";
@@ -242,21 +242,20 @@ Deno.test("every variable of the compose file is in .env.example, and the other 
 
 Deno.test({
   name: "docker compose accepts the file",
-  ignore: !await hasCompose(),
+  ignore: !await needs("docker-compose"),
   async fn() {
-    const out = await run("docker", ["compose", "-f", `${DEPLOY}/docker-compose.yml`, "--profile", "dev", "config"], {
+    const out = await run(toolPath("docker-compose")!, [
+      "-f",
+      `${DEPLOY}/docker-compose.yml`,
+      "--profile",
+      "dev",
+      "config",
+    ], {
       env: { KUBECONFIG_FILE: "/dev/null", AWS_SECRET_ACCESS_KEY: "x" },
     });
     match(out, /mosquitto_sub/);
   },
 });
-
-async function hasCompose(): Promise<boolean> {
-  if (commandPath("docker") === undefined) return false;
-  const { success } = await new Deno.Command("docker", { args: ["compose", "version"], stdout: "null", stderr: "null" })
-    .output();
-  return success;
-}
 
 /** `${NAME:-default}` as compose fills it in. */
 function interpolated(text: string, env: Record<string, string>): string {
@@ -360,7 +359,7 @@ Deno.test("kubernetes/settings.env and the Deployment set only variables that th
 
 Deno.test({
   name: "kubectl kustomize builds manifests that fit together",
-  ignore: commandPath("kubectl") === undefined && Deno.env.get("CI") !== "true",
+  ignore: !await needs("kubectl"),
   async fn() {
     const text = await run("kubectl", ["kustomize", DEPLOY]);
     const all = parseAllDocuments(text).map((document) => document.toJS() as Manifest);
@@ -400,7 +399,7 @@ Deno.test({
 
 Deno.test({
   name: "systemd accepts the unit, and finds it well closed off",
-  ignore: commandPath("systemd-analyze") === undefined,
+  ignore: !await needs("systemd-analyze"),
   async fn() {
     const dir = await scratchFolder("unit");
     try {
