@@ -1,29 +1,19 @@
 /**
- * The table as the service runs by it: loads it from the store, polls it by ETag, keeps the last good one, and tells
- * what an edit changed. Must not touch subscriptions nor runs (listener.ts, service.ts) nor know CSV (catalog/table.ts).
+ * The table as the service runs by it: loads it from the store, polls it by ETag and keeps the last good one.
+ * Must not touch subscriptions nor runs (listener.ts, service.ts) nor know CSV (catalog/table.ts).
  */
 import type { Emit, ObjectStore, Row } from "./ports.ts";
 import { backoffMs, delay, errorMessage } from "./util/retry.ts";
-import {
-  finishInSlices,
-  parseTableInSlices,
-  type Problem,
-  rowsFor,
-  type Table,
-  type TableOptions,
-} from "./catalog/table.ts";
+import { describeProblem, type Problem } from "./catalog/problem.ts";
+import { parseTableInSlices, rowsFor, type Table, type TableOptions } from "./catalog/table.ts";
 
-export { parseTable, parseTableInSlices, rowSchema, rowsFor } from "./catalog/table.ts";
-export type { Problem, Table, TableOptions } from "./catalog/table.ts";
+export { parseTable, parseTableInSlices, rowsFor } from "./catalog/table.ts";
+export type { Table, TableOptions } from "./catalog/table.ts";
+export { rowSchema } from "./catalog/columns.ts";
+export { describeProblem } from "./catalog/problem.ts";
+export type { Problem } from "./catalog/problem.ts";
 export { checkRow } from "./catalog/policy.ts";
 export type { Policy } from "./catalog/policy.ts";
-
-/** What an edit changed, by job name. A row that only moved to another line is not in it. */
-export interface TableDiff {
-  readonly added: readonly Row[];
-  readonly removed: readonly Row[];
-  readonly changed: readonly { readonly before: Row; readonly after: Row }[];
-}
 
 export interface CatalogOptions extends TableOptions {
   readonly store: ObjectStore;
@@ -36,7 +26,7 @@ export interface CatalogOptions extends TableOptions {
    * Called after each swap of the table, the first one included, with the table that is in force from then on.
    * Must neither throw nor block.
    */
-  readonly onChange: (diff: TableDiff, table: Table) => void;
+  readonly onChange: (table: Table) => void;
   /** Wait before the second look for a first table, doubling up to `pollMs` or 30 s, in milliseconds. Default 500. */
   readonly firstRetryMs?: number;
 }
@@ -169,7 +159,7 @@ export class Catalog {
       const table = await parseTableInSlices(found.body, this.#options, signal ? { signal } : {});
       this.#etag = found.etag;
       if (table.refusal) return this.#fail("table", table.refusal.message, table.refusal);
-      return await this.#swap(table, signal);
+      return this.#swap(table);
     } catch (error) {
       if (signal?.aborted) return this.#result("failed", "the service is stopping");
       return this.#fail("store", errorMessage(error));
@@ -184,8 +174,7 @@ export class Catalog {
     return this.#result("unchanged");
   }
 
-  async #swap(table: Table, signal: AbortSignal | undefined): Promise<LoadResult> {
-    const diff = await finishInSlices(diffRows(this.#table?.rows ?? [], table.rows), signal ? { signal } : {});
+  #swap(table: Table): LoadResult {
     this.#table = table;
     this.#filters = new Set(table.index.filters());
     this.#loadedAt = this.#confirmedAt = new Date();
@@ -193,7 +182,7 @@ export class Catalog {
     const result = this.#result("loaded");
     this.#options.emit({ type: "table", rows: result.rows, errors: result.errors, warnings: result.warnings });
     this.#emitErrors(table);
-    this.#options.onChange(diff, table);
+    this.#options.onChange(table);
     return result;
   }
 
@@ -263,50 +252,4 @@ export class Catalog {
       },
     });
   }
-}
-
-/** A problem as one sentence: `Line 3, memory_limit "8GB": not a Kubernetes quantity: write "8Gi"`. */
-export function describeProblem({ line, column, value, message }: Problem): string {
-  const where = column === undefined
-    ? ""
-    : value === undefined || value === ""
-    ? `, ${column}`
-    : `, ${column} "${value}"`;
-  return `Line ${line}${where}: ${message}`;
-}
-
-/** Whether two rows say the same, wherever they stand. */
-export function sameRow(a: Row, b: Row): boolean {
-  return a.jobName === b.jobName && a.mqttTopic === b.mqttTopic && a.image === b.image && a.gpu === b.gpu &&
-    a.cpuRequest === b.cpuRequest && a.cpuLimit === b.cpuLimit && a.memoryRequest === b.memoryRequest &&
-    a.memoryLimit === b.memoryLimit && a.diskRequest === b.diskRequest && a.diskLimit === b.diskLimit &&
-    a.diskMount === b.diskMount && a.parallelism === b.parallelism && a.backoffLimit === b.backoffLimit &&
-    a.activeDeadlineSeconds === b.activeDeadlineSeconds && a.gpuProduct === b.gpuProduct &&
-    sameWords(a.command, b.command);
-}
-
-function sameWords(a: readonly string[] | undefined, b: readonly string[] | undefined): boolean {
-  if (a === undefined || b === undefined) return a === b;
-  return a.length === b.length && a.every((word, at) => word === b[at]);
-}
-
-/** What changed from one list of rows to another; yields now and then. */
-export function* diffRows(before: readonly Row[], after: readonly Row[]): Generator<void, TableDiff> {
-  const old = new Map<string, Row>();
-  const added: Row[] = [];
-  const changed: { before: Row; after: Row }[] = [];
-  for (const [at, row] of before.entries()) {
-    if (at % 4096 === 4095) yield;
-    old.set(row.jobName, row);
-  }
-  for (const [at, row] of after.entries()) {
-    if (at % 4096 === 4095) yield;
-    const was = old.get(row.jobName);
-    if (!was) added.push(row);
-    else {
-      old.delete(row.jobName);
-      if (!sameRow(was, row)) changed.push({ before: was, after: row });
-    }
-  }
-  return { added, removed: [...old.values()], changed };
 }

@@ -8,35 +8,10 @@ import type { ReportReason } from "./reasons.ts";
 
 // ---------------------------------------------------------------- the table
 
-/** One row of the table: what to run when a message comes on its topic. Quantities are Kubernetes quantity strings. */
-export interface Row {
-  /** 1-based line of the CSV on which the row starts. */
-  readonly line: number;
-  readonly jobName: string;
-  /** MQTT topic filter; may hold the wildcards + and #. */
-  readonly mqttTopic: string;
-  readonly image: string;
-  /** Run instead of the image's own entrypoint. Absent: the image decides. */
-  readonly command?: readonly string[];
-  readonly cpuRequest?: string;
-  readonly cpuLimit?: string;
-  readonly memoryRequest?: string;
-  readonly memoryLimit?: string;
-  readonly diskRequest?: string;
-  readonly diskLimit?: string;
-  /** Number of GPUs; 0: the Job does not name `nvidia.com/gpu`. */
-  readonly gpu: number;
-  /** Node label `nvidia.com/gpu.product` that the pod asks for. */
-  readonly gpuProduct?: string;
-  /** Absolute path where an emptyDir of the row's disk size is mounted. */
-  readonly diskMount?: string;
-  /** Pods at once; each is one completion of an Indexed Job. At least 1. */
-  readonly parallelism: number;
-  /** Kubernetes `backoffLimit`; 0 unless the row says otherwise. */
-  readonly backoffLimit: number;
-  /** Kubernetes `activeDeadlineSeconds`, in seconds. */
-  readonly activeDeadlineSeconds?: number;
-}
+import type { Row } from "./catalog/columns.ts";
+
+// Its fields follow from the table of columns.
+export type { Row };
 
 // ---------------------------------------------------------------- a message
 

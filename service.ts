@@ -86,7 +86,7 @@ export class Service {
       topicPrefix,
       pollMs: settings.pollMs,
       emit,
-      onChange: (_, table) => this.#onTable(table),
+      onChange: (table) => this.#onTable(table),
       ...(policy ? { check: (row) => checkRow(policy, row) } : {}),
     });
     this.#starter = new Starter({

@@ -38,7 +38,8 @@ import {
 import { isRunName } from "./run_spec.ts";
 import { isLoopback } from "./util/loopback.ts";
 import { errorMessage } from "./util/retry.ts";
-import { finishInSlices, type Table } from "./catalog/table.ts";
+import type { Table } from "./catalog.ts";
+import { finishInSlices } from "./util/slices.ts";
 
 // ---------------------------------------------------------------- what it needs
 

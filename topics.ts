@@ -131,12 +131,6 @@ class Node<T> {
     return node;
   }
 
-  drop(level: string): void {
-    if (this.#level === level) this.#level = this.#only = undefined;
-    this.#many?.delete(level);
-    if (this.#many?.size === 0) this.#many = undefined;
-  }
-
   get isLeaf(): boolean {
     return !this.#only && !this.#many;
   }
@@ -165,20 +159,6 @@ export class TopicIndex<T> {
       return;
     }
     this.#wild.set(filter, reach(this.#root, filter).values = [value]);
-  }
-
-  /** Takes one `value` (by identity) away from `filter`; false: it was not there. */
-  remove(filter: string, value: T): boolean {
-    const home = isWildcard(filter) ? this.#wild : this.#plain;
-    const values = home.get(filter);
-    const at = values?.indexOf(value) ?? -1;
-    if (!values || at === -1) return false;
-    values.splice(at, 1);
-    if (values.length === 0) {
-      home.delete(filter);
-      if (home === this.#wild) prune(this.#root, filter.split("/"), 0);
-    }
-    return true;
   }
 
   /** Values of all filters that match `topic`, in no particular order. */
@@ -229,17 +209,6 @@ function walk<T>(node: Node<T>, levels: readonly string[], at: number, found: T[
   // A topic has no wildcards, but a caller may hand over an invalid one.
   const same = level === "+" || level === "#" ? undefined : node.child(level);
   if (same) walk(same, levels, at + 1, found);
-}
-
-/** Removes the branch of a filter that has no values left. True: `node` is empty now. */
-function prune<T>(node: Node<T>, levels: readonly string[], at: number): boolean {
-  const level = levels[at];
-  if (level === undefined) node.values = undefined;
-  else {
-    const child = node.child(level);
-    if (child && prune(child, levels, at + 1)) node.drop(level);
-  }
-  return node.values === undefined && node.isLeaf;
 }
 
 /**

@@ -4,6 +4,7 @@
  */
 import type { Row } from "../ports.ts";
 import { completeTopic, endName, failedTopic, isUnderPrefix, overlap, TopicIndex } from "../topics.ts";
+import { finish } from "../util/slices.ts";
 
 /** A row that is left out because it has errors. `jobName` and `mqttTopic` are its cells, "" where there is none. */
 export interface BadRow {
@@ -282,14 +283,6 @@ export function markRows(findings: ChainFindings, of: ReadonlySet<Row>): Map<Row
   mark(findings.orphans, "orphan");
   mark(findings.never, "never");
   return marks;
-}
-
-/** Runs a generator of this house to its end at once. */
-export function finish<T>(steps: Generator<void, T>): T {
-  for (;;) {
-    const step = steps.next();
-    if (step.done) return step.value;
-  }
 }
 
 const MARK_WORDS: Readonly<Record<Mark, string>> = {

@@ -6,7 +6,7 @@ import { LineCounter, parseDocument } from "yaml";
 import { z } from "zod";
 import type { Row } from "../ports.ts";
 import { quantityValue } from "../util/quantities.ts";
-import type { Problem } from "./table.ts";
+import type { Problem } from "./problem.ts";
 import { nearest } from "../util/nearest.ts";
 
 /** Rules; an absent one is not checked. */

@@ -3,7 +3,7 @@
  * end. Owns the words and their order; starts nothing.
  */
 import { describeProblem } from "../catalog.ts";
-import type { Problem } from "../catalog/table.ts";
+import type { Problem } from "../catalog.ts";
 import type { Emit, ObjectStore, RunRecord, ServiceEvent } from "../ports.ts";
 import { errorMessage } from "../util/retry.ts";
 

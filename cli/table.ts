@@ -2,7 +2,7 @@
  * Commands about the table: check, graph, explain. They need no running service. What is true of a table is said by the
  * modules asked, each imported when it is wanted: `check` needs no Kubernetes.
  */
-import type { Problem, Table } from "../catalog/table.ts";
+import type { Problem, Table } from "../catalog.ts";
 import type { Config } from "../config.ts";
 import { type Row, type RunSpec, UnavailableError } from "../ports.ts";
 import { type Call, CommandError, counted, type Io, openCluster, plain, printLine } from "./context.ts";

@@ -5,9 +5,10 @@
  */
 import dagre from "@dagrejs/dagre";
 import { createHash } from "node:crypto";
-import { type ChainEdge, type ChainGraph, type ChainNode, finish, type Mark, markRows } from "../catalog/chains.ts";
+import { type ChainEdge, type ChainGraph, type ChainNode, type Mark, markRows } from "../catalog/chains.ts";
 import type { Outcome, Row, RunRecord, RunView } from "../ports.ts";
-import type { Problem, Table } from "../catalog/table.ts";
+import type { Problem, Table } from "../catalog.ts";
+import { finish } from "../util/slices.ts";
 
 // ---------------------------------------------------------------- escaping
 

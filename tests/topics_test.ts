@@ -100,39 +100,22 @@ Deno.test("covers() and overlap() equal a comparison of all topics", () => {
   );
 });
 
-Deno.test("TopicIndex.match() equals a naive matcher, also after removals", () => {
+Deno.test("TopicIndex.match() equals a naive matcher", () => {
   fc.assert(
     fc.property(
       fc.array(filter, { maxLength: 30 }),
-      fc.array(fc.nat(29), { maxLength: 15 }),
       topic,
-      (filters, gone, t) => {
+      (filters, t) => {
         const index = new TopicIndex<number>();
         for (const [id, f] of filters.entries()) index.add(f, id);
-        const left = new Map(filters.entries());
-        for (const id of gone) {
-          const f = left.get(id);
-          if (f === undefined) continue;
-          ok(index.remove(f, id));
-          left.delete(id);
-        }
-        const expected = [...left].filter(([, f]) => naiveMatch(f, t)).map(([id]) => id);
+        const expected = [...filters.entries()].filter(([, f]) => naiveMatch(f, t)).map(([id]) => id);
         deepEqual(index.match(t).sort((a, b) => a - b), expected);
-        deepEqual(new Set(index.filters()), new Set(left.values()));
-        equal(index.size, new Set(left.values()).size);
+        deepEqual(new Set(index.filters()), new Set(filters));
+        equal(index.size, new Set(filters).size);
       },
     ),
     { numRuns: 500 },
   );
-});
-
-Deno.test("TopicIndex.remove() says when there was nothing to remove", () => {
-  const index = new TopicIndex<string>();
-  index.add("a/+", "x");
-  equal(index.remove("a/+", "y"), false);
-  equal(index.remove("a/#", "x"), false);
-  equal(index.remove("a/+", "x"), true);
-  deepEqual(index.match("a/b"), []);
 });
 
 Deno.test("uncovered() keeps the fewest filters that bring the same messages", () => {

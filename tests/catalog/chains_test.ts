@@ -1,5 +1,6 @@
 import { deepEqual, doesNotMatch, equal, match } from "node:assert/strict";
-import { type ChainFindings, chainGraph, findChains, finish, toDot, toMermaid } from "../../catalog/chains.ts";
+import { type ChainFindings, chainGraph, findChains, toDot, toMermaid } from "../../catalog/chains.ts";
+import { finish } from "../../util/slices.ts";
 import type { Row } from "../../ports.ts";
 
 const PREFIX = "services/mqtt_job_listener";

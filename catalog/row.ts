@@ -1,0 +1,138 @@
+/**
+ * One row: its cells by the table of columns, and what they must be together.
+ * Must not know the file nor other rows.
+ */
+import type { Row } from "../ports.ts";
+import { isMore } from "../util/quantities.ts";
+import { type NamedColumn, PRESETS } from "./columns.ts";
+import { cachedValue, type Report } from "./kinds.ts";
+import { cut, type Problem } from "./problem.ts";
+
+/** A column of the header: where its cells are. */
+export interface Place {
+  readonly column: NamedColumn;
+  /** Index of its cell in a record. */
+  readonly at: number;
+}
+
+/** Characters of a cell. */
+const MAX_CELL = 32_768;
+
+/** Reads the cells of one row; collects what is wrong. */
+export class RowReader implements Report {
+  readonly problems: Problem[] = [];
+  isBad = false;
+  /** Set once the cell is known to be right. */
+  jobName: string | undefined;
+  readonly #line: number;
+  readonly #cells: readonly string[];
+  readonly #places: readonly Place[];
+  /** The cell that is read, for what its kind reports. */
+  #column = "";
+  #text = "";
+
+  /** `places`: in the order of the table of columns, the row's name first. */
+  constructor(line: number, cells: readonly string[], places: readonly Place[]) {
+    this.#line = line;
+    this.#cells = cells.map((cell) => cell.trim());
+    this.#places = places;
+  }
+
+  /** The cell of a column; "" where the header has none. */
+  cell(name: string): string {
+    const at = this.#places.find(({ column }) => column.name === name)?.at;
+    return at === undefined ? "" : this.#cells[at] ?? "";
+  }
+
+  /** The row; of use only if not `isBad`. */
+  read(): Row {
+    this.#checkText();
+    const row: Record<string, unknown> = { line: this.#line, ...PRESETS };
+    for (const { column, at } of this.#places) {
+      const text = this.#cells[at] ?? "";
+      if (text === "" && !column.required) continue;
+      this.#column = column.name;
+      this.#text = text;
+      if (text === "") this.error(`the cell is empty; ${column.required}`);
+      else {
+        const value = column.kind.read(text, this);
+        if (value !== undefined) row[column.field] = value;
+        if (column.field === "jobName") this.jobName = value as string | undefined;
+      }
+    }
+    const whole = row as unknown as Row;
+    this.#checkPairs(whole);
+    return whole;
+  }
+
+  error(message: string): void {
+    this.refuse(this.#column, this.#text, message);
+  }
+
+  warn(message: string): void {
+    this.#report("warning", this.#column, this.#text, message);
+  }
+
+  /** Leaves the row out for what is wrong with it as a whole, or beside other rows. */
+  refuse(column: string | undefined, value: string | undefined, message: string): void {
+    this.isBad = true;
+    this.#report("error", column, value, message);
+  }
+
+  /** Takes over what somebody else found in the row. */
+  add(problem: Problem): void {
+    if (problem.severity === "error") this.isBad = true;
+    this.problems.push(problem);
+  }
+
+  #report(severity: Problem["severity"], column: string | undefined, value: string | undefined, message: string): void {
+    this.problems.push({
+      severity,
+      line: this.#line,
+      ...(column === undefined ? {} : { column }),
+      ...(value === undefined ? {} : { value: cut(value) }),
+      message,
+      ...(this.jobName === undefined ? {} : { jobName: this.jobName }),
+    });
+  }
+
+  #checkText(): void {
+    const all = this.#cells.join("");
+    // deno-lint-ignore no-control-regex
+    if (all.length <= MAX_CELL && !/[\0-\x1f\x7f]/.test(all)) return;
+    for (const { column: { name, kind }, at } of this.#places) {
+      const cell = this.#cells[at] ?? "";
+      if (cell.length > MAX_CELL) {
+        this.refuse(name, cell, `the cell has ${cell.length} characters, ${MAX_CELL} are allowed`);
+      }
+      // A command may span lines: sh -c '…'. The job's name has its own message.
+      // deno-lint-ignore no-control-regex
+      const odd = (kind.hasLines ? /\0/ : /[\0-\x1f\x7f]/).exec(cell);
+      if (!odd) continue;
+      const what = odd[0] === "\n" ? "a line break" : `the control character ${odd[0].charCodeAt(0)}`;
+      this.refuse(name, cell, `the cell holds ${what}; take it out`);
+    }
+  }
+
+  /** Kubernetes refuses a request above its limit. */
+  #checkPairs(row: Row): void {
+    for (const { request, limit, columns } of PAIRS) {
+      const [asked, most] = [row[request], row[limit]];
+      if (asked === undefined || most === undefined || asked === most) continue;
+      if (!isMore(cachedValue(asked) ?? 0, cachedValue(most) ?? 0)) continue;
+      const message = `more than ${columns.limit} (${most}), which Kubernetes refuses; ` +
+        "raise the limit or lower the request";
+      this.refuse(columns.request, asked, message);
+    }
+    if (row.gpuProduct !== undefined && row.gpu === 0) {
+      const message = "the row asks for this GPU model but for no GPU; set gpu to 1 or empty this cell";
+      this.#report("warning", "gpu_product", row.gpuProduct, message);
+    }
+  }
+}
+
+const PAIRS = [
+  { request: "cpuRequest", limit: "cpuLimit", columns: { request: "cpu_request", limit: "cpu_limit" } },
+  { request: "memoryRequest", limit: "memoryLimit", columns: { request: "memory_request", limit: "memory_limit" } },
+  { request: "diskRequest", limit: "diskLimit", columns: { request: "disk_request", limit: "disk_limit" } },
+] as const;
