@@ -3,8 +3,8 @@
  * rest into the store in segments (so that a crash or the kubelet's log rotation loses nothing), and at the end puts
  * the whole text at `{LOGS_URL}/{run name}.txt`. Knows nothing of how a run ended: the head is given to it.
  */
-import { onAbort, Scope } from "./util/abort.ts";
-import { joinBytes } from "./util/bytes.ts";
+import { Scope } from "./util/abort.ts";
+import { chunksOf, joinBytes } from "./util/streams.ts";
 import type { LiveRun } from "./runs.ts";
 import type { Cluster, ContainerFacts, ObjectStore, PodFacts } from "./ports.ts";
 import { UnavailableError } from "./ports.ts";
@@ -429,25 +429,16 @@ class ContainerLog {
   /** Takes over a stream of lines that each begin with an RFC 3339 time and a blank; skips those known already. */
   async #take(stream: ReadableStream<Uint8Array>, signal: AbortSignal): Promise<void> {
     const splitter = new LineSplitter(this.#at);
-    const reader = stream.getReader();
-    const cancel = () => void reader.cancel(signal.reason).catch(() => {});
-    const leave = onAbort(signal, cancel);
-    try {
-      for (let next = await reader.read(); !next.done; next = await reader.read()) {
-        this.#heardMs = Date.now();
-        const text = splitter.push(next.value);
-        this.#at = splitter.at;
-        if (text.length === 0) continue;
-        this.#append(text);
-        const { used, limit } = this.options.budget;
-        if (this.#bytes >= SEGMENT_BYTES || (used > limit && this.#bytes >= LEAST_SEGMENT_BYTES)) {
-          await this.#cutSegment(splitter);
-        }
+    for await (const chunk of chunksOf(stream, signal)) {
+      this.#heardMs = Date.now();
+      const text = splitter.push(chunk);
+      this.#at = splitter.at;
+      if (text.length === 0) continue;
+      this.#append(text);
+      const { used, limit } = this.options.budget;
+      if (this.#bytes >= SEGMENT_BYTES || (used > limit && this.#bytes >= LEAST_SEGMENT_BYTES)) {
+        await this.#cutSegment(splitter);
       }
-      signal.throwIfAborted();
-    } finally {
-      leave();
-      cancel();
     }
   }
 

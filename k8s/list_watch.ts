@@ -3,8 +3,8 @@
  * streams, lists from time to time. Remembers names and versions only, never an object. Knows nothing of runs.
  */
 import type { V1ObjectMeta } from "@kubernetes/client-node";
-import { onAbort, Scope } from "../util/abort.ts";
-import { joinBytes } from "../util/bytes.ts";
+import { Scope } from "../util/abort.ts";
+import { chunksOf, joinBytes } from "../util/streams.ts";
 import { answerError, type KubeClient } from "./client.ts";
 import type { Json } from "./facts.ts";
 import { UnavailableError } from "../ports.ts";
@@ -288,27 +288,17 @@ async function* lines(
   signal: AbortSignal,
   onChunk: () => void,
 ): AsyncGenerator<Uint8Array> {
-  const reader = stream.getReader();
-  const cancel = () => void reader.cancel(signal.reason).catch(() => {});
-  const leave = onAbort(signal, cancel);
   let pending: Uint8Array[] = [];
-  try {
-    for (let next = await reader.read(); !next.done; next = await reader.read()) {
-      const chunk = next.value;
-      onChunk();
-      let start = 0;
-      for (let end = chunk.indexOf(10); end >= 0; end = chunk.indexOf(10, start)) {
-        pending.push(chunk.subarray(start, end));
-        const line = joinBytes(pending);
-        pending = [];
-        start = end + 1;
-        if (line.length > 0) yield line;
-      }
-      if (start < chunk.length) pending.push(chunk.subarray(start));
+  for await (const chunk of chunksOf(stream, signal)) {
+    onChunk();
+    let start = 0;
+    for (let end = chunk.indexOf(10); end >= 0; end = chunk.indexOf(10, start)) {
+      pending.push(chunk.subarray(start, end));
+      const line = joinBytes(pending);
+      pending = [];
+      start = end + 1;
+      if (line.length > 0) yield line;
     }
-    signal.throwIfAborted();
-  } finally {
-    leave();
-    cancel();
+    if (start < chunk.length) pending.push(chunk.subarray(start));
   }
 }

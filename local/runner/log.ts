@@ -4,6 +4,7 @@
  * Kubernetes' own logs, https://github.com/kubernetes/design-proposals-archive/blob/main/node/kubelet-cri-logging.md).
  */
 import { errorMessage } from "../../util/retry.ts";
+import { chunksOf, joinBytes } from "../../util/streams.ts";
 
 const TIME_LENGTH = 30;
 const TEXT_AT = TIME_LENGTH + 3;
@@ -40,16 +41,14 @@ export class RunLog {
 
   /** Takes a stream over until it ends, or until `signal` aborts. */
   async pump(stream: ReadableStream<Uint8Array>, signal: AbortSignal): Promise<void> {
-    const reader = stream.getReader();
-    const stop = () => void reader.cancel().catch(() => {});
-    signal.addEventListener("abort", stop, { once: true });
     let rest: Uint8Array = new Uint8Array(0);
     try {
-      for (let next = await reader.read(); !next.done; next = await reader.read()) {
-        rest = this.#append(rest.length === 0 ? next.value : concat([rest, next.value]));
+      for await (const chunk of chunksOf(stream, signal)) {
+        rest = this.#append(rest.length === 0 ? chunk : joinBytes([rest, chunk]));
       }
+    } catch (error) {
+      if (!signal.aborted) throw error;
     } finally {
-      signal.removeEventListener("abort", stop);
       if (rest.length > 0) this.#write([encoder.encode(`${this.#time()} P `), rest, encoder.encode("\n")]);
     }
   }
@@ -100,7 +99,7 @@ export class RunLog {
   #write(pieces: Uint8Array[]): void {
     if (this.#broken) return;
     try {
-      const bytes = concat(pieces);
+      const bytes = joinBytes(pieces);
       for (let written = 0; written < bytes.length;) written += this.#file.writeSync(bytes.subarray(written));
     } catch (error) {
       // The output is still read: a process must not hang because its log's disk is full.
@@ -167,7 +166,7 @@ async function* decodeFile(
   using _ = file;
   const decode = lineDecoder(timestamps, since);
   const buffer = new Uint8Array(64 * 1024);
-  let rest: Uint8Array = new Uint8Array(0);
+  let rest = new Uint8Array(0);
   for (;;) {
     signal.throwIfAborted();
     // Asked before the read, so that the last lines are not missed.
@@ -181,7 +180,7 @@ async function* decodeFile(
       await changed;
       continue;
     }
-    const bytes = concat([rest, buffer.subarray(0, count)]);
+    const bytes = joinBytes([rest, buffer.subarray(0, count)]);
     const end = bytes.lastIndexOf(NEWLINE) + 1;
     rest = bytes.subarray(end);
     const output = decode(bytes.subarray(0, end));
@@ -192,8 +191,8 @@ async function* decodeFile(
 /** Turns whole lines of the file into what the process wrote. */
 function lineDecoder(timestamps: boolean, since: Date | undefined) {
   let [atStart, skipping] = [true, false];
-  return (bytes: Uint8Array): Uint8Array<ArrayBuffer> => {
-    const pieces: Uint8Array[] = [];
+  return (bytes: Uint8Array<ArrayBuffer>): Uint8Array<ArrayBuffer> => {
+    const pieces: Uint8Array<ArrayBuffer>[] = [];
     for (let start = 0, next = 0; start < bytes.length; start = next) {
       next = bytes.indexOf(NEWLINE, start) + 1;
       if (atStart) {
@@ -204,20 +203,10 @@ function lineDecoder(timestamps: boolean, since: Date | undefined) {
       if (!skipping) pieces.push(bytes.subarray(start + TEXT_AT, partial ? next - 1 : next));
       atStart = !partial;
     }
-    return concat(pieces);
+    return joinBytes(pieces);
   };
 }
 
 function timeMs(time: Uint8Array): number {
   return Date.parse(decoder.decode(time));
-}
-
-function concat(pieces: readonly Uint8Array[]): Uint8Array<ArrayBuffer> {
-  const whole = new Uint8Array(pieces.reduce((length, piece) => length + piece.length, 0));
-  let at = 0;
-  for (const piece of pieces) {
-    whole.set(piece, at);
-    at += piece.length;
-  }
-  return whole;
 }

@@ -1,0 +1,40 @@
+/**
+ * Streams of bytes: reading one until a signal aborts, and bytes put together. Knows nothing of what the bytes are.
+ */
+import { onAbort } from "./abort.ts";
+
+/**
+ * The chunks of a stream, which is cancelled when the loop over them is left. When `signal` aborts, the wait for the
+ * next chunk ends at once with the signal's reason.
+ */
+export async function* chunksOf<T extends Uint8Array>(
+  stream: ReadableStream<T>,
+  signal?: AbortSignal,
+): AsyncGenerator<T, void, void> {
+  const reader = stream.getReader();
+  const cancel = () => void reader.cancel(signal?.reason).catch(() => {});
+  const leave = onAbort(signal, cancel);
+  try {
+    for (;;) {
+      const { done, value } = await reader.read();
+      signal?.throwIfAborted();
+      if (done) return;
+      yield value;
+    }
+  } finally {
+    leave();
+    cancel();
+  }
+}
+
+/** The pieces as one array; a single piece is returned as it is, not copied. */
+export function joinBytes<T extends Uint8Array>(pieces: readonly T[]): T | Uint8Array<ArrayBuffer> {
+  if (pieces.length === 1) return pieces[0]!;
+  const whole = new Uint8Array(pieces.reduce((sum, { length }) => sum + length, 0));
+  let at = 0;
+  for (const piece of pieces) {
+    whole.set(piece, at);
+    at += piece.length;
+  }
+  return whole;
+}
