@@ -1,6 +1,10 @@
 #!/bin/bash
 # Puts on a bare Debian machine what the tests with real parts need. Run as root; does nothing when all is there.
-# usage: install.sh [tools] [builds]     tools: commands and Deno; builds: programs built by Go; both unless named
+# usage: install.sh [PART]...    tools and builds unless named
+#   tools         commands and Deno
+#   builds        programs built by Go
+#   brokers       those beside mosquitto that CI tries: HiveMQ, RabbitMQ, Artemis, mochi
+#   all-brokers   and NATS and Moquette
 # Built programs go to .cache/ of the project, or to MJL_CACHE. MJL_RELEASES=no: build all, fetch no released binary.
 set -euo pipefail
 project=$(cd "$(dirname "$0")/.." && pwd)
@@ -9,6 +13,8 @@ deno_version=2.9.6
 # tests/harness/cache.ts has the same versions.
 versitygw_version=v1.8.0
 kwok_version=v0.8.0
+mochi_version=v2.7.9
+nats_version=v2.15.2
 typos_version=1.52.0
 compose_version=5.6.1.0
 PATH=$PATH:/usr/local/sbin:/usr/sbin:/sbin
@@ -24,6 +30,26 @@ die() { say "$*"; exit 1; }
 apt_packages=()
 want() { # COMMAND-OR-FILE PACKAGE
   if [[ $1 == /* ]]; then [[ -e $1 ]] || apt_packages+=("$2"); else command -v "$1" >/dev/null || apt_packages+=("$2"); fi
+}
+
+install_packages() {
+  ((${#apt_packages[@]} > 0)) || return 0
+  mapfile -t apt_packages < <(printf '%s\n' "${apt_packages[@]}" | sort -u)
+  say "installing ${apt_packages[*]}"
+  # Nothing is to start by itself: each test starts its own broker.
+  local policy=/usr/sbin/policy-rc.d
+  # Parts are installed at once, packages are not.
+  exec 8>/tmp/mjl-install.lock
+  flock 8
+  if [[ ! -e $policy ]]; then
+    printf '#!/bin/sh\nexit 101\n' >"$policy"
+    chmod +x "$policy"
+    trap "rm -f $policy" EXIT
+  fi
+  export DEBIAN_FRONTEND=noninteractive
+  apt-get update -qq
+  apt-get install -y -qq --no-install-recommends "${apt_packages[@]}" >/dev/null
+  flock -u 8
 }
 
 install_tools() {
@@ -52,20 +78,7 @@ install_tools() {
   want python3 python3
   python3 -c 'import ensurepip' 2>/dev/null || apt_packages+=(python3-venv)
   command -v deno >/dev/null || want npm npm
-  if ((${#apt_packages[@]} > 0)); then
-    mapfile -t apt_packages < <(printf '%s\n' "${apt_packages[@]}" | sort -u)
-    say "installing ${apt_packages[*]}"
-    # Nothing is to start by itself: each test starts its own broker.
-    local policy=/usr/sbin/policy-rc.d
-    if [[ ! -e $policy ]]; then
-      printf '#!/bin/sh\nexit 101\n' >"$policy"
-      chmod +x "$policy"
-      trap "rm -f $policy" EXIT
-    fi
-    export DEBIAN_FRONTEND=noninteractive
-    apt-get update -qq
-    apt-get install -y -qq --no-install-recommends "${apt_packages[@]}" >/dev/null
-  fi
+  install_packages
   if ! command -v deno >/dev/null; then
     say "installing Deno $deno_version"
     npm install --global --silent "deno@$deno_version"
@@ -104,6 +117,8 @@ go_tool() { # NAME VERSION PACKAGE
   mkdir -p "$folder"
   say "building $1 $2"
   GOBIN=$folder built "$1" "$project" install "$3@$2"
+  # Go calls it after its package.
+  [[ -x $folder/$1 ]] || mv "$folder"/* "$folder/$1"
 }
 
 # A released file whose SHA-256 stands beside it, or in a list of sums; false: the network has it not.
@@ -178,11 +193,44 @@ install_builds() {
   install_cluster
 }
 
+# ---------------------------------------------------------------- brokers
+
+java_broker() { # NAME, a folder of tests/harness/brokers
+  local source=$project/tests/harness/brokers/$1 key folder
+  key=$(cat "$source/pom.xml" "$source/Main.java" | sha256sum | cut -c1-16)
+  folder=$cache/$1-$key
+  [[ ! -e $folder/Main.class ]] || return 0
+  say "fetching and building $1"
+  mkdir -p "$folder"
+  mvn --quiet --batch-mode --file "$source/pom.xml" dependency:copy-dependencies -DincludeScope=runtime \
+    "-DoutputDirectory=$folder/lib" >&2
+  nice javac -cp "$folder/lib/*" -d "$folder" "$source/Main.java"
+}
+
+install_brokers() {
+  want rabbitmq-server rabbitmq-server
+  want epmd erlang-base
+  want javac default-jdk-headless
+  want mvn maven
+  install_packages
+  java_broker hivemq
+  java_broker artemis
+  [[ -x $cache/mochi-$mochi_version/mochi ]] || need_go
+  go_tool mochi "$mochi_version" github.com/mochi-mqtt/server/v2/cmd/docker
+}
+
+install_all-brokers() {
+  install_brokers
+  java_broker moquette
+  [[ -x $cache/nats-$nats_version/nats ]] || need_go
+  go_tool nats "$nats_version" github.com/nats-io/nats-server/v2
+}
+
 parts=("$@")
 ((${#parts[@]})) || parts=(tools builds)
 for part in "${parts[@]}"; do
   case $part in
-    tools | builds) ;;
+    tools | builds | brokers | all-brokers) ;;
     *) die "unknown part: $part" ;;
   esac
 done

@@ -6,7 +6,17 @@
 const PROJECT = new URL("../../", import.meta.url).pathname.replace(/\/$/, "");
 
 /** Versions of the programs that tests/install.sh puts into the cache; it has the same. */
-const TOOLS = { versitygw: "v1.8.0", kwok: "v0.8.0", typos: "1.52.0", "docker-compose": "5.6.1.0" } as const;
+const TOOLS = {
+  versitygw: "v1.8.0",
+  kwok: "v0.8.0",
+  typos: "1.52.0",
+  "docker-compose": "5.6.1.0",
+  mochi: "v2.7.9",
+  nats: "v2.15.2",
+} as const;
+
+/** A program of the cache. */
+export type Tool = keyof typeof TOOLS;
 
 /** The folder of built programs and packed images. */
 export function cacheFolder(): string {
@@ -15,14 +25,23 @@ export function cacheFolder(): string {
 
 /** Path of the cluster program for the current sources; it may not exist yet. */
 export async function clusterBinaryPath(): Promise<string> {
-  const sources = ["go.mod", "main.go"].map((name) => Deno.readTextFileSync(`${PROJECT}/tests/cluster/${name}`));
+  return `${cacheFolder()}/cluster-${await keyOf("tests/cluster", "go.mod", "main.go")}/cluster`;
+}
+
+/** Folder of a Java broker's compiled program and, in `lib`, its libraries; it may not exist yet. */
+export async function javaBrokerFolder(name: string): Promise<string> {
+  return `${cacheFolder()}/${name}-${await keyOf(`tests/harness/brokers/${name}`, "pom.xml", "Main.java")}`;
+}
+
+/** What changes when a source does. */
+async function keyOf(folder: string, ...names: string[]): Promise<string> {
+  const sources = names.map((name) => Deno.readTextFileSync(`${PROJECT}/${folder}/${name}`));
   const digest = await crypto.subtle.digest("SHA-256", new TextEncoder().encode(sources.join("")));
-  const key = Array.from(new Uint8Array(digest), (byte) => byte.toString(16).padStart(2, "0")).join("").slice(0, 16);
-  return `${cacheFolder()}/cluster-${key}/cluster`;
+  return Array.from(new Uint8Array(digest), (byte) => byte.toString(16).padStart(2, "0")).join("").slice(0, 16);
 }
 
 /** Path of a tool of the cache (wheels: of their virtual environment), else of the machine, or undefined. */
-export function toolPath(tool: keyof typeof TOOLS): string | undefined {
+export function toolPath(tool: Tool): string | undefined {
   const folder = `${cacheFolder()}/${tool}-${TOOLS[tool]}`;
   return [`${folder}/${tool}`, `${folder}/bin/${tool}`].find(isFile) ?? commandPath(tool);
 }
