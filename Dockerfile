@@ -1,5 +1,5 @@
 # The service as one compiled binary on a small base, without a shell, as an unprivileged user.
-# Build: docker build -t mqtt-job-listener .    Settings: see README.md; secrets come at run time, never into the image.
+# Build: docker build -t mqtt-job-listener:0.1.0 .    Settings: see README.md; secrets come at run time, never into the image.
 
 FROM denoland/deno:debian-2.9.6 AS build
 WORKDIR /src
@@ -42,10 +42,15 @@ RUN mkdir -p /out/data
 
 # glibc and libgcc, which the binary needs, and little else.
 FROM gcr.io/distroless/cc-debian12:nonroot
+# What it was built from: docker build --build-arg REVISION=$(git rev-parse HEAD) --build-arg SOURCE=https://…
+ARG REVISION=unknown
+ARG SOURCE=unknown
 LABEL org.opencontainers.image.title="MQTT Job Listener" \
       org.opencontainers.image.description="Runs Kubernetes Jobs for MQTT messages, as a table says" \
       org.opencontainers.image.licenses="MIT" \
-      org.opencontainers.image.version="0.1.0"
+      org.opencontainers.image.version="0.1.0" \
+      org.opencontainers.image.revision="$REVISION" \
+      org.opencontainers.image.source="$SOURCE"
 COPY --from=build /out/mqtt-job-listener /usr/local/bin/mqtt-job-listener
 COPY --from=build --chown=65532:65532 /out/data /data
 COPY LICENSE /licenses/

@@ -25,11 +25,14 @@ const read = (path: string) => Deno.readTextFile(`${DEPLOY}/${path}`);
 interface ComposeService {
   image: string;
   environment?: Record<string, string>;
-  volumes?: string[];
+  volumes?: (string | { source: string; bind?: { create_host_path?: boolean } })[];
   profiles?: string[];
   healthcheck?: { test: string[] };
   depends_on?: Record<string, { required?: boolean }>;
   user?: string;
+  read_only?: boolean;
+  cap_drop?: string[];
+  security_opt?: string[];
 }
 
 /** A Kubernetes object, as far as the tests look into it. */
@@ -213,13 +216,37 @@ Deno.test("the compose file checks the service's health and keeps what must be k
   ok(listener.user !== undefined);
   for (const [name, service] of Object.entries(services)) {
     for (const volume of service.volumes ?? []) {
+      if (typeof volume !== "string") {
+        // Docker makes a folder where there is no file, and mounts that.
+        equal(volume.bind?.create_host_path, false, `${name}: ${volume.source}`);
+        continue;
+      }
       const source = /^(?:\$\{[^}]*\}|[^:]*)/.exec(volume)![0];
       if (source.startsWith("$")) continue;
       if (source.startsWith(".")) await Deno.stat(`${DEPLOY}/${source}`);
       else ok(source in volumes, `${name}: volume ${source} is not declared`);
     }
   }
-  ok(services["mosquitto"]!.volumes?.some((volume) => volume.endsWith(":/mosquitto/data")));
+  ok(services["mosquitto"]!.volumes?.some((volume) => String(volume).endsWith(":/mosquitto/data")));
+});
+
+Deno.test("every service of the compose file is closed off, and its secrets must be set", async () => {
+  const { services } = await compose();
+  for (const [name, service] of Object.entries(services)) {
+    deepEqual(
+      [service.read_only, service.cap_drop, service.security_opt],
+      [true, ["ALL"], ["no-new-privileges:true"]],
+      name,
+    );
+  }
+  for (
+    const secret of [
+      services["listener"]!.environment!["AWS_SECRET_ACCESS_KEY"],
+      services["s3"]!.environment!["ROOT_SECRET_KEY"],
+    ]
+  ) {
+    match(String(secret), /^\$\{AWS_SECRET_ACCESS_KEY:\?/);
+  }
 });
 
 Deno.test("without a profile the compose file starts the service alone", async () => {
@@ -233,7 +260,7 @@ Deno.test("without a profile the compose file starts the service alone", async (
 
 Deno.test("every variable of the compose file is in .env.example, and the other way round", async () => {
   const text = (await read("docker-compose.yml")).replace(/^\s*#.*$/gm, "");
-  const used = new Set([...text.matchAll(/(?<!\$)\$\{([A-Z_]+)/g)].map(([, name]) => name!));
+  const used = new Set([...text.matchAll(/(?<!\$)\$\{([A-Z0-9_]+)/g)].map(([, name]) => name!));
   const told = new Set(envNames(await read(".env.example")));
   told.delete("COMPOSE_PROFILES");
   deepEqual([...told].filter((name) => !used.has(name)), []);
@@ -259,7 +286,7 @@ Deno.test({
 
 /** `${NAME:-default}` as compose fills it in. */
 function interpolated(text: string, env: Record<string, string>): string {
-  return text.replace(/\$\{([A-Z_]+)(?::-([^}]*))?\}/g, (_, name: string, preset = "") => env[name] || preset);
+  return text.replace(/\$\{([A-Z0-9_]+)(?::[-?]([^}]*))?\}/g, (_, name: string, preset = "") => env[name] || preset);
 }
 
 // ---------------------------------------------------------------- the broker and the table of the profile dev
