@@ -3,9 +3,9 @@
  * imported when it is wanted, for an unused one costs start-up time and memory.
  */
 import type { Config } from "./config.ts";
-import type { Broker, Cluster, Lease, ObjectStore } from "./ports.ts";
+import type { Broker, Cluster, ObjectStore } from "./ports.ts";
 import { parsePolicy } from "./catalog/policy.ts";
-import type { ServiceOptions } from "./service.ts";
+import type { Election, ServiceOptions } from "./service.ts";
 import { uncovered } from "./topics.ts";
 
 /** How long a pod may be on its way out before its node counts as lost, in milliseconds. */
@@ -22,7 +22,7 @@ export async function openStore(url: string, s3: Config["s3"] = {}): Promise<Obj
 }
 
 /** The cluster, and where replicas elect their leader in it. */
-export async function openCluster(config: Config): Promise<{ cluster: Cluster; lease?: Lease }> {
+export async function openCluster(config: Config): Promise<{ cluster: Cluster; election?: Election }> {
   if (config.cluster.kind === "local") {
     const { LocalRunner } = await import("./local/runner.ts");
     return { cluster: new LocalRunner({ dir: config.cluster.localDir }) };
@@ -38,7 +38,9 @@ export async function openCluster(config: Config): Promise<{ cluster: Cluster; l
     ...(context === undefined ? {} : { context }),
     ...(namespace === undefined ? {} : { namespace }),
   });
-  return { cluster, ...(config.leader ? { lease: cluster.lease(config.leader.leaseName) } : {}) };
+  if (!config.leader) return { cluster };
+  const { leaseName, times } = config.leader;
+  return { cluster, election: { lease: cluster.lease(leaseName), identity: config.replicaName, times } };
 }
 
 /** The broker's client; `onTrouble` hears what a person should mend though the connection stands. */
@@ -58,7 +60,7 @@ export async function serviceOptions(
   config: Config,
   { version, onTrouble }: { version: string; onTrouble: (reason: string) => void },
 ): Promise<ServiceOptions> {
-  const [broker, catalog, logs, runs, { cluster, lease }] = await Promise.all([
+  const [broker, catalog, logs, runs, { cluster, election }] = await Promise.all([
     openBroker(config, onTrouble),
     openStore(config.catalog.storeUrl, config.s3),
     openStore(config.logs.url, config.s3),
@@ -69,7 +71,7 @@ export async function serviceOptions(
     broker,
     cluster,
     stores: { catalog, catalogKey: config.catalog.key, logs, runs },
-    ...(lease ? { election: { lease, identity: config.replicaName } } : {}),
+    ...(election ? { election } : {}),
     topicPrefix: config.topicPrefix,
     settings: {
       pollMs: config.catalog.pollMs,

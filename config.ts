@@ -5,6 +5,7 @@
  */
 import { type ConfigInput, maskCredentials, Reader } from "./config/reader.ts";
 import { type SettingName, SETTINGS, type SettingValue } from "./config/settings.ts";
+import type { LeaseTimes } from "./leader.ts";
 import { isLoopback } from "./util/loopback.ts";
 
 export { type Arguments, flagName, knownNames, parseArgs } from "./config/args.ts";
@@ -61,7 +62,7 @@ export interface Config {
   /** Text of the policy file, for parsePolicy. */
   readonly policy?: { readonly file: string; readonly text: string };
   /** Absent: no election. */
-  readonly leader?: { readonly leaseName: string };
+  readonly leader?: { readonly leaseName: string; readonly times: LeaseTimes };
   /** Name of this replica, also where there is no election. */
   readonly replicaName: string;
   readonly status: {
@@ -187,7 +188,7 @@ function assemble(reader: Reader, input: ConfigInput): Config {
     grace: { imagePullMs: need("IMAGE_PULL_GRACE"), unschedulableMs: need("UNSCHEDULABLE_GRACE") },
     maxChainDepth: need("MAX_CHAIN_DEPTH"),
     ...(policyFile === undefined || policyText === undefined ? {} : { policy: { file: policyFile, text: policyText } }),
-    ...leaderOf(reader, instance, topicPrefix),
+    ...leaderOf(reader),
     replicaName: reader.get("REPLICA_NAME") ?? replicaName(input),
     status: statusOf(reader),
     ...webhookOf(reader),
@@ -271,19 +272,25 @@ function awsEnvOf(reader: Reader): Record<string, string> {
   return moved;
 }
 
-function leaderOf(reader: Reader, instance: string, topicPrefix: string): Pick<Config, "leader"> {
+function leaderOf(reader: Reader): Pick<Config, "leader"> {
   const elect = reader.get("LEADER_ELECT");
-  const given = reader.get("LEASE_NAME");
-  // The role in deploy/ names the lease, so the usual one has a fixed name.
-  const suffix = reader.raw("INSTANCE") || topicPrefix !== SETTINGS.TOPIC_PREFIX.preset ? `-${dnsOf(instance)}` : "";
-  const leaseName = given ?? `mqtt-job-listener${suffix}`.slice(0, 63).replace(/-+$/, "");
-  if (!elect) return {};
-  reader.shown["LEASE_NAME"] = leaseName;
-  return { leader: { leaseName } };
-}
-
-function dnsOf(label: string): string {
-  return label.toLowerCase().replace(/[^a-z0-9]+/g, "-").replace(/^-+|-+$/g, "");
+  const leaseName = reader.get("LEASE_NAME");
+  const durationMs = reader.get("LEASE_DURATION");
+  const renewDeadlineMs = reader.get("LEASE_RENEW_DEADLINE");
+  const retryMs = reader.get("LEASE_RETRY_PERIOD");
+  if (!elect || leaseName === undefined) return {};
+  if (durationMs === undefined || renewDeadlineMs === undefined || retryMs === undefined) return {};
+  const atFault = (name: "LEASE_DURATION" | "LEASE_RENEW_DEADLINE" | "LEASE_RETRY_PERIOD", advice: string) => {
+    const given = reader.raw(name);
+    reader.fault(given?.source ?? name, given?.text ?? SETTINGS[name].preset, advice);
+  };
+  if (renewDeadlineMs >= durationMs) {
+    atFault("LEASE_RENEW_DEADLINE", "must be less than LEASE_DURATION, so that a leader that is cut off stops in time");
+  }
+  if (retryMs * 2 > renewDeadlineMs) {
+    atFault("LEASE_RETRY_PERIOD", "must be at most half of LEASE_RENEW_DEADLINE, so that a renewal can be tried again");
+  }
+  return { leader: { leaseName, times: { durationMs, renewDeadlineMs, retryMs } } };
 }
 
 function statusOf(reader: Reader): Config["status"] {

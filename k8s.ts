@@ -93,7 +93,7 @@ export class KubernetesCluster implements Cluster, Disposable {
 
   /** A Lease object in the same namespace, over the same connections. */
   lease(name: string): KubernetesLease {
-    return new KubernetesLease({ client: this.#client, name });
+    return new KubernetesLease({ client: this.#client, name, instance: this.#jobOptions.instance });
   }
 
   /** Closes the connections. */

@@ -266,13 +266,15 @@ export interface LeaseRecord {
   readonly transitions: number;
   /** Opaque; a write with an older one is refused. "" for a lease that does not exist yet. */
   readonly version: string;
+  /** What there is to say to a person where another service's replica wrote it; a sentence. */
+  readonly stranger?: string;
 }
 
 /** A compare-and-set record that replicas elect their leader with. */
 export interface Lease {
   read(options?: { signal?: AbortSignal }): Promise<LeaseRecord | undefined>;
-  /** False: somebody else wrote in between. */
-  write(next: LeaseRecord, options?: { signal?: AbortSignal }): Promise<boolean>;
+  /** The record as it is now, with its new version; undefined: somebody else wrote in between. */
+  write(next: LeaseRecord, options?: { signal?: AbortSignal }): Promise<LeaseRecord | undefined>;
 }
 
 // ---------------------------------------------------------------- what the core tells

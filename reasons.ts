@@ -107,6 +107,10 @@ export const REPORT_REASONS = {
     meaning: "What the service must remember cannot be read; it waits.",
     whatToDo: "Check `RUNS_URL` and the store.",
   },
+  LeaseUnavailable: {
+    meaning: "With `LEADER_ELECT`: this replica can neither lead nor see who does.",
+    whatToDo: "The message says why: a missing right (`deploy/role.yaml` allows one `LEASE_NAME`), or no API server.",
+  },
   WatchInterrupted: {
     meaning: "The watch of the cluster broke off. It is mended by itself; nothing is missed.",
     whatToDo:

@@ -4,7 +4,7 @@
  */
 import { Catalog, checkRow, type Policy, type Table } from "./catalog.ts";
 import { Completion } from "./completion.ts";
-import { becomeLeader } from "./leader.ts";
+import { becomeLeader, type Leadership, type LeaseTimes } from "./leader.ts";
 import { Listener, newEpoch } from "./listener.ts";
 import { LogCollector, type LogSettings } from "./logs.ts";
 import type { MetricsSnapshot } from "./observers/metrics.ts";
@@ -29,6 +29,13 @@ export interface ServiceSettings {
   readonly info: Readonly<Record<string, unknown>>;
 }
 
+/** How replicas elect a leader: by which lease, and under which name this one. */
+export interface Election {
+  readonly lease: Lease;
+  readonly identity: string;
+  readonly times: LeaseTimes;
+}
+
 export interface ServiceOptions {
   readonly broker: Broker;
   readonly stores: {
@@ -39,7 +46,7 @@ export interface ServiceOptions {
   };
   readonly cluster: Cluster;
   /** Where replicas elect a leader; absent: this is the only one. */
-  readonly election?: { readonly lease: Lease; readonly identity: string };
+  readonly election?: Election;
   readonly topicPrefix: string;
   readonly settings: ServiceSettings;
   /** Told everything that happens; must not throw nor block. */
@@ -48,6 +55,8 @@ export interface ServiceOptions {
 
 /** How long `stop` waits for what is under way. */
 const DRAIN_MS = 5_000;
+/** How long `stop` tries to give the lease up; another replica has to wait it out otherwise. */
+const RELEASE_MS = 5_000;
 /** How often the list of live runs is written, where it changed. */
 const LIVE_LIST_MS = 10_000;
 /** A broker or watch silent for so long is not healthy. */
@@ -65,8 +74,10 @@ export class Service {
   readonly records: RunRecords;
   readonly catalog: Catalog;
   readonly actions: Actions;
-  #leadership: Awaited<ReturnType<typeof becomeLeader>> | undefined;
+  #leadership: Leadership | undefined;
   #holder = "";
+  /** Why this replica cannot even try to lead. */
+  #leaseTrouble: string | undefined;
   #started = false;
   readonly #failed = Promise.withResolvers<string>();
 
@@ -177,7 +188,7 @@ export class Service {
     if (this.#started && drain) await atMost(1_000, this.#putLiveList());
     this.#abort.abort(new DOMException("The service stops", "AbortError"));
     await atMost(2_000, broker.close());
-    if (this.#leadership) await atMost(1_000, this.#leadership.release());
+    if (this.#leadership) await atMost(RELEASE_MS, this.#leadership.release());
   }
 
   /** State for metrics and health checks. */
@@ -202,7 +213,11 @@ export class Service {
   /** `ok`: the process does its part (a waiting replica too); `checks` says each in words. */
   health(): { ok: boolean; ready: boolean; checks: Record<string, string> } {
     const { leading, brokerConnected, watchHeardAt, table } = this.snapshot();
-    if (!leading) return { ok: true, ready: true, checks: { leader: `waiting; ${this.#holder || "nobody"} leads` } };
+    if (!leading) {
+      const trouble = this.#leaseTrouble;
+      const leader = trouble === undefined ? `waiting; ${this.#holder || "nobody"} leads` : `cannot lead: ${trouble}`;
+      return { ok: true, ready: trouble === undefined, checks: { leader } };
+    }
     const watchAlive = watchHeardAt !== undefined && Date.now() - watchHeardAt.getTime() < SILENT_MS;
     const checks = {
       leader: "leading",
@@ -218,11 +233,19 @@ export class Service {
     const { election } = this.#options;
     if (!election) return;
     this.#leadership = await becomeLeader({
-      ...election,
+      lease: election.lease,
+      identity: election.identity,
+      ...election.times,
       signal: this.#abort.signal,
       onHolder: (holder) => {
         this.#holder = holder;
         this.emit({ type: "leader", leading: holder === election.identity, holder });
+      },
+      onTrouble: (reason) => {
+        this.#leaseTrouble = reason;
+        if (reason === undefined) return;
+        const message = `This replica cannot lead: ${reason}`;
+        this.emit({ type: "error", scope: "cluster", report: { reason: "LeaseUnavailable", message } });
       },
     });
     this.emit({ type: "leader", leading: true, holder: election.identity });

@@ -297,8 +297,27 @@ export const SETTINGS = {
   LEASE_NAME: {
     kind: kinds.dnsLabel,
     group: REPLICAS,
-    otherwise: "`mqtt-job-listener`, with a set `INSTANCE` followed by it",
-    meaning: "Lease in `NAMESPACE` by which the replicas elect their leader.",
+    preset: "mqtt-job-listener",
+    meaning:
+      "Lease in `NAMESPACE` by which the replicas elect their leader. `deploy/role.yaml` allows this name; services that share a namespace need one each.",
+  },
+  LEASE_DURATION: {
+    kind: kinds.duration("2s", "1h"),
+    group: REPLICAS,
+    preset: "30s",
+    meaning: "A leader that is silent for so long is followed by another replica.",
+  },
+  LEASE_RENEW_DEADLINE: {
+    kind: kinds.duration("1s", "1h"),
+    group: REPLICAS,
+    preset: "20s",
+    meaning: "A leader that could not renew the lease for so long stops itself; less than `LEASE_DURATION`.",
+  },
+  LEASE_RETRY_PERIOD: {
+    kind: kinds.duration("100ms", "10m"),
+    group: REPLICAS,
+    preset: "2s",
+    meaning: "How often the lease is renewed, or looked at by those that wait.",
   },
   REPLICA_NAME: {
     kind: kinds.clientId,

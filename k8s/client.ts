@@ -282,6 +282,15 @@ export function statusOf(answer: Pick<Answer, "text">): KubeStatus {
   }
 }
 
+/** What an answer holds; UnavailableError where that is not whole JSON, as of a proxy in between. */
+export function jsonOf<T>(answer: Pick<Answer, "status" | "text">): T {
+  try {
+    return JSON.parse(answer.text);
+  } catch (error) {
+    throw new UnavailableError(`The API server's answer (${answer.status}) is not whole JSON`, { cause: error });
+  }
+}
+
 /** Whether the call did what it was to do. */
 export function isSuccess({ status }: Pick<Answer, "status">): boolean {
   return status >= 200 && status < 300;

@@ -3,13 +3,16 @@
  * leader.ts.
  */
 import type { V1Lease } from "@kubernetes/client-node";
-import { answerError, isAlreadyThere, isMissing, isSuccess, type KubeClient, statusOf } from "./client.ts";
+import { answerError, isAlreadyThere, isMissing, isSuccess, jsonOf, type KubeClient, statusOf } from "./client.ts";
 import type { Json } from "./facts.ts";
+import { LABEL, ownLabels } from "./labels.ts";
 import type { Lease, LeaseRecord } from "../ports.ts";
 
 export interface LeaseOptions {
   readonly client: KubeClient;
   readonly name: string;
+  /** Which service this is, for the label of the Lease. */
+  readonly instance: string;
 }
 
 /** A Lease object of coordination.k8s.io/v1; its resourceVersion makes a write compare-and-set. */
@@ -17,9 +20,11 @@ export class KubernetesLease implements Lease {
   readonly #client: KubeClient;
   readonly #name: string;
   readonly #path: string;
+  readonly #labels: Readonly<Record<string, string>>;
 
-  constructor({ client, name }: LeaseOptions) {
+  constructor({ client, name, instance }: LeaseOptions) {
     this.#client = client;
+    this.#labels = ownLabels(instance);
     this.#name = name;
     this.#path = `/apis/coordination.k8s.io/v1/namespaces/${encodeURIComponent(client.namespace)}/leases`;
   }
@@ -28,22 +33,27 @@ export class KubernetesLease implements Lease {
     const answer = await this.#client.call("GET", `${this.#path}/${this.#name}`, { urgent: true, signal });
     if (isMissing(answer)) return undefined;
     if (!isSuccess(answer)) throw answerError(`read the Lease ${this.#name}`, answer);
-    const { metadata, spec }: Json<V1Lease> = JSON.parse(answer.text);
+    const { metadata, spec }: Json<V1Lease> = jsonOf(answer);
+    const instance = metadata?.labels?.[LABEL.instance];
     return {
       holder: spec?.holderIdentity ?? "",
       durationSeconds: spec?.leaseDurationSeconds ?? 0,
       renewedAt: new Date(spec?.renewTime ?? 0),
       transitions: spec?.leaseTransitions ?? 0,
       version: metadata?.resourceVersion ?? "",
+      ...(instance === undefined || instance === this.#labels[LABEL.instance] ? {} : {
+        stranger: `The Lease ${this.#name} is that of another service, "${instance}"; ` +
+          "give each a LEASE_NAME of its own, and a rule for it in deploy/role.yaml",
+      }),
     };
   }
 
-  async write(next: LeaseRecord, { signal }: { signal?: AbortSignal } = {}): Promise<boolean> {
+  async write(next: LeaseRecord, { signal }: { signal?: AbortSignal } = {}): Promise<LeaseRecord | undefined> {
     const isNew = next.version === "";
     const body = JSON.stringify({
       apiVersion: "coordination.k8s.io/v1",
       kind: "Lease",
-      metadata: { name: this.#name, ...(isNew ? {} : { resourceVersion: next.version }) },
+      metadata: { name: this.#name, labels: this.#labels, ...(isNew ? {} : { resourceVersion: next.version }) },
       spec: {
         holderIdentity: next.holder,
         // 0 is refused; a holder that steps down says so by an empty name.
@@ -55,8 +65,13 @@ export class KubernetesLease implements Lease {
     });
     const path = isNew ? this.#path : `${this.#path}/${this.#name}`;
     const answer = await this.#client.call(isNew ? "POST" : "PUT", path, { body, urgent: true, signal });
-    if (isSuccess(answer)) return true;
-    if (isAlreadyThere(answer) || statusOf(answer).reason === "Conflict" || (!isNew && isMissing(answer))) return false;
+    if (isSuccess(answer)) {
+      const { metadata }: { metadata?: { resourceVersion?: string } } = jsonOf(answer);
+      return { ...next, version: metadata?.resourceVersion ?? "" };
+    }
+    if (isAlreadyThere(answer) || statusOf(answer).reason === "Conflict" || (!isNew && isMissing(answer))) {
+      return undefined;
+    }
     throw answerError(`write the Lease ${this.#name}`, answer);
   }
 }

@@ -146,8 +146,21 @@ Deno.test("loadConfig() reads values of each kind", async (t) => {
       endpoint: "http://127.0.0.1:9000",
       forcePathStyle: true,
     }],
-    [{ LEADER_ELECT: "true" }, (c) => c.leader, { leaseName: "mqtt-job-listener" }],
-    [{ LEADER_ELECT: "1", INSTANCE: "Lab_2" }, (c) => c.leader, { leaseName: "mqtt-job-listener-lab-2" }],
+    [{ LEADER_ELECT: "true" }, (c) => c.leader, {
+      leaseName: "mqtt-job-listener",
+      times: { durationMs: 30_000, renewDeadlineMs: 20_000, retryMs: 2_000 },
+    }],
+    [{ LEADER_ELECT: "1", LEASE_DURATION: "2m", LEASE_RENEW_DEADLINE: "90s" }, (c) => c.leader?.times, {
+      durationMs: 120_000,
+      renewDeadlineMs: 90_000,
+      retryMs: 2_000,
+    }],
+    // The Role in deploy/ allows one name, whatever else is set.
+    [
+      { LEADER_ELECT: "1", INSTANCE: "Lab_2", TOPIC_PREFIX: "a/b" },
+      (c) => c.leader?.leaseName,
+      "mqtt-job-listener",
+    ],
     [{ HOSTNAME: "pod-1" }, (c) => c.replicaName, "pod-1-r4nd0m"],
   ];
   for (const [env, pick, expected] of cases) {
@@ -257,6 +270,13 @@ Deno.test("settings that need each other are checked together", async (t) => {
     [{ AWS_SECRET_ACCESS_KEY: "A" }, ["AWS_SECRET_ACCESS_KEY: set AWS_ACCESS_KEY_ID as well"]],
     [{ LOGS_URL: "s3://b/x", RUNS_URL: "s3://b/x/" }, ['RUNS_URL "s3://b/x": give it another folder than LOGS_URL']],
     [{ LEADER_ELECT: "true", CLUSTER: "local" }, ['LEADER_ELECT "true": needs CLUSTER=kubernetes, for the lease']],
+    [{ LEADER_ELECT: "true", LEASE_DURATION: "20s" }, [
+      'LEASE_RENEW_DEADLINE "20s": must be less than LEASE_DURATION, so that a leader that is cut off stops in time',
+    ]],
+    [{ LEADER_ELECT: "true", LEASE_RENEW_DEADLINE: "5s", LEASE_RETRY_PERIOD: "3s" }, [
+      'LEASE_RETRY_PERIOD "3s": must be at most half of LEASE_RENEW_DEADLINE, so that a renewal can be tried again',
+    ]],
+    [{ LEASE_DURATION: "20s" }, []],
     [
       { MQTT_VERSION: "4", MQTT_PASSWORD: "x" },
       ["MQTT_PASSWORD: set MQTT_USERNAME as well; MQTT 3.1.1 wants both"],

@@ -264,12 +264,26 @@ const CASES: readonly (readonly [string, Case])[] = [
       transitions: 0,
       version: "",
     };
-    deepEqual((await Promise.all([lease.write(next), other.write({ ...next, holder: "b" })])).sort(), [false, true]);
+    const wrote = await Promise.all([lease.write(next), other.write({ ...next, holder: "b" })]);
+    equal(wrote.filter((record) => record !== undefined).length, 1);
     const read = (await lease.read())!;
     deepEqual([read.durationSeconds, read.renewedAt, read.transitions], [15, next.renewedAt, 0]);
-    equal(await lease.write({ ...read, holder: "c", transitions: 1 }), true);
-    equal(await other.write({ ...read, holder: "d" }), false);
-    equal((await other.read())!.holder, "c");
+    const written = (await lease.write({ ...read, holder: "c", transitions: 1 }))!;
+    equal(await other.write({ ...read, holder: "d" }), undefined);
+    deepEqual(await other.read(), written);
+    // The version that a write gives is enough for the next one.
+    ok(await lease.write({ ...written, holder: "e" }));
+    equal((await other.read())!.stranger, undefined);
+  }],
+
+  ["the lease of another service is known as that", async (kubernetes, cluster) => {
+    const next: LeaseRecord = { holder: "a", durationSeconds: 15, renewedAt: new Date(), transitions: 0, version: "" };
+    await cluster.lease("shared").write(next);
+    using other = await connect(kubernetes.kubeconfig, { instance: "other" });
+    match(
+      (await other.lease("shared").read())!.stranger!,
+      /Lease shared is that of another service, "test"; .*LEASE_NAME/,
+    );
   }],
 
   ["running out of memory, a wrong image and a pod too large are told as what they are", async (kubernetes) => {

@@ -6,6 +6,7 @@ import { deepEqual, equal, match, ok } from "node:assert/strict";
 import { fileURLToPath } from "node:url";
 import { parse, parseAllDocuments } from "yaml";
 import { knownNames, loadConfig } from "../../config.ts";
+import { SETTINGS } from "../../config/settings.ts";
 import { Metrics } from "../../observers/metrics.ts";
 import { parsePolicy } from "../../catalog/policy.ts";
 import { parseTable } from "../../catalog/table.ts";
@@ -379,7 +380,9 @@ Deno.test("kubernetes/settings.env and the Deployment set only variables that th
   deepEqual(named.filter((name) => !knownNames().includes(name)), []);
   const config = loadConfig({ env: { ...env, STATUS_TOKEN: "x" }, readTextFile: () => "" });
   deepEqual(config.warnings, []);
-  equal(config.leader?.leaseName, "mqtt-job-listener");
+  equal(config.leader?.leaseName, SETTINGS.LEASE_NAME.preset);
+  // With nothing set but what must differ, the lease is the one that the Role allows.
+  match(await read("role.yaml"), new RegExp(`resourceNames: \\[${SETTINGS.LEASE_NAME.preset}\\]`));
   const policyFile = env["POLICY_FILE"]!;
   ok(container.volumeMounts.some(({ mountPath }) => policyFile.startsWith(`${mountPath}/`)));
 });
