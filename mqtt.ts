@@ -120,6 +120,10 @@ export class MqttBroker implements Broker {
     }, options.signal);
   }
 
+  reconnect(): void {
+    if (this.#connection?.state === "ready") this.#connection.renew();
+  }
+
   pause(): void {
     this.#paused = true;
     this.#early = [];
@@ -366,7 +370,7 @@ class Backoff {
   }
 
   next(kind: EndKind, heldMs: number): number {
-    if (kind === "refetch") return 0;
+    if (kind === "refetch" || kind === "renewed") return 0;
     const steady = heldMs >= STEADY_MS;
     this.shortLived = heldMs > 0 && !steady ? this.shortLived + 1 : 0;
     this.#failures = steady ? 1 : this.#failures + 1;

@@ -21,13 +21,19 @@ export interface Message {
   readonly payload: Uint8Array;
 }
 
-/** One delivery of a message. It stays the broker's until `done` is called; PUBACKs leave in the order of receipt. */
+/**
+ * One delivery of a message. It stays the broker's until `done` is called; PUBACKs leave in the order of receipt. What
+ * must be known before a PUBACK leaves is written before `done` is called.
+ */
 export interface Delivery extends Message {
   readonly qos: 0 | 1 | 2;
   readonly retain: boolean;
   /** The broker says that it may have sent this before. */
   readonly dup: boolean;
-  /** Packet identifier; absent with QoS 0. A redelivery within the session has the same one [MQTT-4.4.0-1]. */
+  /**
+   * Packet identifier; absent with QoS 0. A redelivery within the session should have the same one [MQTT-4.4.0-1], and a
+   * broker may give it to another message as soon as it is acknowledged: it identifies nothing by itself.
+   */
   readonly packetId?: number;
   /**
    * The filters (as given to `subscribe`) for which this copy was sent. A broker may send one copy per overlapping
@@ -37,7 +43,10 @@ export interface Delivery extends Message {
   readonly filters?: readonly string[];
   /** MQTT 5 user property `idempotency-key`. */
   readonly idempotencyKey?: string;
-  /** The message is dealt with for good: acknowledge it. Calling it again, or after the connection ended, does nothing. */
+  /**
+   * The message is dealt with for good: acknowledge it, when all before it are. Calling it again, or after the connection
+   * ended, does nothing.
+   */
   done(): void;
 }
 
@@ -71,6 +80,8 @@ export interface Broker {
     payload: string | Uint8Array,
     options?: { qos?: 0 | 1; retain?: boolean; signal?: AbortSignal; properties?: Record<string, string> },
   ): Promise<void>;
+  /** Ends the connection in order and connects anew at once; the session stays. Nothing where there is no connection. */
+  reconnect(): void;
   /** No further deliveries are handed over; those not `done` come again in the next session. */
   pause(): void;
   /** Publishes the farewell (the will's topic, `offline`) and closes; the session stays with the broker. */

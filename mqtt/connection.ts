@@ -7,8 +7,8 @@ import { Buffer } from "node:buffer";
 import type { Socket } from "node:net";
 import mqtt from "mqtt";
 import type { IClientOptions, IConnackPacket, IPublishPacket, MqttClient, Packet } from "mqtt";
+import { AckQueue } from "./acknowledgements.ts";
 import { type End, reasonCode } from "./errors.ts";
-import { Queue } from "../util/queue.ts";
 
 /** Options of mqtt.ts. */
 export interface MqttOptions {
@@ -119,6 +119,7 @@ export class Connection {
   #disconnectCode: number | undefined;
   #left = false;
   #refetch = false;
+  #renewed = false;
   #readyAt = 0;
   #waiting = 0;
   #waitingBytes = 0;
@@ -236,6 +237,12 @@ export class Connection {
     this.ended.then(() => clearTimeout(force));
   }
 
+  /** Leaves, for a new connection at once. */
+  renew(): void {
+    this.#renewed = true;
+    this.leave();
+  }
+
   destroy(): void {
     this.#client.end(true);
     this.#client.stream.destroy();
@@ -314,6 +321,7 @@ export class Connection {
 
   #whyEnded(): End {
     if (this.#refetch) return { kind: "refetch" };
+    if (this.#renewed) return { kind: "renewed" };
     if (this.#disconnectCode !== undefined && this.#disconnectCode !== 0) {
       const kind = this.#disconnectCode === 0x8e ? "takeover" : "lost";
       return { kind, code: this.#disconnectCode, words: reasonCode(this.#disconnectCode) };
@@ -353,50 +361,6 @@ class Slab {
     this.#used += bytes.length;
     return copy;
   }
-}
-
-/**
- * PUBACK and PUBREC in the order of receipt [MQTT-4.6.0-2] [MQTT-4.6.0-3], whatever the order of the work.
- * Holds no payload; at most 65,535 entries, for so many packet identifiers there are.
- */
-class AckQueue {
-  readonly #order = new Queue<Unacknowledged>();
-  readonly #byId = new Map<number, Unacknowledged>();
-  readonly #write: (packet: Packet) => void;
-
-  constructor(write: (packet: Packet) => void) {
-    this.#write = write;
-  }
-
-  get size(): number {
-    return this.#byId.size;
-  }
-
-  has(packetId: number): boolean {
-    return this.#byId.has(packetId);
-  }
-
-  add(packetId: number, qos: 0 | 1 | 2): void {
-    const entry = { packetId, qos, done: false };
-    this.#byId.set(packetId, entry);
-    this.#order.push(entry);
-  }
-
-  done(packetId: number): void {
-    const entry = this.#byId.get(packetId);
-    if (entry) entry.done = true;
-    for (let first = this.#order.first; first?.done; first = this.#order.first) {
-      this.#order.shift();
-      this.#byId.delete(first.packetId);
-      this.#write({ cmd: first.qos === 2 ? "pubrec" : "puback", messageId: first.packetId, reasonCode: 0 });
-    }
-  }
-}
-
-interface Unacknowledged {
-  readonly packetId: number;
-  readonly qos: 0 | 1 | 2;
-  done: boolean;
 }
 
 /** Packet identifiers of MQTT.js' SUBSCRIBE and UNSUBSCRIBE, apart from those of publications. */

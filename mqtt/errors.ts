@@ -3,7 +3,16 @@
  */
 
 /** Why a connection ended. */
-export type EndKind = "refetch" | "lost" | "takeover" | "refused" | "credentials" | "version" | "tls" | "unanswered";
+export type EndKind =
+  | "refetch"
+  | "renewed"
+  | "lost"
+  | "takeover"
+  | "refused"
+  | "credentials"
+  | "version"
+  | "tls"
+  | "unanswered";
 
 /** The end of a connection. */
 export interface End {
@@ -36,6 +45,8 @@ export function describeEnd(end: End, options: Connection, shortLived: number): 
     case "refetch":
       return `More messages waited than are held at once (${options.maxWaiting} messages, ` +
         `${options.maxWaitingBytes} bytes): connecting to ${url} again to fetch those left with the broker`;
+    case "renewed":
+      return `Connecting to ${url} anew, to see how it numbers messages over connections`;
     case "takeover":
       return `Broker ${url} closed the connection: another client connected with the client id "${clientId}". ` +
         `Stop the other instance, or give one of them another MQTT_CLIENT_ID`;

@@ -256,6 +256,17 @@ const CASES: readonly Case[] = [
     await client.broker.subscribe(new Set());
   }, []],
 
+  ["reconnect() keeps the session: what was not done comes again, what was done does not", async (bench) => {
+    const client = await bench.connect("renewed", [`${bench.id}/#`], { done: false });
+    await bench.publisher.publish(`${bench.id}/x`, "a");
+    await bench.publisher.publish(`${bench.id}/x`, "b");
+    const [a] = await client.received(2);
+    a!.done();
+    client.broker.reconnect();
+    const [, , again] = await client.received(3);
+    deepEqual([text(again!), client.sessions], ["b", [false, true]]);
+  }, []],
+
   ["publish() loses nothing while the connection is cut again and again", async (bench) => {
     const observer = await bench.connect("observer", [`${bench.id}/#`]);
     const tap = bench.tap();

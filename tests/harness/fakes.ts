@@ -194,6 +194,10 @@ export class FakeBroker implements Broker {
     return Promise.resolve();
   }
 
+  reconnect(): void {
+    this.events?.onConnect({ sessionPresent: true });
+  }
+
   pause(): void {}
 
   close(): Promise<void> {
