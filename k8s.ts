@@ -16,7 +16,7 @@ import {
   statusOf,
 } from "./k8s/client.ts";
 import { EventBook } from "./k8s/events.ts";
-import { eventFacts, jobFacts, type Json, podFacts } from "./k8s/facts.ts";
+import { eventFacts, jobFacts, type Json, keptJob, podFacts } from "./k8s/facts.ts";
 import { ListWatch, type ListWatchOptions, type WatchedObject } from "./k8s/list_watch.ts";
 import { ANNOTATION, LABEL, ownLabels } from "./k8s/labels.ts";
 import { KubernetesLease } from "./k8s/lease.ts";
@@ -155,8 +155,7 @@ export class KubernetesCluster implements Cluster, Disposable {
   async manifest(runName: string, { signal }: CallSignal = {}): Promise<string | undefined> {
     const job = await this.#read(runName, signal);
     if (!job) return undefined;
-    const { managedFields: _, ...metadata } = job.metadata ?? {};
-    return stringify({ ...job, metadata }, { lineWidth: 0 });
+    return stringify({ ...keptJob(job), status: job.status }, { lineWidth: 0 });
   }
 
   async #read(runName: string, signal: AbortSignal | undefined): Promise<Json<V1Job> | undefined> {

@@ -10,7 +10,7 @@ import { Webhook } from "./observers/webhook.ts";
 import { requireLocalPermissions, requirePermissions } from "./config/permissions.ts";
 import { errorMessage } from "./util/retry.ts";
 import { Service } from "./service.ts";
-import { openPage } from "./status/view.ts";
+import { openPage } from "./status.ts";
 import { VERSION } from "./util/version.ts";
 
 /** Runs the service until a signal; resolves with the exit code. */

@@ -12,7 +12,7 @@ import { LocalRunner } from "../local/runner.ts";
 import { Metrics } from "../observers/metrics.ts";
 import type { Emit, ServiceEvent } from "../ports.ts";
 import { Service, type ServiceOptions } from "../service.ts";
-import { openPage } from "../status/view.ts";
+import { openPage } from "../status.ts";
 import { errorMessage } from "../util/retry.ts";
 import { VERSION } from "../util/version.ts";
 import { type Call, CommandError, plain, printLine } from "./context.ts";
@@ -78,7 +78,7 @@ export async function demoCommand({ flag, json, io }: Call): Promise<number> {
   const dir = flag("dir");
   let written = Promise.resolve();
   const write = (line: string) => void (written = written.then(() => printLine(io, plain(line))));
-  const { shortEvent } = await import("../status.ts");
+  const { shortEvent } = await import("../status/live_events.ts");
   const tell = (event: ServiceEvent) => {
     const { type, data } = shortEvent(event);
     write(JSON.stringify({ type, ...data }));

@@ -125,7 +125,7 @@ export async function graph({ words: [where], json, io, ...call }: Call): Promis
   const format = call.flag("format");
   if (json) await printLine(io, JSON.stringify(drawing));
   else if (format === "svg") {
-    const { drawGraph } = await import("../status/pages.ts");
+    const { drawGraph } = await import("../status/graph.tsx");
     const { svg, omitted } = drawGraph(drawing, config.topicPrefix);
     await io.write(styled(svg));
     if (omitted > 0) io.tell(`${omitted} topics and rows are not drawn, for there are too many`);

@@ -1,19 +1,50 @@
 /**
- * The newest run records in memory, for the page: those of former processes are read from the store once, those that
- * end meanwhile are told by the core, both without their Jobs. Owns no record; the store has them all.
+ * The newest ended runs in memory, for the page: those of former processes are read from the store once, those that
+ * end meanwhile are told by the core. Keeps of each what the list shows; the record itself stays in the store.
  */
-import type { Emit, RunRecord } from "../ports.ts";
+import type { Emit, Outcome, RunRecord } from "../ports.ts";
 import type { RunRecords } from "../records.ts";
+import { compact } from "../util/compact.ts";
+import type { EndedRun } from "./pages/overview.tsx";
+import { short } from "./pages/parts.tsx";
 
-/** Records kept: the newest. */
-const MOST_RECORDS = 2_000;
+/** Runs kept: the newest. */
+const MOST_RUNS = 2_000;
 /** So many more, before the oldest are dropped together: to find them takes a sort. */
 const SLACK = 200;
 const READS_AT_ONCE = 8;
+/** Runs that `load` finds a place for at most: a store may list millions. */
+const MOST_LISTED = 2 * MOST_RUNS;
+
+/** Which ended runs are wanted; all that is set must hold. */
+export interface RecordFilter {
+  readonly jobName?: string;
+  readonly status?: Outcome["status"];
+  readonly parentRun?: string;
+  /** Ended at this time or later. */
+  readonly since?: Date;
+  /** Ended before this time. */
+  readonly until?: Date;
+  /** Only what comes after this one in the order of `selectRecords`: the next page. */
+  readonly olderThan?: { readonly finishedAt: string; readonly runName: string };
+  /** At most so many. */
+  readonly limit: number;
+}
+
+/** How far back a list of ended runs looks. */
+export interface Reach {
+  readonly runs: number;
+  /** `newest`: there are older ones in the store. `partly`: the store is not read to its end, or could not be. */
+  readonly kind: "all" | "newest" | "partly";
+  /** End of the oldest that is looked at, RFC 3339. */
+  readonly oldest?: string;
+}
 
 export class History {
   readonly #records: RunRecords;
-  readonly #known = new Map<string, RunRecord>();
+  readonly #known = new Map<string, EndedRun>();
+  #isLoaded = false;
+  #leftOut = false;
 
   constructor(records: RunRecords) {
     this.#records = records;
@@ -23,16 +54,23 @@ export class History {
     if (event.type === "finished") this.#add(event.record);
   };
 
-  values(): Iterable<RunRecord> {
+  values(): Iterable<EndedRun> {
     return this.#known.values();
+  }
+
+  /** How far back `values` goes now. */
+  reach(): Reach {
+    let oldest: string | undefined;
+    for (const { finished_at } of this.#known.values()) {
+      if (oldest === undefined || finished_at < oldest) oldest = finished_at;
+    }
+    const kind = this.#leftOut ? "newest" : this.#isLoaded ? "all" : "partly";
+    return { runs: this.#known.size, kind, ...compact({ oldest }) };
   }
 
   /** Reads what former processes left; what cannot be read is left out. */
   async load(signal: AbortSignal): Promise<void> {
-    const found: { runName: string; modifiedAt: Date }[] = [];
-    for await (const one of this.#records.list(signal)) found.push(one);
-    found.sort((a, b) => b.modifiedAt.getTime() - a.modifiedAt.getTime());
-    const left = found.slice(0, MOST_RECORDS).filter(({ runName }) => !this.#known.has(runName));
+    const left = (await this.#newest(signal)).filter(({ runName }) => !this.#known.has(runName));
     const read = async () => {
       for (let next = left.pop(); next && !signal.aborted; next = left.pop()) {
         const record = await this.#records.get(next.runName, signal).catch(() => undefined);
@@ -40,12 +78,67 @@ export class History {
       }
     };
     await Promise.all(Array.from({ length: READS_AT_ONCE }, read));
+    this.#isLoaded = !signal.aborted;
   }
 
-  #add({ job: _, ...record }: RunRecord): void {
-    this.#known.set(record.run_name, record);
-    if (this.#known.size < MOST_RECORDS + SLACK) return;
+  /** The newest that the store lists, newest first; of a long list no more is kept at a time than twice as many. */
+  async #newest(signal: AbortSignal): Promise<{ runName: string; modifiedAt: Date }[]> {
+    let found: { runName: string; modifiedAt: Date }[] = [];
+    const cut = () => {
+      found.sort((a, b) => b.modifiedAt.getTime() - a.modifiedAt.getTime());
+      if (found.length > MOST_RUNS) this.#leftOut = true;
+      found = found.slice(0, MOST_RUNS);
+    };
+    for await (const one of this.#records.list(signal)) {
+      if (found.push(one) >= MOST_LISTED) cut();
+    }
+    cut();
+    return found;
+  }
+
+  #add(record: RunRecord): void {
+    this.#known.set(record.run_name, endedRun(record));
+    if (this.#known.size < MOST_RUNS + SLACK) return;
     const byAge = [...this.#known.values()].sort((a, b) => a.finished_at < b.finished_at ? -1 : 1);
     for (const { run_name } of byAge.slice(0, SLACK)) this.#known.delete(run_name);
+    this.#leftOut = true;
   }
+}
+
+/** What the list shows of a record; its payload, Job and the rest are left to be collected. */
+function endedRun(record: RunRecord): EndedRun {
+  const { run_name, job_name, status, message, node, parent_run, started_at, finished_at } = record;
+  return {
+    run_name,
+    job_name: short(job_name),
+    status,
+    message: short(message),
+    node: node === null ? null : short(node),
+    parent_run,
+    started_at,
+    finished_at,
+  };
+}
+
+/** Ended runs that fit, newest first; among those of one time, by name downwards. */
+export function selectRecords<T extends EndedRun>(records: Iterable<T>, filter: RecordFilter): T[] {
+  const { jobName, status, parentRun, since, until, olderThan, limit } = filter;
+  const fits: T[] = [];
+  for (const record of records) {
+    const at = Date.parse(record.finished_at);
+    if (jobName !== undefined && record.job_name !== jobName) continue;
+    if (status !== undefined && record.status !== status) continue;
+    if (parentRun !== undefined && record.parent_run !== parentRun) continue;
+    if (since && !(at >= since.getTime()) || until && !(at < until.getTime())) continue;
+    if (olderThan && newerFirst(Date.parse(olderThan.finishedAt), olderThan.runName, at, record.run_name) >= 0) {
+      continue;
+    }
+    fits.push(record);
+  }
+  fits.sort((a, b) => newerFirst(Date.parse(a.finished_at), a.run_name, Date.parse(b.finished_at), b.run_name));
+  return fits.slice(0, limit);
+}
+
+function newerFirst(atA: number, nameA: string, atB: number, nameB: string): number {
+  return atB - atA || (nameA === nameB ? 0 : nameA < nameB ? 1 : -1);
 }

@@ -2,45 +2,39 @@
  * Joins what the page shows: live runs and their output from the service, ended ones from the history and the store.
  * Reads only.
  */
-import { History } from "./history.ts";
-import type { Cluster, ObjectStore } from "../ports.ts";
+import type { Table } from "../catalog.ts";
+import type { Cluster, JobFacts, ObjectStore, RunRecord, RunView } from "../ports.ts";
 import { viewOf } from "../runs.ts";
 import type { Service } from "../service.ts";
-import { LiveEvents, selectRecords, serveStatus, type StatusOptions, type StatusView } from "../status.ts";
+import { compact } from "../util/compact.ts";
+import { History, type Reach, type RecordFilter, selectRecords } from "./history.ts";
+import type { EndedRun } from "./pages/overview.tsx";
 
-export interface PageOptions {
-  readonly status: { readonly listen?: StatusOptions["listen"]; readonly token?: string; readonly url?: string };
-  readonly metrics: StatusOptions["metrics"];
-  readonly cluster: Cluster;
-  readonly logs: ObjectStore;
-}
-
-/** Serves the page, health and metrics of a service; undefined where nothing shall be served. */
-export async function openPage(
-  service: Service,
-  { status, metrics, cluster, logs }: PageOptions,
-): Promise<{ readonly url: string; close(): Promise<void> } | undefined> {
-  if (!status.listen) return undefined;
-  const events = new LiveEvents();
-  service.subscribe(events.emit);
-  const closing = new AbortController();
-  const server = await serveStatus({
-    listen: status.listen,
-    ...(status.token ? { token: status.token } : {}),
-    ...(status.url ? { publicUrl: status.url } : {}),
-    metrics,
-    health: () => service.health(),
-    view: statusView(service, { cluster, logs, signal: closing.signal }),
-    actions: service.actions,
-    events,
-  });
-  return {
-    url: server.url,
-    close() {
-      closing.abort(new DOMException("The page closes", "AbortError"));
-      return server.close();
-    },
-  };
+/** What the page shows, in the ports' words. Whatever rejects is shown as a sentence, not as a broken page. */
+export interface StatusView {
+  /** The table in force; undefined: none yet. */
+  table(): Table | undefined;
+  /** Why the table in force is not what the store has; undefined: it is. */
+  tableFailure(): string | undefined;
+  liveRuns(): readonly RunView[];
+  liveRun(runName: string): RunView | undefined;
+  /** Newest first; see `selectRecords`. */
+  records(filter: RecordFilter, signal: AbortSignal): Promise<readonly EndedRun[]>;
+  /** How far back `records` looks. */
+  recordsReach(): Reach;
+  record(runName: string, signal: AbortSignal): Promise<RunRecord | undefined>;
+  /** A live run with its message, from the cluster. */
+  job(runName: string, signal: AbortSignal): Promise<JobFacts | undefined>;
+  /** The Job as YAML, without the signed links that its record leaves out too; undefined: gone. */
+  manifest(runName: string, signal: AbortSignal): Promise<string | undefined>;
+  /**
+   * The run's log as text. `follow`: goes on until the run ended. `tailBytes`: of a stored log, only so many of its last
+   * bytes. undefined: there is none (yet).
+   */
+  log(
+    runName: string,
+    options: { follow: boolean; tailBytes?: number; signal: AbortSignal },
+  ): Promise<ReadableStream<Uint8Array> | undefined>;
 }
 
 /** The view of a running service; begins to read the history. */
@@ -60,12 +54,14 @@ export function statusView(
       return run && viewOf(run);
     },
     records: (filter) => Promise.resolve(selectRecords(history.values(), filter)),
+    recordsReach: () => history.reach(),
     record: (runName, signal) => service.records.get(runName, signal),
     job: (runName, signal) => cluster.get(runName, { signal }),
     manifest: (runName, signal) => cluster.manifest(runName, { signal }),
     async log(runName, { follow, tailBytes, signal }) {
-      const tail = tailBytes === undefined ? {} : { tail: tailBytes };
-      if (!service.runs.get(runName)) return await logs.read(`${runName}.txt`, { ...tail, signal });
+      if (!service.runs.get(runName)) {
+        return await logs.read(`${runName}.txt`, { ...compact({ tail: tailBytes }), signal });
+      }
       return ReadableStream.from(liveOutput(service, cluster, { runName, follow, signal }));
     },
   };

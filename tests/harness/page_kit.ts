@@ -1,6 +1,10 @@
 /** Runs, records, tables and a view of them for the tests of the page. */
 import type { JobFacts, RunRecord, RunView } from "../../ports.ts";
-import type { RecordFilter, StatusView } from "../../status.ts";
+import type { Reach, RecordFilter } from "../../status/history.ts";
+import { statusApp, type StatusOptions } from "../../status.ts";
+import { LiveEvents } from "../../status/live_events.ts";
+import type { EndedRun } from "../../status/pages/overview.tsx";
+import type { StatusView } from "../../status/view.ts";
 import { parseTable, type Table } from "../../catalog/table.ts";
 
 export const PREFIX = "services/mqtt_job_listener";
@@ -29,12 +33,13 @@ export interface FakeView {
   readonly tableFailure?: string;
   readonly live?: readonly RunView[];
   readonly ended?: readonly RunRecord[];
-  readonly records?: (filter: RecordFilter, signal: AbortSignal) => Promise<readonly RunRecord[]>;
+  readonly records?: (filter: RecordFilter, signal: AbortSignal) => Promise<readonly EndedRun[]>;
+  readonly reach?: Reach;
   readonly onRecord?: (runName: string) => void;
   readonly job?: JobFacts;
   readonly manifest?: string;
   readonly log?: (
-    options: { readonly follow: boolean; readonly signal: AbortSignal },
+    options: { readonly follow: boolean; readonly tailBytes?: number; readonly signal: AbortSignal },
   ) => ReadableStream<Uint8Array> | undefined;
 }
 
@@ -47,6 +52,7 @@ export function fakeView(fake: FakeView = {}): StatusView {
     liveRuns: () => live,
     liveRun: (runName) => live.find((run) => run.runName === runName),
     records: fake.records ?? (() => Promise.resolve(ended)),
+    recordsReach: () => fake.reach ?? { runs: ended.length, kind: "all" },
     record: (runName) => {
       fake.onRecord?.(runName);
       return Promise.resolve(ended.find((record) => record.run_name === runName));
@@ -55,4 +61,50 @@ export function fakeView(fake: FakeView = {}): StatusView {
     manifest: () => Promise.resolve(fake.manifest),
     log: (_, options) => Promise.resolve(fake.log?.(options)),
   };
+}
+
+// ---------------------------------------------------------------- the routes
+
+/** Where `anApp` is asked. */
+export const ORIGIN = "http://127.0.0.1:8080";
+/** The token that `anApp` has. */
+export const TOKEN = "correct horse battery";
+
+export interface AppOptions extends Partial<StatusOptions> {
+  readonly closing?: AbortController;
+}
+
+/** The routes over a fake view: `ask` and `get` go through them; `calls` are the actions that were carried out. */
+export function anApp({ closing = new AbortController(), ...options }: AppOptions = {}) {
+  const calls: unknown[][] = [];
+  const events = options.events ?? new LiveEvents();
+  const call = (...words: unknown[]) => {
+    calls.push(words);
+    return Promise.resolve({ run_name: "sort-abcdefgh2345" });
+  };
+  const app = statusApp({
+    listen: { hostname: "127.0.0.1", port: 0 },
+    token: TOKEN,
+    metrics: { contentType: "text/plain; version=0.0.4", render: () => Promise.resolve("up 1\n") },
+    health: () => ({ ok: true, ready: false, checks: { broker: "connected" } }),
+    view: fakeView(),
+    actions: {
+      run: (jobName, payload) => call("run", jobName, payload),
+      cancel: (runName) => call("cancel", runName),
+      rerun: (runName) => call("rerun", runName),
+    },
+    ...options,
+    events,
+  }, closing.signal);
+  const ask = async (request: Request) => await app.fetch(request);
+  const get = (path: string, init?: RequestInit) => ask(new Request(ORIGIN + path, init));
+  return { ask, get, calls, events, closing };
+}
+
+/** What the page's own form sends. */
+export function form(
+  fields: Record<string, string>,
+  headers: Record<string, string> = { origin: ORIGIN },
+): RequestInit {
+  return { method: "POST", body: new URLSearchParams(fields), headers };
 }

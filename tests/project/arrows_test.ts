@@ -105,8 +105,6 @@ Deno.test("only config.ts and main.ts read the environment and the arguments", a
 /** Longer than they may be, until they are parted. */
 const TO_BE_PARTED = [
   "logs.ts",
-  "status.ts",
-  "status/pages.ts",
 ];
 
 Deno.test("the root shows the design: few files, none of them long", async () => {

@@ -2,17 +2,15 @@ import { deepEqual, doesNotMatch, equal, match, ok } from "node:assert/strict";
 import { createRequire } from "node:module";
 import { type Browser, chromium, type Page } from "playwright-core";
 import { chainGraph } from "../../catalog/chains.ts";
-import {
-  ageWords,
-  drawGraph,
-  drawGraphSteps,
-  escapeHtml,
-  messagePage,
-  overviewPage,
-  runPage,
-} from "../../status/pages.ts";
+import { drawGraph } from "../../status/graph.tsx";
+import { selectRecords } from "../../status/history.ts";
+import { LiveEvents } from "../../status/live_events.ts";
+import { overviewPage } from "../../status/pages/overview.tsx";
+import { ageWords, messagePage } from "../../status/pages/parts.tsx";
+import { runPage } from "../../status/pages/run.tsx";
+import type { StatusView } from "../../status/view.ts";
 import type { JobFacts, RunView } from "../../ports.ts";
-import { LiveEvents, selectRecords, serveStatus, type StatusView } from "../../status.ts";
+import { serveStatus } from "../../status.ts";
 import { needs } from "../harness/needs.ts";
 import { aRecord, aRunView } from "../harness/fakes.ts";
 import { fakeView, PREFIX, tableOf } from "../harness/page_kit.ts";
@@ -30,18 +28,12 @@ function overview(more: Partial<Parameters<typeof overviewPage>[0]> = {}): strin
     graph: drawGraph(chainGraph(table), PREFIX),
     live: [],
     records: [],
+    reach: { runs: 0, kind: "all" },
     query: {},
     actions: true,
     ...more,
   });
 }
-
-Deno.test("escapeHtml() leaves nothing that ends text or a quoted attribute", () => {
-  equal(
-    escapeHtml(`<a href="x" b='y'>&\u0000\u001b\n`),
-    "&lt;a href=&quot;x&quot; b=&#39;y&#39;&gt;&amp;\ufffd\ufffd\n",
-  );
-});
 
 Deno.test("ageWords() says a length of time in at most two units", () => {
   deepEqual([-5, 45_000, 185_000, 7_800_000, 270_000_000].map(ageWords), [
@@ -51,45 +43,6 @@ Deno.test("ageWords() says a length of time in at most two units", () => {
     "2 h 10 min",
     "3 d 3 h",
   ]);
-});
-
-Deno.test("drawGraph() marks by words what is odd about the table", () => {
-  const { svg, omitted } = drawGraph(chainGraph(tableOf()), PREFIX);
-  equal(omitted, 0);
-  for (const words of ["has errors", "waits for a job that no row has", "in a circle", "starts itself", ">fails<"]) {
-    ok(svg.includes(words), words);
-  }
-});
-
-Deno.test("drawGraph() draws marked rows and chains first where there are too many", () => {
-  const many = Array.from({ length: 400 }, (_, at) => `row${at},topics/${at},lab/x:1,1,1Gi,0`);
-  const { svg, omitted } = drawGraph(chainGraph(tableOf(...many)), PREFIX);
-  ok(omitted > 600);
-  ok(svg.includes("curatte") && svg.includes("sort-spikes") && svg.includes("in a circle"));
-});
-
-Deno.test("drawGraphSteps() lets others work after each connected part", () => {
-  const many = Array.from({ length: 20 }, (_, at) => `row${at},topics/${at},lab/x:1,1,1Gi,0`);
-  const graph = chainGraph(tableOf(...many));
-  let steps = 0;
-  const drawing = drawGraphSteps(graph, PREFIX);
-  let step = drawing.next();
-  for (; !step.done; step = drawing.next()) steps++;
-  ok(steps > 20, `${steps} steps`);
-  equal(step.value.svg, drawGraph(graph, PREFIX).svg);
-});
-
-Deno.test("chainGraph() takes the odd rows and the chains of a table that is too large to draw", () => {
-  const many = Array.from({ length: 5_000 }, (_, at) => `row${at},topics/${at},lab/x:1,1,1Gi,0`);
-  const graph = chainGraph(tableOf(...many), { maxRows: 50 });
-  const rows = graph.nodes.filter(({ kind }) => kind === "row");
-  equal(rows.length, 50);
-  equal(graph.omittedRows, 5_009 - 50);
-  const labels = rows.map(({ label }) => label);
-  for (const name of ["sort-spikes", "curate", "plot", "report", "loop", "ping", "broken"]) {
-    ok(labels.includes(name), name);
-  }
-  deepEqual(rows.find(({ label }) => label === "curate")?.marks, []);
 });
 
 Deno.test("overviewPage() shows live runs with state, age, message, node and resources", () => {
@@ -158,8 +111,13 @@ Deno.test("all pages escape what comes from outside", async (t) => {
     log_url: EVIL,
     parent_run: EVIL,
   });
-  const run = { now: NOW, runName: EVIL, children: [{ runName: EVIL, state: "failed" }] as const, logCut: true };
-  const parts = { ...run, payload: EVIL, logTail: EVIL, manifest: EVIL, actions: true };
+  const run = {
+    now: NOW,
+    runName: EVIL,
+    startedRuns: [{ runName: EVIL, state: "failed" }],
+    log: { text: EVIL, extent: "end" },
+  } as const;
+  const parts = { ...run, payload: EVIL, manifest: EVIL, actions: true };
   const pages = {
     overview: overview({
       table,
@@ -191,9 +149,8 @@ Deno.test("runPage() takes the colours of terminals out of the log", () => {
     now: NOW,
     runName: "a-1",
     record: aRecord(),
-    children: [],
-    logTail: "\u001b[31mred\u001b[0m",
-    logCut: false,
+    startedRuns: [],
+    log: { text: "\u001b[31mred\u001b[0m", extent: "whole" },
     actions: false,
   });
   match(text, />red<\/pre>/);

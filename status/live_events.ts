@@ -1,0 +1,105 @@
+/**
+ * Events of the core as browsers hear them: names and words, never a payload. Must not wait for a slow browser.
+ */
+import type { Emit, ServiceEvent } from "../ports.ts";
+
+/** What browsers are told of an event: names and words, never a payload. */
+export interface BrowserEvent {
+  readonly type: ServiceEvent["type"];
+  readonly data: Readonly<Record<string, string | number | boolean>>;
+}
+
+/** Passes what the core tells on to who listens now. Give the core its `tell`. */
+export class LiveEvents {
+  readonly #listeners = new Set<(event: BrowserEvent) => void>();
+
+  readonly emit: Emit = (event) => {
+    if (this.#listeners.size === 0) return;
+    const short = shortEvent(event);
+    for (const listener of this.#listeners) listener(short);
+  };
+
+  /** Number of listeners. */
+  get size(): number {
+    return this.#listeners.size;
+  }
+
+  /** `listener` must neither throw nor block. Returns what ends it. */
+  subscribe(listener: (event: BrowserEvent) => void): () => void {
+    this.#listeners.add(listener);
+    return () => void this.#listeners.delete(listener);
+  }
+}
+
+/** An event in names and words that a program may show to anybody. */
+export function shortEvent(event: ServiceEvent): BrowserEvent {
+  const { type } = event;
+  switch (type) {
+    case "message":
+      return { type, data: { topic: event.topic, rows: event.rows, outcome: event.outcome } };
+    case "created":
+    case "started":
+      return {
+        type,
+        data: { run_name: event.run.runName, job_name: event.run.jobName, state: event.run.state },
+      };
+    case "waiting":
+      return { type, data: { run_name: event.runName, job_name: event.jobName, reason: event.reason } };
+    case "finished": {
+      const { run_name, job_name, status, reason, message } = event.record;
+      return { type, data: { run_name, job_name, status, reason, message } };
+    }
+    case "table":
+      return { type, data: { rows: event.rows, errors: event.errors, warnings: event.warnings } };
+    case "broker":
+      return { type, data: { connected: event.connected } };
+    case "leader":
+      return { type, data: { leading: event.leading } };
+    case "error":
+      return { type, data: { scope: event.scope, reason: event.report.reason, message: event.report.message } };
+  }
+}
+
+/** Events that wait for one slow browser; what comes then is dropped, and it is told to look for itself. */
+const MAX_QUEUED = 200;
+const KEEPALIVE_MS = 15_000;
+
+/** What a browser's EventSource reads; ends when `signal` aborts. */
+export function eventStream(events: LiveEvents, signal: AbortSignal): ReadableStream<Uint8Array> {
+  const encoder = new TextEncoder();
+  let missed = false;
+  let end = () => {};
+  return new ReadableStream<Uint8Array>({
+    start(controller) {
+      const send = (text: string) => controller.enqueue(encoder.encode(text));
+      send("retry: 3000\n\n");
+      const unsubscribe = events.subscribe(({ type, data }) => {
+        if ((controller.desiredSize ?? 0) <= 0) missed = true;
+        // JSON has no raw line break, so that no value can begin a field of its own. `error` is EventSource's own word.
+        else send(`event: ${type === "error" ? "report" : type}\ndata: ${JSON.stringify(data)}\n\n`);
+      });
+      const keepalive = setInterval(() => {
+        if ((controller.desiredSize ?? 0) > 0) send(": still here\n\n");
+      }, KEEPALIVE_MS);
+      const stop = () => {
+        end();
+        controller.close();
+      };
+      end = () => {
+        unsubscribe();
+        clearInterval(keepalive);
+        signal.removeEventListener("abort", stop);
+      };
+      if (signal.aborted) stop();
+      else signal.addEventListener("abort", stop, { once: true });
+    },
+    pull(controller) {
+      if (!missed) return;
+      missed = false;
+      controller.enqueue(encoder.encode("event: resync\ndata: {}\n\n"));
+    },
+    cancel() {
+      end();
+    },
+  }, { highWaterMark: MAX_QUEUED });
+}

@@ -1,0 +1,286 @@
+/**
+ * The page `/`: how the service is, live runs, ended ones, the table with its drawing. A pure function of its input.
+ */
+import type { Child } from "hono/jsx";
+import type { RunRecord, RunView } from "../../ports.ts";
+import type { Table } from "../../catalog.ts";
+import type { GraphPicture } from "../graph.tsx";
+import type { Reach } from "../history.ts";
+import {
+  ageWords,
+  durationWords,
+  END_STATES,
+  frame,
+  Heads,
+  isLiveState,
+  LIVE_STATES,
+  MAX_SHOWN,
+  resourceWords,
+  RunLink,
+  type RunState,
+  ScrollTable,
+  short,
+  StateWord,
+  Time,
+  TokenField,
+} from "./parts.tsx";
+import { RowNames, TableSection } from "./table.tsx";
+
+/** How the service is, as `/healthz` says it. */
+export interface HealthView {
+  readonly ok: boolean;
+  readonly ready: boolean;
+  /** What was looked at, and what was seen in words. */
+  readonly checks: Readonly<Record<string, string>>;
+}
+
+/** What a reader asked to see, as it stands in the query. */
+export interface RunQuery {
+  readonly row?: string;
+  readonly state?: RunState;
+  /** Of the end of a run. */
+  readonly since?: Date;
+  readonly until?: Date;
+}
+
+/** What the list of ended runs shows of a record. */
+export type EndedRun = Pick<
+  RunRecord,
+  "run_name" | "job_name" | "status" | "message" | "node" | "parent_run" | "started_at" | "finished_at"
+>;
+
+export interface OverviewInput {
+  readonly now: Date;
+  readonly health: HealthView;
+  readonly table: Table | undefined;
+  /** Why the table in force is not what the store has. */
+  readonly tableFailure?: string;
+  readonly graph: GraphPicture | undefined;
+  readonly live: readonly RunView[];
+  readonly records: readonly EndedRun[];
+  /** How far back `records` looks. */
+  readonly reach: Reach;
+  /** Why the history cannot be shown; a sentence. */
+  readonly recordsFailure?: string;
+  /** Link to the records before these. */
+  readonly olderHref?: string;
+  readonly query: RunQuery;
+  /** Whether a token is set, so that there is something to act with. */
+  readonly actions: boolean;
+}
+
+/** The page as HTML text. */
+export function overviewPage(input: OverviewInput): string {
+  const { table, query } = input;
+  // A time is that of an end, which a live run has not had.
+  const wantsLive = query.state === undefined ? !query.since && !query.until : isLiveState(query.state);
+  const wantsEnded = query.state === undefined || !isLiveState(query.state);
+  return frame({
+    title: "MQTT Job Listener",
+    heading: "MQTT Job Listener",
+    children: (
+      <>
+        <HealthSection {...input} />
+        <FindSection query={query} reach={input.reach} />
+        {wantsLive && <LiveSection live={input.live} now={input.now} />}
+        {wantsEnded && <HistorySection {...input} />}
+        <TableSection table={table} graph={input.graph} />
+        {input.actions && table && <RunSection />}
+        {table && <RowNames rows={table.rows} />}
+      </>
+    ),
+  });
+}
+
+function HealthSection({ health, tableFailure }: OverviewInput) {
+  const [tone, word] = !health.ok ? ["bad", "in trouble"] : health.ready ? ["good", "working"] : ["warn", "not ready"];
+  return (
+    <section id="health" data-live aria-labelledby="health-h">
+      <h2 id="health-h">
+        Service: <span class={tone}>{word}</span>
+      </h2>
+      {tableFailure !== undefined && <p class="bad">{short(tableFailure, 2_000)}</p>}
+      <dl>
+        {Object.entries(health.checks).map(([name, words]) => (
+          <>
+            <dt>{short(name)}</dt>
+            <dd>{short(words)}</dd>
+          </>
+        ))}
+      </dl>
+    </section>
+  );
+}
+
+function FindSection({ query, reach }: { query: RunQuery; reach: Reach }) {
+  const time = (name: "since" | "until", label: string) => (
+    <div>
+      <label for={`find-${name}`}>{label}</label>
+      <input
+        id={`find-${name}`}
+        name={name}
+        type="datetime-local"
+        value={query[name]?.toISOString().slice(0, 16) ?? ""}
+      />
+    </div>
+  );
+  return (
+    <section aria-labelledby="find-h">
+      <h2 id="find-h">Find runs</h2>
+      <form method="get" action="/" role="search" aria-labelledby="find-h">
+        <div>
+          <label for="find-row">Row</label>
+          <input id="find-row" name="row" list="row-names" value={short(query.row)} />
+        </div>
+        <div>
+          <label for="find-state">State</label>
+          <select id="find-state" name="state">
+            <option value="">any</option>
+            {[...LIVE_STATES, ...END_STATES].map((state) => (
+              <option value={state} selected={query.state === state}>{state}</option>
+            ))}
+          </select>
+        </div>
+        {time("since", "Ended since (UTC)")}
+        {time("until", "Ended before (UTC)")}
+        <div>
+          <button type="submit">Show</button> <a href="/">Show all</a>
+        </div>
+      </form>
+      <p id="reach" data-live class="muted">{reachWords(reach)}</p>
+    </section>
+  );
+}
+
+function reachWords({ runs, kind, oldest }: Reach): Child {
+  const count = `${runs} ${runs === 1 ? "run" : "runs"}`;
+  const back = oldest !== undefined && (
+    <>
+      , back to <Time at={oldest} />
+    </>
+  );
+  switch (kind) {
+    case "all":
+      return `Looks at all ${count} that ended.`;
+    case "newest":
+      return <>Looks at the newest {count} that ended{back}; the records of older ones are in the store.</>;
+    case "partly":
+      return <>Looks at {count} that ended{back}; the store is not read to its end yet.</>;
+  }
+}
+
+function LiveSection({ live, now }: { live: readonly RunView[]; now: Date }) {
+  const rest = live.length - MAX_SHOWN;
+  return (
+    <section id="live" data-live aria-labelledby="live-h">
+      <h2 id="live-h">Live runs</h2>
+      {live.length === 0 ? <p class="muted">Nothing runs now.</p> : (
+        <ScrollTable label="Live runs">
+          <table>
+            <caption>
+              {live.length} {live.length === 1 ? "run" : "runs"}
+              {rest > 0 && `, ${rest} of them not shown; name a row above`}
+            </caption>
+            <Heads names={["Run", "Row", "State", "Age", "Message", "Node", "Requests and limits"]} />
+            <tbody>{live.slice(0, MAX_SHOWN).map((run) => <LiveRow run={run} now={now} />)}</tbody>
+          </table>
+        </ScrollTable>
+      )}
+    </section>
+  );
+}
+
+function LiveRow({ run, now }: { run: RunView; now: Date }) {
+  return (
+    <tr>
+      <th scope="row">
+        <RunLink runName={run.runName} />
+      </th>
+      <td>{short(run.jobName)}</td>
+      <td>
+        <StateWord state={run.state} />
+        {run.detail !== "" && (
+          <>
+            <br />
+            {short(run.detail)}
+          </>
+        )}
+      </td>
+      <td>{ageWords(now.getTime() - run.receivedAt.getTime())}</td>
+      <td>
+        <code>{short(run.topic)}</code>
+        {run.parentRun !== undefined && (
+          <>
+            <br />after <RunLink runName={run.parentRun} />
+          </>
+        )}
+      </td>
+      <td>{short(run.nodes.join(", ")) || "–"}</td>
+      <td>{resourceWords(run)}</td>
+    </tr>
+  );
+}
+
+function HistorySection({ records, recordsFailure, olderHref }: OverviewInput) {
+  return (
+    <section id="history" data-live aria-labelledby="history-h">
+      <h2 id="history-h">History</h2>
+      {recordsFailure !== undefined && <p class="bad">{short(recordsFailure, 2_000)}</p>}
+      {records.length === 0 ? <p class="muted">No run that ended fits.</p> : (
+        <ScrollTable label="Runs that ended">
+          <table>
+            <Heads names={["Run", "Row", "State", "Why", "Ended", "Took", "Node"]} />
+            <tbody>{records.map((record) => <EndedRow record={record} />)}</tbody>
+          </table>
+        </ScrollTable>
+      )}
+      {olderHref !== undefined && (
+        <p>
+          <a href={olderHref}>Older runs</a>
+        </p>
+      )}
+    </section>
+  );
+}
+
+function EndedRow({ record }: { record: EndedRun }) {
+  return (
+    <tr>
+      <th scope="row">
+        <RunLink runName={record.run_name} />
+      </th>
+      <td>{short(record.job_name)}</td>
+      <td>
+        <StateWord state={record.status} />
+      </td>
+      <td>{short(record.message)}</td>
+      <td>
+        <Time at={record.finished_at} />
+      </td>
+      <td>{durationWords(record)}</td>
+      <td>{record.node === null ? "–" : short(record.node)}</td>
+    </tr>
+  );
+}
+
+function RunSection() {
+  return (
+    <section aria-labelledby="run-h">
+      <h2 id="run-h">Run a row</h2>
+      <form method="post" action="/actions/run" aria-labelledby="run-h">
+        <div>
+          <label for="run-row">Row</label>
+          <input id="run-row" name="job_name" list="row-names" required />
+        </div>
+        <div>
+          <label for="run-payload">Payload of the message</label>
+          <textarea id="run-payload" name="payload"></textarea>
+        </div>
+        <TokenField id="run-token" />
+        <div>
+          <button type="submit">Run</button>
+        </div>
+      </form>
+    </section>
+  );
+}

@@ -1,0 +1,186 @@
+/**
+ * What all pages are made of: the frame, and small parts such as times, links and tables. Everything from outside goes
+ * through JSX, which escapes it, and through `shown`, which makes harmless what JSX lets through.
+ * Must not fetch, read clocks nor know HTTP.
+ */
+import type { Child } from "hono/jsx";
+import { raw } from "hono/html";
+import type { Outcome, RunView } from "../../ports.ts";
+import { SCRIPT, STYLE } from "./assets.ts";
+
+/** A state that the filter of runs knows: of a live run or of an ended one. */
+export type RunState = RunView["state"] | Outcome["status"];
+
+export const LIVE_STATES: readonly RunView["state"][] = ["pending", "running", "ending"];
+export const END_STATES: readonly Outcome["status"][] = ["succeeded", "failed", "cancelled"];
+
+/** Whether the state is one of a run that has not ended. */
+export function isLiveState(state: RunState): state is RunView["state"] {
+  return (LIVE_STATES as readonly string[]).includes(state);
+}
+
+/** Rows, problems and live runs shown at most; the rest is counted. */
+export const MAX_SHOWN = 300;
+
+/** Characters of a name, topic or sentence shown at most: whoever sends them decides their length. */
+const MAX_TEXT = 500;
+
+/** Control characters but tab and line feed, and what turns the direction of text round: neither belongs in HTML. */
+// deno-lint-ignore no-control-regex
+const UNSEEN = /[\u0000-\u0008\u000b-\u001f\u007f-\u009f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]/g;
+
+/** Text with its control characters and turns of direction replaced by U+FFFD, so that a reader sees that one was there. */
+export function shown(text: string): string {
+  return text.replace(UNSEEN, "\ufffd");
+}
+
+/** Text of foreign length for a cell or a line. */
+export function short(text: string | undefined, most = MAX_TEXT): string {
+  return text === undefined || text.length <= most ? text ?? "" : `${text.slice(0, most)}…`;
+}
+
+/** A whole page as HTML text. */
+export function frame(
+  { title, heading, run, children }: { title: string; heading: string; run?: string; children: Child },
+): string {
+  const page = (
+    <html lang="en">
+      <head>
+        <meta charset="utf-8" />
+        <meta name="viewport" content="width=device-width, initial-scale=1" />
+        <title>{title}</title>
+        <link rel="icon" href="data:," />
+        <style>{raw(STYLE)}</style>
+      </head>
+      <body data-run={run}>
+        <a class="skip" href="#main">Skip to the content</a>
+        <header>
+          <h1>{heading}</h1>
+          <nav aria-label="Pages">
+            <ul>
+              <li>
+                <a href="/">Overview</a>
+              </li>
+              <li>
+                <a href="/#live">Live runs</a>
+              </li>
+              <li>
+                <a href="/#history">History</a>
+              </li>
+              <li>
+                <a href="/#table">Table</a>
+              </li>
+            </ul>
+          </nav>
+          <p id="live-note" class="muted" role="status"></p>
+        </header>
+        <main id="main" tabindex={-1}>{children}</main>
+        <footer>
+          <p class="muted">MQTT Job Listener. Times are UTC.</p>
+        </footer>
+        <script>{raw(SCRIPT)}</script>
+      </body>
+    </html>
+  );
+  return `<!doctype html>\n${shown(page.toString())}`;
+}
+
+/** A time in UTC; `–` where there is none, the text itself where it is none. */
+export function Time({ at }: { at: Date | string | null | undefined }) {
+  if (at === null || at === undefined) return <>–</>;
+  const date = typeof at === "string" ? new Date(at) : at;
+  if (Number.isNaN(date.getTime())) return <>{short(String(at))}</>;
+  const iso = date.toISOString();
+  return <time datetime={iso}>{iso.slice(0, 19).replace("T", " ")}</time>;
+}
+
+/** A length of time as people say it: `45 s`, `3 min 5 s`, `2 h 10 min`, `3 d 4 h`. */
+export function ageWords(ms: number): string {
+  const seconds = Math.max(0, Math.floor(ms / 1000));
+  if (seconds < 60) return `${seconds} s`;
+  if (seconds < 3600) return `${Math.floor(seconds / 60)} min ${seconds % 60} s`;
+  if (seconds < 86_400) return `${Math.floor(seconds / 3600)} h ${Math.floor(seconds / 60) % 60} min`;
+  return `${Math.floor(seconds / 86_400)} d ${Math.floor(seconds / 3600) % 24} h`;
+}
+
+/** How long an ended run took. */
+export function durationWords({ started_at, finished_at }: { started_at: string | null; finished_at: string }): string {
+  return started_at === null ? "never started" : ageWords(Date.parse(finished_at) - Date.parse(started_at));
+}
+
+/** Path of a run's page. */
+export function runHref(runName: string): string {
+  return `/runs/${encodeURIComponent(runName)}`;
+}
+
+/** A run's name, leading to its page. */
+export function RunLink({ runName }: { runName: string }) {
+  return <a class="mono" href={runHref(runName)}>{runName}</a>;
+}
+
+/** A state in its colour. */
+export function StateWord({ state }: { state: RunState }) {
+  const tone = state === "succeeded" ? "good" : state === "failed" ? "bad" : state === "cancelled" ? "warn" : "";
+  return <span class={tone}>{state}</span>;
+}
+
+/** Kinds of resource named at most. */
+const MAX_RESOURCES = 10;
+
+/** `cpu 2 (limit 4), memory 8Gi, 1 GPU`. */
+export function resourceWords(
+  { gpu = 0, requests, limits }: {
+    gpu?: number;
+    requests: Readonly<Record<string, string>>;
+    limits: Readonly<Record<string, string>>;
+  },
+): string {
+  const names = [...new Set([...Object.keys(requests), ...Object.keys(limits)])]
+    .filter((name) => !name.includes("gpu")).slice(0, MAX_RESOURCES);
+  const words = names.map((name) => {
+    const [request, limit] = [requests[name], limits[name]];
+    const word = name === "ephemeral-storage" ? "disk" : name;
+    if (request === undefined) return `${word} limit ${limit}`;
+    return limit === undefined || limit === request ? `${word} ${request}` : `${word} ${request} (limit ${limit})`;
+  });
+  if (gpu > 0) words.push(`${gpu} GPU${gpu > 1 ? "s" : ""}`);
+  return short(words.join(", ")) || "none set";
+}
+
+/** A frame that scrolls by itself, also by keys, so that the page need not. */
+export function ScrollTable({ label, children }: { label: string; children: Child }) {
+  return <div class="scroll" tabindex={0} role="group" aria-label={label}>{children}</div>;
+}
+
+/** A table's head. */
+export function Heads({ names }: { names: readonly string[] }) {
+  return (
+    <thead>
+      <tr>{names.map((name) => <th scope="col">{name}</th>)}</tr>
+    </thead>
+  );
+}
+
+/** Where a form takes the token. */
+export function TokenField({ id }: { id: string }) {
+  return (
+    <div>
+      <label for={id}>Token</label>
+      <input id={id} name="token" type="password" required autocomplete="current-password" />
+    </div>
+  );
+}
+
+/** A page that says why there is nothing else to show. */
+export function messagePage({ title, message }: { title: string; message: string }): string {
+  return frame({
+    title: short(title),
+    heading: short(title),
+    children: (
+      <section aria-labelledby="why-h">
+        <h2 id="why-h">Why</h2>
+        <p>{short(message, 2_000)}</p>
+      </section>
+    ),
+  });
+}

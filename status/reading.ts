@@ -1,0 +1,209 @@
+/**
+ * What the pages `/` and `/runs/{run}` show, gathered from the view: filters, cursors, children, message and log.
+ * What cannot be had leaves its part of a page out. Must not know HTTP beyond a query, nor what pages look like.
+ */
+import { stringify } from "yaml";
+import { chainGraph } from "../catalog/chains.ts";
+import type { Table } from "../catalog.ts";
+import type { RunRecord, RunView } from "../ports.ts";
+import { isRunName } from "../run_spec.ts";
+import { compact } from "../util/compact.ts";
+import { errorMessage } from "../util/retry.ts";
+import { finishInSlices } from "../util/slices.ts";
+import { drawGraphSteps, type GraphPicture, MAX_DRAWN_ROWS } from "./graph.tsx";
+import type { RecordFilter } from "./history.ts";
+import { type LogTail, logTail } from "./log_stream.ts";
+import { type HealthView, overviewPage, type RunQuery } from "./pages/overview.tsx";
+import { END_STATES, isLiveState, LIVE_STATES, type RunState } from "./pages/parts.tsx";
+import { runPage } from "./pages/run.tsx";
+import type { StatusView } from "./view.ts";
+
+export interface ReadingOptions {
+  readonly view: StatusView;
+  readonly health: () => HealthView;
+  /** Whether there is a token to act with. */
+  readonly actions: boolean;
+}
+
+const RECORDS_A_PAGE = 50;
+const MAX_CHILDREN = 100;
+const MAX_PAYLOAD_SHOWN = 96 * 1024;
+/** Longest wait for a store or cluster that a page asks. */
+const LOOK_MS = 5_000;
+
+/** Reads for the pages. What is under way ends when `closing` aborts. */
+export class Reading {
+  readonly #options: ReadingOptions;
+  readonly #closing: AbortSignal;
+  readonly #pictures = new WeakMap<Table, Promise<GraphPicture>>();
+
+  constructor(options: ReadingOptions, closing: AbortSignal) {
+    this.#options = options;
+    this.#closing = closing;
+  }
+
+  /** The page `/` for a query. */
+  async overview(params: URLSearchParams): Promise<string> {
+    const { view, health, actions } = this.#options;
+    const query = readQuery(params);
+    const table = view.table();
+    const history = await this.#history(query, params);
+    const live = view.liveRuns()
+      .filter((run) => query.row === undefined || run.jobName === query.row)
+      .filter((run) => query.state === undefined || run.state === query.state)
+      .sort((a, b) => b.receivedAt.getTime() - a.receivedAt.getTime());
+    return overviewPage({
+      ...compact({ tableFailure: view.tableFailure() }),
+      now: new Date(),
+      health: health(),
+      table,
+      graph: table && await this.#picture(table),
+      live,
+      ...history,
+      reach: view.recordsReach(),
+      query,
+      actions,
+    });
+  }
+
+  /** The page of a run; undefined: there is none of that name. */
+  async run(runName: string): Promise<string | undefined> {
+    const found = await this.find(runName);
+    if (!found) return undefined;
+    const { view, actions } = this.#options;
+    const { live, record } = found;
+    const [startedRuns, manifest, log, message] = await Promise.all([
+      this.#startedRuns(runName),
+      record ? manifestOf(record) : view.manifest(runName, this.#lookSignal()).catch(() => undefined),
+      this.#log(runName),
+      record ? messageOf(record) : this.#liveMessage(runName),
+    ]);
+    return runPage({
+      ...compact({ live, record, manifest, log }),
+      ...message,
+      now: new Date(),
+      runName,
+      startedRuns,
+      actions,
+    });
+  }
+
+  /** A run that lives or has ended; undefined: there is none, or the name cannot be one. */
+  async find(runName: string): Promise<{ live?: RunView; record?: RunRecord } | undefined> {
+    if (!isRunName(runName)) return undefined;
+    const { view } = this.#options;
+    const live = view.liveRun(runName);
+    if (live) return { live };
+    const record = await view.record(runName, this.#lookSignal());
+    return record && { record };
+  }
+
+  /** Made once a table, in slices: messages must not wait for it. */
+  #picture(table: Table): Promise<GraphPicture> {
+    let picture = this.#pictures.get(table);
+    if (!picture) {
+      const graph = chainGraph(table, { maxRows: MAX_DRAWN_ROWS });
+      picture = finishInSlices(drawGraphSteps(graph, table.topicPrefix), {});
+      this.#pictures.set(table, picture);
+    }
+    return picture;
+  }
+
+  async #history(query: RunQuery, params: URLSearchParams) {
+    if (query.state !== undefined && isLiveState(query.state)) return { records: [] };
+    const filter: RecordFilter = {
+      ...compact({ jobName: query.row, status: query.state, since: query.since, until: query.until }),
+      ...compact({ olderThan: readCursor(params.get("older")) }),
+      limit: RECORDS_A_PAGE + 1,
+    };
+    try {
+      const found = await this.#options.view.records(filter, this.#lookSignal());
+      const records = found.slice(0, RECORDS_A_PAGE);
+      const last = records.at(-1);
+      if (found.length <= RECORDS_A_PAGE || !last) return { records };
+      const older = new URLSearchParams(params);
+      older.set("older", `${last.finished_at} ${last.run_name}`);
+      return { records, olderHref: `/?${older}#history` };
+    } catch (error) {
+      return { records: [], recordsFailure: `The history cannot be read now: ${errorMessage(error)}` };
+    }
+  }
+
+  async #startedRuns(runName: string): Promise<{ runName: string; state: RunState }[]> {
+    const { view } = this.#options;
+    const live = view.liveRuns().filter((run) => run.parentRun === runName);
+    const filter = { parentRun: runName, limit: MAX_CHILDREN };
+    const ended = await view.records(filter, this.#lookSignal()).catch(() => []);
+    const states = new Map<string, RunState>(live.slice(0, MAX_CHILDREN).map((run) => [run.runName, run.state]));
+    for (const record of ended) states.set(record.run_name, record.status);
+    return [...states].map(([runName, state]) => ({ runName, state }));
+  }
+
+  async #liveMessage(runName: string): Promise<{ payload?: string; payloadNote?: string }> {
+    try {
+      const job = await this.#options.view.job(runName, this.#lookSignal());
+      if (job?.payloadObject !== undefined) {
+        return { payloadNote: `Its payload is large; it is at ${job.payloadObject}` };
+      }
+      if (!job?.payload) return {};
+      return textOf(job.payload);
+    } catch (error) {
+      return { payloadNote: `Its payload cannot be read now: ${errorMessage(error)}` };
+    }
+  }
+
+  async #log(runName: string): Promise<LogTail | undefined> {
+    try {
+      return await logTail(this.#options.view, runName, this.#lookSignal());
+    } catch (error) {
+      return { text: `The log cannot be read now: ${errorMessage(error)}`, extent: "whole" };
+    }
+  }
+
+  #lookSignal(): AbortSignal {
+    return AbortSignal.any([this.#closing, AbortSignal.timeout(LOOK_MS)]);
+  }
+}
+
+function manifestOf({ job }: RunRecord): string | undefined {
+  return job && stringify(job, { lineWidth: 0, aliasDuplicateObjects: false });
+}
+
+function messageOf(record: RunRecord): { payload?: string; payloadNote?: string } {
+  if (record.payload !== null) return { payload: record.payload };
+  if (record.payload_object !== undefined) {
+    return { payloadNote: `Its payload is large; it is at ${record.payload_object}` };
+  }
+  return { payloadNote: "Its payload is not text." };
+}
+
+function textOf(payload: Uint8Array): { payload?: string; payloadNote?: string } {
+  if (payload.length > MAX_PAYLOAD_SHOWN) return { payloadNote: `Its payload has ${payload.length} bytes.` };
+  try {
+    return { payload: new TextDecoder("utf-8", { fatal: true }).decode(payload) };
+  } catch {
+    return { payloadNote: "Its payload is not text." };
+  }
+}
+
+/** Reads the form's query; what makes no sense counts as not given. Times without a zone are UTC, as the form says. */
+export function readQuery(params: URLSearchParams): RunQuery {
+  const row = params.get("row")?.trim();
+  const state = [...LIVE_STATES, ...END_STATES].find((state) => state === params.get("state"));
+  const since = readTime(params.get("since"));
+  const until = readTime(params.get("until"));
+  return compact({ row: row || undefined, state, since, until });
+}
+
+function readTime(text: string | null): Date | undefined {
+  if (!text) return undefined;
+  const zoned = /(Z|[+-]\d\d:\d\d)$/.test(text) || !text.includes("T") ? text : `${text}Z`;
+  const time = new Date(zoned);
+  return Number.isNaN(time.getTime()) ? undefined : time;
+}
+
+function readCursor(text: string | null): RecordFilter["olderThan"] {
+  const [finishedAt, runName] = text?.split(" ") ?? [];
+  if (!finishedAt || !runName || Number.isNaN(Date.parse(finishedAt))) return undefined;
+  return { finishedAt, runName };
+}

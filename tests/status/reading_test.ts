@@ -1,0 +1,85 @@
+import { deepEqual, doesNotMatch, equal, match, ok } from "node:assert/strict";
+import { UnavailableError } from "../../ports.ts";
+import { selectRecords } from "../../status/history.ts";
+import { readQuery } from "../../status/reading.ts";
+import { aRecord, aRunView } from "../harness/fakes.ts";
+import { anApp, fakeView } from "../harness/page_kit.ts";
+
+Deno.test("statusApp() filters live runs and history by row, state and time", async () => {
+  const seen: unknown[] = [];
+  const view = fakeView({
+    live: [aRunView({ runName: "sort-a", jobName: "sort" }), aRunView({ runName: "plot-b", jobName: "plot" })],
+    records: (filter) => {
+      seen.push(filter);
+      return Promise.resolve([]);
+    },
+  });
+  const { get } = anApp({ view });
+  const text = await (await get("/?row=sort")).text();
+  match(text, /sort-a/);
+  doesNotMatch(text, /plot-b/);
+  // A time is that of an end.
+  doesNotMatch(await (await get("/?row=sort&since=2026-03-01T10:00")).text(), /id="live"/);
+  const since = new Date("2026-03-01T10:00Z");
+  deepEqual(seen, [{ jobName: "sort", limit: 51 }, { jobName: "sort", since, limit: 51 }]);
+  doesNotMatch(await (await get("/?state=failed")).text(), /id="live"/);
+  doesNotMatch(await (await get("/?state=running")).text(), /id="history"/);
+});
+
+Deno.test("statusApp() links to older runs, and each run is on one page", async () => {
+  const all = Array.from({ length: 120 }, (_, at) => aRecord({ run_name: `sort-${String(at).padStart(3, "0")}` }));
+  const { get } = anApp({ view: fakeView({ records: (filter) => Promise.resolve(selectRecords(all, filter)) }) });
+  const seen: string[] = [];
+  for (let path: string | undefined = "/"; path; path = nextOf(await lookAt(path))) ok(seen.length <= 120);
+  equal(new Set(seen).size, 120);
+  equal(seen.length, 120);
+
+  async function lookAt(path: string): Promise<string> {
+    const text = await (await get(path)).text();
+    seen.push(
+      ...[...text.matchAll(/<th scope="row"><a class="mono" href="\/runs\/(sort-\d+)"/g)].map(([, name]) => name!),
+    );
+    return text;
+  }
+
+  function nextOf(text: string): string | undefined {
+    return /href="([^"]+)">Older runs/.exec(text)?.[1]?.replaceAll("&amp;", "&").replace(/#.*/, "");
+  }
+});
+
+Deno.test("statusApp() shows a page although the history cannot be read", async () => {
+  const view = fakeView({ records: () => Promise.reject(new UnavailableError("Cannot list: no connection")) });
+  const answer = await anApp({ view }).get("/");
+  equal(answer.status, 200);
+  match(await answer.text(), /The history cannot be read now: Cannot list: no connection/);
+});
+
+Deno.test("statusApp() shows a run with its reason, message, children and the end of a long log", async () => {
+  const record = aRecord({ run_name: "sort-1", status: "failed", message: "Out of memory: the limit is 8Gi" });
+  const child = aRecord({ run_name: "plot-2", parent_run: "sort-1" });
+  const log = "first line\n" + "x".repeat(99) + "\n" + "filler line\n".repeat(9_000) + "last line\n";
+  const view = fakeView({
+    ended: [record, child],
+    records: (filter) => Promise.resolve(selectRecords([record, child], filter)),
+    log: () => new Blob([log]).stream(),
+  });
+  const text = await (await anApp({ view }).get("/runs/sort-1")).text();
+  match(text, /Out of memory: the limit is 8Gi/);
+  match(text, /href="\/runs\/plot-2"/);
+  match(text, /last line/);
+  doesNotMatch(text, /first line/);
+});
+
+Deno.test("readQuery() ignores what makes no sense", () => {
+  deepEqual(readQuery(new URLSearchParams("row=+&state=great&since=tomorrow&until=2026-03-01")), {
+    until: new Date("2026-03-01T00:00Z"),
+  });
+});
+
+Deno.test("the page of an ended run has its Job from the record, without a call of the cluster", async () => {
+  const job = { kind: "Job", spec: { backoffLimit: 7 } };
+  const record = aRecord({ job });
+  const view = { ...fakeView({ ended: [record] }), manifest: () => Promise.reject(new Error("asked")) };
+  const { get } = anApp({ view });
+  match(await (await get(`/runs/${record.run_name}`)).text(), /backoffLimit: 7/);
+});
