@@ -4,7 +4,6 @@
  * events. Decides nothing about runs. The rights that it needs are in deploy/role.yaml.
  */
 import type { CoreV1Event, V1Job, V1Pod } from "@kubernetes/client-node";
-import { stringify } from "yaml";
 import {
   abortable,
   answerError,
@@ -16,7 +15,7 @@ import {
   statusOf,
 } from "./k8s/client.ts";
 import { EventBook } from "./k8s/events.ts";
-import { eventFacts, jobFacts, type Json, keptJob, podFacts } from "./k8s/facts.ts";
+import { eventFacts, jobFacts, type Json, podFacts } from "./k8s/facts.ts";
 import { ListWatch, type ListWatchOptions, type WatchedObject } from "./k8s/list_watch.ts";
 import { ANNOTATION, LABEL, ownLabels } from "./k8s/labels.ts";
 import { KubernetesLease } from "./k8s/lease.ts";
@@ -150,12 +149,6 @@ export class KubernetesCluster implements Cluster, Disposable {
   async get(runName: string, { signal }: CallSignal = {}): Promise<JobFacts | undefined> {
     const job = await this.#read(runName, signal);
     return job && jobFacts(job);
-  }
-
-  async manifest(runName: string, { signal }: CallSignal = {}): Promise<string | undefined> {
-    const job = await this.#read(runName, signal);
-    if (!job) return undefined;
-    return stringify({ ...keptJob(job), status: job.status }, { lineWidth: 0 });
   }
 
   async #read(runName: string, signal: AbortSignal | undefined): Promise<Json<V1Job> | undefined> {

@@ -192,7 +192,7 @@ export interface JobFacts {
   readonly payload?: Uint8Array;
   readonly payloadObject?: string;
   /**
-   * Makes what the run's record keeps of the Job itself: as the cluster had it, without its status, long values cut,
+   * Makes what people are shown of the Job itself and the run's record keeps: as the cluster had it, without its status, long values cut,
    * signed links left out. A function, so that who drops it drops the whole Job with it.
    */
   readonly manifest?: () => Readonly<Record<string, unknown>>;
@@ -250,8 +250,6 @@ export interface Cluster {
   cancel(runName: string, who: string, options?: { signal?: AbortSignal }): Promise<boolean>;
   /** One run as it is now; undefined: gone. */
   get(runName: string, options?: { signal?: AbortSignal }): Promise<JobFacts | undefined>;
-  /** The run as YAML, as the cluster has it; undefined: gone. */
-  manifest(runName: string, options?: { signal?: AbortSignal }): Promise<string | undefined>;
   /** Lists and watches until `signal` aborts; mends itself; never rejects for a fault of the cluster. */
   watch(events: ClusterEvents, signal: AbortSignal): Promise<void>;
   /** When something was last heard from the watch (an event, a bookmark, a list). */

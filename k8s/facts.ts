@@ -47,8 +47,8 @@ export function jobFacts(job: Json<V1Job>): JobFacts {
   };
 }
 
-/** What people are shown of a Job and its record keeps: without its status, long values cut, signed links left out. */
-export function keptJob({ apiVersion, kind, metadata, spec }: Json<V1Job>): Record<string, unknown> {
+/** Without the status; long values cut, signed links left out. */
+function keptJob({ apiVersion, kind, metadata, spec }: Json<V1Job>): Record<string, unknown> {
   const { managedFields: _, ...kept } = metadata ?? {};
   const template = spec?.template;
   const containers = template?.spec?.containers.map((container) => ({

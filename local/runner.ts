@@ -9,7 +9,6 @@
  * that meets it sees its allocation fail instead of being killed: it ends by its own exit code, never as OOMKilled.
  */
 import { isAbsolute, join, resolve } from "node:path";
-import { stringify } from "yaml";
 import {
   type Cluster,
   type ClusterEvents,
@@ -109,27 +108,6 @@ export class LocalRunner implements Cluster {
     await this.#load();
     const run = this.#runs.get(runName);
     return run && factsOf(run);
-  }
-
-  async manifest(runName: string, { signal }: { signal?: AbortSignal } = {}): Promise<string | undefined> {
-    signal?.throwIfAborted();
-    await this.#load();
-    const run = this.#runs.get(runName);
-    if (!run) return undefined;
-    const { payload: _, ...job } = run.job;
-    const { command, env, memoryLimit, activeDeadlineSeconds } = run;
-    // Through JSON: YAML has no `undefined`, and times as text are what people read.
-    const plain = JSON.parse(JSON.stringify({
-      kind: "LocalRun",
-      name: runName,
-      folder: this.#folder(run),
-      command,
-      env,
-      memoryLimit,
-      activeDeadlineSeconds,
-      status: { ...job, pods: run.pods },
-    }));
-    return stringify(plain);
   }
 
   async watch(events: ClusterEvents, signal: AbortSignal): Promise<void> {

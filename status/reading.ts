@@ -15,7 +15,7 @@ import type { RecordFilter } from "./history.ts";
 import { type LogTail, logTail } from "./log_stream.ts";
 import { type HealthView, overviewPage, type RunQuery } from "./pages/overview.tsx";
 import { END_STATES, isLiveState, LIVE_STATES, type RunState } from "./pages/parts.tsx";
-import { runPage } from "./pages/run.tsx";
+import { runPage, type RunPageInput } from "./pages/run.tsx";
 import type { StatusView } from "./view.ts";
 
 export interface ReadingOptions {
@@ -70,17 +70,16 @@ export class Reading {
   async run(runName: string): Promise<string | undefined> {
     const found = await this.find(runName);
     if (!found) return undefined;
-    const { view, actions } = this.#options;
+    const { actions } = this.#options;
     const { live, record } = found;
-    const [startedRuns, manifest, log, message] = await Promise.all([
+    const [startedRuns, log, job] = await Promise.all([
       this.#startedRuns(runName),
-      record ? manifestOf(record) : view.manifest(runName, this.#lookSignal()).catch(() => undefined),
       this.#log(runName),
-      record ? messageOf(record) : this.#liveMessage(runName),
+      record ? jobOfRecord(record) : this.#liveJob(runName),
     ]);
     return runPage({
-      ...compact({ live, record, manifest, log }),
-      ...message,
+      ...compact({ live, record, log }),
+      ...job,
       now: new Date(),
       runName,
       startedRuns,
@@ -139,14 +138,15 @@ export class Reading {
     return [...states].map(([runName, state]) => ({ runName, state }));
   }
 
-  async #liveMessage(runName: string): Promise<{ payload?: string; payloadNote?: string }> {
+  async #liveJob(runName: string): Promise<JobParts> {
     try {
       const job = await this.#options.view.job(runName, this.#lookSignal());
-      if (job?.payloadObject !== undefined) {
-        return { payloadNote: `Its payload is large; it is at ${job.payloadObject}` };
+      if (!job) return {};
+      const manifest = job.manifest && asYaml(job.manifest());
+      if (job.payloadObject !== undefined) {
+        return compact({ manifest, payloadNote: `Its payload is large; it is at ${job.payloadObject}` });
       }
-      if (!job?.payload) return {};
-      return textOf(job.payload);
+      return { ...compact({ manifest }), ...(job.payload ? textOf(job.payload) : {}) };
     } catch (error) {
       return { payloadNote: `Its payload cannot be read now: ${errorMessage(error)}` };
     }
@@ -165,19 +165,23 @@ export class Reading {
   }
 }
 
-function manifestOf({ job }: RunRecord): string | undefined {
-  return job && stringify(job, { lineWidth: 0, aliasDuplicateObjects: false });
+/** What a page shows of a Job and its message; what there is not is left out. */
+type JobParts = Pick<RunPageInput, "manifest" | "payload" | "payloadNote">;
+
+function jobOfRecord({ job, payload, payload_object }: RunRecord): JobParts {
+  const manifest = job && asYaml(job);
+  if (payload !== null) return compact({ manifest, payload });
+  const payloadNote = payload_object === undefined
+    ? "Its payload is not text."
+    : `Its payload is large; it is at ${payload_object}`;
+  return compact({ manifest, payloadNote });
 }
 
-function messageOf(record: RunRecord): { payload?: string; payloadNote?: string } {
-  if (record.payload !== null) return { payload: record.payload };
-  if (record.payload_object !== undefined) {
-    return { payloadNote: `Its payload is large; it is at ${record.payload_object}` };
-  }
-  return { payloadNote: "Its payload is not text." };
+function asYaml(job: Readonly<Record<string, unknown>>): string {
+  return stringify(job, { lineWidth: 0, aliasDuplicateObjects: false });
 }
 
-function textOf(payload: Uint8Array): { payload?: string; payloadNote?: string } {
+function textOf(payload: Uint8Array): JobParts {
   if (payload.length > MAX_PAYLOAD_SHOWN) return { payloadNote: `Its payload has ${payload.length} bytes.` };
   try {
     return { payload: new TextDecoder("utf-8", { fatal: true }).decode(payload) };

@@ -25,8 +25,6 @@ export interface StatusView {
   record(runName: string, signal: AbortSignal): Promise<RunRecord | undefined>;
   /** A live run with its message, from the cluster. */
   job(runName: string, signal: AbortSignal): Promise<JobFacts | undefined>;
-  /** The Job as YAML, without the signed links that its record leaves out too; undefined: gone. */
-  manifest(runName: string, signal: AbortSignal): Promise<string | undefined>;
   /**
    * The run's log as text. `follow`: goes on until the run ended. `tailBytes`: of a stored log, only so many of its last
    * bytes. undefined: there is none (yet).
@@ -57,7 +55,6 @@ export function statusView(
     recordsReach: () => history.reach(),
     record: (runName, signal) => service.records.get(runName, signal),
     job: (runName, signal) => cluster.get(runName, { signal }),
-    manifest: (runName, signal) => cluster.manifest(runName, { signal }),
     async log(runName, { follow, tailBytes, signal }) {
       if (!service.runs.get(runName)) {
         return await logs.read(`${runName}.txt`, { ...compact({ tail: tailBytes }), signal });

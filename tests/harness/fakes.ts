@@ -240,10 +240,6 @@ export class FakeCluster implements Cluster {
     return Promise.resolve(undefined);
   }
 
-  manifest(): Promise<string | undefined> {
-    return Promise.resolve(undefined);
-  }
-
   watch(events: ClusterEvents): Promise<void> {
     events.onSynced();
     return Promise.resolve();

@@ -37,7 +37,6 @@ export interface FakeView {
   readonly reach?: Reach;
   readonly onRecord?: (runName: string) => void;
   readonly job?: JobFacts;
-  readonly manifest?: string;
   readonly log?: (
     options: { readonly follow: boolean; readonly tailBytes?: number; readonly signal: AbortSignal },
   ) => ReadableStream<Uint8Array> | undefined;
@@ -58,7 +57,6 @@ export function fakeView(fake: FakeView = {}): StatusView {
       return Promise.resolve(ended.find((record) => record.run_name === runName));
     },
     job: () => Promise.resolve(fake.job),
-    manifest: () => Promise.resolve(fake.manifest),
     log: (_, options) => Promise.resolve(fake.log?.(options)),
   };
 }

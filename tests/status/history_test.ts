@@ -1,7 +1,51 @@
-import { deepEqual } from "node:assert/strict";
+import { deepEqual, doesNotMatch, equal } from "node:assert/strict";
 import type { RunRecord } from "../../ports.ts";
-import { selectRecords } from "../../status/history.ts";
-import { aRecord } from "../harness/fakes.ts";
+import { RunRecords } from "../../records.ts";
+import { History, selectRecords } from "../../status/history.ts";
+import { aRecord, FakeStore } from "../harness/fakes.ts";
+
+/** Ends of 2026, one a second. */
+function recordAt(second: number, more: Partial<RunRecord> = {}): RunRecord {
+  const finished_at = new Date(Date.UTC(2026, 0, 1) + second * 1000).toISOString();
+  return aRecord({ run_name: `run-${second}`, finished_at, ...more });
+}
+
+Deno.test("History keeps nothing of a record that the list does not show", () => {
+  const history = new History(new RunRecords(new FakeStore()));
+  const large = { payload: "p".repeat(96 * 1024), job: { kind: "JobJobJob" }, message: "m".repeat(5_000) };
+  history.emit({ type: "finished", record: recordAt(1, large), completionMs: 1 });
+  const kept = JSON.stringify([...history.values()]);
+  doesNotMatch(kept, /ppp|JobJobJob/);
+  equal(kept.length < 1_000, true, `${kept.length} characters of one run`);
+});
+
+Deno.test("History reads what former processes left and says that it looks at all of it", async () => {
+  const records = new RunRecords(new FakeStore());
+  for (const second of [1, 2, 3]) await records.put(recordAt(second));
+  const history = new History(records);
+  equal(history.reach().kind, "partly");
+  await history.load(new AbortController().signal);
+  deepEqual(history.reach(), { runs: 3, kind: "all", oldest: "2026-01-01T00:00:01.000Z" });
+});
+
+Deno.test("History says that it looks at the newest where it left some out", async () => {
+  const history = new History(new RunRecords(new FakeStore()));
+  await history.load(new AbortController().signal);
+  for (let second = 0; second < 2_500; second++) {
+    history.emit({ type: "finished", record: recordAt(second), completionMs: 1 });
+  }
+  const { runs, kind, oldest } = history.reach();
+  equal(kind, "newest");
+  equal(oldest, recordAt(2_500 - runs).finished_at);
+});
+
+Deno.test("History says that its list is not whole where the store cannot be read", async () => {
+  const store = new FakeStore();
+  const history = new History(new RunRecords(store));
+  store.faults.push(new Error("no connection"));
+  await history.load(new AbortController().signal).catch(() => {});
+  equal(history.reach().kind, "partly");
+});
 
 Deno.test("selectRecords() gives the newest first and keeps to all parts of the filter", () => {
   const at = (hour: number, more: Partial<RunRecord>) =>

@@ -1,5 +1,6 @@
-import { equal } from "node:assert/strict";
-import { aRunView } from "../harness/fakes.ts";
+import { deepEqual, doesNotMatch, equal, match } from "node:assert/strict";
+import { readTail } from "../../status/log_stream.ts";
+import { aRecord, aRunView } from "../harness/fakes.ts";
 import { anApp, fakeView } from "../harness/page_kit.ts";
 
 Deno.test("statusApp() streams the log of a live run as it grows", async () => {
@@ -43,4 +44,39 @@ Deno.test("statusApp() tells the source of a log that its reader went away", asy
   await reader.read();
   await reader.cancel();
   await gone.promise;
+});
+
+function textStream(...pieces: string[]): ReadableStream<Uint8Array> {
+  return ReadableStream.from(pieces.map((piece) => new TextEncoder().encode(piece)));
+}
+
+Deno.test("readTail() gives a short log whole and of a long one whole lines of its end", async () => {
+  const { signal } = new AbortController();
+  deepEqual(await readTail(textStream("one\n", "two\n"), 8, signal), { text: "one\ntwo\n", extent: "whole" });
+  deepEqual(await readTail(textStream("one\n", "two\n", "three\n"), 8, signal), { text: "three\n", extent: "end" });
+});
+
+Deno.test("readTail() does not call what came until its time was up the end of a log", async () => {
+  const time = new AbortController();
+  const first = new TextEncoder().encode("one\n");
+  const slow = new ReadableStream<Uint8Array>({
+    start: (controller) => controller.enqueue(first),
+    pull: () => time.abort(),
+  }, { highWaterMark: 0 });
+  deepEqual(await readTail(slow, 100, time.signal), { text: "one\n", extent: "part" });
+});
+
+Deno.test("the page of a run asks for no more of its log than it shows", async () => {
+  const asked: unknown[] = [];
+  const view = fakeView({
+    ended: [aRecord({ run_name: "sort-1" })],
+    log: ({ tailBytes }) => {
+      asked.push(tailBytes);
+      return textStream("x".repeat(60), "\n", "y".repeat(65_536));
+    },
+  });
+  const text = await (await anApp({ view }).get("/runs/sort-1")).text();
+  deepEqual(asked, [65_537]);
+  match(text, /Here is its end:/);
+  doesNotMatch(text, /xxx/);
 });

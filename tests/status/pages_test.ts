@@ -156,6 +156,25 @@ Deno.test("runPage() takes the colours of terminals out of the log", () => {
   match(text, />red<\/pre>/);
 });
 
+Deno.test("pages show control characters and turns of direction as such, and cut what is long", () => {
+  const odd = "a\u001b]0;title\u0007b\u202ec\u2066d\u0085e";
+  const text = overview({ live: [aRunView({ jobName: odd, topic: "t".repeat(65_000) })], query: { row: odd } });
+  // deno-lint-ignore no-control-regex
+  doesNotMatch(text, /[\u0000-\u0008\u000b-\u001f\u007f-\u009f\u202a-\u202e\u2066-\u2069]/);
+  match(text, /a\ufffd\]0;title\ufffdb\ufffdc\ufffdd\ufffde/);
+  doesNotMatch(text, /t{501}/);
+});
+
+Deno.test("overviewPage() says how far back it looks for ended runs", () => {
+  match(overview({ reach: { runs: 12, kind: "all" } }), /Looks at all 12 runs that ended/);
+  const newest = overview({ reach: { runs: 2_000, kind: "newest", oldest: "2026-02-01T10:00:00Z" } });
+  match(newest, /Looks at the newest 2000 runs that ended, back to <time [^>]+>2026-02-01 10:00:00</);
+  match(
+    overview({ reach: { runs: 3, kind: "partly" } }),
+    /Looks at 3 runs that ended; the store is not read to its end/,
+  );
+});
+
 // ---------------------------------------------------------------- in a real browser
 
 const BROWSER_ARGS = [
@@ -173,6 +192,7 @@ const ignore = !await needs("chromium");
 
 const JOB: JobFacts = {
   ...aRunView(),
+  manifest: () => ({ kind: "Job", spec: {} }),
   payload: new TextEncoder().encode(`{"uuid":"e1","note":${JSON.stringify(EVIL)}}`),
 };
 
@@ -238,7 +258,7 @@ async function withBrowser(work: (served: Served) => Promise<void>, more: Partia
   const calls: string[] = [];
   const records: StatusView["records"] = (filter) => Promise.resolve(selectRecords(ENDED, filter));
   const view: StatusView = {
-    ...fakeView({ table: tableOf(), live, ended: ENDED, records, job: JOB, manifest: "kind: Job\nspec: {}\n" }),
+    ...fakeView({ table: tableOf(), live, ended: ENDED, records, job: JOB }),
     ...more,
   };
   const note = (runName: string) => {

@@ -79,7 +79,7 @@ Deno.test("readQuery() ignores what makes no sense", () => {
 Deno.test("the page of an ended run has its Job from the record, without a call of the cluster", async () => {
   const job = { kind: "Job", spec: { backoffLimit: 7 } };
   const record = aRecord({ job });
-  const view = { ...fakeView({ ended: [record] }), manifest: () => Promise.reject(new Error("asked")) };
+  const view = { ...fakeView({ ended: [record] }), job: () => Promise.reject(new Error("asked")) };
   const { get } = anApp({ view });
   match(await (await get(`/runs/${record.run_name}`)).text(), /backoffLimit: 7/);
 });
