@@ -9,7 +9,7 @@ import { parseTableInSlices, rowsFor, type Table, type TableOptions } from "./ca
 
 export { parseTable, parseTableInSlices, rowsFor } from "./catalog/table.ts";
 export type { Table, TableOptions } from "./catalog/table.ts";
-export { rowSchema } from "./catalog/columns.ts";
+export { rowSchema } from "./catalog/column_docs.ts";
 export { describeProblem } from "./catalog/problem.ts";
 export type { Problem } from "./catalog/problem.ts";
 export { checkRow } from "./catalog/policy.ts";

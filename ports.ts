@@ -10,8 +10,9 @@ import type { ReportReason } from "./reasons.ts";
 
 import type { Row } from "./catalog/columns.ts";
 
-// Its fields follow from the table of columns.
+// Its fields follow from the table of columns; what they hold beyond texts and numbers is ports/row.ts.
 export type { Row };
+export type * from "./ports/row.ts";
 
 // ---------------------------------------------------------------- a message
 

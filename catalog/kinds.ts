@@ -2,8 +2,10 @@
  * What a cell can be: each kind reads the text of a cell and says what it may hold, for people and as JSON Schema.
  * Pure. A kind knows one cell only; what cells of a row must be together is row.ts.
  */
+import { parseResource } from "./cells/resources.ts";
 import { imageFault } from "./cells/image.ts";
 import { parseCommand } from "./cells/command.ts";
+import type { Enabled, RunAs } from "../ports.ts";
 import { cut } from "./problem.ts";
 import { filterFault } from "../topics.ts";
 import { quantityAdvice, quantityValue, type Resource } from "../util/quantities.ts";
@@ -15,12 +17,17 @@ export interface Report {
   warn(message: string): void;
 }
 
+/** Fields of a row that a cell fills besides its column's own. */
+export interface FurtherFields {
+  gpuResource?: string;
+}
+
 export interface Kind<T = unknown> {
   /**
    * The value of a cell that is not empty and has no blanks around it. undefined: none is set, or the cell is wrong;
-   * then it was reported.
+   * then it was reported. `row`: for a further field that the same cell fills.
    */
-  read(text: string, report: Report): T | undefined;
+  read(text: string, report: Report, row: FurtherFields): T | undefined;
   /** JSON Schema of the cell, without its description and examples. */
   readonly schema: Readonly<Record<string, unknown>>;
   /** Line breaks may stand in the cell. */
@@ -94,7 +101,7 @@ export const command: Kind<readonly string[]> = {
 };
 
 /** A whole number; `empty`: what an empty cell stands for. */
-export function count(least: number, most: number, empty: "none" | "1" = "none"): Kind<number> {
+export function count(least: number, most: number, empty = "none"): Kind<number> {
   const range = most === MAX_INT32 ? `of at least ${least}` : `from ${least} to ${most}`;
   return {
     schema: { type: ["integer", "string"], minimum: least, maximum: most, pattern: "^[0-9]*$" },
@@ -108,10 +115,12 @@ export function count(least: number, most: number, empty: "none" | "1" = "none")
   };
 }
 
+const WHOLE = count(0, MAX_INT32);
+
 /** Seconds; 0 is none. */
 export const seconds: Kind<number> = {
-  ...count(0, MAX_INT32),
-  read: (text, report) => count(0, MAX_INT32).read(text, report) || undefined,
+  ...WHOLE,
+  read: (text, report, row) => WHOLE.read(text, report, row) || undefined,
 };
 
 const QUANTITY = "^$|^[+]?([0-9]+\\.?[0-9]*|\\.[0-9]+)(Ki|Mi|Gi|Ti|Pi|Ei|n|u|m|k|M|G|T|P|E|[eE][+-]?[0-9]{1,3})?$";
@@ -175,13 +184,119 @@ export const mountPath: Kind<string> = {
   },
 };
 
-export const gpuProduct: Kind<string> = {
-  schema: { type: "string", maxLength: 63, pattern: "^$|^[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?$" },
-  read(product, report) {
-    if (product.length <= 63 && /^[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?$/.test(product)) return product;
-    const plain = product.replace(/[^A-Za-z0-9._-]+/g, "-").replace(/^[^A-Za-z0-9]+|[^A-Za-z0-9]+$/g, "").slice(0, 63);
-    const hint = plain === "" ? "write it as the node label has it" : `write "${plain}"`;
-    report.error(`not a value of the node label nvidia.com/gpu.product; ${hint}`);
+const PRODUCT = /^[A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?$/;
+
+/** GPU models, any of which is right: values of a node label. */
+export const gpuProducts: Kind<readonly string[]> = {
+  schema: { type: "string", pattern: "^$|^[A-Za-z0-9]([A-Za-z0-9 ,;._-]*[A-Za-z0-9])?$" },
+  read(text, report) {
+    const products = text.split(/[;,]/).map((product) => product.trim()).filter((product) => product !== "");
+    for (const product of products) {
+      if (PRODUCT.test(product)) continue;
+      const plain = product.replace(/[^A-Za-z0-9._-]+/g, "-").replace(/^[^A-Za-z0-9]+/, "").slice(0, 63);
+      const hint = plain === "" ? "write it as the node label has it" : `write "${plain.replace(/[^A-Za-z0-9]$/, "")}"`;
+      report.error(`not a value of the node label nvidia.com/gpu.product; ${hint}`);
+      return undefined;
+    }
+    return products;
+  },
+};
+
+/** A number of GPUs, or another resource with its number: `nvidia.com/mig-1g.10gb=1`. */
+export const gpu: Kind<number> = {
+  schema: {
+    type: ["integer", "string"],
+    minimum: 0,
+    maximum: MAX_INT32,
+    pattern: "^[0-9]*$|^[a-z0-9.-]+/[A-Za-z0-9._-]+=[0-9]+$",
+  },
+  read(text, report, row) {
+    if (!text.includes("=")) return WHOLE.read(text, report, row);
+    const found = parseResource(text);
+    if ("fault" in found) {
+      report.error(`the resource cannot be used: ${found.fault}`);
+      return undefined;
+    }
+    if (!/^[1-9]\d{0,8}$/.test(found.quantity)) {
+      report.error(`not a whole number of GPUs; write ${found.name}=1`);
+      return undefined;
+    }
+    if (found.name !== "nvidia.com/gpu") row.gpuResource = found.name;
+    return Number(found.quantity);
+  },
+};
+
+/** One of some words, whatever their case. */
+export function choice<const T extends string>(...choices: readonly T[]): Kind<T> {
+  return {
+    schema: { type: "string", enum: ["", ...choices] },
+    read(text, report) {
+      const found = choices.find((one) => one.toLowerCase() === text.toLowerCase());
+      if (found === undefined) report.error(`write ${choices.slice(0, -1).join(", ")} or ${choices.at(-1)}`);
+      return found;
+    },
+  };
+}
+
+function yesNo(text: string): boolean | undefined {
+  if (/^(yes|true|on|1|y)$/i.test(text)) return true;
+  return /^(no|false|off|0|n)$/i.test(text) ? false : undefined;
+}
+
+export const flag: Kind<boolean> = {
+  schema: { type: ["boolean", "string"], pattern: "^(|[yY]es|[nN]o|true|True|false|False|on|off|0|1)$" },
+  read(text, report) {
+    const value = yesNo(text);
+    if (value === undefined) report.error("write yes or no");
+    return value;
+  },
+};
+
+export const enabled: Kind<Enabled> = {
+  schema: { type: ["boolean", "string"], pattern: "^(|[yY]es|[nN]o|true|True|false|False|on|off|0|1|[pP]aused)$" },
+  read(text, report) {
+    if (text.toLowerCase() === "paused") return "paused";
+    const value = yesNo(text);
+    if (value === undefined) report.error("write yes, no or paused");
+    return value === undefined ? undefined : value ? "yes" : "no";
+  },
+};
+
+/** A note for people, of at most 200 characters. */
+export const note: Kind<string> = {
+  schema: { type: "string", maxLength: 200 },
+  read(text, report) {
+    if (text.length <= 200) return text;
+    report.error(`the cell has ${text.length} characters, 200 are allowed`);
+    return undefined;
+  },
+};
+
+export const runAs: Kind<RunAs> = {
+  schema: { type: ["integer", "string"], pattern: "^$|^[0-9]+(:[0-9]+)?$" },
+  read(text, report) {
+    const match = /^(\d{1,10})(?::(\d{1,10}))?$/.exec(text);
+    const [user, group] = [Number(match?.[1]), match?.[2] === undefined ? undefined : Number(match[2])];
+    if (match && user <= MAX_INT32 && (group ?? 0) <= MAX_INT32) {
+      return { user, ...(group === undefined ? {} : { group }) };
+    }
+    report.error("write the numbers of user and group, such as 1000 or 1000:100; the node does not know their names");
+    return undefined;
+  },
+};
+
+/** Longest condition, in characters: it is evaluated for each message. */
+const MAX_WHEN = 2_000;
+
+/** A condition in CEL, its typographic quotes made plain. That it can be evaluated is not checked here. */
+export const when: Kind<string> = {
+  schema: { type: "string", maxLength: MAX_WHEN },
+  hasLines: true,
+  read(text, report) {
+    if (text.length <= MAX_WHEN) {
+      return text.replace(/[\u201c\u201d\u201e\u00ab\u00bb]/g, '"').replace(/[\u2018\u2019\u201a]/g, "'");
+    }
+    report.error(`the condition has ${text.length} characters, ${MAX_WHEN} are allowed`);
     return undefined;
   },
 };

@@ -102,8 +102,9 @@ export function checkRow(policy: Policy, row: Row): Problem[] {
   if (policy.maxGpu !== undefined && row.gpu > policy.maxGpu) {
     refuse("gpu", String(row.gpu), `at most ${policy.maxGpu} GPUs are allowed`);
   }
-  if (policy.gpuProducts && row.gpu > 0 && !policy.gpuProducts.includes(row.gpuProduct ?? "")) {
-    refuse("gpu_product", row.gpuProduct ?? "", `name one of ${policy.gpuProducts.join(", ") || "none"}`);
+  const products = row.gpuProduct ?? [""];
+  if (policy.gpuProducts && row.gpu > 0 && products.some((product) => !policy.gpuProducts?.includes(product))) {
+    refuse("gpu_product", products.join(", "), `name one of ${policy.gpuProducts.join(", ") || "none"}`);
   }
   if (policy.maxParallelism !== undefined && row.parallelism > policy.maxParallelism) {
     refuse("parallelism", String(row.parallelism), `at most ${policy.maxParallelism} pods at a time are allowed`);

@@ -55,7 +55,7 @@ export class RowReader implements Report {
       this.#text = text;
       if (text === "") this.error(`the cell is empty; ${column.required}`);
       else {
-        const value = column.kind.read(text, this);
+        const value = column.kind.read(text, this, row);
         if (value !== undefined) row[column.field] = value;
         if (column.field === "jobName") this.jobName = value as string | undefined;
       }
@@ -126,7 +126,7 @@ export class RowReader implements Report {
     }
     if (row.gpuProduct !== undefined && row.gpu === 0) {
       const message = "the row asks for this GPU model but for no GPU; set gpu to 1 or empty this cell";
-      this.#report("warning", "gpu_product", row.gpuProduct, message);
+      this.#report("warning", "gpu_product", row.gpuProduct.join(", "), message);
     }
   }
 }

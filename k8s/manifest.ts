@@ -3,7 +3,7 @@
  * A payload becomes values of environment variables and nothing else: never an image, a name or a piece of shell.
  */
 import type { V1EnvVar, V1Job } from "@kubernetes/client-node";
-import type { RunSpec } from "../ports.ts";
+import type { Row, RunSpec } from "../ports.ts";
 import { ANNOTATION, LABEL, labelValue, ownLabels } from "./labels.ts";
 import { CONTAINER_NAME, messageEnv, resourcesOf } from "../run_spec.ts";
 
@@ -78,7 +78,7 @@ function podSpec(spec: RunSpec, options: JobOptions): PodSpec {
     automountServiceAccountToken: false,
     enableServiceLinks: false,
     securityContext: { seccompProfile: { type: "RuntimeDefault" } },
-    ...(row.gpuProduct === undefined ? {} : { nodeSelector: { "nvidia.com/gpu.product": row.gpuProduct } }),
+    ...gpuModel(row),
     ...(row.diskMount === undefined
       ? {}
       : { volumes: [{ name: DISK_VOLUME, emptyDir: size === undefined ? {} : { sizeLimit: size } }] }),
@@ -90,8 +90,8 @@ function podSpec(spec: RunSpec, options: JobOptions): PodSpec {
       ...(row.command === undefined ? {} : { command: row.command.map(escapeDollars) }),
       env: containerEnv(spec),
       resources: {
-        requests: withGpu(requests, row.gpu),
-        limits: withGpu(limits, row.gpu),
+        requests: withGpu(requests, row),
+        limits: withGpu(limits, row),
       },
       ...(row.diskMount === undefined ? {} : { volumeMounts: [{ name: DISK_VOLUME, mountPath: row.diskMount }] }),
       securityContext: {
@@ -116,6 +116,20 @@ export function unescapeDollars(text: string): string {
   return text.replaceAll("$$", "$");
 }
 
-function withGpu(quantities: Readonly<Record<string, string>>, gpu: number): Record<string, string> {
-  return { ...quantities, ...(gpu > 0 ? { [GPU]: String(gpu) } : {}) };
+function withGpu(
+  quantities: Readonly<Record<string, string>>,
+  { gpu, gpuResource = GPU }: Pick<Row, "gpu" | "gpuResource">,
+): Record<string, string> {
+  return { ...quantities, ...(gpu > 0 ? { [gpuResource]: String(gpu) } : {}) };
+}
+
+/** The node must have this model, or one of several. */
+function gpuModel({ gpuProduct }: Pick<Row, "gpuProduct">): Pick<PodSpec, "nodeSelector" | "affinity"> {
+  const [product, ...others] = gpuProduct ?? [];
+  if (product === undefined) return {};
+  const key = "nvidia.com/gpu.product";
+  if (others.length === 0) return { nodeSelector: { [key]: product } };
+  const rule = { key, operator: "In", values: [product, ...others] };
+  const required = { nodeSelectorTerms: [{ matchExpressions: [rule] }] };
+  return { affinity: { nodeAffinity: { requiredDuringSchedulingIgnoredDuringExecution: required } } };
 }

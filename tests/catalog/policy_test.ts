@@ -79,14 +79,14 @@ Deno.test("checkRow() finds a banned command wherever a shell would", async (t) 
 
 Deno.test("checkRow() checks GPUs and parallelism", () => {
   const policy = { maxGpu: 2, gpuProducts: ["NVIDIA-A10"], maxParallelism: 3 };
-  const messages = checkRow(policy, { ...ROW, gpu: 3, gpuProduct: "NVIDIA-A100", parallelism: 4 });
+  const messages = checkRow(policy, { ...ROW, gpu: 3, gpuProduct: ["NVIDIA-A100"], parallelism: 4 });
   deepEqual(messages.map(({ column, value }) => [column, value]), [
     ["gpu", "3"],
     ["gpu_product", "NVIDIA-A100"],
     ["parallelism", "4"],
   ]);
   match(messages[1]?.message ?? "", /name one of NVIDIA-A10/);
-  deepEqual(checkRow(policy, { ...ROW, gpu: 2, gpuProduct: "NVIDIA-A10", parallelism: 3 }), []);
+  deepEqual(checkRow(policy, { ...ROW, gpu: 2, gpuProduct: ["NVIDIA-A10"], parallelism: 3 }), []);
   deepEqual(checkRow(policy, ROW), []);
 });
 

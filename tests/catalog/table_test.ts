@@ -44,7 +44,7 @@ Deno.test("parseTable() maps every column of a row", () => {
     memoryRequest: "500Mi",
     memoryLimit: "1Gi",
     gpu: 2,
-    gpuProduct: "NVIDIA-A10",
+    gpuProduct: ["NVIDIA-A10"],
     diskLimit: "20Gi",
     diskMount: "/tmp",
     parallelism: 3,

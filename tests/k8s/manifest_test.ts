@@ -231,7 +231,7 @@ Deno.test("buildJob() maps a row's quantities, GPU, disk and limits", () => {
         diskRequest: "10Gi",
         diskLimit: "20Gi",
         gpu: 2,
-        gpuProduct: "NVIDIA-A10",
+        gpuProduct: ["NVIDIA-A10"],
         diskMount: "/data",
         backoffLimit: 3,
         activeDeadlineSeconds: 60,
@@ -252,6 +252,27 @@ Deno.test("buildJob() maps a row's quantities, GPU, disk and limits", () => {
   equal(job.spec!.activeDeadlineSeconds, 60);
   equal(job.spec!.ttlSecondsAfterFinished, 3600);
   equal(job.spec!.completionMode, undefined);
+});
+
+Deno.test("buildJob() takes one of several GPU models, and another resource than whole GPUs", () => {
+  const row = {
+    gpu: 1,
+    gpuResource: "nvidia.com/mig-1g.10gb",
+    gpuProduct: ["NVIDIA-A100", "NVIDIA-H100"],
+  };
+  const pod = podOf(spec({ row }));
+  deepEqual(pod.containers[0]?.resources, {
+    requests: { "nvidia.com/mig-1g.10gb": "1" },
+    limits: { "nvidia.com/mig-1g.10gb": "1" },
+  });
+  equal(pod.nodeSelector, undefined);
+  deepEqual(pod.affinity?.nodeAffinity?.requiredDuringSchedulingIgnoredDuringExecution?.nodeSelectorTerms, [{
+    matchExpressions: [{
+      key: "nvidia.com/gpu.product",
+      operator: "In",
+      values: ["NVIDIA-A100", "NVIDIA-H100"],
+    }],
+  }]);
 });
 
 Deno.test("buildJob() leaves out what the row does not say", () => {
