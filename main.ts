@@ -4,7 +4,8 @@
 import { serviceOptions } from "./adapters.ts";
 import { ConfigError, exportAwsEnv, loadConfig, processInput } from "./config.ts";
 import { eventLog } from "./observers/event_log.ts";
-import { getLogger, registerSecret, setupLog } from "./util/log.ts";
+import { getLogger, setupLog } from "./util/log.ts";
+import { registerSecret } from "./util/redact.ts";
 import { Metrics } from "./observers/metrics.ts";
 import { Webhook } from "./observers/webhook.ts";
 import { requireLocalPermissions, requirePermissions } from "./config/permissions.ts";

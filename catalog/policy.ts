@@ -8,6 +8,7 @@ import type { Row } from "../ports.ts";
 import { quantityValue } from "../util/quantities.ts";
 import type { Problem } from "./problem.ts";
 import { nearest } from "../util/nearest.ts";
+import { trimEnd } from "../util/text.ts";
 
 /** Rules; an absent one is not checked. */
 export interface Policy {
@@ -157,5 +158,5 @@ function findBanned(banned: readonly string[], command: readonly string[]): stri
 }
 
 function baseName(path: string): string {
-  return path.replace(/\/+$/, "").split("/").at(-1) || path;
+  return trimEnd(path, "/").split("/").at(-1) || path;
 }

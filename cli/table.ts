@@ -137,7 +137,7 @@ export async function graph({ words: [where], json, io, ...call }: Call): Promis
 function styled(svg: string): string {
   const style = "<style>svg{background:#fff;font:13px sans-serif}rect{fill:#fff;stroke:#555}text{fill:#111}" +
     ".edge{fill:none;stroke:#555}.fails{stroke-dasharray:4 3}.odd{stroke:#b00020;stroke-dasharray:4 3}</style>";
-  return svg.trim().replace(/<svg[^>]*>/, (tag) => tag + style) + "\n";
+  return svg.trim().replace(/<svg[^<>]*>/, (tag) => tag + style) + "\n";
 }
 
 // ---------------------------------------------------------------- explain

@@ -6,6 +6,7 @@ import { z } from "zod";
 import { topicFault } from "../topics.ts";
 import { durationMs } from "../util/duration.ts";
 import { quantityAdvice, quantityValue } from "../util/quantities.ts";
+import { trimEnd } from "../util/text.ts";
 
 /** A kind reads text; its issues say what would be right, as a clause that follows a colon. */
 export type Kind<T = unknown> = z.ZodType<T, string>;
@@ -89,8 +90,10 @@ export function url(...schemes: readonly string[]): Kind<string> {
 
 /** A place that a store can be made of: `s3://bucket/…`, a `file:` URL or a path; without trailing slashes. */
 export const place = kind((value) => {
-  if (/^s3:\/\/[^/]+/.test(value)) return value.replace(/\/+$/, "");
-  if (/^file:\/\/\//.test(value) || !/^[a-z][a-z0-9+.-]*:/i.test(value)) return value.replace(/(?<=.)\/+$/, "");
+  if (/^s3:\/\/[^/]+/.test(value)) return trimEnd(value, "/");
+  if (/^file:\/\/\//.test(value) || !/^[a-z][a-z0-9+.-]*:/i.test(value)) {
+    return value.slice(0, 1) + trimEnd(value.slice(1), "/");
+  }
   return undefined;
 }, "write s3://bucket/path, file:///path or the path of a folder");
 

@@ -4,6 +4,7 @@
  */
 import type { z } from "zod";
 import * as kinds from "./kinds.ts";
+import { trimEnd } from "../util/text.ts";
 
 export interface Setting<T = unknown> {
   readonly kind: kinds.Kind<T>;
@@ -340,7 +341,7 @@ export const SETTINGS = {
     meaning: "Whoever has this token may run, cancel and repeat runs on the page.",
   },
   STATUS_URL: {
-    kind: kinds.url("https", "http").transform((value) => value.replace(/\/+$/, "")),
+    kind: kinds.url("https", "http").transform((value) => trimEnd(value, "/")),
     group: PAGE,
     otherwise: "none",
     meaning: "The page as people reach it; for links in notices.",

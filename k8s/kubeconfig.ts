@@ -8,6 +8,7 @@ import { homedir } from "node:os";
 import { delimiter, dirname, resolve } from "node:path";
 import { parse, stringify } from "yaml";
 import { errorMessage } from "../util/retry.ts";
+import { trimEnd } from "../util/text.ts";
 
 export interface KubeConfigOptions {
   /** Path of a kubeconfig, or several as `$KUBECONFIG` has them. Default: `~/.kube/config`, in a pod its account. */
@@ -42,7 +43,7 @@ export async function openKubeConfig({ kubeconfig, context }: KubeConfigOptions 
   const chosen = choose(raw, context);
   const { cluster, user } = chosen;
   return {
-    server: cluster.server.replace(/\/+$/, ""),
+    server: trimEnd(cluster.server, "/"),
     ...(chosen.namespace === undefined ? {} : { namespace: chosen.namespace }),
     ...(cluster["proxy-url"] === undefined ? {} : { proxyUrl: cluster["proxy-url"] }),
     credentials: Object.keys(user).every((key) => PLAIN.has(key))
@@ -243,7 +244,7 @@ async function foundByKubeConfig(context: string | undefined): Promise<KubeTarge
   }
   const namespace = config.getContextObject(config.getCurrentContext())?.namespace;
   return {
-    server: server.replace(/\/+$/, ""),
+    server: trimEnd(server, "/"),
     ...(namespace === undefined ? {} : { namespace }),
     credentials: () => askKubeConfig(config),
   };

@@ -49,7 +49,7 @@ async function answerAction(
   options: ActionOptions,
   carryOut: (fields: Fields) => Promise<{ run_name: string }>,
 ): Promise<Response> {
-  const bearer = /^Bearer +(.+)$/i.exec(c.req.header("authorization") ?? "")?.[1];
+  const bearer = /^Bearer {1,9}(\S+)$/i.exec(c.req.header("authorization") ?? "")?.[1];
   const refuse = (status: 400 | 401 | 403 | 404 | 409 | 500 | 503, message: string) =>
     bearer === undefined
       ? answerPage(c, messagePage({ title: "Not done", message }), status)

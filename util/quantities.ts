@@ -3,7 +3,7 @@
  * Pure. Grammar: https://kubernetes.io/docs/reference/kubernetes-api/common-definitions/quantity/
  */
 
-const GRAMMAR = /^([+-]?)(\d+\.?\d*|\.\d+)(Ki|Mi|Gi|Ti|Pi|Ei|n|u|m|k|M|G|T|P|E|[eE][+-]?\d{1,3})?$/;
+const GRAMMAR = /^([+-]?)(\d+(?:\.\d*)?|\.\d+)(Ki|Mi|Gi|Ti|Pi|Ei|n|u|m|k|M|G|T|P|E|[eE][+-]?\d{1,3})?$/;
 
 /** Divisors are kept apart from factors: 700 / 1000 is exactly the double 0.7, 700 * 0.001 is not. */
 const DIVISOR: ReadonlyMap<string, number> = new Map(Object.entries({ n: 1e9, u: 1e6, m: 1e3 }));

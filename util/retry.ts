@@ -1,14 +1,10 @@
 /**
- * Waiting and trying again: jittered exponential backoff that ends with an AbortSignal, and the words of what failed.
- * Pure timing, no policy.
+ * Waiting and trying again: jittered exponential backoff that ends with an AbortSignal. Pure timing, no policy.
  */
 import { onAbort } from "./abort.ts";
 import { UnavailableError } from "../ports.ts";
 
-/** What a caught value says: an error's message, of anything else its text. */
-export function errorMessage(error: unknown): string {
-  return error instanceof Error ? error.message : String(error);
-}
+export { errorMessage } from "./errors.ts";
 
 /** Resolves after `ms`; rejects with the signal's reason as soon as it aborts. */
 export function delay(ms: number, signal?: AbortSignal): Promise<void> {

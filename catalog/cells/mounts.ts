@@ -6,6 +6,7 @@ import type { Mount } from "../../ports.ts";
 import { quantityAdvice, quantityValue } from "../../util/quantities.ts";
 import { type Fault, listOf } from "./entries.ts";
 import { dataKeyFault, objectNameFault } from "./names.ts";
+import { trimEnd } from "../../util/text.ts";
 
 const NOTATION = "write pvc:name:/path, secret:name:/path, config:name:/path, memory:8Gi:/dev/shm or scratch:20Gi:/tmp";
 
@@ -69,7 +70,7 @@ function objectMount(
     return {
       from,
       object,
-      ...(part === undefined ? {} : { subPath: part.replace(/\/+$/, "") }),
+      ...(part === undefined ? {} : { subPath: trimEnd(part, "/") }),
       path,
       readOnly: option === "ro",
     };

@@ -15,7 +15,7 @@ const INTERPRETERS: readonly Interpreter[] = [
   // Short options may be joined: -c, -lc, -euxc. `valued`: a word follows that is no option either.
   {
     program: /^(sh|bash|dash|ash|zsh|ksh|mksh|fish|csh|tcsh)$/,
-    option: /^-[A-Za-z]*c[A-Za-z]*$|^--command$/,
+    option: /^-(?=[A-Za-z]+$)[^c]*c|^--command$/,
     valued: /^[-+][A-Za-z]*[oO]$|^--(rcfile|init-file)$/,
   },
   { program: /^(python|pypy|jython)[\d.]*$/, option: /^-[A-Za-z]*c$/, valued: /^-[WX]$/ },

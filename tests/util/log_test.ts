@@ -3,7 +3,8 @@ import { startMosquitto } from "../harness/mosquitto.ts";
 import { needs } from "../harness/needs.ts";
 import { MqttEar, startService } from "../harness/service.ts";
 import { eventually } from "../harness/wait.ts";
-import { forgetSecrets, getLogger, type LogOptions, redact, registerSecret, setupLog } from "../../util/log.ts";
+import { getLogger, type LogOptions, setupLog } from "../../util/log.ts";
+import { forgetSecrets, redact, registerSecret } from "../../util/redact.ts";
 
 function collect(options: Partial<LogOptions> = {}): string[] {
   const lines: string[] = [];
