@@ -12,6 +12,7 @@ COPY cli ./cli
 COPY config ./config
 COPY k8s ./k8s
 COPY local ./local
+COPY logs ./logs
 COPY mqtt ./mqtt
 COPY observers ./observers
 COPY status ./status
@@ -58,6 +59,8 @@ COPY deploy/policy.yaml /etc/mqtt-job-listener/
 # By number: Kubernetes' runAsNonRoot cannot look up a name.
 USER 65532:65532
 ENV HOME=/home/nonroot
+# Output that a slow store has not taken yet.
+ENV SPOOL_DIR=/data/spool
 WORKDIR /data
 EXPOSE 8080
 # Asks /healthz of STATUS_ADDR, so STATUS_ADDR must not be `off` where this is used.

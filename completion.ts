@@ -4,11 +4,13 @@
  */
 import { completeTopic, failedTopic } from "./topics.ts";
 import { payloadText } from "./run_spec.ts";
-import type { LogCollector } from "./logs.ts";
+import { type LogCollector, type LogSummary, summaryLine } from "./logs.ts";
 import type { Broker, Cluster, Emit, ErrorReport, JobFacts, Outcome, PodFacts, RunRecord } from "./ports.ts";
 import { type GracePeriods, judge } from "./outcome.ts";
 import type { EndPayload } from "./payloads.ts";
 import type { RunRecords } from "./records.ts";
+import { compact } from "./util/compact.ts";
+import { Scope } from "./util/abort.ts";
 import { delay, errorMessage, retryForever } from "./util/retry.ts";
 import { type LiveRun, type RunObserver, type RunTable, viewOf } from "./runs.ts";
 
@@ -40,8 +42,11 @@ const ASKED_AT_A_SWEEP = 20;
 /** How long a Job that has ended is given to show its pods, and the pods to show their end. */
 const NO_POD_AT_END_MS = 3_000;
 const PODS_SETTLE_MS = 10_000;
-/** Between two looks: short at first, since pods are mostly there; thousands of runs may wait at once after a downtime. */
-const PODS_LOOK_MS = { first: 10, longest: 320 };
+/** What is said of the log of a run whose Job has vanished. */
+const NOT_READ = "What it wrote while this service was not running could not be read: its pod is gone";
+/** Line breaks of any kind, and what else a terminal would obey. */
+// deno-lint-ignore no-control-regex
+const CONTROL = /[\u0000-\u001f\u007f-\u009f\u2028\u2029]/g;
 /** Payloads up to this size are handed down a chain, in bytes. */
 const MAX_HANDED_DOWN = 8 * 1024;
 
@@ -52,6 +57,8 @@ export class Completion implements RunObserver {
   readonly #rechecks = new Map<string, number>();
   /** By run, the pod that the cluster takes away: it is gone before the Job's end is told, which does not say why. */
   readonly #takenPods = new Map<string, PodFacts>();
+  /** By run, who waits for a change of its pods. */
+  readonly #waitForPods = new Map<string, PromiseWithResolvers<void>>();
   /** Jobs and pods are told apart from each other: before both are, an ended Job may seem to have had no pod. */
   #synced = false;
   #sweeper: ReturnType<typeof setInterval> | undefined;
@@ -73,16 +80,12 @@ export class Completion implements RunObserver {
     return this.#ending.size;
   }
 
-  /** Resolves when no end is under way. */
-  async idle(): Promise<void> {
-    while (this.#ending.size > 0) await Promise.allSettled(this.#ending.values());
-  }
-
   onRun(run: LiveRun, full?: JobFacts): void {
     this.#judge(run, full);
   }
 
   onPod(run: LiveRun, pod: PodFacts): void {
+    this.#podChanged(run);
     this.#options.logs.observe(run, pod);
     if (pod.disruption) this.#takenPods.set(run.job.runName, pod);
     this.#judge(run);
@@ -90,10 +93,12 @@ export class Completion implements RunObserver {
 
   onPodGone(run: LiveRun, podName: string): void {
     this.#options.logs.podGone(run, podName);
+    this.#podChanged(run);
     this.#judge(run);
   }
 
   onRunGone(run: LiveRun, last: JobFacts | undefined): void {
+    this.#podChanged(run);
     for (const podName of run.pods.keys()) this.#options.logs.podGone(run, podName);
     if (last?.end) this.#judge(run, last);
     this.#end(run, {
@@ -126,7 +131,7 @@ export class Completion implements RunObserver {
     const verdict = judge(run.job, this.#podsOf(run), {
       gracePeriods: this.#options.gracePeriods,
       now,
-      ...(noPodReason === undefined ? {} : { noPodReason }),
+      ...compact({ noPodReason }),
     });
     this.#rechecks.delete(runName);
     if (verdict.kind === "ended") return this.#end(run, verdict.outcome, full);
@@ -203,11 +208,16 @@ export class Completion implements RunObserver {
       }
       const job: Ended = full ??
         await this.#step(run, "read its Job", () => cluster.get(runName, { signal })) ?? run.job;
-      const record = recordOf(run, job, outcome, logs.urlOf(runName));
-      const stored = adopted && await this.#step(run, "look for its log", () => logs.isStored(runName));
-      if (!stored) {
-        await this.#step(run, "store its log", () => logs.finish(run, () => this.#head(run, record)));
-      }
+      const ended = recordOf(run, job, outcome, logs.urlOf(runName));
+      const stored = adopted ? await this.#step(run, "look for its log", () => logs.stored(runName)) : undefined;
+      const lost = outcome.reason === "Vanished" ? NOT_READ : undefined;
+      const log = stored ??
+        await this.#step(
+          run,
+          "store its log",
+          () => logs.finish(run, (summary) => this.#head(run, ended, summary), { lost }),
+        );
+      const record: RunRecord = { ...ended, ...logFields(log) };
       await this.#publish(run, job, record);
       await this.#step(run, "store its record", () => records.put(record, signal));
       emit({ type: "finished", record, completionMs: performance.now() - begunMs });
@@ -221,16 +231,27 @@ export class Completion implements RunObserver {
   /** Jobs and pods come by two watches: waits until that of the pods has caught up with the Job's end. */
   async #podsSettled(run: LiveRun): Promise<void> {
     const { runs, signal } = this.#options;
+    const { runName } = run.job;
     const sinceMs = Date.now();
     const isSettled = () =>
       run.pods.size > 0 &&
       [...run.pods.values()].every(({ containers }) => containers.every(({ state }) => state === "terminated"));
-    let lookMs = PODS_LOOK_MS.first;
-    while (run.job.end && runs.get(run.job.runName) === run && !isSettled()) {
-      if (Date.now() - sinceMs > (run.pods.size === 0 ? NO_POD_AT_END_MS : PODS_SETTLE_MS)) return;
-      await delay(lookMs, signal);
-      lookMs = Math.min(PODS_LOOK_MS.longest, lookMs * 2);
+    try {
+      while (run.job.end && runs.get(runName) === run && !isSettled()) {
+        const leftMs = sinceMs + (run.pods.size === 0 ? NO_POD_AT_END_MS : PODS_SETTLE_MS) - Date.now();
+        if (leftMs <= 0) return;
+        const changed = Promise.withResolvers<void>();
+        this.#waitForPods.set(runName, changed);
+        using wait = new Scope(signal);
+        await Promise.race([changed.promise, delay(leftMs, wait.signal)]);
+      }
+    } finally {
+      this.#waitForPods.delete(runName);
     }
+  }
+
+  #podChanged(run: LiveRun): void {
+    this.#waitForPods.get(run.job.runName)?.resolve();
   }
 
   /** Repeats one step until it succeeds; tells once what it waits for. */
@@ -266,6 +287,9 @@ export class Completion implements RunObserver {
       started_at: record.started_at,
       finished_at: record.finished_at,
       log_url: record.log_url,
+      log_complete: record.log_complete ?? false,
+      log_bytes: record.log_bytes ?? 0,
+      ...compact({ log_missing: record.log_missing }),
     };
     const body = JSON.stringify(end);
     await this.#step(run, "publish its end", () => broker.publish(topic, body, { qos: 1, signal }));
@@ -273,7 +297,7 @@ export class Completion implements RunObserver {
     await this.#step(run, "publish its error", () => broker.publish(`${topicPrefix}/ERROR`, body, { qos: 1, signal }));
   }
 
-  async #head(run: LiveRun, record: RunRecord): Promise<string> {
+  async #head(run: LiveRun, record: RunRecord, log: LogSummary): Promise<string> {
     const podNames = [...run.pods.keys()];
     const events = await this.#options.cluster.events(record.run_name, podNames, { signal: this.#options.signal })
       .catch(() => []);
@@ -286,22 +310,28 @@ export class Completion implements RunObserver {
       `node:      ${record.node ?? "-"}`,
       `requests:  ${quantities(record.requests)}`,
       `limits:    ${quantities(record.limits)}`,
+      `gpus:      ${record.gpu || "-"}`,
       `received:  ${record.received_at}`,
       `started:   ${record.started_at ?? "-"}`,
       `finished:  ${record.finished_at}`,
       `ended:     ${record.status}: ${record.message}`,
+      summaryLine(log),
       "events:",
       ...events.map(({ at, type, object, reason, message, count }) =>
         `  ${at.toISOString()} ${type} ${object} ${reason}${count > 1 ? ` (${count} times)` : ""}: ${message}`
       ),
     ];
-    return lines.map((line) => line.replaceAll("\n", " ")).join("\n") + "\n\n";
+    return lines.map((line) => line.replace(CONTROL, " ")).join("\n") + "\n\n";
   }
 
   #report(run: LiveRun, reason: ErrorReport["reason"], message: string): void {
     const report: ErrorReport = { reason, message, job_name: run.job.jobName, run_name: run.job.runName };
     this.#options.emit({ type: "error", scope: "run", report });
   }
+}
+
+function logFields({ bytes, complete, missing }: LogSummary): Partial<RunRecord> {
+  return { log_complete: complete, log_bytes: bytes, ...compact({ log_missing: missing }) };
 }
 
 function quantities(set: Readonly<Record<string, string>>): string {
@@ -341,8 +371,10 @@ function recordOf(
     exit_code: outcome.exitCode ?? (outcome.status === "succeeded" ? 0 : null),
     topic: job.topic,
     payload: text,
-    ...(text === null && job.payload ? { payload_base64: job.payload.toBase64() } : {}),
-    ...(job.payloadObject === undefined ? {} : { payload_object: job.payloadObject }),
+    ...compact({
+      payload_base64: text === null ? job.payload?.toBase64() : undefined,
+      payload_object: job.payloadObject,
+    }),
     message_hash: job.messageHash,
     parent_run: job.parentRun ?? null,
     root_run: job.rootRun,
@@ -351,12 +383,13 @@ function recordOf(
     node: [...new Set(pods.flatMap((pod) => pod.node ?? []))].join(", ") || null,
     requests: job.requests,
     limits: job.limits,
+    gpu: job.gpu,
     received_at: job.receivedAt.toISOString(),
     created_at: job.createdAt.toISOString(),
     started_at: started?.toISOString() ?? null,
     finished_at: (job.finishedAt ?? new Date()).toISOString(),
     log_url: logUrl,
-    ...(job.manifest ? { job: job.manifest() } : {}),
+    ...compact({ job: job.manifest?.() }),
   };
 }
 

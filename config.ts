@@ -34,7 +34,13 @@ export interface Config {
   readonly topicPrefix: string;
   /** `storeUrl` (`s3://bucket/prefix`, `file:` URL or path) and `key` are the two halves of `url`. */
   readonly catalog: { readonly url: string; readonly storeUrl: string; readonly key: string; readonly pollMs: number };
-  readonly logs: { readonly url: string; readonly followers: number; readonly memoryBytes: number };
+  readonly logs: {
+    readonly url: string;
+    readonly followers: number;
+    readonly memoryBytes: number;
+    readonly disk?: { readonly folder: string; readonly bytes: number };
+    readonly maxBytes: number;
+  };
   readonly runs: { readonly url: string };
   readonly s3: {
     readonly endpoint?: string;
@@ -143,6 +149,7 @@ function assemble(reader: Reader, input: ConfigInput): Config {
   const policyText = reader.fileOf("POLICY_FILE");
   const endpoint = reader.get("AWS_ENDPOINT_URL");
   const maxWaiting = need("MAX_WAITING_MESSAGES");
+  const spoolDir = reader.get("SPOOL_DIR");
   const config: Config = {
     mqtt: optional({
       url: mqttUrl,
@@ -160,11 +167,13 @@ function assemble(reader: Reader, input: ConfigInput): Config {
     handleRetained: need("HANDLE_RETAINED"),
     topicPrefix,
     catalog: { url: catalogUrl, storeUrl, key, pollMs: need("CATALOG_POLL") },
-    logs: {
+    logs: optional({
       url: reader.get("LOGS_URL") ?? `${beside}/logs`,
       followers: need("LOG_FOLLOWERS"),
       memoryBytes: need("LOG_MEMORY"),
-    },
+      disk: spoolDir === undefined ? undefined : { folder: spoolDir, bytes: need("LOG_SPOOL") },
+      maxBytes: need("MAX_LOG_BYTES"),
+    }),
     runs: { url: reader.get("RUNS_URL") ?? `${beside}/runs` },
     s3: optional({
       endpoint,

@@ -25,6 +25,7 @@ import {
   type ClusterEvents,
   type EventFacts,
   type JobFacts,
+  type LogOptions,
   RefusedError,
   type RunSpec,
   UnavailableError,
@@ -224,19 +225,18 @@ export class KubernetesCluster implements Cluster, Disposable {
     return times.length === 0 || times.includes(undefined) ? undefined : new Date(Math.min(...times as number[]));
   }
 
+  /** The kubelet begins a new file at 10 MiB by preset, and reads out the newest one only. */
+  readonly rotatesLogs = true;
+
   /** Kubernetes knows whole seconds only for `since`, so up to a second before it comes again. */
   async logs(
     podName: string,
     container: string,
-    { follow, timestamps, since, signal }: {
-      follow: boolean;
-      timestamps: boolean;
-      since?: Date;
-      signal?: AbortSignal;
-    },
+    { follow, timestamps, since, tailLines, signal }: LogOptions,
   ): Promise<ReadableStream<Uint8Array> | undefined> {
     const query = new URLSearchParams({ container, follow: String(follow), timestamps: String(timestamps) });
     if (since) query.set("sinceTime", since.toISOString());
+    if (tailLines !== undefined) query.set("tailLines", String(tailLines));
     const response = await this.#client.stream(`${this.#core}/pods/${podName}/log?${query}`, { signal });
     if (response.status === 200) {
       const whole = response.body ?? new Blob([]).stream();

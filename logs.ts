@@ -1,68 +1,73 @@
 /**
- * The logs of runs: follows every container while it runs, keeps what came in memory up to a common bound, puts the
- * rest into the store in segments (so that a crash or the kubelet's log rotation loses nothing), and at the end puts
- * the whole text at `{LOGS_URL}/{run name}.txt`. Knows nothing of how a run ended: the head is given to it.
+ * The logs of runs: follows every container while it runs, hands what comes to the store in pieces beside the reading, so
+ * that a crash or the node's rotation of files loses nothing, and at the end puts the whole text at
+ * `{LOGS_URL}/{run name}.txt`. Knows nothing of how a run ended: the head is given to it.
  */
-import { Scope } from "./util/abort.ts";
-import { chunksOf, joinBytes } from "./util/streams.ts";
+import { ContainerLog, type Quota } from "./logs/container.ts";
+import { readPieces } from "./logs/segments.ts";
+import { Spool, type SpoolSettings } from "./logs/spool.ts";
 import type { LiveRun } from "./runs.ts";
-import type { Cluster, ContainerFacts, ObjectStore, PodFacts } from "./ports.ts";
-import { UnavailableError } from "./ports.ts";
-import { backoffMs, delay, errorMessage } from "./util/retry.ts";
+import type { Cluster, ObjectStore, PodFacts } from "./ports.ts";
+import { chunksOf, joinBytes } from "./util/streams.ts";
 
-export interface LogSettings {
+export interface LogSettings extends SpoolSettings {
   /** Containers followed at once; those beyond are read when they end. */
   readonly followers: number;
-  /** Bytes of log held in memory by all runs together. */
-  readonly memoryBytes: number;
+  /** Bytes of output kept of one run; the rest is left out. */
+  readonly maxBytes: number;
   /** A stream that says nothing for so long after its run has ended counts as dead. Default 45,000 ms. */
   readonly silentMs?: number;
 }
 
-/** A segment is cut when one container holds so much. */
-const SEGMENT_BYTES = 8 * 1024 * 1024;
-/**
- * Output is copied into blocks of up to so many bytes: the cluster sends a log line by line, and each line comes in a
- * network buffer of 64 KiB that a view of it would keep alive.
- */
-const BLOCK_BYTES = 64 * 1024;
-/** No segment smaller than this is cut for the common bound's sake. */
-const LEAST_SEGMENT_BYTES = 64 * 1024;
-/**
- * A stream that ended so long before the cluster said "terminated" may have been cut by a restarting kubelet: its
- * tail is asked for again. Below that, the container's end and the stream's end are one event.
- */
-const TRUST_END_MS = 2_500;
+/** What became of a run's output. */
+export interface LogSummary {
+  /** Of output in the log, without its head and what is said between the lines. */
+  readonly bytes: number;
+  /** Nothing of it is known or feared to be missing. */
+  readonly complete: boolean;
+  /** What is missing, in a sentence; undefined where nothing is. */
+  readonly missing: string | undefined;
+}
+
 /** Pods have 30 s to end by default. */
 const SILENT_MS = 45_000;
 const SILENCE_CHECK_MS = 1_000;
-/** How often the log of a container that has ended is asked for before it counts as lost. */
-const LAST_ATTEMPTS = 5;
+/** So many places are named in a record; the log itself has all. */
+const NAMED_PLACES = 3;
+/** A head is looked at so far for what a former process said of the log. */
+const HEAD_BYTES = 64 * 1024;
+
+interface RunLogs {
+  readonly containers: Map<string, ContainerLog>;
+  readonly quota: Quota;
+}
 
 export class LogCollector {
   readonly #cluster: Cluster;
   readonly #store: ObjectStore;
   readonly #settings: LogSettings;
   readonly #signal: AbortSignal;
-  readonly #runs = new Map<string, Map<string, ContainerLog>>();
-  readonly #budget: Budget;
+  readonly #spool: Spool;
+  readonly #runs = new Map<string, RunLogs>();
   /** Runs of which former processes left segments; listed once, when the first adopted run is met. */
   #left: Promise<ReadonlySet<string>> | undefined;
   #following = 0;
 
+  /** `onTrouble` is told, once, that the disk for output on its way to the store cannot be used. */
   constructor(
-    { cluster, store, settings, signal }: {
+    { cluster, store, settings, signal, onTrouble }: {
       cluster: Cluster;
       store: ObjectStore;
       settings: LogSettings;
       signal: AbortSignal;
+      onTrouble?: (why: string) => void;
     },
   ) {
     this.#cluster = cluster;
     this.#store = store;
     this.#settings = settings;
     this.#signal = signal;
-    this.#budget = { used: 0, limit: settings.memoryBytes };
+    this.#spool = new Spool(settings, onTrouble);
   }
 
   /** Where people find the log of a run. */
@@ -80,52 +85,81 @@ export class LogCollector {
 
   /** The pod is gone: what its containers wrote ends here. */
   podGone(run: LiveRun, podName: string): void {
-    for (const log of this.#runs.get(run.job.runName)?.values() ?? []) {
+    for (const log of this.#logsOf(run)) {
       if (log.podName === podName) log.gone();
     }
   }
 
-  /** The log is whole in the store already (a former process put it there). */
-  isStored(runName: string): Promise<boolean> {
-    return this.#store.exists(`${runName}.txt`, { signal: this.#signal });
+  /** What a former process said of the log that it has put into the store whole; undefined: there is none yet. */
+  async stored(runName: string): Promise<LogSummary | undefined> {
+    const stream = await this.#store.read(`${runName}.txt`, { signal: this.#signal });
+    if (!stream) return undefined;
+    let head: Uint8Array = new Uint8Array(0);
+    for await (const chunk of chunksOf(stream, this.#signal)) {
+      head = joinBytes([head, chunk]);
+      if (head.length >= HEAD_BYTES) break;
+    }
+    return readSummary(new TextDecoder().decode(head.subarray(0, HEAD_BYTES)));
   }
 
   /**
    * Waits for the containers' output, then puts head and output into the store. Repeatable: an error leaves all in
-   * place. `head` is called when the output is known to be whole.
+   * place. `head` is called when the output is known; `lost` says why there can be no output any more.
    */
-  async finish(run: LiveRun, head: () => Promise<string>): Promise<void> {
+  async finish(
+    run: LiveRun,
+    head: (summary: LogSummary) => Promise<string>,
+    { lost }: { lost?: string | undefined } = {},
+  ): Promise<LogSummary> {
     const { runName } = run.job;
-    const logs = [...this.#runs.get(runName)?.values() ?? []];
+    const logs = this.#logsOf(run);
     await Promise.all(logs.map((log) => this.#wholeOrSilent(log)));
-    const left = await this.#hasSegments(run) ? await this.#leftSegments(runName) : new Map<string, string[]>();
-    const text = new TextEncoder().encode(await head());
-    const many = logs.length > 1;
-    const known = new Set(logs.map((log) => log.folder));
-    const strangers = [...left.keys()].filter((folder) => !known.has(folder));
+    const hasPieces = logs.some(({ segments }) => segments.hasStored) || await this.#wasLeft(run);
+    const left = hasPieces ? await this.#leftPieces(runName) : new Map<string, Piece[]>();
+    const known = new Set(logs.map(({ segments }) => segments.folder));
+    const strangers = [...left].filter(([folder]) => !known.has(folder)).map(([, pieces]) => pieces);
+    const unread = [
+      ...lost === undefined ? [] : [lost],
+      ...strangers.length === 0 ? [] : ["The rest of a container's log could not be read: its pod is gone"],
+    ];
+    const missing = [...unread, ...logs.flatMap(({ missing }) => missing)];
+    const bytes = [...strangers.flat().map(({ size }) => size), ...logs.map((log) => log.bytes)]
+      .reduce((sum, more) => sum + more, 0);
+    const summary: LogSummary = {
+      bytes,
+      complete: missing.length === 0,
+      missing: missing.length === 0 ? undefined : named(missing),
+    };
+    const text = new TextEncoder().encode(await head(summary));
+    const many = logs.length + strangers.length > 1;
     const store = this.#store;
     const signal = this.#signal;
     async function* whole(): AsyncGenerator<Uint8Array> {
       yield text;
-      for (const folder of strangers) yield* readSegments(store, left.get(folder)!, signal);
-      for (const log of logs) {
-        if (many) yield new TextEncoder().encode(`----- pod ${log.podName}, container ${log.container} -----\n`);
-        yield* readSegments(store, left.get(log.folder) ?? [], signal);
-        yield* log.buffered();
-        if (log.note !== "") yield new TextEncoder().encode(`[${log.note}]\n`);
+      for (const pieces of strangers) {
+        if (many) yield heading(pieces[0]!.key.split("/").slice(2));
+        yield* readPieces(store, pieces.map(({ key }) => key), signal);
       }
+      for (const { podName, container, segments } of logs) {
+        if (many) yield heading([podName, container]);
+        yield* segments.whole((left.get(segments.folder) ?? []).map(({ key }) => key), signal);
+      }
+      for (const sentence of unread) yield new TextEncoder().encode(`[${sentence}]\n`);
     }
-    const body = left.size === 0 ? await concat(whole()) : whole();
+    const isLarge = hasPieces || logs.some(({ segments }) => segments.isLarge);
+    const body = isLarge ? whole() : joinBytes(await Array.fromAsync(whole()));
     await this.#store.put(`${runName}.txt`, body, { contentType: "text/plain; charset=utf-8", signal });
+    return summary;
   }
 
-  /** The run is done with: frees its memory and removes its segments, those of a former process too. */
+  /** The run is done with: frees its memory and removes its pieces, those of a former process too. */
   async forget(run: LiveRun): Promise<void> {
     const { runName } = run.job;
-    const hasSegments = this.#hasSegments(run);
-    for (const log of this.#runs.get(runName)?.values() ?? []) log.drop();
+    const logs = this.#logsOf(run);
+    const hasPieces = logs.some(({ segments }) => segments.hasStored) || this.#wasLeft(run);
+    for (const log of logs) log.drop();
     this.#runs.delete(runName);
-    if (!await hasSegments) return;
+    if (!await hasPieces) return;
     for await (const { key } of this.#store.list(`.parts/${runName}/`, { signal: this.#signal })) {
       await this.#store.delete(key, { signal: this.#signal });
     }
@@ -150,13 +184,8 @@ export class LogCollector {
     }
   }
 
-  async #hasSegments(run: LiveRun): Promise<boolean> {
-    const logs = [...this.#runs.get(run.job.runName)?.values() ?? []];
-    return logs.some((log) => log.segments > 0) || await this.#wasLeft(run);
-  }
-
   /**
-   * A former process left segments of the run. One list for all runs: after a downtime thousands may have ended, and a
+   * A former process left pieces of the run. One list for all runs: after a downtime thousands may have ended, and a
    * store that keeps objects as files walks through all of them for each list.
    */
   async #wasLeft(run: LiveRun): Promise<boolean> {
@@ -178,386 +207,72 @@ export class LogCollector {
     return runNames;
   }
 
+  #logsOf(run: LiveRun): ContainerLog[] {
+    return [...this.#runs.get(run.job.runName)?.containers.values() ?? []];
+  }
+
   #containerLog(run: LiveRun, podName: string, container: string): ContainerLog | undefined {
     if (this.#signal.aborted) return undefined;
     const { runName } = run.job;
+    const { followers, maxBytes } = this.#settings;
     let logs = this.#runs.get(runName);
-    if (!logs) this.#runs.set(runName, logs = new Map());
+    if (!logs) {
+      logs = { containers: new Map(), quota: { left: maxBytes, limit: maxBytes } };
+      this.#runs.set(runName, logs);
+    }
     const id = `${podName}/${container}`;
-    let log = logs.get(id);
+    let log = logs.containers.get(id);
     if (!log) {
-      log = new ContainerLog(runName, podName, container, {
+      log = new ContainerLog(podName, container, `.parts/${runName}/${id}`, {
         cluster: this.#cluster,
         store: this.#store,
-        budget: this.#budget,
+        spool: this.#spool,
+        quota: logs.quota,
         signal: this.#signal,
+        isAdopted: run.adopted,
         wasLeft: () => this.#wasLeft(run),
-        mayFollow: () => this.#following < this.#settings.followers,
+        mayFollow: () => this.#following < followers,
         onFollow: (change) => this.#following += change,
       });
-      logs.set(id, log);
+      logs.containers.set(id, log);
     }
     return log;
   }
 
-  /** Keys of the run's segments by container folder, in order; those of a former process too. */
-  async #leftSegments(runName: string): Promise<Map<string, string[]>> {
-    const found = new Map<string, string[]>();
-    for await (const { key } of this.#store.list(`.parts/${runName}/`, { signal: this.#signal })) {
+  /** The run's pieces by container folder, in order; those of a former process too. */
+  async #leftPieces(runName: string): Promise<Map<string, Piece[]>> {
+    const found = new Map<string, Piece[]>();
+    for await (const { key, size } of this.#store.list(`.parts/${runName}/`, { signal: this.#signal })) {
       const folder = key.slice(0, key.lastIndexOf("/"));
-      found.set(folder, [...(found.get(folder) ?? []), key]);
+      found.set(folder, [...(found.get(folder) ?? []), { key, size }]);
     }
     return found;
   }
 }
 
-interface Budget {
-  used: number;
-  readonly limit: number;
+interface Piece {
+  readonly key: string;
+  readonly size: number;
 }
 
-interface ContainerLogOptions {
-  readonly cluster: Cluster;
-  readonly store: ObjectStore;
-  readonly budget: Budget;
-  readonly signal: AbortSignal;
-  /** A former process left segments of this run. */
-  readonly wasLeft: () => Promise<boolean>;
-  readonly mayFollow: () => boolean;
-  readonly onFollow: (change: 1 | -1) => void;
+function heading([podName, container]: readonly string[]): Uint8Array {
+  return new TextEncoder().encode(`----- pod ${podName}, container ${container} -----\n`);
 }
 
-/** The output of one container: what is in memory, what is in segments, and up to which line it is known. */
-class ContainerLog {
-  readonly folder: string;
-  segments = 0;
-  /** Said at the end of the output where something of it is missing. */
-  note = "";
-  #heardMs = 0;
-  #isStoring = false;
-  /** All but the last are full; of that, `#blockUsed` bytes are. */
-  #blocks: Uint8Array[] = [];
-  #blockUsed = 0;
-  #bytes = 0;
-  /** Where the last stream stopped. */
-  #at: Position = { time: "", bytes: 0, complete: true };
-  #facts: ContainerFacts | undefined;
-  #terminatedAtMs: number | undefined;
-  #isGone = false;
-  #changed = Promise.withResolvers<void>();
-  #breakStream: (() => void) | undefined;
-  #done: Promise<void> | undefined;
-  readonly #gaveUp = Promise.withResolvers<void>();
-  /** Ends what this log does: it is dropped or given up, or the service stops. */
-  readonly #stop: Scope;
-
-  constructor(
-    readonly runName: string,
-    readonly podName: string,
-    readonly container: string,
-    readonly options: ContainerLogOptions,
-  ) {
-    this.folder = `.parts/${runName}/${podName}/${container}`;
-    this.#stop = new Scope(options.signal);
-  }
-
-  update(facts: ContainerFacts): void {
-    this.#facts = facts;
-    if (facts.state === "terminated") this.#terminatedAtMs ??= Date.now();
-    this.#wake();
-    if (facts.state === "terminated" || this.options.mayFollow()) this.#start();
-  }
-
-  gone(): void {
-    this.#isGone = true;
-    this.#terminatedAtMs ??= Date.now();
-    this.#wake();
-  }
-
-  /** Resolves when the container has ended and its output is here, or is given up; rejects only at drop or stop. */
-  whole(): Promise<void> {
-    return Promise.race([this.#gaveUp.promise, this.#start()]);
-  }
-
-  /** When output last came; while a store that is away holds it up, that is no silence of the stream. */
-  get heardMs(): number {
-    return this.#isStoring ? Date.now() : this.#heardMs;
-  }
-
-  buffered(): readonly Uint8Array[] {
-    const last = this.#blocks.at(-1);
-    return last ? [...this.#blocks.slice(0, -1), last.subarray(0, this.#blockUsed)] : [];
-  }
-
-  /** A stream is open, as far as this end of it knows. */
-  get isStreaming(): boolean {
-    return this.#breakStream !== undefined;
-  }
-
-  /** Breaks off the stream under way, as if the connection were lost. */
-  reopen(): void {
-    this.#breakStream?.();
-  }
-
-  /** Stops reading: what came so far is all. */
-  giveUp(): void {
-    this.note = "The rest of this log could not be read: its stream went silent";
-    this.#gaveUp.resolve();
-    this.#stop.end(new DOMException("The stream is silent", "AbortError"));
-  }
-
-  drop(): void {
-    this.#stop.end(new DOMException("The run is done with", "AbortError"));
-    this.#empty();
-  }
-
-  #append(text: Uint8Array): void {
-    for (let at = 0; at < text.length;) {
-      let block = this.#blocks.at(-1);
-      if (!block || this.#blockUsed === block.length) {
-        // Small at first: most logs are short, and there may be thousands at once.
-        block = new Uint8Array(Math.min(BLOCK_BYTES, Math.max(1024, text.length - at, this.#bytes)));
-        this.#blocks.push(block);
-        this.#blockUsed = 0;
-      }
-      const part = text.subarray(at, at + block.length - this.#blockUsed);
-      block.set(part, this.#blockUsed);
-      this.#blockUsed += part.length;
-      this.#bytes += part.length;
-      at += part.length;
-    }
-    this.options.budget.used += text.length;
-  }
-
-  #empty(): void {
-    this.options.budget.used -= this.#bytes;
-    this.#blocks = [];
-    this.#blockUsed = 0;
-    this.#bytes = 0;
-  }
-
-  #wake(): void {
-    this.#changed.resolve();
-    this.#changed = Promise.withResolvers();
-  }
-
-  /** Waits for the cluster's next word on the container, at most so long. */
-  async #change(withinMs: number, signal: AbortSignal): Promise<void> {
-    using wait = new Scope(signal);
-    await Promise.race([this.#changed.promise, delay(withinMs, wait.signal)]);
-  }
-
-  get #ended(): boolean {
-    return this.#isGone || this.#facts?.state === "terminated";
-  }
-
-  #start(): Promise<void> {
-    if (!this.#done) {
-      this.options.onFollow(1);
-      this.#done = this.#follow(this.#stop.signal).finally(() => this.options.onFollow(-1));
-      // Whoever waits for it sees the error; nobody may be waiting yet.
-      this.#done.catch(() => {});
-    }
-    return this.#done;
-  }
-
-  async #follow(signal: AbortSignal): Promise<void> {
-    await this.#resume(signal);
-    for (let failures = 0;;) {
-      const wasEnded = this.#ended;
-      const before = this.#at;
-      using scope = new Scope(signal);
-      try {
-        const stream = await this.options.cluster.logs(this.podName, this.container, {
-          follow: !wasEnded,
-          timestamps: true,
-          ...(this.#at.time === "" ? {} : { since: new Date(this.#at.time) }),
-          signal: scope.signal,
-        });
-        if (!stream) {
-          if (this.#at.time === "") this.note = "The cluster has no log of this container any more";
-          return;
-        }
-        this.#breakStream = () => scope.end(new Error("its stream went silent"));
-        await this.#take(stream, scope.signal).finally(() => this.#breakStream = undefined);
-        failures = 0;
-        if (wasEnded || await this.#endedWithStream(Date.now(), signal)) return;
-      } catch (error) {
-        signal.throwIfAborted();
-        const hasMore = this.#at.time !== before.time || this.#at.bytes !== before.bytes;
-        failures = hasMore ? 1 : failures + 1;
-        if (this.#ended && failures >= LAST_ATTEMPTS) {
-          const why = errorMessage(error);
-          this.note = `The rest of this log could not be read: ${why}`;
-          return;
-        }
-        await delay(backoffMs(failures, { firstMs: 100, maxMs: 5_000 }), signal);
-      }
-    }
-  }
-
-  /** The stream ended cleanly at `endMs`: was it because the container ended? Waits for the cluster's word. */
-  async #endedWithStream(endMs: number, signal: AbortSignal): Promise<boolean> {
-    while (!this.#ended) {
-      const leftMs = endMs + TRUST_END_MS - Date.now();
-      if (leftMs <= 0) return false;
-      await this.#change(leftMs, signal);
-    }
-    return (this.#terminatedAtMs ?? endMs) - endMs < TRUST_END_MS &&
-      (this.#facts?.finishedAt?.getTime() ?? endMs) <= endMs;
-  }
-
-  /** Goes on after the segments of a former process. */
-  async #resume(signal: AbortSignal): Promise<void> {
-    for (let attempt = 0;; attempt++) {
-      try {
-        if (!await this.options.wasLeft()) return;
-        for await (const { key } of this.options.store.list(`${this.folder}/`, { signal })) {
-          this.segments++;
-          const time = decodeURIComponent(key.slice(key.lastIndexOf("/") + 1).split("_")[1] ?? "");
-          this.#at = { time, bytes: 0, complete: true };
-        }
-        return;
-      } catch (error) {
-        signal.throwIfAborted();
-        if (!(error instanceof UnavailableError)) return;
-        await delay(backoffMs(attempt), signal);
-      }
-    }
-  }
-
-  /** Takes over a stream of lines that each begin with an RFC 3339 time and a blank; skips those known already. */
-  async #take(stream: ReadableStream<Uint8Array>, signal: AbortSignal): Promise<void> {
-    const splitter = new LineSplitter(this.#at);
-    for await (const chunk of chunksOf(stream, signal)) {
-      this.#heardMs = Date.now();
-      const text = splitter.push(chunk);
-      this.#at = splitter.at;
-      if (text.length === 0) continue;
-      this.#append(text);
-      const { used, limit } = this.options.budget;
-      if (this.#bytes >= SEGMENT_BYTES || (used > limit && this.#bytes >= LEAST_SEGMENT_BYTES)) {
-        await this.#cutSegment(splitter);
-      }
-    }
-  }
-
-  /** Moves what is in memory into the store; the key says up to which line, for a process that goes on from there. */
-  async #cutSegment(splitter: LineSplitter): Promise<void> {
-    // Not the stream's own: a segment that is stored but not counted would be there twice.
-    const { signal } = this.#stop;
-    this.#isStoring = true;
-    const number = String(this.segments + 1).padStart(8, "0");
-    const key = `${this.folder}/${number}_${encodeURIComponent(splitter.at.time)}`;
-    const body = joinBytes(this.buffered());
-    for (let attempt = 0;; attempt++) {
-      try {
-        await this.options.store.put(key, body, { contentType: "text/plain; charset=utf-8", signal });
-        break;
-      } catch {
-        signal.throwIfAborted();
-        await delay(backoffMs(attempt), signal);
-      }
-    }
-    this.segments++;
-    this.#empty();
-    this.#heardMs = Date.now();
-    this.#isStoring = false;
-  }
+function named(missing: readonly string[]): string {
+  const more = missing.length - NAMED_PLACES;
+  return missing.slice(0, NAMED_PLACES).join("; ") + (more > 0 ? `; and at ${more} more places` : "");
 }
 
-/** A place in a container's output: the time of a line as the cluster wrote it, and how much of the line was taken. */
-export interface Position {
-  readonly time: string;
-  readonly bytes: number;
-  readonly complete: boolean;
+/** The line of a log's head that says whether it is whole; readSummary() reads it. */
+export function summaryLine({ bytes, complete, missing }: LogSummary): string {
+  return `log:       ${bytes} bytes, ${complete ? "whole" : `not whole: ${missing}`}`;
 }
 
-/** Strips the time at the start of each line; works on bytes, for output need not be UTF-8. */
-export class LineSplitter {
-  /** What an earlier stream took over already. */
-  readonly #known: Position;
-  #time: string;
-  #bytes: number;
-  #atLineStart = true;
-  #skipping = false;
-  /** Bytes of the line under way that are known. */
-  #skipBytes = 0;
-  #head: number[] = [];
-
-  constructor(known: Position) {
-    this.#known = known;
-    this.#time = known.time;
-    this.#bytes = known.bytes;
-  }
-
-  get at(): Position {
-    return { time: this.#time, bytes: this.#bytes, complete: this.#atLineStart };
-  }
-
-  /** The new text of the lines in `chunk`, without their times. */
-  push(chunk: Uint8Array): Uint8Array {
-    const parts: Uint8Array[] = [];
-    for (let at = 0; at < chunk.length;) {
-      if (this.#atLineStart) {
-        const blank = chunk.indexOf(0x20, at);
-        const end = blank < 0 ? chunk.length : blank;
-        for (let i = at; i < end && this.#head.length < 64; i++) this.#head.push(chunk[i]!);
-        at = end + 1;
-        if (blank >= 0) this.#beginLine();
-        continue;
-      }
-      const newline = chunk.indexOf(0x0a, at);
-      const end = newline < 0 ? chunk.length : newline + 1;
-      const skip = Math.min(this.#skipBytes, end - at);
-      this.#skipBytes -= skip;
-      if (!this.#skipping) {
-        parts.push(chunk.subarray(at + skip, end));
-        this.#bytes += end - at - skip;
-      }
-      this.#atLineStart = newline >= 0;
-      at = end;
-    }
-    return joinBytes(parts);
-  }
-
-  #beginLine(): void {
-    const time = String.fromCharCode(...this.#head);
-    this.#head = [];
-    this.#atLineStart = false;
-    const { time: known, bytes, complete } = this.#known;
-    this.#skipBytes = time === known && !complete ? bytes : 0;
-    this.#skipping = known !== "" && this.#skipBytes === 0 && !isLater(time, known);
-    if (this.#skipping) return;
-    if (this.#skipBytes === 0) this.#bytes = 0;
-    this.#time = time;
-  }
-}
-
-/** Compares RFC 3339 times to the nanosecond; Date alone holds milliseconds. */
-function isLater(a: string, b: string): boolean {
-  const [ms, otherMs] = [Date.parse(a), Date.parse(b)];
-  if (ms !== otherMs) return ms > otherMs;
-  return fraction(a) > fraction(b);
-}
-
-function fraction(time: string): string {
-  return (/\.(\d+)/.exec(time)?.[1] ?? "").padEnd(9, "0");
-}
-
-async function* readSegments(
-  store: ObjectStore,
-  keys: readonly string[],
-  signal: AbortSignal,
-): AsyncGenerator<Uint8Array> {
-  for (const key of keys) {
-    const stream = await store.read(key, { signal });
-    if (stream) yield* stream;
-  }
-}
-
-async function concat(parts: AsyncIterable<Uint8Array>): Promise<Uint8Array> {
-  const all: Uint8Array[] = [];
-  for await (const part of parts) all.push(part);
-  return joinBytes(all);
+function readSummary(head: string): LogSummary {
+  // Before what others have written into the head.
+  const own = head.split("\nevents:")[0]!.split("\n\n")[0]!;
+  const [, bytes, rest, missing] = /^log: {7}(\d+) bytes, (whole|not whole: (.*))$/m.exec(own) ?? [];
+  if (rest === undefined) return { bytes: 0, complete: false, missing: "A former version of the service stored it" };
+  return { bytes: Number(bytes), complete: rest === "whole", missing };
 }

@@ -239,6 +239,14 @@ export interface ClusterEvents {
   onTrouble(reason: string): void;
 }
 
+export interface LogOptions {
+  readonly follow: boolean;
+  readonly timestamps: boolean;
+  readonly since?: Date;
+  readonly tailLines?: number;
+  readonly signal?: AbortSignal;
+}
+
 /** The place where runs run, seen through the runs of this service alone. */
 export interface Cluster {
   /** For messages to people: API server URL and namespace. */
@@ -255,15 +263,18 @@ export interface Cluster {
   watch(events: ClusterEvents, signal: AbortSignal): Promise<void>;
   /** When something was last heard from the watch (an event, a bookmark, a list). */
   readonly heardAt: Date | undefined;
+  /** Output may be dropped while its program runs: the cluster begins new files and reads out the newest one only. */
+  readonly rotatesLogs: boolean;
   /**
    * A container's output as the cluster has it. `follow`: goes on until the container ends. `timestamps`: each line
-   * begins with an RFC 3339 time and a blank. undefined: the pod, or its log, is gone for good.
+   * begins with an RFC 3339 time and a blank. `tailLines`: only so many of the last, where `rotatesLogs`.
+   * undefined: the pod, or its log, is gone for good.
    * UnavailableError: cannot be had now (also: the container has not started).
    */
   logs(
     podName: string,
     container: string,
-    options: { follow: boolean; timestamps: boolean; since?: Date; signal?: AbortSignal },
+    options: LogOptions,
   ): Promise<ReadableStream<Uint8Array> | undefined>;
   /** Events of the run's Job and pods, oldest first; empty where they cannot be had. */
   events(runName: string, podNames: readonly string[], options?: { signal?: AbortSignal }): Promise<EventFacts[]>;
@@ -320,11 +331,19 @@ export interface RunRecord {
   readonly node: string | null;
   readonly requests: Readonly<Record<string, string>>;
   readonly limits: Readonly<Record<string, string>>;
+  /** Of each pod; absent in records of former versions, as are the fields of the log. */
+  readonly gpu?: number;
   readonly received_at: string;
   readonly created_at: string;
   readonly started_at: string | null;
   readonly finished_at: string;
   readonly log_url: string;
+  /** The log holds all output, as far as can be known. */
+  readonly log_complete?: boolean;
+  /** Of output in the log. */
+  readonly log_bytes?: number;
+  /** What is missing, in a sentence; absent where nothing is. */
+  readonly log_missing?: string;
   /** The Job as it ran, see `JobFacts.manifest`; absent where it was gone when the run ended. */
   readonly job?: Readonly<Record<string, unknown>>;
 }

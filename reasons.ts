@@ -87,6 +87,10 @@ export const REPORT_REASONS = {
     meaning: "A row has an error and is left out. `line`, `column`, `value` say where.",
     whatToDo: "Correct the cell as the message says. See [table.md](table.md).",
   },
+  SpoolUnusable: {
+    meaning: "`SPOOL_DIR` cannot be written to or is full; output waits for the store in memory only.",
+    whatToDo: "The message names the folder. With a slow store and much output, logs may get gaps, and say so.",
+  },
   TableUnusable: {
     meaning: "The file as a whole cannot be used; the last good table stays.",
     whatToDo: "The message says why: empty, not UTF-8, a required column missing, an open quote, cut off.",

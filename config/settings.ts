@@ -285,7 +285,26 @@ export const SETTINGS = {
     kind: kinds.size("1Mi"),
     group: RUNS,
     preset: "64Mi",
-    meaning: "Memory for output that is not yet in the store.",
+    meaning: "Memory for output that is not yet in the store; with `SPOOL_DIR`, half of it before the disk is used.",
+  },
+  SPOOL_DIR: {
+    kind: kinds.text,
+    group: RUNS,
+    otherwise: "none: memory only",
+    meaning:
+      "Folder for output that a slow store has not taken yet. Files in it have no name and end with the service.",
+  },
+  LOG_SPOOL: {
+    kind: kinds.size("16Mi"),
+    group: RUNS,
+    preset: "2Gi",
+    meaning: "Disk used in `SPOOL_DIR` at most.",
+  },
+  MAX_LOG_BYTES: {
+    kind: kinds.size("1Ki"),
+    group: RUNS,
+    preset: "10Gi",
+    meaning: "Output kept of one run; the rest is left out, and its log and its end say so.",
   },
 
   LEADER_ELECT: {

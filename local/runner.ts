@@ -15,6 +15,7 @@ import {
   type ContainerFacts,
   type EventFacts,
   type JobFacts,
+  type LogOptions,
   type PodFacts,
   type RunSpec,
   UnavailableError,
@@ -129,10 +130,13 @@ export class LocalRunner implements Cluster {
     this.#watchers.delete(events);
   }
 
+  /** A process writes into one file. */
+  readonly rotatesLogs = false;
+
   async logs(
     podName: string,
     container: string,
-    options: { follow: boolean; timestamps: boolean; since?: Date; signal?: AbortSignal },
+    options: LogOptions,
   ): Promise<ReadableStream<Uint8Array> | undefined> {
     options.signal?.throwIfAborted();
     await this.#load();

@@ -1,6 +1,6 @@
 import { deepStrictEqual, match, ok, strictEqual } from "node:assert/strict";
 import { Completion } from "../completion.ts";
-import { LineSplitter, LogCollector } from "../logs.ts";
+import { LogCollector } from "../logs.ts";
 import type { RunRecord } from "../ports.ts";
 import { UnavailableError } from "../ports.ts";
 import { RunRecords } from "../records.ts";
@@ -12,13 +12,18 @@ const PREFIX = "services/mqtt_job_listener";
 const COMPLETE = { end: { type: "Complete" as const } };
 const LINE = (text: string, second = 1) => `2026-01-01T00:00:0${second}.000000000Z ${text}\n`;
 
-function setUp({ memoryBytes = 1 << 20, silentMs = 45_000, noPodMs = 30_000 } = {}) {
+function setUp({ memoryBytes = 1 << 20, silentMs = 45_000, noPodMs = 30_000, maxBytes = 1e9 } = {}) {
   const stop = new AbortController();
   const { signal } = stop;
   const { emit, all } = events();
   const [cluster, store, broker] = [new FakeCluster(), new FakeStore(), new FakeBroker()];
   const runs = new RunTable({ emit });
-  const logs = new LogCollector({ cluster, store, settings: { followers: 10, memoryBytes, silentMs }, signal });
+  const logs = new LogCollector({
+    cluster,
+    store,
+    settings: { followers: 10, memoryBytes, maxBytes, silentMs },
+    signal,
+  });
   const completion = new Completion({
     broker,
     cluster,
@@ -162,118 +167,6 @@ Deno.test("a pod that no node takes fails after its grace", async () => {
   strictEqual(bed.runs.get("count-abc")?.state, "pending");
   await eventually(() => bed.broker.published.length > 0, { timeoutMs: 5_000 });
   strictEqual(JSON.parse(bed.broker.published[0]!.body).reason, "Unschedulable");
-});
-
-Deno.test("a log stream that broke goes on where it stopped, in the middle of a line too", async () => {
-  using bed = setUp();
-  const broken = new ReadableStream<Uint8Array>({
-    start(controller) {
-      controller.enqueue(new TextEncoder().encode(LINE("one", 1) + LINE("two", 2).slice(0, -2)));
-    },
-    pull(controller) {
-      controller.error(new Error("connection reset"));
-    },
-  });
-  bed.cluster.outputs.set("count-abc-x/main", [broken, LINE("one", 1) + LINE("two", 2) + LINE("three", 3)]);
-  bed.clusterEvents.onJob(job());
-  bed.clusterEvents.onPod(pod());
-  bed.clusterEvents.onJob(job(COMPLETE));
-  await eventually(() => bed.cluster.deleted.length === 1);
-  match(bed.store.text("count-abc.txt")!, /\n\none\ntwo\nthree\n$/);
-});
-
-Deno.test("a log whose stream breaks often is read on as long as each one brings more", async () => {
-  using bed = setUp();
-  const lines = Array.from({ length: 8 }, (_, i) => LINE(`line ${i}`, i));
-  const broken = (count: number) => {
-    const chunks = lines.slice(0, count).map((line) => new TextEncoder().encode(line));
-    return new ReadableStream<Uint8Array>({
-      pull(controller) {
-        const chunk = chunks.shift();
-        if (chunk) controller.enqueue(chunk);
-        else controller.error(new Error("connection reset"));
-      },
-    }, { highWaterMark: 0 });
-  };
-  bed.cluster.outputs.set("count-abc-x/main", [...lines.slice(1).map((_, n) => broken(n + 1)), lines.join("")]);
-  bed.clusterEvents.onJob(job());
-  bed.clusterEvents.onPod(pod());
-  bed.clusterEvents.onJob(job(COMPLETE));
-  await eventually(() => bed.cluster.deleted.length === 1);
-  ok(bed.store.text("count-abc.txt")!.endsWith(`\n\n${lines.map((_, n) => `line ${n}\n`).join("")}`));
-});
-
-Deno.test("a log beyond the memory bound goes to the store in segments and is put together at the end", async () => {
-  using bed = setUp({ memoryBytes: 1000 });
-  const lines = Array.from({ length: 3000 }, (_, i) => `line ${i} ${"x".repeat(60)}`);
-  const encoder = new TextEncoder();
-  const stream = ReadableStream.from(lines.map((line) => encoder.encode(LINE(line))));
-  bed.cluster.outputs.set("count-abc-x/main", [stream]);
-  bed.clusterEvents.onJob(job());
-  bed.clusterEvents.onPod(pod());
-  bed.clusterEvents.onJob(job(COMPLETE));
-  await eventually(() => bed.cluster.deleted.length === 1);
-  ok(bed.store.calls.some((call) => call.startsWith("put .parts/")));
-  ok(bed.store.text("count-abc.txt")!.endsWith(`\n\n${lines.join("\n")}\n`));
-  await eventually(() => ![...bed.store.objects.keys()].some((key) => key.startsWith(".parts/")));
-});
-
-/** A stream that says nothing more; like the real ones it can be broken off by whoever reads it. */
-function silentAfter(text: Uint8Array): ReadableStream<Uint8Array> {
-  return new ReadableStream<Uint8Array>({ start: (controller) => controller.enqueue(text) });
-}
-
-Deno.test("a stream that went silent before its container's end is opened anew for the rest", async () => {
-  using bed = setUp({ silentMs: 500 });
-  const [one, two] = [LINE("one", 1), LINE("two", 2)];
-  bed.cluster.outputs.set("count-abc-x/main", [silentAfter(new TextEncoder().encode(one)), one + two]);
-  bed.clusterEvents.onJob(job());
-  bed.clusterEvents.onPod(pod());
-  bed.clusterEvents.onJob(job(COMPLETE));
-  await eventually(() => bed.cluster.deleted.length === 1);
-  match(bed.store.text("count-abc.txt")!, /\n\none\ntwo\n$/);
-});
-
-Deno.test("a stream that says nothing more after its run's end is given up, also when the store then fails once", async () => {
-  using bed = setUp({ silentMs: 500 });
-  const text = new TextEncoder().encode(LINE("so far"));
-  bed.cluster.outputs.set("count-abc-x/main", [silentAfter(text), silentAfter(text)]);
-  bed.store.faults.push(new UnavailableError("S3 is away", { retryAfterMs: 1 }));
-  bed.clusterEvents.onJob(job());
-  bed.clusterEvents.onPod(pod());
-  bed.clusterEvents.onJob(job(COMPLETE));
-  await eventually(() => bed.cluster.deleted.length === 1);
-  match(
-    bed.store.text("count-abc.txt")!,
-    /\n\nso far\n\[The rest of this log could not be read: its stream went silent\]\n$/,
-  );
-});
-
-Deno.test("a store that is away for long while segments are cut is no silence of the stream", async () => {
-  using bed = setUp({ memoryBytes: 1000, silentMs: 30 });
-  const lines = Array.from({ length: 1000 }, (_, i) => `line ${i} ${"x".repeat(60)}`);
-  const encoder = new TextEncoder();
-  bed.cluster.outputs.set("count-abc-x/main", [ReadableStream.from(lines.map((line) => encoder.encode(LINE(line))))]);
-  const { put } = bed.store;
-  let refusals = 0;
-  bed.store.put = (key, body) => {
-    if (key.startsWith(".parts/") && refusals++ < 3) return Promise.reject(new UnavailableError("S3 is away"));
-    return put.call(bed.store, key, body);
-  };
-  bed.clusterEvents.onJob(job());
-  bed.clusterEvents.onPod(pod());
-  bed.clusterEvents.onJob(job(COMPLETE));
-  await eventually(() => bed.cluster.deleted.length === 1);
-  ok(bed.store.text("count-abc.txt")!.endsWith(`\n\n${lines.join("\n")}\n`));
-});
-
-Deno.test("LineSplitter strips times wherever a stream is cut", () => {
-  const whole = new TextEncoder().encode(LINE("a b", 1) + LINE("", 2) + LINE("c", 3));
-  for (let cut = 0; cut <= whole.length; cut++) {
-    const splitter = new LineSplitter({ time: "", bytes: 0, complete: true });
-    const parts = [splitter.push(whole.subarray(0, cut)), splitter.push(whole.subarray(cut))];
-    strictEqual(parts.map((part) => new TextDecoder().decode(part)).join(""), "a b\n\nc\n", `cut at ${cut}`);
-  }
 });
 
 Deno.test("a record keeps the Job that the last event brought, and the table of live runs does not", async () => {

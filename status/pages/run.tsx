@@ -66,7 +66,7 @@ export function runPage(input: RunPageInput): string {
 }
 
 function RecordFacts({ record }: { record: RunRecord }) {
-  const gpu = Number(record.requests["nvidia.com/gpu"] ?? record.limits["nvidia.com/gpu"] ?? 0);
+  const gpu = record.gpu ?? 0;
   return (
     <dl>
       <dt>Row</dt>

@@ -90,7 +90,7 @@ async function keep(source: string, endpoint: string): Promise<void> {
   } as Partial<Cluster> as Cluster;
   const store = new S3Store({ url: "s3://braingeneers/logs", endpoint, region: "us-east-1", forcePathStyle: true });
   const { signal } = new AbortController();
-  const settings = { followers: 200, memoryBytes: 64 * 1024 * 1024 };
+  const settings = { followers: 200, memoryBytes: 64 * 1024 * 1024, maxBytes: Infinity };
   const logs = new LogCollector({ cluster, store, settings, signal });
   const run = {
     job: { runName: RUN, createdAt: new Date() },

@@ -21,8 +21,11 @@ Deno.test("the start task names each permission", () => {
     "--allow-env",
     "--allow-sys",
     "--allow-read",
+    "--allow-write",
   ]);
   ok(!command.includes("-A"));
+  // Where the unit of systemd has its SPOOL_DIR, and nowhere else.
+  ok(flags.includes("--allow-write=/var/lib/mqtt-job-listener"));
 });
 
 for (const name of ["--allow-net", "--allow-sys"]) {

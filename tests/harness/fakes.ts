@@ -209,6 +209,7 @@ export class FakeBroker implements Broker {
 export class FakeCluster implements Cluster {
   readonly url = "fake cluster";
   heardAt: Date | undefined = new Date();
+  rotatesLogs = false;
   readonly created: RunSpec[] = [];
   readonly deleted: string[] = [];
   /** What the next create calls do; then they succeed. */

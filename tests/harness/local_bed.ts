@@ -50,7 +50,7 @@ export async function startEmbeddedBed(
       createConcurrency: 4,
       maxChainDepth,
       gracePeriods: { imagePullMs: 1000, unschedulableMs: 1000, nodeLostMs: 1000 },
-      logs: { followers: 10, memoryBytes: 1 << 20 },
+      logs: { followers: 10, memoryBytes: 1 << 20, maxBytes: 1e9 },
       info,
     },
     listeners: [(event) => told.push(event)],

@@ -102,11 +102,6 @@ Deno.test("only config.ts and main.ts read the environment and the arguments", a
   deepStrictEqual(readers.filter((module) => !["config.ts", "main.ts"].includes(module)), []);
 });
 
-/** Longer than they may be, until they are parted. */
-const TO_BE_PARTED = [
-  "logs.ts",
-];
-
 Deno.test("the root shows the design: few files, none of them long", async () => {
   const root = [...Deno.readDirSync(PROJECT)].filter(({ name }) => /\.tsx?$/.test(name));
   ok(root.length <= 26, `${root.length} modules at the root`);
@@ -114,5 +109,5 @@ Deno.test("the root shows the design: few files, none of them long", async () =>
     return { module, lines: (await readProject(module)).split("\n").length - 1 };
   }));
   const long = lengths.filter(({ module, lines }) => lines > (module === "main.ts" ? 100 : 500));
-  deepStrictEqual(long.map(({ module }) => module).filter((module) => !TO_BE_PARTED.includes(module)), []);
+  deepStrictEqual(long.map(({ module }) => module), []);
 });

@@ -1,0 +1,205 @@
+/**
+ * The output of one container in pieces: what is in memory, what waits for the store in memory or on disk, and what the
+ * store has. Pieces go to the store one after the other, beside the reading. Owns their keys,
+ * `{folder}/{number}_{time of the last line}_{bytes of it}_{flags}`, by which a later process goes on.
+ */
+import type { ObjectStore } from "../ports.ts";
+import type { Position } from "./lines.ts";
+import { Blocks, type Parked, type Spool } from "./spool.ts";
+import { Scope } from "../util/abort.ts";
+import { backoffMs, delay } from "../util/retry.ts";
+import { joinBytes } from "../util/streams.ts";
+
+/** A piece is cut when there is so much. */
+const PIECE_BYTES = 8 * 1024 * 1024;
+/** No piece smaller than this is cut for the common bound's sake. */
+const LEAST_BYTES = 64 * 1024;
+/** Pieces that wait are put together up to this size: a store that is late is late for each. */
+const MOST_BYTES = 2 * PIECE_BYTES;
+/** Flag of a key: lines are missing up to there. */
+const NOT_WHOLE = "m";
+
+/** What a former process left of a container's output. */
+export interface Left {
+  readonly at: Position;
+  readonly bytes: number;
+  readonly isWhole: boolean;
+}
+
+interface Piece {
+  readonly bytes: number;
+  readonly at: Position;
+  readonly isWhole: boolean;
+  blocks: readonly Uint8Array[] | undefined;
+  parked: Parked | undefined;
+}
+
+export class Segments {
+  readonly #store: ObjectStore;
+  readonly #spool: Spool;
+  readonly #stop: Scope;
+  readonly #buffer = new Blocks();
+  #pieces: Piece[] = [];
+  /** Number of the last piece that the store has for certain. */
+  #stored = 0;
+  #uploading: Promise<void> | undefined;
+  #isSettled = false;
+
+  constructor(
+    readonly folder: string,
+    { store, spool, signal }: { store: ObjectStore; spool: Spool; signal: AbortSignal },
+  ) {
+    this.#store = store;
+    this.#spool = spool;
+    this.#stop = new Scope(signal);
+  }
+
+  /** The store has pieces, or may have one. */
+  get hasStored(): boolean {
+    return this.#stored > 0 || this.#uploading !== undefined;
+  }
+
+  /** Some is not in memory. */
+  get isLarge(): boolean {
+    return this.hasStored || this.#pieces.length > 0;
+  }
+
+  /** Takes up where a former process left off; undefined: it left nothing. */
+  async resume(signal: AbortSignal): Promise<Left | undefined> {
+    let left: Left | undefined;
+    this.#stored = 0;
+    for await (const { key, size } of this.#store.list(`${this.folder}/`, { signal })) {
+      const [number, time = "", bytes = "0", flags = ""] = key.slice(key.lastIndexOf("/") + 1).split("_");
+      this.#stored = Number(number);
+      left = {
+        at: { time: decodeURIComponent(time), bytes: Number(bytes), complete: Number(bytes) === 0 },
+        bytes: (left?.bytes ?? 0) + size,
+        isWhole: (left?.isWhole ?? true) && !flags.includes(NOT_WHOLE),
+      };
+    }
+    return left;
+  }
+
+  append(text: Uint8Array): void {
+    this.#buffer.append(text);
+    this.#spool.count(text.length);
+  }
+
+  /** Call where a piece may end: cuts one where there is enough, which goes to the store by itself. */
+  mayCut(at: Position, isWhole: boolean): void {
+    const { bytes } = this.#buffer;
+    if (bytes < (this.#spool.isPressed ? LEAST_BYTES : PIECE_BYTES)) return;
+    // In the middle of a line only where the line is endless.
+    if (!at.complete && at.bytes < LEAST_BYTES) return;
+    const piece: Piece = { bytes, at: { ...at }, isWhole, blocks: this.#buffer.takeAll(), parked: undefined };
+    this.#pieces.push(piece);
+    this.#upload();
+    if (this.#spool.isPressed && this.#pieces.length > 1) void this.#park(piece);
+  }
+
+  /** Reading must wait: the common bound is reached, and a part of it is this one's to free. */
+  get mustWait(): boolean {
+    return this.#spool.isFull && this.#pieces.some(({ blocks }) => blocks !== undefined);
+  }
+
+  /** No more will come: pieces that the store has not taken yet stay here. */
+  async settle(): Promise<void> {
+    this.#isSettled = true;
+    this.#stop.end(new DOMException("The log is put together", "AbortError"));
+    await this.#uploading;
+  }
+
+  /** The whole output so far, in order; `stored`: keys of the container's folder. May be read again. */
+  async *whole(stored: readonly string[], signal: AbortSignal): AsyncGenerator<Uint8Array> {
+    const certain = stored.filter((key) => Number.parseInt(key.slice(key.lastIndexOf("/") + 1)) <= this.#stored);
+    yield* readPieces(this.#store, certain, signal);
+    for (const { blocks, parked } of this.#pieces) {
+      if (blocks) yield* blocks;
+      else if (parked) yield await parked.read();
+    }
+    yield* this.#buffer.all();
+  }
+
+  /** Frees what is held. */
+  drop(): void {
+    this.#isSettled = true;
+    this.#stop.end(new DOMException("The run is done with", "AbortError"));
+    this.#spool.count(-this.#buffer.bytes);
+    this.#buffer.takeAll();
+    this.#pieces.forEach((piece) => this.#free(piece));
+    this.#pieces = [];
+  }
+
+  #free(piece: Piece): void {
+    if (piece.blocks) this.#spool.count(-piece.bytes);
+    piece.blocks = undefined;
+    piece.parked?.free();
+    piece.parked = undefined;
+  }
+
+  async #park(piece: Piece): Promise<void> {
+    if (!piece.blocks) return;
+    const parked = await this.#spool.park(piece.blocks, piece.bytes);
+    // It may have been stored meanwhile.
+    if (!parked || !piece.blocks || !this.#pieces.includes(piece)) return parked?.free();
+    piece.blocks = undefined;
+    piece.parked = parked;
+    this.#spool.count(-piece.bytes);
+  }
+
+  #upload(): void {
+    if (this.#uploading || this.#isSettled) return;
+    this.#uploading = this.#uploadAll(this.#stop.signal)
+      // The signal has aborted.
+      .catch(() => {})
+      .finally(() => this.#uploading = undefined);
+  }
+
+  async #uploadAll(signal: AbortSignal): Promise<void> {
+    while (this.#pieces.length > 0) {
+      await this.#spool.uploads.take(() => this.#uploadNext(signal), signal);
+    }
+  }
+
+  async #uploadNext(signal: AbortSignal): Promise<void> {
+    const next: Piece[] = [];
+    for (let bytes = 0; next.length < this.#pieces.length; next.push(this.#pieces[next.length]!)) {
+      bytes += this.#pieces[next.length]!.bytes;
+      if (next.length > 0 && bytes > MOST_BYTES) break;
+    }
+    const { at, isWhole } = next.at(-1)!;
+    const key = [
+      `${this.folder}/${String(this.#stored + 1).padStart(8, "0")}`,
+      encodeURIComponent(at.time),
+      at.complete ? 0 : at.bytes,
+      isWhole ? "" : NOT_WHOLE,
+    ].join("_");
+    const parts = await Promise.all(next.map(({ blocks, parked }) => blocks ?? parked!.read().then((one) => [one])));
+    const body = joinBytes(parts.flat());
+    for (let attempt = 0;; attempt++) {
+      try {
+        await this.#store.put(key, body, { contentType: "text/plain; charset=utf-8", signal });
+        break;
+      } catch {
+        signal.throwIfAborted();
+        await delay(backoffMs(attempt), signal);
+      }
+    }
+    this.#stored++;
+    // Not before: the output is whole at each moment.
+    this.#pieces = this.#pieces.slice(next.length);
+    next.forEach((piece) => this.#free(piece));
+  }
+}
+
+/** What the keys hold, one after the other. */
+export async function* readPieces(
+  store: ObjectStore,
+  keys: readonly string[],
+  signal: AbortSignal,
+): AsyncGenerator<Uint8Array> {
+  for (const key of keys) {
+    const stream = await store.read(key, { signal });
+    if (stream) yield* stream;
+  }
+}

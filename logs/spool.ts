@@ -1,0 +1,192 @@
+/**
+ * Output on its way to the store: how much of it may be held, in memory and on a disk, by all runs together. Must not
+ * know whose output it is. What is on disk has no name there: it is gone when the process is, whatever ends that.
+ */
+import { errorMessage } from "../util/retry.ts";
+import { onAbort } from "../util/abort.ts";
+import { Semaphore } from "../util/semaphore.ts";
+
+export interface SpoolSettings {
+  /** Bytes in memory from which on reading waits. */
+  readonly memoryBytes: number;
+  /** Where what the store does not take in time is kept meanwhile; absent: in memory only. */
+  readonly disk?: {
+    readonly folder: string;
+    readonly bytes: number;
+  };
+}
+
+/**
+ * Output is copied into blocks of up to so many bytes: the cluster sends a log line by line, and each line comes in a
+ * network buffer of 64 KiB that a view of it would keep alive.
+ */
+const BLOCK_BYTES = 64 * 1024;
+/** Pieces under way to the store at a time, over all runs. */
+const UPLOADS = 4;
+
+export class Spool {
+  readonly #settings: SpoolSettings;
+  readonly #onTrouble: (why: string) => void;
+  readonly #waiting = new Set<() => void>();
+  readonly uploads = new Semaphore(UPLOADS);
+  #memory = 0;
+  #disk = 0;
+  #isDiskBroken = false;
+
+  /** `onTrouble` is told, once, that the disk cannot be used. */
+  constructor(settings: SpoolSettings, onTrouble: (why: string) => void = () => {}) {
+    this.#settings = settings;
+    this.#onTrouble = onTrouble;
+  }
+
+  /** Bytes held now. */
+  get held(): { readonly memory: number; readonly disk: number } {
+    return { memory: this.#memory, disk: this.#disk };
+  }
+
+  /** Half of the memory is in use: what is held by one is to go to the store early, or to the disk. */
+  get isPressed(): boolean {
+    return this.#memory > this.#settings.memoryBytes / 2;
+  }
+
+  get isFull(): boolean {
+    return this.#memory >= this.#settings.memoryBytes;
+  }
+
+  /** Counts bytes that are in memory from now on; negative: that are no more. */
+  count(bytes: number): void {
+    this.#memory += bytes;
+    if (bytes < 0) this.#wake();
+  }
+
+  /** Resolves when less is held than before, or `signal` aborts. */
+  changed(signal: AbortSignal): Promise<void> {
+    return new Promise((resolve) => {
+      const done = () => {
+        this.#waiting.delete(done);
+        leave();
+        resolve();
+      };
+      this.#waiting.add(done);
+      const leave = onAbort(signal, done);
+    });
+  }
+
+  /** Moves a piece to the disk; undefined: there is no room, or no disk. The caller counts the memory. */
+  async park(blocks: readonly Uint8Array[], bytes: number): Promise<Parked | undefined> {
+    const { disk } = this.#settings;
+    if (!disk || this.#isDiskBroken || this.#disk + bytes > disk.bytes) return undefined;
+    this.#disk += bytes;
+    try {
+      const file = await openNameless(disk.folder);
+      const parked = new Parked(file, bytes, () => {
+        this.#disk -= bytes;
+        this.#wake();
+      });
+      await parked.write(blocks);
+      return parked;
+    } catch (error) {
+      this.#disk -= bytes;
+      this.#isDiskBroken = true;
+      this.#onTrouble(
+        `Output that waits for the store is held in memory only, for ${disk.folder} cannot be used: ${
+          errorMessage(error)
+        }; make SPOOL_DIR a folder that the service may write to, or give it more room`,
+      );
+      return undefined;
+    }
+  }
+
+  #wake(): void {
+    for (const done of [...this.#waiting]) done();
+  }
+}
+
+async function openNameless(folder: string): Promise<Deno.FsFile> {
+  await Deno.mkdir(folder, { recursive: true, mode: 0o700 });
+  const path = `${folder}/${crypto.randomUUID()}`;
+  const file = await Deno.open(path, { read: true, write: true, createNew: true, mode: 0o600 });
+  // It stays as long as it is open.
+  await Deno.remove(path);
+  return file;
+}
+
+/** A piece on disk. */
+export class Parked {
+  readonly #file: Deno.FsFile;
+  readonly #onFree: () => void;
+  #isFree = false;
+
+  constructor(file: Deno.FsFile, readonly bytes: number, onFree: () => void) {
+    this.#file = file;
+    this.#onFree = onFree;
+  }
+
+  async write(blocks: readonly Uint8Array[]): Promise<void> {
+    try {
+      for (const block of blocks) {
+        for (let at = 0; at < block.length;) at += await this.#file.write(block.subarray(at));
+      }
+    } catch (error) {
+      this.#file.close();
+      throw error;
+    }
+  }
+
+  async read(): Promise<Uint8Array> {
+    const all = new Uint8Array(this.bytes);
+    await this.#file.seek(0, Deno.SeekMode.Start);
+    for (let at = 0; at < all.length;) {
+      const count = await this.#file.read(all.subarray(at));
+      if (count === null) throw new Error("A piece of a log on disk is shorter than it was");
+      at += count;
+    }
+    return all;
+  }
+
+  free(): void {
+    if (this.#isFree) return;
+    this.#isFree = true;
+    this.#file.close();
+    this.#onFree();
+  }
+}
+
+/** Bytes put one behind the other, in few blocks. */
+export class Blocks {
+  /** All but the last are full; of that, `#used` bytes are. */
+  #blocks: Uint8Array[] = [];
+  #used = 0;
+  bytes = 0;
+
+  append(text: Uint8Array): void {
+    for (let at = 0; at < text.length;) {
+      let block = this.#blocks.at(-1);
+      if (!block || this.#used === block.length) {
+        // Small at first: most logs are short, and there may be thousands at once.
+        block = new Uint8Array(Math.min(BLOCK_BYTES, Math.max(1024, text.length - at, this.bytes)));
+        this.#blocks.push(block);
+        this.#used = 0;
+      }
+      const part = text.subarray(at, at + block.length - this.#used);
+      block.set(part, this.#used);
+      this.#used += part.length;
+      this.bytes += part.length;
+      at += part.length;
+    }
+  }
+
+  all(): readonly Uint8Array[] {
+    const last = this.#blocks.at(-1);
+    return last ? [...this.#blocks.slice(0, -1), last.subarray(0, this.#used)] : [];
+  }
+
+  /** Gives all away and is empty. */
+  takeAll(): readonly Uint8Array[] {
+    const all = this.all();
+    this.#blocks = [];
+    this.#used = 0;
+    this.bytes = 0;
+    return all;
+  }
+}

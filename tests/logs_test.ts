@@ -1,0 +1,287 @@
+/** Logs of runs over a fake cluster and a fake store: whole, or with a word on what is missing. */
+import { deepStrictEqual, match, ok, strictEqual } from "node:assert/strict";
+import { LogCollector, type LogSettings, type LogSummary } from "../logs.ts";
+import { UnavailableError } from "../ports.ts";
+import type { LiveRun } from "../runs.ts";
+import { FakeCluster, FakeStore, job, pod } from "./harness/fakes.ts";
+import { scratchFolder } from "./harness/folder.ts";
+import { eventually } from "./harness/wait.ts";
+
+const RUN = "count-abc";
+const bytes = (text: string) => new TextEncoder().encode(text);
+const line = (text: string, second = 1) => `2026-01-01T00:00:${String(second).padStart(2, "0")}.000000000Z ${text}\n`;
+
+/** The second in which the container of `pod()` starts. */
+const STARTED = { startedAt: new Date("2026-01-01T00:00:00Z"), finishedAt: new Date("2026-01-01T00:00:59Z") };
+
+function setUp({ adopted = false, ...settings }: Partial<LogSettings> & { adopted?: boolean } = {}) {
+  const stop = new AbortController();
+  const [cluster, store] = [new FakeCluster(), new FakeStore()];
+  const troubles: string[] = [];
+  const run = { job: job(), pods: new Map(), adopted, state: "running", detail: "" } as unknown as LiveRun;
+  const begin = () =>
+    new LogCollector({
+      cluster,
+      store,
+      settings: { followers: 10, memoryBytes: 1 << 20, maxBytes: 1e9, ...settings },
+      signal: stop.signal,
+      onTrouble: (why) => troubles.push(why),
+    });
+  const bed = {
+    cluster,
+    store,
+    run,
+    troubles,
+    logs: begin(),
+    begin,
+    /** What the container writes, a stream for each time it is asked for. */
+    writes(...streams: (string | Error | ReadableStream<Uint8Array>)[]) {
+      cluster.outputs.set("count-abc-x/main", streams);
+    },
+    sees(state: "running" | "terminated", container = "main", podName = "count-abc-x") {
+      const one = pod({ podName });
+      bed.logs.observe(run, { ...one, containers: [{ ...one.containers[0]!, ...STARTED, name: container, state }] });
+    },
+    async finish(): Promise<LogSummary> {
+      for (;;) {
+        const done = await bed.logs.finish(run, () => Promise.resolve("head\n\n")).catch((error) => {
+          if (!(error instanceof UnavailableError)) throw error;
+        });
+        if (done) return done;
+      }
+    },
+    /** The log without its head. */
+    output: () => store.text(`${RUN}.txt`)!.slice("head\n\n".length),
+    [Symbol.dispose]: () => stop.abort(),
+  };
+  return bed;
+}
+
+/** Gives the chunks one by one, then fails or says nothing more. */
+function stream(chunks: readonly string[], then: "fails" | "ends" | "is silent"): ReadableStream<Uint8Array> {
+  const left = [...chunks];
+  return new ReadableStream<Uint8Array>({
+    pull(controller) {
+      const chunk = left.shift();
+      if (chunk !== undefined) return controller.enqueue(bytes(chunk));
+      if (then === "fails") controller.error(new Error("connection reset"));
+      if (then === "ends") controller.close();
+      if (then === "is silent") return new Promise(() => {});
+    },
+  }, { highWaterMark: 0 });
+}
+
+/** About 70 bytes each, 100 in a second. */
+function manyLines(count: number): string[] {
+  return Array.from({ length: count }, (_, n) => {
+    const time = new Date(Date.UTC(2026, 0, 1) + n * 10).toISOString().slice(0, -1);
+    return `${time}${String(n % 1e6).padStart(6, "0")}Z line ${n} ${"x".repeat(60)}`;
+  });
+}
+
+const textOf = (lines: readonly string[]) => lines.map((one) => `${one.slice(one.indexOf(" ") + 1)}\n`).join("");
+
+Deno.test("a log stream that broke goes on where it stopped, in the middle of a line too", async () => {
+  using bed = setUp();
+  bed.writes(
+    stream([line("one", 1) + line("two", 2).slice(0, -2)], "fails"),
+    line("one", 1) + line("two", 2) + line("three", 3),
+  );
+  bed.sees("terminated");
+  deepStrictEqual(await bed.finish(), { bytes: 14, complete: true, missing: undefined });
+  strictEqual(bed.output(), "one\ntwo\nthree\n");
+});
+
+Deno.test("a log whose stream breaks often is read on as long as each one brings more", async () => {
+  using bed = setUp();
+  const lines = Array.from({ length: 20 }, (_, n) => line(`line ${n}`, n));
+  bed.writes(...lines.slice(1).map((_, n) => stream(lines.slice(0, n + 1), "fails")), lines.join(""));
+  bed.sees("terminated");
+  strictEqual((await bed.finish()).complete, true);
+  strictEqual(bed.output(), lines.map((_, n) => `line ${n}\n`).join(""));
+});
+
+Deno.test("a log beyond the memory bound goes to the store in pieces and is put together at the end", async () => {
+  using bed = setUp({ memoryBytes: 1_000 });
+  const lines = manyLines(3_000);
+  bed.writes(stream(lines.map((one) => `${one}\n`), "ends"));
+  bed.sees("terminated");
+  await bed.finish();
+  ok(bed.store.calls.some((call) => call.startsWith("put .parts/")));
+  strictEqual(bed.output(), textOf(lines));
+  await bed.logs.forget(bed.run);
+  ok(![...bed.store.objects.keys()].some((key) => key.startsWith(".parts/")));
+});
+
+Deno.test("reading goes on while the store does not answer, up to the bound of memory and disk", async () => {
+  const folder = await scratchFolder("spool");
+  using bed = setUp({ memoryBytes: 1 << 20, disk: { folder: `${folder}/spool`, bytes: 8 << 20 } });
+  const lines = manyLines(100_000);
+  const { put } = bed.store;
+  const answered = Promise.withResolvers<void>();
+  bed.store.put = async (key, body) => (await answered.promise, await put.call(bed.store, key, body));
+  let read = 0;
+  const source = lines[Symbol.iterator]();
+  bed.writes(
+    new ReadableStream<Uint8Array>({
+      pull(controller) {
+        const chunk = [...source.take(100)];
+        read += chunk.length;
+        if (chunk.length === 0) controller.close();
+        else controller.enqueue(bytes(chunk.map((one) => `${one}\n`).join("")));
+      },
+    }, { highWaterMark: 0 }),
+  );
+  bed.sees("running");
+  // Of 7 MB, six times what may be in memory.
+  await eventually(() => read === lines.length, { what: () => `all lines to be read; ${read} are` });
+  bed.sees("terminated");
+  answered.resolve();
+  strictEqual((await bed.finish()).complete, true);
+  strictEqual(bed.output(), textOf(lines));
+  const names = await Array.fromAsync(Deno.readDir(`${folder}/spool`));
+  deepStrictEqual(names, [], "what is there has no name");
+  await bed.logs.forget(bed.run);
+  await Deno.remove(folder, { recursive: true });
+});
+
+Deno.test("a folder for the spool that cannot be used is told once, and memory is used", async () => {
+  using bed = setUp({ memoryBytes: 1 << 20, disk: { folder: "/dev/null/spool", bytes: 8 << 20 } });
+  const lines = manyLines(30_000);
+  const { put } = bed.store;
+  bed.store.put = async (key, body) => {
+    if (bed.troubles.length === 0) await eventually(() => bed.troubles.length > 0);
+    return await put.call(bed.store, key, body);
+  };
+  bed.writes(stream(lines.map((one) => `${one}\n`), "ends"));
+  bed.sees("terminated");
+  await bed.finish();
+  strictEqual(bed.output(), textOf(lines));
+  strictEqual(bed.troubles.length, 1);
+  match(bed.troubles[0]!, /^Output that waits for the store is held in memory only, for \/dev\/null\/spool cannot be/);
+});
+
+Deno.test("a later process goes on behind the pieces of a former one, and says what it cannot know", async () => {
+  using bed = setUp({ memoryBytes: 1_000, adopted: true });
+  bed.cluster.rotatesLogs = true;
+  const lines = manyLines(3_000);
+  bed.writes(stream(lines.slice(0, 2_000).map((one) => `${one}\n`), "is silent"));
+  bed.sees("running");
+  await eventually(() => [...bed.store.objects.keys()].some((key) => key.startsWith(".parts/")));
+  bed.logs = bed.begin();
+  // The node has begun a new file meanwhile.
+  bed.writes(stream(lines.slice(2_500).map((one) => `${one}\n`), "ends"), stream([], "ends"));
+  bed.sees("terminated");
+  const { complete, missing, bytes } = await bed.finish();
+  strictEqual(complete, false);
+  match(missing!, /^Lines between .* and 2026-01-01T00:00:25\.000002500Z may be missing: the node began a new file/);
+  ok(bed.output().includes(`[${missing}]\nline 2500 `), "the line stands where the gap is");
+  strictEqual(bed.output().length, bytes + missing!.length + 3);
+});
+
+Deno.test("a later process takes a log over whole where the node still has the last line", async () => {
+  using bed = setUp({ memoryBytes: 1_000, adopted: true });
+  bed.cluster.rotatesLogs = true;
+  const lines = manyLines(3_000);
+  bed.writes(stream(lines.slice(0, 2_000).map((one) => `${one}\n`), "is silent"));
+  bed.sees("running");
+  await eventually(() => [...bed.store.objects.keys()].some((key) => key.startsWith(".parts/")));
+  bed.logs = bed.begin();
+  bed.writes(lines.map((one) => `${one}\n`).join(""));
+  bed.sees("terminated");
+  strictEqual((await bed.finish()).complete, true);
+  strictEqual(bed.output(), textOf(lines));
+});
+
+Deno.test("the end of a large log is looked for on the node once more, since a stream may end with an old file", async () => {
+  using bed = setUp();
+  bed.cluster.rotatesLogs = true;
+  const lines = manyLines(20_000);
+  const all = lines.map((one) => `${one}\n`);
+  bed.sees("running");
+  bed.writes(stream(all.slice(0, 15_000), "ends"), all.slice(14_000).join(""));
+  await eventually(() => bed.cluster.logCalls.length === 1);
+  bed.sees("terminated");
+  strictEqual((await bed.finish()).complete, true);
+  strictEqual(bed.output(), textOf(lines));
+});
+
+Deno.test("a log of which reading began late says so where its first line is late as well", async () => {
+  using bed = setUp({ adopted: true });
+  bed.cluster.rotatesLogs = true;
+  bed.writes(line("later", 40));
+  bed.sees("terminated");
+  const { complete } = await bed.finish();
+  strictEqual(complete, false);
+  match(bed.output(), /^\[Lines before 2026-01-01T00:00:40\.0+Z may be missing: reading began late, .*\]\nlater\n$/);
+});
+
+Deno.test("a log is cut at the bound of its run, and says so", async () => {
+  using bed = setUp({ maxBytes: 10 });
+  bed.writes(line("one") + line("two", 2) + line("three", 3));
+  bed.sees("terminated");
+  const { bytes, complete, missing } = await bed.finish();
+  deepStrictEqual([bytes, complete], [10, false]);
+  match(missing!, /kept up to 10 bytes \(MAX_LOG_BYTES\)$/);
+  strictEqual(bed.output(), `one\ntwo\nth\n[${missing}]\n`);
+});
+
+Deno.test("logs of several containers and pods are told apart, init containers first", async () => {
+  using bed = setUp();
+  for (const id of ["count-abc-x/fetch", "count-abc-x/main", "count-abc-y/main"]) {
+    bed.cluster.outputs.set(id, [line(id)]);
+    const [podName, container] = id.split("/") as [string, string];
+    bed.sees("terminated", container, podName);
+  }
+  await bed.finish();
+  strictEqual(
+    bed.output(),
+    ["count-abc-x/fetch", "count-abc-x/main", "count-abc-y/main"].map((id) => {
+      const [podName, container] = id.split("/");
+      return `----- pod ${podName}, container ${container} -----\n${id}\n`;
+    }).join(""),
+  );
+});
+
+Deno.test("a stream that went silent before its container's end is opened anew for the rest", async () => {
+  using bed = setUp({ silentMs: 500 });
+  bed.writes(stream([line("one", 1)], "is silent"), line("one", 1) + line("two", 2));
+  bed.sees("terminated");
+  strictEqual((await bed.finish()).complete, true);
+  strictEqual(bed.output(), "one\ntwo\n");
+});
+
+Deno.test("a stream that says nothing more after its run's end is given up, also when the store then fails once", async () => {
+  using bed = setUp({ silentMs: 500 });
+  bed.writes(stream([line("so far")], "is silent"), stream([line("so far")], "is silent"));
+  bed.store.faults.push(new UnavailableError("S3 is away", { retryAfterMs: 1 }));
+  bed.sees("terminated");
+  strictEqual((await bed.finish()).complete, false);
+  strictEqual(bed.output(), "so far\n[The rest of this log could not be read: its stream went silent]\n");
+});
+
+Deno.test("a store that is away for long while pieces wait for it is no silence of the stream", async () => {
+  using bed = setUp({ memoryBytes: 1_000, silentMs: 30 });
+  const lines = manyLines(3_000);
+  bed.writes(stream(lines.map((one) => `${one}\n`), "ends"));
+  const { put } = bed.store;
+  let refusals = 0;
+  bed.store.put = (key, body) => {
+    if (key.startsWith(".parts/") && refusals++ < 3) return Promise.reject(new UnavailableError("S3 is away"));
+    return put.call(bed.store, key, body);
+  };
+  bed.sees("terminated");
+  strictEqual((await bed.finish()).complete, true);
+  strictEqual(bed.output(), textOf(lines));
+});
+
+Deno.test("a log that the cluster has no more is said to be missing", async () => {
+  using bed = setUp();
+  bed.sees("terminated");
+  deepStrictEqual(await bed.finish(), {
+    bytes: 0,
+    complete: false,
+    missing: "The cluster has no log of this container any more",
+  });
+  strictEqual(bed.output(), "[The cluster has no log of this container any more]\n");
+});
