@@ -21,6 +21,7 @@ export interface SpoolSettings {
  * network buffer of 64 KiB that a view of it would keep alive.
  */
 const BLOCK_BYTES = 64 * 1024;
+const REST_MS = 60_000;
 /** Pieces under way to the store at a time, over all runs. */
 const UPLOADS = 4;
 
@@ -31,7 +32,9 @@ export class Spool {
   readonly uploads = new Semaphore(UPLOADS);
   #memory = 0;
   #disk = 0;
-  #isDiskBroken = false;
+  /** After a failure the disk is left alone for a while: it may be full. */
+  #restUntilMs = 0;
+  #isTold = false;
 
   /** `onTrouble` is told, once, that the disk cannot be used. */
   constructor(settings: SpoolSettings, onTrouble: (why: string) => void = () => {}) {
@@ -75,7 +78,7 @@ export class Spool {
   /** Moves a piece to the disk; undefined: there is no room, or no disk. The caller counts the memory. */
   async park(blocks: readonly Uint8Array[], bytes: number): Promise<Parked | undefined> {
     const { disk } = this.#settings;
-    if (!disk || this.#isDiskBroken || this.#disk + bytes > disk.bytes) return undefined;
+    if (!disk || Date.now() < this.#restUntilMs || this.#disk + bytes > disk.bytes) return undefined;
     this.#disk += bytes;
     try {
       const file = await openNameless(disk.folder);
@@ -87,7 +90,9 @@ export class Spool {
       return parked;
     } catch (error) {
       this.#disk -= bytes;
-      this.#isDiskBroken = true;
+      this.#restUntilMs = Date.now() + REST_MS;
+      if (this.#isTold) return undefined;
+      this.#isTold = true;
       this.#onTrouble(
         `Output that waits for the store is held in memory only, for ${disk.folder} cannot be used: ${
           errorMessage(error)
