@@ -43,6 +43,8 @@ export interface LoadResult {
   readonly warnings: number;
 }
 
+/** Largest table that is read: one of 100,000 rows has less. */
+export const MAX_TABLE_BYTES = 16 * 1024 * 1024;
 /** Errors of one table that are told one by one; the rest are counted in one more report. */
 const MAX_ROW_REPORTS = 20;
 /** Errors that are compared with those told before, so that a table that is all wrong stalls nothing. */
@@ -147,6 +149,7 @@ export class Catalog {
     const signal = this.#signal;
     try {
       const options = {
+        maxBytes: MAX_TABLE_BYTES,
         ...(this.#etag === undefined ? {} : { ifNoneMatch: this.#etag }),
         ...(signal ? { signal } : {}),
       };

@@ -3,9 +3,11 @@
  * Owns the names, the cross-checks and the messages; the only module that reads Deno.env and Deno.args.
  * Must not open connections nor show a secret.
  */
+import { awsEnvOf, s3Of } from "./config/aws.ts";
 import { type ConfigInput, maskCredentials, Reader } from "./config/reader.ts";
 import { type SettingName, SETTINGS, type SettingValue } from "./config/settings.ts";
 import type { LeaseTimes } from "./leader.ts";
+import type { S3ServerOptions } from "./s3/client.ts";
 import { isLoopback } from "./util/loopback.ts";
 
 export { type Arguments, flagName, knownNames, parseArgs } from "./config/args.ts";
@@ -42,12 +44,7 @@ export interface Config {
     readonly maxBytes: number;
   };
   readonly runs: { readonly url: string };
-  readonly s3: {
-    readonly endpoint?: string;
-    readonly region?: string;
-    readonly profile?: string;
-    readonly forcePathStyle?: boolean;
-  };
+  readonly s3: S3ServerOptions;
   /** AWS_* variables that came by flag or file; the SDK reads them from the environment: see exportAwsEnv. */
   readonly awsEnv: Readonly<Record<string, string>>;
   readonly cluster: {
@@ -147,7 +144,6 @@ function assemble(reader: Reader, input: ConfigInput): Config {
   const instance = reader.get("INSTANCE") ?? labelOf(topicPrefix);
   const policyFile = reader.get("POLICY_FILE");
   const policyText = reader.fileOf("POLICY_FILE");
-  const endpoint = reader.get("AWS_ENDPOINT_URL");
   const maxWaiting = need("MAX_WAITING_MESSAGES");
   const spoolDir = reader.get("SPOOL_DIR");
   const config: Config = {
@@ -175,12 +171,7 @@ function assemble(reader: Reader, input: ConfigInput): Config {
       maxBytes: need("MAX_LOG_BYTES"),
     }),
     runs: { url: reader.get("RUNS_URL") ?? `${beside}/runs` },
-    s3: optional({
-      endpoint,
-      region: reader.get("AWS_REGION"),
-      profile: reader.get("AWS_PROFILE"),
-      forcePathStyle: reader.get("S3_PATH_STYLE") ?? (endpoint === undefined ? undefined : true),
-    }),
+    s3: s3Of(reader, input.env),
     awsEnv: awsEnvOf(reader),
     cluster: optional({
       kind: need("CLUSTER"),
@@ -207,8 +198,6 @@ function assemble(reader: Reader, input: ConfigInput): Config {
     shown: reader.shown,
   };
   crossCheck(config, reader);
-  // No secret, but nobody's business on a retained topic either.
-  delete reader.shown["AWS_ACCESS_KEY_ID"];
   // What was worked out is shown as well: people ask which client id or folder it is.
   Object.assign(reader.shown, {
     MQTT_CLIENT_ID: config.mqtt.clientId,
@@ -262,23 +251,6 @@ function tlsOf(reader: Reader, url: string): Config["mqtt"]["tls"] {
   }
   if (key !== undefined) reader.hide(key);
   return ca ?? cert ?? key ? optional({ ca, cert, key }) : undefined;
-}
-
-function awsEnvOf(reader: Reader): Record<string, string> {
-  const moved: Record<string, string> = {};
-  const names = [
-    "AWS_ENDPOINT_URL",
-    "AWS_PROFILE",
-    "AWS_REGION",
-    "AWS_ACCESS_KEY_ID",
-    "AWS_SECRET_ACCESS_KEY",
-  ] as const;
-  for (const name of [...names, "AWS_SESSION_TOKEN"] as const) {
-    reader.get(name);
-    const raw = reader.raw(name);
-    if (raw?.moved) moved[name] = raw.text;
-  }
-  return moved;
 }
 
 function leaderOf(reader: Reader): Pick<Config, "leader"> {
@@ -341,9 +313,11 @@ function crossCheck({ mqtt, cluster, runs, logs, log: _, webhook, leader }: Conf
   const keyId = reader.raw("AWS_ACCESS_KEY_ID");
   const secret = reader.raw("AWS_SECRET_ACCESS_KEY");
   if (keyId && !reader.isSet("AWS_SECRET_ACCESS_KEY")) {
-    reader.fault(keyId.source, keyId.text, "set AWS_SECRET_ACCESS_KEY as well");
+    reader.fault(keyId.source, undefined, "set AWS_SECRET_ACCESS_KEY as well");
   }
-  if (secret && !keyId) reader.fault(secret.source, undefined, "set AWS_ACCESS_KEY_ID as well");
+  if (secret && !reader.isSet("AWS_ACCESS_KEY_ID")) {
+    reader.fault(secret.source, undefined, "set AWS_ACCESS_KEY_ID as well");
+  }
   if (logs.url === runs.url) {
     reader.fault(reader.raw("RUNS_URL")?.source ?? "RUNS_URL", runs.url, "give it another folder than LOGS_URL");
   }

@@ -103,14 +103,23 @@ export interface ObjectInfo {
   readonly modifiedAt: Date;
 }
 
-/** Objects under one root URL (`s3://bucket/prefix` or a folder). Keys are relative to it and use `/`. */
+/** Largest object that `get` reads where its caller does not say: 64 MiB. */
+export const MAX_GET_BYTES = 64 * 1024 * 1024;
+
+/**
+ * Objects under one root URL (`s3://bucket/prefix` or a folder). Keys are relative to it and use `/`; one with an empty,
+ * "." or ".." part, a control character or more than 1,024 bytes is refused (RefusedError).
+ */
 export interface ObjectStore {
   /** Root without credentials and without a trailing slash: `${url}/${key}` is what people are told. */
   readonly url: string;
-  /** undefined: no such object. "unchanged": it still has the ETag `ifNoneMatch`. */
+  /**
+   * undefined: no such object. "unchanged": it still has the ETag `ifNoneMatch`. RefusedError: it has more than
+   * `maxBytes` (default MAX_GET_BYTES), of which no more is read.
+   */
   get(
     key: string,
-    options?: { ifNoneMatch?: string; signal?: AbortSignal },
+    options?: { ifNoneMatch?: string; maxBytes?: number; signal?: AbortSignal },
   ): Promise<StoredObject | "unchanged" | undefined>;
   /** The bytes as a stream, with `tail` (at least 1) only so many of the last; undefined: no such object. */
   read(

@@ -3,11 +3,13 @@
  * runs under way, so that one whose Job vanished while the service was down still gets an outcome.
  * Owns their names and shapes; knows nothing of the cluster or the broker.
  */
-import type { ObjectStore, RunRecord } from "./ports.ts";
+import { MAX_GET_BYTES, type ObjectStore, type RunRecord } from "./ports.ts";
 import type { LiveRun } from "./runs.ts";
 
 const LIVE_KEY = ".live.json";
 const SESSION_KEY = ".session.json";
+/** Largest record that is read; one with the largest payload and Job has less than 1 MiB. */
+const MAX_RECORD_BYTES = 4 * 1024 * 1024;
 
 /** What outlives a process of the broker's session: its epoch, see listener.ts. */
 export interface SessionRecord {
@@ -45,7 +47,7 @@ export class RunRecords {
 
   /** undefined: the run has not ended, or never was. */
   get(runName: string, signal?: AbortSignal): Promise<RunRecord | undefined> {
-    return this.#getJson<RunRecord>(`${runName}.json`, signal);
+    return this.#getJson<RunRecord>(`${runName}.json`, signal, MAX_RECORD_BYTES);
   }
 
   /**
@@ -125,8 +127,8 @@ export class RunRecords {
     await this.#store.put(key, JSON.stringify(value), options);
   }
 
-  async #getJson<T>(key: string, signal?: AbortSignal): Promise<T | undefined> {
-    const found = await this.#store.get(key, signal ? { signal } : {});
+  async #getJson<T>(key: string, signal?: AbortSignal, maxBytes = MAX_GET_BYTES): Promise<T | undefined> {
+    const found = await this.#store.get(key, { maxBytes, ...(signal ? { signal } : {}) });
     if (found === undefined || found === "unchanged") return undefined;
     try {
       return JSON.parse(new TextDecoder().decode(found.body)) as T;

@@ -1,80 +1,93 @@
 /**
- * S3Store: the ObjectStore port over any S3-compatible server (AWS, Ceph RGW, MinIO). Owns requests, multipart uploads
- * and what went wrong in plain words. Credentials come from the AWS SDK's usual chain and are never held or shown here.
+ * S3Store: the ObjectStore port over any S3-compatible server (AWS, Ceph RGW, MinIO). Owns requests and multipart
+ * uploads. Credentials come from the AWS SDK's usual chain and are never held or shown here.
  * Must not ask for more than plain S3: no multi-delete (Ceph wants a Content-MD5), no checksums that servers may lack.
  */
 import { Buffer } from "node:buffer";
+import { createHash } from "node:crypto";
 import { Readable } from "node:stream";
 import {
   DeleteObjectCommand,
   GetObjectCommand,
-  HeadObjectCommand,
+  type GetObjectCommandOutput,
   ListObjectsV2Command,
   PutObjectCommand,
-  S3Client,
-  type S3ClientConfig,
+  type S3Client,
 } from "@aws-sdk/client-s3";
-import { type ObjectInfo, type ObjectStore, RefusedError, type StoredObject, UnavailableError } from "./ports.ts";
-import { onAbort, Scope } from "./util/abort.ts";
+import {
+  MAX_GET_BYTES,
+  type ObjectInfo,
+  type ObjectStore,
+  RefusedError,
+  type StoredObject,
+  UnavailableError,
+} from "./ports.ts";
+import { S3Connection, type S3ServerOptions } from "./s3/client.ts";
+import { explain, isAbsent, isRefusal, statusOf } from "./s3/errors.ts";
+import { chain, emptyStream, firstPart, SourceFailed, unlessAborted } from "./s3/streams.ts";
+import { Scope } from "./util/abort.ts";
+import { keyFault, prefixFault, shownKey } from "./util/object_key.ts";
 import { Semaphore } from "./util/semaphore.ts";
+import { readAtMost, TooManyBytes } from "./util/streams.ts";
 
-export interface S3Options {
+export interface S3Options extends S3ServerOptions {
   /** `s3://bucket/prefix`: the root of all keys. */
   readonly url: string;
-  /** Server other than AWS. Default: AWS_ENDPOINT_URL or the profile's. */
-  readonly endpoint?: string;
-  /** Default: AWS_REGION or the profile's, else us-east-1. */
-  readonly region?: string;
-  /** `endpoint/bucket/key` instead of `bucket.endpoint/key`. Default: true where `endpoint` is given. */
-  readonly forcePathStyle?: boolean;
-  /** Profile of the AWS files. Default: AWS_PROFILE. */
-  readonly profile?: string;
-  /** To open a connection. Default 5,000. */
-  readonly connectTimeoutMs?: number;
-  /** From the request to the head of the answer, and between two bytes. Default 60,000. */
-  readonly requestTimeoutMs?: number;
-  /** Tries of one call, network faults and 5xx being tried again. Default 3. */
-  readonly attempts?: number;
 }
 
 /** A stream below this goes by one PutObject; above, it is also the size of the parts (S3 allows 10,000 of them). */
 const PART_BYTES = 8 * 1024 * 1024;
 const LONGEST_LINK_SECONDS = 7 * 24 * 3600;
-const CONNECTIONS = 64;
 /**
  * Calls at once; the rest of the connections is for uploads and for streams that are read slowly. The SDK has no such
  * bound: it counts the wait for a free connection as time in which the server did not answer.
  */
 const CALLS_AT_ONCE = 48;
+/** Longest time for one call with its tries and its answer: of a server that sends a byte now and then, no more is heard. */
+const CALL_MS = 5 * 60_000;
+/** Begins the ETag of an object to which the server gave none. */
+const OWN_ETAG = '"sha256-';
 
 /** Objects below one prefix of a bucket. Nothing is asked of the server before the first call. */
 export class S3Store implements ObjectStore {
   readonly url: string;
   readonly #bucket: string;
   readonly #prefix: string;
-  readonly #options: S3Options;
+  readonly #connection: S3Connection;
   readonly #turns = new Semaphore(CALLS_AT_ONCE);
-  #client: Promise<S3Client> | undefined;
 
   constructor(options: S3Options) {
     const match = /^s3:\/\/([^/]+)(?:\/(.*?))?\/*$/.exec(options.url);
-    if (!match) throw new TypeError(`Invalid store URL "${options.url}": expected s3://bucket/prefix`);
+    const fault = !match ? "expected s3://bucket/prefix" : match[2] ? keyFault(match[2]) : undefined;
+    if (!match || fault !== undefined) {
+      throw new TypeError(`Invalid store URL "${shownKey(options.url)}": ${fault}`);
+    }
     this.#bucket = match[1]!;
     this.#prefix = match[2] ? `${match[2]}/` : "";
     this.url = `s3://${this.#bucket}${match[2] ? `/${match[2]}` : ""}`;
-    this.#options = options;
+    this.#connection = new S3Connection(options);
   }
 
   async get(
     key: string,
-    { ifNoneMatch, signal }: { ifNoneMatch?: string; signal?: AbortSignal } = {},
+    { ifNoneMatch, maxBytes = MAX_GET_BYTES, signal }: {
+      ifNoneMatch?: string;
+      maxBytes?: number;
+      signal?: AbortSignal;
+    } = {},
   ): Promise<StoredObject | "unchanged" | undefined> {
+    const at = this.#at("read", key);
+    const theirs = ifNoneMatch?.startsWith(OWN_ETAG) ? undefined : ifNoneMatch;
     try {
-      const command = new GetObjectCommand({ ...this.#at(key), IfNoneMatch: ifNoneMatch });
-      const answer = await this.#call(signal, (client, options) => client.send(command, options));
-      const body = await answer.Body?.transformToByteArray() ?? new Uint8Array();
-      const { ETag: etag = "", LastModified: modifiedAt } = answer;
-      return { body, etag, ...(modifiedAt ? { modifiedAt } : {}) };
+      const command = new GetObjectCommand({ ...at, ...(theirs ? { IfNoneMatch: theirs } : {}) });
+      return await this.#call(signal, async (client, options) => {
+        const answer = await client.send(command, options);
+        const body = await wholeOf(answer, maxBytes, options.abortSignal);
+        const { LastModified: modifiedAt, ETag: etag = etagOf(body) } = answer;
+        // Also of servers that know no If-None-Match, or no ETag: versitygw has none for a file that was copied in.
+        if (etag === ifNoneMatch) return "unchanged";
+        return { body, etag, ...(modifiedAt ? { modifiedAt } : {}) };
+      });
     } catch (error) {
       // The SDK takes 304 for an error, with the name "304" or none.
       if (statusOf(error) === 304) return "unchanged";
@@ -87,11 +100,11 @@ export class S3Store implements ObjectStore {
     key: string,
     { tail, signal }: { tail?: number; signal?: AbortSignal } = {},
   ): Promise<ReadableStream<Uint8Array> | undefined> {
+    const range = tail === undefined ? {} : { Range: `bytes=-${tail}` };
+    const command = new GetObjectCommand({ ...this.#at("read", key), ...range });
     try {
-      const range = tail === undefined ? {} : { Range: `bytes=-${tail}` };
-      const command = new GetObjectCommand({ ...this.#at(key), ...range });
       const answer = await this.#call(signal, (client, options) => client.send(command, options));
-      return answer.Body?.transformToWebStream() as ReadableStream<Uint8Array> | undefined ?? emptyStream();
+      return answer.Body ? streamOf(answer) : emptyStream();
     } catch (error) {
       // An empty object has no last bytes.
       if (statusOf(error) === 416) return emptyStream();
@@ -100,12 +113,17 @@ export class S3Store implements ObjectStore {
     }
   }
 
+  /** By a GET of one byte: the answer to a HEAD has no words, and 404 also stands for a bucket that is missing. */
   async exists(key: string, { signal }: { signal?: AbortSignal } = {}): Promise<boolean> {
+    const command = new GetObjectCommand({ ...this.#at("look up", key), Range: "bytes=0-0" });
     try {
-      const command = new HeadObjectCommand(this.#at(key));
-      await this.#call(signal, (client, options) => client.send(command, options));
+      const answer = await this.#call(signal, (client, options) => client.send(command, options));
+      // A server without ranges sends the whole, which nobody wants.
+      if (answer.Body) await wholeOf(answer, 1, signal).catch(() => {});
       return true;
     } catch (error) {
+      // It is empty.
+      if (statusOf(error) === 416) return true;
       if (isAbsent(error)) return false;
       throw this.#explain(error, "look up", key, signal);
     }
@@ -117,11 +135,11 @@ export class S3Store implements ObjectStore {
     { contentType, signal }: { contentType?: string; signal?: AbortSignal } = {},
   ): Promise<void> {
     signal?.throwIfAborted();
-    const params = { ...this.#at(key), ...(contentType ? { ContentType: contentType } : {}) };
+    const params = { ...this.#at("write", key), ...(contentType ? { ContentType: contentType } : {}) };
     try {
       if (typeof body === "string") return await this.#putWhole(params, Buffer.from(body), signal);
       if (body instanceof Uint8Array) return await this.#putWhole(params, body, signal);
-      const { start, rest } = await firstPart(unlessAborted(body, signal));
+      const { start, rest } = await firstPart(unlessAborted(body, signal), PART_BYTES);
       if (!rest) return await this.#putWhole(params, start, signal);
       await this.#putParts(params, chain(start, rest));
     } catch (error) {
@@ -130,8 +148,8 @@ export class S3Store implements ObjectStore {
   }
 
   async delete(key: string, { signal }: { signal?: AbortSignal } = {}): Promise<void> {
+    const command = new DeleteObjectCommand(this.#at("delete", key));
     try {
-      const command = new DeleteObjectCommand(this.#at(key));
       await this.#call(signal, (client, options) => client.send(command, options));
     } catch (error) {
       if (isAbsent(error)) return;
@@ -143,37 +161,58 @@ export class S3Store implements ObjectStore {
     prefix: string,
     { after, signal }: { after?: string; signal?: AbortSignal } = {},
   ): AsyncIterable<ObjectInfo> {
+    const fault = prefixFault(this.#prefix + prefix);
+    if (fault !== undefined) throw this.#refuse("list", prefix, fault);
     let from = after === undefined ? undefined : this.#prefix + after;
+    let first: string | undefined;
     while (true) {
-      const page = await this.#page(prefix, from, signal);
-      for (const { Key, Size = 0, LastModified = new Date(0) } of page.Contents ?? []) {
-        if (Key === undefined) continue;
-        yield { key: Key.slice(this.#prefix.length), size: Size, modifiedAt: LastModified };
-        from = Key;
+      const { Contents: objects = [], IsTruncated: goesOn } = await this.#page(prefix, from, signal);
+      // What begins as the page before it did comes from a server that does not know how to go on: it would for ever.
+      if (first !== undefined && objects[0]?.Key === first) {
+        throw new UnavailableError(`Cannot list ${this.url}/${shownKey(prefix)}: the server repeats its first page`);
       }
-      if (!page.IsTruncated || (page.Contents ?? []).length === 0) return;
+      first = objects[0]?.Key;
+      for (const { Key, Size = 0, LastModified = new Date(0) } of objects) {
+        if (Key === undefined) continue;
+        from = Key;
+        // Folders of S3 browsers, and what nobody could read by its key.
+        if (!Key.startsWith(this.#prefix + prefix) || keyFault(Key) !== undefined) continue;
+        yield { key: Key.slice(this.#prefix.length), size: Size, modifiedAt: LastModified };
+      }
+      if (!goesOn || objects.length === 0) return;
     }
   }
 
   async link(key: string, { expiresSeconds }: { expiresSeconds: number }): Promise<string> {
+    const command = new GetObjectCommand(this.#at("make a link to", key));
     try {
       const { getSignedUrl } = await import("@aws-sdk/s3-request-presigner");
       const expiresIn = Math.min(expiresSeconds, LONGEST_LINK_SECONDS);
-      return await getSignedUrl(await this.#connect(), new GetObjectCommand(this.#at(key)), { expiresIn });
+      return await getSignedUrl(await this.#connection.client(), command, { expiresIn });
     } catch (error) {
       throw this.#explain(error, "make a link to", key);
     }
   }
 
-  #at(key: string): { Bucket: string; Key: string } {
+  /** Throws RefusedError for a key that no store may have. */
+  #at(verb: string, key: string): { Bucket: string; Key: string } {
+    const fault = key === "" ? "it is empty" : keyFault(this.#prefix + key);
+    if (fault !== undefined) throw this.#refuse(verb, key, fault);
     return { Bucket: this.#bucket, Key: this.#prefix + key };
+  }
+
+  #refuse(verb: string, key: string, fault: string): RefusedError {
+    return new RefusedError(`Cannot ${verb} "${shownKey(key)}" in ${this.url}: the key cannot be used, for ${fault}`);
   }
 
   async #page(prefix: string, from: string | undefined, signal: AbortSignal | undefined) {
     try {
       const after = from === undefined ? {} : { StartAfter: from };
       const command = new ListObjectsV2Command({ Bucket: this.#bucket, Prefix: this.#prefix + prefix, ...after });
-      return await this.#call(signal, (client, options) => client.send(command, options));
+      const page = await this.#call(signal, (client, options) => client.send(command, options));
+      // An XML of something else, such as a web page, would be an empty list.
+      if (page.Name === undefined && page.KeyCount === undefined) throw new Error("Deserialization error: no list");
+      return page;
     } catch (error) {
       throw this.#explain(error, "list", prefix, signal);
     }
@@ -190,198 +229,78 @@ export class S3Store implements ObjectStore {
 
   /** Multipart upload, a part at a time, so that memory stays flat; aborted on failure, so that nothing is to be seen. */
   async #putParts(params: { Bucket: string; Key: string }, body: AsyncIterable<Uint8Array>): Promise<void> {
-    const client = await this.#connect();
+    const client = await this.#connection.client();
     const { Upload } = await import("@aws-sdk/lib-storage");
-    await new Upload({
-      client,
-      params: { ...params, Body: Readable.from(body, { objectMode: false }) },
-      partSize: PART_BYTES,
-      queueSize: 1,
-      leavePartsOnError: false,
-    }).done();
+    try {
+      await new Upload({
+        client,
+        params: { ...params, Body: Readable.from(body, { objectMode: false }) },
+        partSize: PART_BYTES,
+        queueSize: 1,
+        leavePartsOnError: false,
+      }).done();
+    } catch (error) {
+      // A stream can be sent once only, but the next upload shall find other credentials.
+      if (isRefusal(error)) await this.#connection.renew(client);
+      throw error;
+    }
   }
 
-  /** Makes one call when it is its turn. */
+  /** Makes one call when it is its turn; once more if it was refused and there are other credentials by now. */
   async #call<T>(
     signal: AbortSignal | undefined,
     call: (client: S3Client, options: { abortSignal: AbortSignal }) => Promise<T>,
   ): Promise<T> {
-    const client = await this.#connect();
+    const client = await this.#connection.client();
     return await this.#turns.take(async () => {
-      // A signal of the call's own, for the SDK listens to it itself. It ends with the head of the answer.
-      const scope = new Scope(signal);
-      return await call(client, { abortSignal: scope.signal }).finally(() => scope.leave());
+      try {
+        return await timed(signal, (abortSignal) => call(client, { abortSignal }));
+      } catch (error) {
+        if (!isRefusal(error) || !await this.#connection.renew(client)) throw error;
+        const other = await this.#connection.client();
+        return await timed(signal, (abortSignal) => call(other, { abortSignal }));
+      }
     }, signal);
-  }
-
-  /** One client for all calls, with kept-alive connections. */
-  #connect(): Promise<S3Client> {
-    return this.#client ??= this.#makeClient();
-  }
-
-  async #makeClient(): Promise<S3Client> {
-    const { endpoint, region, profile, forcePathStyle = endpoint !== undefined, attempts = 3 } = this.#options;
-    const { connectTimeoutMs = 5_000, requestTimeoutMs = 60_000 } = this.#options;
-    const config: S3ClientConfig = {
-      ...(endpoint ? { endpoint } : {}),
-      ...(region ? { region } : {}),
-      ...(profile ? { profile } : {}),
-      forcePathStyle,
-      maxAttempts: attempts,
-      // Ceph and older servers know nothing of the trailing checksums that the SDK sends by default.
-      requestChecksumCalculation: "WHEN_REQUIRED",
-      responseChecksumValidation: "WHEN_REQUIRED",
-      requestHandler: {
-        connectionTimeout: connectTimeoutMs,
-        requestTimeout: requestTimeoutMs,
-        throwOnRequestTimeout: true,
-        socketTimeout: requestTimeoutMs,
-        httpAgent: { keepAlive: true, maxSockets: CONNECTIONS },
-        httpsAgent: { keepAlive: true, maxSockets: CONNECTIONS },
-      },
-    };
-    const client = new S3Client(config);
-    // Servers other than AWS take any region, but a request cannot be signed without one.
-    const known = await client.config.region().catch(() => undefined);
-    return known === undefined ? new S3Client({ ...config, region: "us-east-1" }) : client;
   }
 
   #explain(error: unknown, verb: string, key: string, signal?: AbortSignal): unknown {
     if (signal?.aborted) return signal.reason;
     if (error instanceof SourceFailed) return error.cause;
     if (error instanceof RefusedError || error instanceof UnavailableError) return error;
-    const what = `Cannot ${verb} ${this.url}/${key}`;
-    return explain(error, what, this.#bucket, this.#options.endpoint);
+    const { endpoint, proxy } = this.#connection;
+    const what = `Cannot ${verb} ${this.url}/${shownKey(key)}`;
+    return explain(error, what, { bucket: this.#bucket, endpoint, proxy });
   }
 }
 
-// ---------------------------------------------------------------- streams
-
-/** What comes up to PART_BYTES, and the rest if there is more. */
-async function firstPart(
-  body: AsyncIterator<Uint8Array>,
-): Promise<{ start: Uint8Array; rest: AsyncIterator<Uint8Array> | undefined }> {
-  const chunks: Uint8Array[] = [];
-  for (let size = 0; size < PART_BYTES;) {
-    const { done, value } = await body.next();
-    if (done) return { start: Buffer.concat(chunks), rest: undefined };
-    chunks.push(value);
-    size += value.length;
-  }
-  return { start: Buffer.concat(chunks), rest: body };
-}
-
-async function* chain(start: Uint8Array, rest: AsyncIterator<Uint8Array>): AsyncGenerator<Uint8Array> {
+/** Runs `work` with a signal of its own, for the SDK listens to it itself, which also aborts after CALL_MS. */
+async function timed<T>(outer: AbortSignal | undefined, work: (signal: AbortSignal) => Promise<T>): Promise<T> {
+  const scope = new Scope(outer);
+  const late = new DOMException("The call took too long", "TimeoutError");
+  const timer = setTimeout(() => scope.end(late), CALL_MS);
   try {
-    yield start;
-    for (let next = await rest.next(); !next.done; next = await rest.next()) yield next.value;
+    return await work(scope.signal);
+  } catch (error) {
+    throw scope.signal.reason === late ? late : error;
   } finally {
-    await rest.return?.();
+    clearTimeout(timer);
+    scope.leave();
   }
 }
 
-/** The caller's own stream failed: not the server's fault. */
-class SourceFailed extends Error {}
-
-/** Throws `signal.reason` even while the source keeps one waiting, so that an upload is aborted at once. */
-async function* unlessAborted(
-  body: AsyncIterable<Uint8Array>,
-  signal: AbortSignal | undefined,
-): AsyncGenerator<Uint8Array> {
-  // A promise for each chunk, no race with one that lives as long as the stream: that would hold on to every chunk.
-  let giveUp: (reason: unknown) => void = () => {};
-  const leave = onAbort(signal, () => giveUp(signal?.reason));
-  const source = body[Symbol.asyncIterator]();
-  let open = true;
-  try {
-    while (true) {
-      signal?.throwIfAborted();
-      const next = await new Promise<IteratorResult<Uint8Array>>((resolve, reject) => {
-        giveUp = reject;
-        source.next().then(resolve, (cause) => {
-          open = false;
-          reject(new SourceFailed("The stream to be stored failed", { cause }));
-        });
-      });
-      if (next.done) open = false;
-      if (next.done) return;
-      yield next.value;
-    }
-  } finally {
-    leave();
-    // Not awaited: a source that waits for its next chunk ends only when that has come.
-    if (open) source.return?.().catch(() => {});
-  }
+function streamOf(answer: GetObjectCommandOutput): ReadableStream<Uint8Array> {
+  return answer.Body!.transformToWebStream() as ReadableStream<Uint8Array>;
 }
 
-function emptyStream(): ReadableStream<Uint8Array> {
-  return new ReadableStream({ start: (controller) => controller.close() });
+/** The body; throws TooManyBytes, before it is read where the head tells. */
+async function wholeOf(answer: GetObjectCommandOutput, maxBytes: number, signal?: AbortSignal): Promise<Uint8Array> {
+  if (!answer.Body) return new Uint8Array();
+  if ((answer.ContentLength ?? 0) <= maxBytes) return await readAtMost(streamOf(answer), maxBytes, signal);
+  // Not read on: that ends the connection, too.
+  (answer.Body as unknown as Readable).destroy();
+  throw new TooManyBytes(maxBytes);
 }
 
-// ---------------------------------------------------------------- errors
-
-interface SdkError extends Error {
-  readonly code?: string;
-  readonly $metadata?: { readonly httpStatusCode?: number };
-}
-
-function statusOf(error: unknown): number | undefined {
-  return (error as SdkError | undefined)?.$metadata?.httpStatusCode;
-}
-
-/** The object is not there. Not by the status 404, which also stands for a missing bucket or an unknown access key. */
-function isAbsent(error: unknown): boolean {
-  const { name } = error as SdkError;
-  return name === "NoSuchKey" || name === "NotFound";
-}
-
-/** What an error of the SDK means and which variable to look at; its own words are kept. */
-function explain(error: unknown, what: string, bucket: string, endpoint: string | undefined): Error {
-  const { name = "Error", message = "", code = "" } = (error ?? {}) as SdkError;
-  const status = statusOf(error);
-  const where = endpoint ?? "the S3 server";
-  const refused = (why: string) => new RefusedError(`${what}: ${why}`, { cause: error });
-  const unavailable = (why: string) => new UnavailableError(`${what}: ${why}`, { cause: error });
-  switch (name) {
-    case "NoSuchBucket":
-      return refused(`there is no bucket "${bucket}" at ${where}. Check the URL's bucket and AWS_ENDPOINT_URL`);
-    case "InvalidAccessKeyId":
-    case "XAdminUserNotFound": // versitygw's word for it
-    case "SignatureDoesNotMatch":
-      return refused(
-        `${where} does not accept the credentials (${name}). ` +
-          `Check AWS_PROFILE, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY`,
-      );
-    case "ExpiredToken":
-    case "ExpiredTokenException":
-    case "TokenRefreshRequired":
-      return unavailable("the credentials have expired. Renew them, or check AWS_SESSION_TOKEN");
-    case "RequestTimeTooSkewed":
-      return unavailable(`the clocks of this machine and of ${where} differ too much. Set this machine's clock`);
-    case "CredentialsProviderError":
-      return refused(`no credentials found. Set AWS_PROFILE, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY`);
-    case "NotCapable": // Deno's permissions, in its own words
-      return refused(message);
-    case "TimeoutError":
-      return unavailable(`${where} did not answer in time. Check AWS_ENDPOINT_URL and the network`);
-  }
-  if (code === "ECONNREFUSED") {
-    return unavailable(`connection to ${where} refused. Check that the store runs, and AWS_ENDPOINT_URL`);
-  }
-  if (code === "ENOTFOUND" || code === "EAI_AGAIN") {
-    return unavailable(`the host name of ${where} is not known. Check AWS_ENDPOINT_URL`);
-  }
-  if (status === 301 || status === 307 || name === "AuthorizationHeaderMalformed") {
-    return refused(`bucket "${bucket}" belongs to another region. Check AWS_REGION and AWS_ENDPOINT_URL`);
-  }
-  if (status === 403 || status === 401) {
-    return refused(
-      `access denied by ${where} (${message || name}). ` +
-        `Check that the credentials of AWS_PROFILE or AWS_ACCESS_KEY_ID may do this in bucket "${bucket}"`,
-    );
-  }
-  if (status === undefined || status >= 500 || status === 408 || status === 429) {
-    return unavailable(`${where} cannot do it now (${status ? `${status} ` : ""}${message || name})`);
-  }
-  return refused(`${where} refused (${status} ${message || name})`);
+function etagOf(body: Uint8Array): string {
+  return `${OWN_ETAG}${createHash("sha256").update(body).digest("hex").slice(0, 32)}"`;
 }

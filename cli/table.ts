@@ -36,10 +36,11 @@ async function tableText(config: Config, io: Io, where?: string): Promise<{ sour
   }
   const { splitObjectUrl } = await import("../config.ts");
   const { openStore } = await import("../adapters.ts");
+  const { MAX_TABLE_BYTES } = await import("../catalog.ts");
   const { storeUrl, key } = where === undefined ? config.catalog : splitObjectUrl(where);
   const store = await openStore(storeUrl, config.s3);
   const url = where ?? `${store.url}/${key}`;
-  const found = await store.get(key);
+  const found = await store.get(key, { maxBytes: MAX_TABLE_BYTES });
   if (found === undefined || found === "unchanged") {
     throw new CommandError(
       2,

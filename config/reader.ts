@@ -24,6 +24,8 @@ export interface Raw {
   readonly source: string;
   /** Not from the variable of that very name. */
   readonly moved: boolean;
+  /** The file that the text was read from. */
+  readonly file?: string;
 }
 
 /** Finds, reads and shows settings, and collects what is wrong with them. */
@@ -54,7 +56,7 @@ export class Reader {
     const raw = this.raw(name);
     const text = raw?.text ?? setting.preset;
     if (text === undefined) return undefined;
-    if (setting.secret) this.hide(text);
+    if (setting.secret === true) this.hide(text);
     const read = setting.kind.safeParse(text);
     if (!read.success) {
       this.fault(raw?.source ?? name, setting.secret ? undefined : text, read.error.issues[0]?.message ?? "");
@@ -78,7 +80,7 @@ export class Reader {
       if (!file) continue;
       const text = this.file(file, source(`${name}_FILE`))?.replace(/\r?\n$/, "");
       if (text === "") this.fault(source(`${name}_FILE`), file, "the file is empty");
-      return text ? { text, source: source(`${name}_FILE`), moved: true } : undefined;
+      return text ? { text, source: source(`${name}_FILE`), moved: true, file } : undefined;
     }
     return undefined;
   }

@@ -15,8 +15,11 @@ export interface Setting<T = unknown> {
   readonly otherwise?: string;
   /** For people, in one or two sentences; Markdown code marks only. */
   readonly meaning: string;
-  /** Never shown; `{NAME}_FILE` names a file that holds it. */
-  readonly secret?: true;
+  /**
+   * Never shown; `{NAME}_FILE` names a file that holds it. `unshown`: not blotted out of other texts, where a name such as
+   * `minio` stands by chance.
+   */
+  readonly secret?: true | "unshown";
   /** As a flag it may stand without a value. */
   readonly flagAlone?: true;
   /** Other names that are accepted. */
@@ -148,6 +151,18 @@ export const SETTINGS = {
     aliases: ["S3_ENDPOINT"],
     meaning: "S3 server other than AWS. Also as `S3_ENDPOINT`.",
   },
+  AWS_ENDPOINT_URL_S3: {
+    kind: kinds.url("https", "http"),
+    group: STORE,
+    otherwise: "`AWS_ENDPOINT_URL`",
+    meaning: "S3 server, where `AWS_ENDPOINT_URL` is that of other services.",
+  },
+  AWS_CA_BUNDLE: {
+    kind: kinds.text,
+    group: STORE,
+    otherwise: "well-known authorities",
+    meaning: "PEM file of an authority that signed the S3 server's certificate.",
+  },
   AWS_PROFILE: {
     kind: kinds.text,
     group: STORE,
@@ -158,9 +173,16 @@ export const SETTINGS = {
     kind: kinds.text,
     group: STORE,
     otherwise: "the profile's, else `us-east-1`",
+    aliases: ["AWS_DEFAULT_REGION"],
     meaning: "Region of the S3 server.",
   },
-  AWS_ACCESS_KEY_ID: { kind: kinds.text, group: STORE, otherwise: "the AWS SDK's chain", meaning: "Access key." },
+  AWS_ACCESS_KEY_ID: {
+    kind: kinds.text,
+    group: STORE,
+    otherwise: "the AWS SDK's chain",
+    secret: "unshown",
+    meaning: "Access key. Files of keys are read again when the server refuses what they held.",
+  },
   AWS_SECRET_ACCESS_KEY: {
     kind: kinds.text,
     group: STORE,
@@ -178,7 +200,7 @@ export const SETTINGS = {
   S3_PATH_STYLE: {
     kind: kinds.bool,
     group: STORE,
-    otherwise: "true with `AWS_ENDPOINT_URL`",
+    otherwise: "true where an endpoint is set",
     flagAlone: true,
     meaning: "`endpoint/bucket/key` instead of `bucket.endpoint/key`.",
   },

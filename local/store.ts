@@ -1,10 +1,19 @@
 /**
  * LocalStore: the ObjectStore port on a folder, for a laptop. Owns the mapping of keys to files and writes that are
- * whole or not there at all. Must not reach outside its folder, whatever the key.
+ * whole or not there at all. Must not reach outside its folder, whatever the key and whatever a link there points at.
  */
-import { isAbsolute, join, resolve } from "node:path";
+import { dirname, isAbsolute, join, resolve } from "node:path";
 import { pathToFileURL } from "node:url";
-import { type ObjectInfo, type ObjectStore, RefusedError, type StoredObject, UnavailableError } from "../ports.ts";
+import {
+  MAX_GET_BYTES,
+  type ObjectInfo,
+  type ObjectStore,
+  RefusedError,
+  type StoredObject,
+  UnavailableError,
+} from "../ports.ts";
+import { keyFault, prefixFault, shownKey } from "../util/object_key.ts";
+import { readAtMost, TooManyBytes } from "../util/streams.ts";
 
 /** Files of writes under way. The name cannot be a key's: keys are escaped, and `~` always is. */
 const TEMPORARY = /^~([0-9]+)-[0-9a-f-]{36}$/;
@@ -29,16 +38,22 @@ export class LocalStore implements ObjectStore {
 
   async get(
     key: string,
-    { ifNoneMatch, signal }: { ifNoneMatch?: string; signal?: AbortSignal } = {},
+    { ifNoneMatch, maxBytes = MAX_GET_BYTES, signal }: {
+      ifNoneMatch?: string;
+      maxBytes?: number;
+      signal?: AbortSignal;
+    } = {},
   ): Promise<StoredObject | "unchanged" | undefined> {
     signal?.throwIfAborted();
     return await this.#on("read", key, async (path) => {
-      const body = await Deno.readFile(path, signal ? { signal } : {});
+      const { isFile, size, mtime } = await Deno.stat(path);
+      if (!isFile) return undefined;
+      if (size > maxBytes) throw new TooManyBytes(maxBytes);
+      const body = await readAtMost((await Deno.open(path)).readable, maxBytes, signal);
       // Of the content: an editor may save twice within a tick of the file system's clock, with the same size.
-      const digest = new Uint8Array(await crypto.subtle.digest("SHA-256", body));
-      const etag = `"${Array.from(digest.subarray(0, 16), (byte) => byte.toString(16).padStart(2, "0")).join("")}"`;
+      const digest = new Uint8Array(await crypto.subtle.digest("SHA-256", body as Uint8Array<ArrayBuffer>));
+      const etag = `"${digest.subarray(0, 16).toHex()}"`;
       if (etag === ifNoneMatch) return "unchanged";
-      const { mtime } = await Deno.stat(path);
       return { body, etag, ...(mtime ? { modifiedAt: mtime } : {}) };
     });
   }
@@ -49,12 +64,10 @@ export class LocalStore implements ObjectStore {
   ): Promise<ReadableStream<Uint8Array> | undefined> {
     signal?.throwIfAborted();
     return await this.#on("read", key, async (path) => {
+      const { isFile, size } = await Deno.stat(path);
+      // Asked first: to open a named pipe is to wait for its writer.
+      if (!isFile) return undefined;
       const file = await Deno.open(path);
-      const { isFile, size } = await file.stat();
-      if (!isFile) {
-        file.close();
-        return undefined;
-      }
       if (tail !== undefined) await file.seek(Math.max(0, size - tail), Deno.SeekMode.Start);
       return signal ? file.readable.pipeThrough(new TransformStream(), { signal }) : file.readable;
     });
@@ -71,8 +84,9 @@ export class LocalStore implements ObjectStore {
     { signal }: { contentType?: string; signal?: AbortSignal } = {},
   ): Promise<void> {
     signal?.throwIfAborted();
-    const path = this.#path(key);
-    const folder = path.slice(0, path.lastIndexOf("/"));
+    const path = this.#path("write", key);
+    const folder = dirname(path);
+    await this.#checkInside(folder, "write", key);
     await (this.#cleaned ??= this.#removeStale());
     const temporary = `${folder}/~${Date.now()}-${crypto.randomUUID()}`;
     try {
@@ -98,63 +112,112 @@ export class LocalStore implements ObjectStore {
     prefix: string,
     { after, signal }: { after?: string; signal?: AbortSignal } = {},
   ): AsyncIterable<ObjectInfo> {
-    const slash = prefix.lastIndexOf("/");
-    const start = slash === -1 ? "" : prefix.slice(0, slash + 1);
-    for await (const key of this.#keysBelow(start, prefix, after)) {
+    const fault = prefixFault(prefix);
+    if (fault !== undefined) throw this.#refuse("list", prefix, fault);
+    const start = prefix.slice(0, prefix.lastIndexOf("/") + 1);
+    await this.#checkInside(this.#folderOf(start), "list", prefix);
+    for await (const { key, path } of this.#filesBelow(start, prefix, after)) {
       signal?.throwIfAborted();
-      const info = await this.#on("list", key, (path) => Deno.stat(path));
-      // Deleted since its folder was read.
-      if (info) yield { key, size: info.size, modifiedAt: info.mtime ?? new Date(0) };
+      const info = await Deno.stat(path).catch(() => undefined);
+      // Deleted since its folder was read, or no file.
+      if (info?.isFile) yield { key, size: info.size, modifiedAt: info.mtime ?? new Date(0) };
     }
   }
 
   /** A `file:` URL; it does not expire. */
-  link(key: string, _options: { expiresSeconds: number }): Promise<string> {
-    return Promise.resolve(pathToFileURL(this.#path(key)).href);
+  async link(key: string, _options: { expiresSeconds: number }): Promise<string> {
+    const path = this.#path("make a link to", key);
+    await this.#checkInside(path, "make a link to", key);
+    return pathToFileURL(path).href;
   }
 
-  /** Keys below a folder (`""` or ending in `/`), in the order of their UTF-8 bytes. */
-  async *#keysBelow(folder: string, prefix: string, after: string | undefined): AsyncGenerator<string> {
-    const names: string[] = [];
+  #folderOf(folder: string): string {
+    return folder === "" ? this.#root : join(this.#root, ...folder.slice(0, -1).split("/").map(escapeName));
+  }
+
+  /** Keys below a folder (`""` or ending in `/`) in the order of their UTF-8 bytes, with their files. */
+  async *#filesBelow(
+    folder: string,
+    prefix: string,
+    after: string | undefined,
+  ): AsyncGenerator<{ readonly key: string; readonly path: string }> {
+    const paths = new Map<string, string>();
     try {
-      const path = folder === "" ? this.#root : this.#path(folder.slice(0, -1));
-      for await (const { name, isDirectory } of Deno.readDir(path)) {
-        if (TEMPORARY.test(name)) continue;
+      const folderPath = this.#folderOf(folder);
+      for await (const { name, isDirectory, isSymlink } of Deno.readDir(folderPath)) {
+        const path = join(folderPath, name);
+        // Links are followed to files within, and not to folders, where they might go round in a circle.
+        if (TEMPORARY.test(name) || isSymlink && !await this.#isInside(path)) continue;
+        // A name that no key has.
+        if (escapeName(unescapeName(name)) !== name) continue;
         // With its slash, as it is within keys: `a.txt` comes before `a/b`.
-        names.push(folder + unescapeName(name) + (isDirectory ? "/" : ""));
+        paths.set(folder + unescapeName(name) + (isDirectory ? "/" : ""), path);
       }
     } catch (error) {
       if (error instanceof Deno.errors.NotFound || error instanceof Deno.errors.NotADirectory) return;
       throw this.#explain(error, "list", folder);
     }
-    for (const name of names.sort(compareBytes)) {
-      if (!name.startsWith(prefix) && !prefix.startsWith(name)) continue;
-      if (!name.endsWith("/")) {
-        if (name.startsWith(prefix) && (after === undefined || compareBytes(name, after) > 0)) yield name;
-      } else if (after === undefined || compareBytes(name, after) > 0 || after.startsWith(name)) {
-        yield* this.#keysBelow(name, prefix, after);
+    for (const key of [...paths.keys()].sort(compareBytes)) {
+      if (!key.startsWith(prefix) && !prefix.startsWith(key)) continue;
+      if (key.endsWith("/")) {
+        if (after === undefined || compareBytes(key, after) > 0 || after.startsWith(key)) {
+          yield* this.#filesBelow(key, prefix, after);
+        }
+      } else if (key.startsWith(prefix) && (after === undefined || compareBytes(key, after) > 0)) {
+        if (keyFault(key) === undefined) yield { key, path: paths.get(key)! };
       }
     }
   }
 
-  /** The file of a key; throws RefusedError for a key that has none within the folder. */
-  #path(key: string): string {
-    const segments = key.split("/");
-    for (const segment of segments) {
-      if (segment === "" || segment === "." || segment === "..") {
-        throw new RefusedError(`Cannot use key "${key}" in ${this.url}: it has an empty, "." or ".." part`);
-      }
-    }
-    const names = segments.map(escapeName);
+  /** The file of a key; throws RefusedError for a key that no store, or no file system, may have. */
+  #path(verb: string, key: string): string {
+    const fault = key === "" ? "it is empty" : keyFault(key);
+    if (fault !== undefined) throw this.#refuse(verb, key, fault);
+    const names = key.split("/").map(escapeName);
     if (names.some((name) => name.length > LONGEST_NAME)) {
-      throw new RefusedError(`Cannot use key "${key}" in ${this.url}: a part is longer than ${LONGEST_NAME} bytes`);
+      throw this.#refuse(verb, key, `a part is longer than ${LONGEST_NAME} bytes`);
     }
     return join(this.#root, ...names);
   }
 
+  #refuse(verb: string, key: string, fault: string): RefusedError {
+    return new RefusedError(`Cannot ${verb} "${shownKey(key)}" in ${this.url}: the key cannot be used, for ${fault}`);
+  }
+
+  /** Throws RefusedError where a symbolic link on the way to the path leads out of the folder. */
+  async #checkInside(path: string, verb: string, key: string): Promise<void> {
+    try {
+      if (await this.#isInside(path)) return;
+    } catch (error) {
+      throw this.#explain(error, verb, key);
+    }
+    throw new RefusedError(
+      `Cannot ${verb} ${this.url}/${shownKey(key)}: a symbolic link leads out of the store's folder. ` +
+        "Put the file itself there",
+    );
+  }
+
+  /** Whether the path, or what there is of it, lies in the folder with all links followed. */
+  async #isInside(path: string): Promise<boolean> {
+    let root: string | undefined;
+    for (let at = path;; at = dirname(at)) {
+      try {
+        root ??= await Deno.realPath(this.#root);
+        const real = await Deno.realPath(at);
+        return real === root || real.startsWith(root.endsWith("/") ? root : `${root}/`);
+      } catch (error) {
+        const isMissing = error instanceof Deno.errors.NotFound || error instanceof Deno.errors.NotADirectory;
+        if (!isMissing) throw error;
+        // Nothing there yet: neither is a link.
+        if (at === this.#root || root === undefined) return true;
+      }
+    }
+  }
+
   /** Runs `work` on the key's file; undefined if there is none. */
   async #on<T>(verb: string, key: string, work: (path: string) => Promise<T>): Promise<T | undefined> {
-    const path = this.#path(key);
+    const path = this.#path(verb, key);
+    await this.#checkInside(path, verb, key);
     try {
       return await work(path);
     } catch (error) {
@@ -166,8 +229,12 @@ export class LocalStore implements ObjectStore {
 
   #explain(error: unknown, verb: string, key: string, signal?: AbortSignal): unknown {
     if (signal?.aborted) return signal.reason;
-    const what = `Cannot ${verb} ${this.url}/${key}`;
+    if (error instanceof RefusedError) return error;
+    const what = `Cannot ${verb} ${this.url}/${shownKey(key)}`;
     const options = { cause: error };
+    if (error instanceof TooManyBytes) {
+      return new RefusedError(`${what}: ${error.message}, and no more is read`, options);
+    }
     if (error instanceof Deno.errors.PermissionDenied || error instanceof Deno.errors.NotCapable) {
       return new RefusedError(
         `${what}: permission denied. Check who owns the folder, and --allow-read, --allow-write`,

@@ -142,10 +142,19 @@ Deno.test("loadConfig() reads values of each kind", async (t) => {
     [{ STATUS_URL: "https://lab.example/jobs/" }, (c) => c.status.url, "https://lab.example/jobs"],
     [{ TOPIC_PREFIX: "a/b/" }, (c) => c.topicPrefix, "a/b"],
     [{ LOGS_URL: "s3://b/logs/" }, (c) => c.logs.url, "s3://b/logs"],
-    [{ S3_ENDPOINT: "http://127.0.0.1:9000" }, (c) => c.s3, {
-      endpoint: "http://127.0.0.1:9000",
-      forcePathStyle: true,
+    [{ S3_ENDPOINT: "http://127.0.0.1:9000" }, (c) => c.s3, { endpoint: "http://127.0.0.1:9000" }],
+    [{ AWS_ENDPOINT_URL: "http://a:1", AWS_ENDPOINT_URL_S3: "http://b:2" }, (c) => c.s3.endpoint, "http://b:2"],
+    [{ AWS_DEFAULT_REGION: "eu-west-2" }, (c) => c.s3.region, "eu-west-2"],
+    [{ HTTPS_PROXY: "http://u:p@proxy:3128", no_proxy: "lab,10.0.0.0/8" }, (c) => c.s3.proxy, {
+      https: "http://u:p@proxy:3128/",
+      except: "lab,10.0.0.0/8",
     }],
+    [{ ALL_PROXY: "proxy:3128" }, (c) => c.s3.proxy?.http, "http://proxy:3128/"],
+    [{ ALL_PROXY: "socks5://proxy:1080" }, (c) => c.s3.proxy, undefined],
+    [{ HOME: "/home/lab", AWS_CONFIG_FILE: "~/aws" }, (c) => c.s3.files, [
+      "/home/lab/.aws/credentials",
+      "/home/lab/aws",
+    ]],
     [{ LEADER_ELECT: "true" }, (c) => c.leader, {
       leaseName: "mqtt-job-listener",
       times: { durationMs: 30_000, renewDeadlineMs: 20_000, retryMs: 2_000 },
@@ -266,7 +275,7 @@ Deno.test("settings that need each other are checked together", async (t) => {
     [{ ...tls, MQTT_KEY_FILE: "/k" }, ['MQTT_KEY_FILE "/k": set MQTT_CERT_FILE as well']],
     [{ ...tls, MQTT_CA_FILE: "/bad" }, ['MQTT_CA_FILE "/bad": the file is not PEM (-----BEGIN …)']],
     [{ ...tls, MQTT_CERT_FILE: "/c", MQTT_KEY_FILE: "/k" }, []],
-    [{ AWS_ACCESS_KEY_ID: "A" }, ['AWS_ACCESS_KEY_ID "A": set AWS_SECRET_ACCESS_KEY as well']],
+    [{ AWS_ACCESS_KEY_ID: "A" }, ["AWS_ACCESS_KEY_ID: set AWS_SECRET_ACCESS_KEY as well"]],
     [{ AWS_SECRET_ACCESS_KEY: "A" }, ["AWS_SECRET_ACCESS_KEY: set AWS_ACCESS_KEY_ID as well"]],
     [{ LOGS_URL: "s3://b/x", RUNS_URL: "s3://b/x/" }, ['RUNS_URL "s3://b/x": give it another folder than LOGS_URL']],
     [{ LEADER_ELECT: "true", CLUSTER: "local" }, ['LEADER_ELECT "true": needs CLUSTER=kubernetes, for the lease']],

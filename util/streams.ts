@@ -38,3 +38,28 @@ export function joinBytes<T extends Uint8Array>(pieces: readonly T[]): T | Uint8
   }
   return whole;
 }
+
+/** Something has more bytes than are read of it. */
+export class TooManyBytes extends Error {
+  override name = "TooManyBytes";
+  constructor(maxBytes: number) {
+    const mebibytes = maxBytes / 2 ** 20;
+    super(`it has more than ${Number.isInteger(mebibytes) ? `${mebibytes} MiB` : `${maxBytes} bytes`}`);
+  }
+}
+
+/** The whole of a stream; throws TooManyBytes, and reads no further, as soon as there is more than `maxBytes`. */
+export async function readAtMost(
+  stream: ReadableStream<Uint8Array>,
+  maxBytes: number,
+  signal?: AbortSignal,
+): Promise<Uint8Array> {
+  const pieces: Uint8Array[] = [];
+  let size = 0;
+  for await (const chunk of chunksOf(stream, signal)) {
+    size += chunk.length;
+    if (size > maxBytes) throw new TooManyBytes(maxBytes);
+    pieces.push(chunk);
+  }
+  return joinBytes(pieces);
+}

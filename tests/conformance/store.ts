@@ -1,6 +1,6 @@
 /** What every adapter of the ObjectStore port must do, on a real store. */
 import { deepEqual, equal, match, notEqual, ok, rejects } from "node:assert/strict";
-import type { ObjectInfo, ObjectStore } from "../../ports.ts";
+import { type ObjectInfo, type ObjectStore, RefusedError, type StoredObject } from "../../ports.ts";
 import { pause } from "../harness/wait.ts";
 
 export interface StoreFixture extends AsyncDisposable {
@@ -181,6 +181,44 @@ const CASES: readonly (readonly [title: string, body: (store: ObjectStore) => Pr
       await Promise.all(numbers.slice(at, at + 50).map((number) => store.put(`runs/${number}`, "")));
     }
     deepEqual(await keysOf(store.list("runs/")), numbers.map((number) => `runs/${number}`));
+  }],
+
+  ["a key that leads elsewhere, or that no store may have, is refused by each call", async (store) => {
+    const keys = [
+      ...["../x", "a/../../x", "..", ".", "a/./b", "/etc/passwd", "a//b", "a/", ""],
+      ...["a\\..\\x", "a\0b", "a\nb", "\ud800", "x".repeat(2_000), "y/".repeat(600) + "x"],
+    ];
+    const calls: ((key: string) => Promise<unknown>)[] = [
+      (key) => store.get(key),
+      (key) => store.read(key),
+      (key) => store.exists(key),
+      (key) => store.put(key, "x"),
+      (key) => store.delete(key),
+      (key) => store.link(key, { expiresSeconds: 60 }),
+      (key) => Array.fromAsync(store.list(`${key}/`)),
+    ];
+    for (const key of keys) {
+      for (const call of calls) {
+        await rejects(call(key), (error: Error) => {
+          ok(error instanceof RefusedError, `${JSON.stringify(key.slice(0, 20))}: ${error}`);
+          ok(/the key cannot be used, for it/.test(error.message) && error.message.length < 400, error.message);
+          // deno-lint-ignore no-control-regex
+          ok(!/[\x00-\x1f]/.test(error.message), error.message);
+          return true;
+        });
+      }
+    }
+    deepEqual(await keysOf(store.list("")), []);
+  }],
+
+  ["get() reads up to maxBytes, and refuses what has more with its name and the bound", async (store) => {
+    await store.put("table.csv", "0123456789");
+    equal((await store.get("table.csv", { maxBytes: 10 }) as StoredObject).body.length, 10);
+    await rejects(store.get("table.csv", { maxBytes: 9 }), (error: Error) => {
+      ok(error instanceof RefusedError);
+      equal(error.message, `Cannot read ${store.url}/table.csv: it has more than 9 bytes, and no more is read`);
+      return true;
+    });
   }],
 
   ["delete() removes, and is success for what is not there", async (store) => {

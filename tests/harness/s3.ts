@@ -3,7 +3,9 @@
  * in and look at. The client is not the service's adapter, so that a test never checks the adapter with itself.
  */
 import { GetObjectCommand, ListObjectsV2Command, PutObjectCommand, S3Client } from "@aws-sdk/client-s3";
+import https from "node:https";
 import { toolPath } from "./cache.ts";
+import type { Certificate } from "./certs.ts";
 import { removeFolder, scratchFolder } from "./folder.ts";
 import { accepts, freePort } from "./ports.ts";
 import { type ManagedProcess, spawn } from "./process.ts";
@@ -12,6 +14,8 @@ import { RestartableServer } from "./restartable.ts";
 export interface S3Options {
   /** Default: one bucket, `braingeneers`. */
   buckets?: readonly string[];
+  /** Serve https with this certificate. */
+  tls?: { readonly certificate: Certificate; readonly ca: string };
 }
 
 /** Starts a server. Needs `needs("s3")`. */
@@ -22,7 +26,7 @@ export async function startS3(options: S3Options = {}): Promise<S3Server> {
     for (const bucket of buckets) {
       await Deno.mkdir(`${dir}/data/${bucket}`, { recursive: true });
     }
-    const server = new S3Server(dir, buckets);
+    const server = new S3Server(dir, buckets, options.tls);
     await server.start();
     return server;
   } catch (error) {
@@ -44,10 +48,10 @@ export class S3Server extends RestartableServer {
   readonly #client: S3TestClient;
 
   /** Use startS3. */
-  constructor(dir: string, readonly buckets: readonly string[]) {
+  constructor(dir: string, readonly buckets: readonly string[], readonly tls?: S3Options["tls"]) {
     super(dir);
     this.dataDir = `${dir}/data`;
-    this.url = `http://127.0.0.1:${this.port}`;
+    this.url = `${tls ? "https" : "http"}://127.0.0.1:${this.port}`;
     this.#client = new S3TestClient(this.url, this);
   }
 
@@ -55,7 +59,11 @@ export class S3Server extends RestartableServer {
     return spawn({
       name: "versitygw",
       command: toolPath("versitygw") ?? "versitygw",
-      args: ["--port", `127.0.0.1:${this.port}`, "--region", this.region, "posix", this.dataDir],
+      args: [
+        ...["--port", `127.0.0.1:${this.port}`, "--region", this.region],
+        ...(this.tls ? ["--cert", this.tls.certificate.certFile, "--key", this.tls.certificate.keyFile] : []),
+        ...["posix", this.dataDir],
+      ],
       env: { ROOT_ACCESS_KEY_ID: this.accessKey, ROOT_SECRET_ACCESS_KEY: this.secretKey },
       dir: this.dir,
       ready: () => accepts(this.port),
@@ -89,6 +97,7 @@ export class S3Server extends RestartableServer {
 }
 
 interface S3Access {
+  readonly tls?: S3Options["tls"];
   readonly region: string;
   readonly accessKey: string;
   readonly secretKey: string;
@@ -98,7 +107,7 @@ interface S3Access {
 export class S3TestClient {
   readonly #client: S3Client;
 
-  constructor(endpoint: string, { region, accessKey, secretKey }: S3Access) {
+  constructor(endpoint: string, { region, accessKey, secretKey, tls }: S3Access) {
     this.#client = new S3Client({
       endpoint,
       region,
@@ -106,6 +115,7 @@ export class S3TestClient {
       // A test wants to see the first failure.
       maxAttempts: 1,
       credentials: { accessKeyId: accessKey, secretAccessKey: secretKey },
+      ...(tls ? { requestHandler: { httpsAgent: new https.Agent({ ca: tls.ca }) } } : {}),
     });
   }
 

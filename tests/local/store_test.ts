@@ -3,6 +3,7 @@ import { deepEqual, equal, ok, rejects } from "node:assert/strict";
 import { LocalStore } from "../../local/store.ts";
 import { RefusedError } from "../../ports.ts";
 import { storeConformance } from "../conformance/store.ts";
+import { says } from "../harness/says.ts";
 
 storeConformance("LocalStore", async () => {
   const folder = await Deno.makeTempDir();
@@ -22,12 +23,75 @@ async function withFolder(body: (store: LocalStore, folder: string) => Promise<v
   }
 }
 
-Deno.test("a key can never reach outside the folder", async () => {
-  await withFolder(async (store) => {
-    for (const key of ["../x", "a/../../x", "/etc/passwd", "a//b", ".", "a/./b", "", "a/"]) {
-      await rejects(store.put(key, "x"), RefusedError, key);
-      await rejects(store.get(key), RefusedError, key);
+Deno.test("a symbolic link that leads out of the folder is not followed", async () => {
+  await withFolder(async (_, outside) => {
+    await withFolder(async (store, folder) => {
+      await Deno.mkdir(`${outside}/logs`);
+      await Deno.writeTextFile(`${outside}/logs/secret.txt`, "not ours");
+      await Deno.symlink(`${outside}/logs/secret.txt`, `${folder}/file.txt`);
+      await Deno.symlink(`${outside}/logs`, `${folder}/dir`);
+      await Deno.symlink("../..", `${folder}/up`);
+      await store.put("real/x", "x");
+      await Deno.symlink("real/x", `${folder}/within`);
+      await Deno.symlink(".", `${folder}/circle`);
+      for (const key of ["file.txt", "dir/secret.txt", "up/etc/passwd"]) {
+        const calls = [
+          () => store.get(key),
+          () => store.read(key),
+          () => store.exists(key),
+          () => store.link(key, { expiresSeconds: 1 }),
+        ];
+        for (const call of calls) {
+          await rejects(call(), says(RefusedError, /a symbolic link leads out of the store's folder/));
+        }
+      }
+      await rejects(store.put("dir/new/x", "x"), says(RefusedError, /^Cannot write .*a symbolic link leads out/));
+      await rejects(store.delete("dir/secret.txt"), says(RefusedError, /^Cannot delete .*a symbolic link leads out/));
+      await rejects(
+        Array.fromAsync(store.list("dir/")),
+        says(RefusedError, /^Cannot list .*a symbolic link leads out/),
+      );
+      deepEqual([...Deno.readDirSync(`${outside}/logs`)].map(({ name }) => name), ["secret.txt"]);
+      // Links within are fine, and a circle ends.
+      equal(await new Response(await store.read("within") as ReadableStream<Uint8Array<ArrayBuffer>>).text(), "x");
+      deepEqual((await Array.fromAsync(store.list(""))).map(({ key }) => key), ["real/x", "within"]);
+      // A link in the place of an object is replaced, not written through.
+      await store.put("file.txt", "ours");
+      equal(await Deno.readTextFile(`${outside}/logs/secret.txt`), "not ours");
+    });
+  });
+});
+
+Deno.test("a folder that is itself a link, and names that only look like ways out, work", async () => {
+  await withFolder(async (_, folder) => {
+    await Deno.mkdir(`${folder}/real`);
+    await Deno.symlink(`${folder}/real`, `${folder}/link`);
+    const store = new LocalStore(`${folder}/link`);
+    for (const key of ["..data/jobs.csv", "%2E%2E/x", "a%2Fb", "...", "a..b"]) {
+      await store.put(key, key);
+      const found = await store.get(key);
+      ok(found !== undefined && found !== "unchanged");
+      equal(new TextDecoder().decode(found.body), key);
     }
+    deepEqual((await Array.fromAsync(store.list(""))).map(({ key }) => key), [
+      ...["%2E%2E/x", "...", "..data/jobs.csv", "a%2Fb", "a..b"],
+    ]);
+    // Names that no key has, made by hand.
+    await Deno.mkdir(`${folder}/real/%2E%2E`);
+    await Deno.writeTextFile(`${folder}/real/%2E%2E/y`, "");
+    equal((await Array.fromAsync(store.list(""))).length, 5);
+  });
+});
+
+Deno.test("what is no regular file is no object, and nobody waits for it", {
+  ignore: Deno.build.os === "windows",
+}, async () => {
+  await withFolder(async (store, folder) => {
+    await new Deno.Command("mkfifo", { args: [`${folder}/pipe`] }).output();
+    equal(await store.get("pipe"), undefined);
+    equal(await store.read("pipe"), undefined);
+    equal(await store.exists("pipe"), false);
+    deepEqual(await Array.fromAsync(store.list("")), []);
   });
 });
 
