@@ -7,6 +7,7 @@ import type { Broker, Cluster, ObjectStore } from "./ports.ts";
 import { parsePolicy } from "./catalog/policy.ts";
 import type { Election, ServiceOptions } from "./service.ts";
 import { uncovered } from "./topics.ts";
+import { compact } from "./util/compact.ts";
 
 /** How long a pod may be on its way out before its node counts as lost, in milliseconds. */
 const NODE_LOST_MS = 5 * 60_000;
@@ -28,15 +29,13 @@ export async function openCluster(config: Config): Promise<{ cluster: Cluster; e
     return { cluster: new LocalRunner({ dir: config.cluster.localDir }) };
   }
   const { connectKubernetes } = await import("./k8s.ts");
-  const { kubeconfig, context, namespace, instance, qps, burst, jobTtlSeconds: ttlSeconds } = config.cluster;
+  const { kubeconfig, context, pod, namespace, instance, qps, burst, jobTtlSeconds: ttlSeconds } = config.cluster;
   const cluster = await connectKubernetes({
     instance,
     qps,
     burst,
     ttlSeconds,
-    ...(kubeconfig === undefined ? {} : { kubeconfig }),
-    ...(context === undefined ? {} : { context }),
-    ...(namespace === undefined ? {} : { namespace }),
+    ...compact({ kubeconfig, context, pod, namespace }),
   });
   if (!config.leader) return { cluster };
   const { leaseName, times } = config.leader;

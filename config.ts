@@ -51,6 +51,8 @@ export interface Config {
     readonly kind: "kubernetes" | "local";
     readonly kubeconfig?: string;
     readonly context?: string;
+    /** What Kubernetes tells a pod of the API server; absent: this is none. */
+    readonly pod?: { readonly host: string; readonly port: string };
     readonly namespace?: string;
     readonly instance: string;
     /** Calls per second; 0: no limit. */
@@ -177,6 +179,7 @@ function assemble(reader: Reader, input: ConfigInput): Config {
       kind: need("CLUSTER"),
       kubeconfig: reader.get("KUBECONFIG"),
       context: reader.get("KUBE_CONTEXT"),
+      pod: podOf(input),
       namespace: reader.get("NAMESPACE"),
       instance,
       qps: need("KUBE_QPS"),
@@ -233,6 +236,12 @@ function labelOf(topic: string): string {
 /** The host's name may be shared (two processes, two containers on the host's network), so a random part follows. */
 function replicaName({ env, random = () => crypto.randomUUID().slice(0, 8) }: ConfigInput): string {
   return `${env["HOSTNAME"] || "replica"}-${random()}`;
+}
+
+/** Kubernetes sets these for each container; a setting of ours would be in the way of that. */
+function podOf({ env }: ConfigInput): Config["cluster"]["pod"] {
+  const { KUBERNETES_SERVICE_HOST: host, KUBERNETES_SERVICE_PORT: port } = env;
+  return host && port ? { host, port } : undefined;
 }
 
 function tlsOf(reader: Reader, url: string): Config["mqtt"]["tls"] {

@@ -8,6 +8,8 @@ import type { Listener } from "./listener.ts";
 import type { AnswerPayload } from "./payloads.ts";
 import type { Broker, Cluster, Delivery, Message, ObjectStore } from "./ports.ts";
 import type { RunRecords } from "./records.ts";
+import { isRunName } from "./run_spec.ts";
+import { cut } from "./util/text.ts";
 import { errorMessage } from "./util/retry.ts";
 
 export interface ActionParts {
@@ -54,6 +56,7 @@ export class Actions {
 
   async rerun(runName: string): Promise<{ run_name: string }> {
     const { records, cluster } = this.#parts;
+    checkRunName(runName);
     const record = await records.get(runName);
     const live = record ? undefined : await cluster.get(runName);
     if (!record && !live) throw new RangeError(`Cannot run "${runName}" again: there is no such run`);
@@ -63,6 +66,7 @@ export class Actions {
   }
 
   async cancel(runName: string, who: string): Promise<{ run_name: string }> {
+    checkRunName(runName);
     if (!await this.#parts.cluster.cancel(runName, who)) {
       throw new RangeError(`Cannot cancel "${runName}": no such run is under way`);
     }
@@ -81,6 +85,11 @@ export class Actions {
     if (record.payload_base64 !== undefined) return Uint8Array.fromBase64(record.payload_base64);
     return new TextEncoder().encode(record.payload ?? "");
   }
+}
+
+/** A run's name becomes a part of paths, in the cluster and in the store. */
+function checkRunName(runName: string): void {
+  if (!isRunName(runName)) throw new RangeError(`"${cut(runName, 63)}" is no name of a run`);
 }
 
 /** Filters that the service itself subscribes to. */

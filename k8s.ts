@@ -6,10 +6,12 @@
 import type { CoreV1Event, V1Job, V1Pod } from "@kubernetes/client-node";
 import {
   abortable,
+  type Answer,
   answerError,
   isAlreadyThere,
   isMissing,
   isSuccess,
+  jsonOf,
   KubeClient,
   type KubeClientOptions,
   statusOf,
@@ -20,6 +22,10 @@ import { ListWatch, type ListWatchOptions, type WatchedObject } from "./k8s/list
 import { ANNOTATION, LABEL, ownLabels } from "./k8s/labels.ts";
 import { KubernetesLease } from "./k8s/lease.ts";
 import { buildJob, type JobOptions } from "./k8s/manifest.ts";
+import { jobFault, podFault } from "./k8s/own.ts";
+import { isRunName } from "./run_spec.ts";
+import { cut } from "./util/text.ts";
+import { errorMessage } from "./util/errors.ts";
 import {
   type Cluster,
   type ClusterEvents,
@@ -54,6 +60,9 @@ interface CallSignal {
 /** Pods whose events are shown; the first ones say what the others would. */
 const MAX_EVENT_PODS = 8;
 const MAX_EVENTS = 500;
+/** Objects that are not this service's own though they have its labels: so many are named. */
+const MAX_STRANGERS_TOLD = 50;
+const LONGEST_NAME = 253;
 
 /**
  * Of a watch of events: there may be a million an hour, so their names are not kept; and the API server sends no bookmarks
@@ -71,6 +80,8 @@ export class KubernetesCluster implements Cluster, Disposable {
   readonly #core: string;
   #watches: readonly { readonly heardAt: Date | undefined }[] = [];
   readonly #events = new EventBook();
+  /** Of the Jobs that the watch has shown. */
+  readonly #uids = new Map<string, string>();
   /** The watch of events goes on, so that nobody need be asked. */
   #eventsKnown = false;
 
@@ -105,58 +116,75 @@ export class KubernetesCluster implements Cluster, Disposable {
     spec: RunSpec,
     { dryRun = false, signal }: { dryRun?: boolean; signal?: AbortSignal } = {},
   ): Promise<"created" | "exists"> {
-    const body = JSON.stringify(buildJob(spec, this.#jobOptions));
+    const job = buildJob(spec, this.#jobOptions);
+    const what = `create the Job ${spec.runName}`;
+    // What would not be known again as its own would never be ended.
+    const fault = jobFault(job, this.#jobOptions.instance);
+    if (fault !== undefined) throw new RefusedError(`Cannot ${what}: ${fault}`);
     const path = dryRun ? `${this.#jobs}?dryRun=All` : this.#jobs;
-    const send = () => this.#client.call("POST", path, { body, signal });
-    let answer = await send();
-    if (answer.status === 403 && answerError("", answer) instanceof RefusedError) {
-      // A server that has just started forbids what it has not read the roles of yet; that is not for good.
-      await this.#checkReady(signal);
-      answer = await send();
-    }
+    const answer = await this.#client.call("POST", path, { body: JSON.stringify(job), signal });
     if (isSuccess(answer)) return "created";
-    if (isAlreadyThere(answer)) return "exists";
-    throw answerError(`create the Job ${spec.runName}`, answer);
-  }
-
-  async #checkReady(signal: AbortSignal | undefined): Promise<void> {
-    const { status, text } = await this.#client.call("GET", "/readyz", { signal });
-    if (status >= 500) throw answerError("create a Job while the API server starts", { status, text });
+    if (!isAlreadyThere(answer)) throw answerError(what, answer);
+    const there = await this.#read(spec.runName, signal);
+    const foreign = there && jobFault(there, this.#jobOptions.instance);
+    if (foreign === undefined) return "exists";
+    throw new RefusedError(`Cannot ${what}: one of that name is there which is not this service's: ${foreign}`);
   }
 
   async delete(runName: string, { signal }: CallSignal = {}): Promise<void> {
-    const path = `${this.#jobs}/${runName}?propagationPolicy=Background`;
-    const answer = await this.#client.call("DELETE", path, { urgent: true, signal });
-    if (!isSuccess(answer) && !isMissing(answer)) throw answerError(`delete the Job ${runName}`, answer);
+    const uid = this.#uids.get(runName) ?? (await this.#readOwn(runName, signal))?.metadata?.uid;
+    if (uid === undefined) return;
+    // Another one of that name, made meanwhile, is not meant.
+    const body = JSON.stringify({ propagationPolicy: "Background", preconditions: { uid } });
+    const answer = await this.#client.call("DELETE", this.#pathOf(runName), { body, urgent: true, signal });
+    if (!isSuccess(answer) && !isMissing(answer) && !isAnother(answer)) {
+      throw answerError(`delete the Job ${runName}`, answer);
+    }
   }
 
   /**
    * A deadline in the past: the controller ends the pods as it would at any deadline (SIGTERM, then SIGKILL), so their
-   * logs are there until they have ended, and the Job stays with its start time, as failed. One call, one right. A
-   * suspended Job would lose its start time, and would never be cleaned up without this service.
+   * logs are there until they have ended, and the Job stays with its start time, as failed. One right. A suspended Job
+   * would lose its start time, and would never be cleaned up without this service.
    */
   async cancel(runName: string, who: string, { signal }: CallSignal = {}): Promise<boolean> {
+    const uid = (await this.#readOwn(runName, signal))?.metadata?.uid;
+    if (uid === undefined) return false;
     const body = JSON.stringify({
-      metadata: { annotations: { [ANNOTATION.cancelledBy]: who } },
+      metadata: { uid, annotations: { [ANNOTATION.cancelledBy]: cut(who, LONGEST_NAME) } },
       spec: { activeDeadlineSeconds: 0 },
     });
     const options = { body, contentType: "application/merge-patch+json", urgent: true, signal };
-    const answer = await this.#client.call("PATCH", `${this.#jobs}/${runName}`, options);
-    if (isMissing(answer)) return false;
+    const answer = await this.#client.call("PATCH", this.#pathOf(runName), options);
+    if (isMissing(answer) || isAnother(answer)) return false;
     if (!isSuccess(answer)) throw answerError(`cancel the Job ${runName}`, answer);
     return true;
   }
 
   async get(runName: string, { signal }: CallSignal = {}): Promise<JobFacts | undefined> {
-    const job = await this.#read(runName, signal);
+    const job = await this.#readOwn(runName, signal);
     return job && jobFacts(job);
   }
 
+  #pathOf(runName: string): string {
+    return `${this.#jobs}/${encodeURIComponent(runName)}`;
+  }
+
+  async #readOwn(runName: string, signal: AbortSignal | undefined): Promise<Json<V1Job> | undefined> {
+    const job = await this.#read(runName, signal);
+    return job && jobFault(job, this.#jobOptions.instance) === undefined ? job : undefined;
+  }
+
   async #read(runName: string, signal: AbortSignal | undefined): Promise<Json<V1Job> | undefined> {
-    const answer = await this.#client.call("GET", `${this.#jobs}/${runName}`, { signal });
+    // No other name can be that of a run; and `..` would lead elsewhere.
+    if (!isRunName(runName)) {
+      signal?.throwIfAborted();
+      return undefined;
+    }
+    const answer = await this.#client.call("GET", this.#pathOf(runName), { signal });
     if (isMissing(answer)) return undefined;
     if (!isSuccess(answer)) throw answerError(`read the Job ${runName}`, answer);
-    return JSON.parse(answer.text);
+    return jsonOf(answer);
   }
 
   async watch(events: ClusterEvents, signal: AbortSignal): Promise<void> {
@@ -166,14 +194,24 @@ export class KubernetesCluster implements Cluster, Disposable {
       if (toList.size === 0) events.onSynced();
     };
     const labels = Object.entries(ownLabels(this.#jobOptions.instance)).map((pair) => pair.join("=")).join(",");
+    const strangers = new Strangers(this.namespace, (what) => events.onForeign?.(what));
     const jobs = this.#listWatch<Json<V1Job>>("Jobs", this.#jobs, labels, {
       tagOf: () => "",
       onObject: (job) => {
-        const facts = jobFacts(job);
-        this.#events.jobSeen(facts.runName);
-        events.onJob(facts);
+        const { name = "", uid = "" } = job.metadata ?? {};
+        const known = this.#uids.get(name) === uid;
+        if (strangers.has("Job", name, faultOf(() => jobFault(job, this.#jobOptions.instance)))) {
+          // Somebody wrote into a Job of this service.
+          if (known && this.#uids.delete(name)) events.onJobGone(name, undefined);
+          return;
+        }
+        this.#uids.set(name, uid);
+        this.#events.jobSeen(name);
+        events.onJob(jobFacts(job));
       },
       onGone: (name, _, last) => {
+        if (strangers.gone("Job", name)) return;
+        this.#uids.delete(name);
         events.onJobGone(name, last && jobFacts(last));
         this.#events.jobGone(name);
       },
@@ -183,11 +221,14 @@ export class KubernetesCluster implements Cluster, Disposable {
     const pods = this.#listWatch<Json<V1Pod>>("pods", `${this.#core}/pods`, labels, {
       tagOf: (pod) => pod.metadata?.labels?.[LABEL.run] ?? "",
       onObject: (pod) => {
+        const fault = faultOf(() => podFault(pod, (runName) => this.#uids.get(runName)));
+        if (strangers.has("pod", pod.metadata?.name ?? "", fault)) return;
         const facts = podFacts(pod);
         this.#events.podSeen(facts.podName, facts.runName);
         events.onPod(facts);
       },
       onGone: (name, runName) => {
+        if (strangers.gone("pod", name)) return;
         events.onPodGone(name, runName);
         this.#events.podGone(runName);
       },
@@ -234,20 +275,20 @@ export class KubernetesCluster implements Cluster, Disposable {
     container: string,
     { follow, timestamps, since, tailLines, signal }: LogOptions,
   ): Promise<ReadableStream<Uint8Array> | undefined> {
+    if (!POD_NAME.test(podName)) return undefined;
     const query = new URLSearchParams({ container, follow: String(follow), timestamps: String(timestamps) });
     if (since) query.set("sinceTime", since.toISOString());
     if (tailLines !== undefined) query.set("tailLines", String(tailLines));
-    const response = await this.#client.stream(`${this.#core}/pods/${podName}/log?${query}`, { signal });
-    if (response.status === 200) {
-      const whole = response.body ?? new Blob([]).stream();
-      const body = signal ? abortable(whole, signal) : whole;
+    const begun = await this.#client.stream(`${this.#core}/pods/${podName}/log?${query}`, { signal });
+    if ("stream" in begun) {
+      const body = signal ? abortable(begun.stream, signal) : begun.stream;
       return timestamps && !follow ? await unlessLost(body) : body;
     }
-    const answer = { status: response.status, text: await response.text() };
+    const { answer } = begun;
     if (isMissing(answer)) return undefined;
     const what = `read the log of ${podName}`;
     // The API server has no node to ask yet.
-    if (response.status === 204) throw new UnavailableError(`Cannot ${what}: it is on no node yet`);
+    if (answer.status === 204) throw new UnavailableError(`Cannot ${what}: it is on no node yet`);
     const { message = "" } = statusOf(answer);
     if (answer.status === 400 && NOT_STARTED.test(message)) throw new UnavailableError(`Cannot ${what}: ${message}`);
     throw answerError(what, answer);
@@ -267,7 +308,7 @@ export class KubernetesCluster implements Cluster, Disposable {
     try {
       const answer = await this.#client.call("GET", `${this.#core}/events?${query}`, { signal });
       if (!isSuccess(answer)) return [];
-      const { items = [] } = JSON.parse(answer.text) as { items?: Json<CoreV1Event>[] };
+      const { items = [] } = jsonOf<{ items?: Json<CoreV1Event>[] }>(answer);
       return items.map(eventFacts);
     } catch {
       // An ornament of the log, never worth a failure; but not when the caller wants no more.
@@ -276,6 +317,56 @@ export class KubernetesCluster implements Cluster, Disposable {
     }
   }
 }
+
+/** Why an object cannot be this service's own; what no check has thought of is a fault too, not the watch's. */
+function faultOf(check: () => string | undefined): string | undefined {
+  try {
+    return check();
+  } catch (error) {
+    return `it cannot be read: ${errorMessage(error)}`;
+  }
+}
+
+/** Names each object that is left alone once, and not more of them than somebody reads. */
+class Strangers {
+  readonly #names = new Set<string>();
+  #told = 0;
+
+  constructor(readonly namespace: string, readonly onForeign: (what: string) => void) {}
+
+  /** Whether it is one: `fault` says why. */
+  has(kind: "Job" | "pod", name: string, fault: string | undefined): boolean {
+    const key = `${kind} ${name}`;
+    if (fault === undefined) {
+      this.#names.delete(key);
+      return false;
+    }
+    if (this.#names.has(key)) return true;
+    this.#names.add(key);
+    if (++this.#told > MAX_STRANGERS_TOLD) return true;
+    const more = this.#told === MAX_STRANGERS_TOLD ? "; further ones are left alone without a word" : "";
+    this.onForeign(
+      `The ${kind} ${
+        cut(name, LONGEST_NAME)
+      } in the namespace ${this.namespace} has this service's labels but is not ` +
+        `one that it made, and is left alone: ${fault}${more}`,
+    );
+    return true;
+  }
+
+  /** Whether it was one. */
+  gone(kind: "Job" | "pod", name: string): boolean {
+    return this.#names.delete(`${kind} ${name}`);
+  }
+}
+
+/** The API server says so where a precondition names another uid. */
+function isAnother(answer: Answer): boolean {
+  return answer.status === 409 && /\bUID in (the )?precondition\b/.test(statusOf(answer).message ?? "");
+}
+
+/** Kubernetes' names are subdomains of DNS. */
+const POD_NAME = /^[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?$/;
 
 /** What the API server and the kubelet say (400) of a container that has no log yet. */
 const NOT_STARTED = /waiting to start|does not have a host assigned|ContainerCreating|PodInitializing|is not available/;

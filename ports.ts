@@ -246,6 +246,8 @@ export interface ClusterEvents {
   onSynced(): void;
   /** The watch has a gap that it is mending; `reason` is a sentence for people. */
   onTrouble(reason: string): void;
+  /** Once for each object that bears the marks of this service's but cannot be: it is left alone. A sentence. */
+  onForeign?(what: string): void;
 }
 
 export interface LogOptions {
@@ -424,8 +426,11 @@ const LONGEST_WAIT_MS = 10 * 60_000;
 export class UnavailableError extends Error {
   override name = "UnavailableError";
   readonly retryAfterMs?: number;
-  constructor(message: string, options: ErrorOptions & { retryAfterMs?: number } = {}) {
+  /** What a person has to do about it, a clause that the message holds; absent: it ends by itself. */
+  readonly advice?: string;
+  constructor(message: string, options: ErrorOptions & { retryAfterMs?: number; advice?: string } = {}) {
     super(message, options);
+    if (options.advice !== undefined) this.advice = options.advice;
     if (options.retryAfterMs !== undefined) this.retryAfterMs = Math.min(options.retryAfterMs, LONGEST_WAIT_MS);
   }
 }

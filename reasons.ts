@@ -115,6 +115,15 @@ export const REPORT_REASONS = {
     meaning: "With `LEADER_ELECT`: this replica can neither lead nor see who does.",
     whatToDo: "The message says why: a missing right (`deploy/role.yaml` allows one `LEASE_NAME`), or no API server.",
   },
+  CreateWaits: {
+    meaning: "No Job can be made until somebody mends a setting: a right, the namespace, the credentials.",
+    whatToDo: "Do what the message says. Messages wait and lose nothing; they run when it is mended.",
+  },
+  ForeignObject: {
+    meaning: "A Job or pod has this service's labels, but the service cannot have made it. It is left alone.",
+    whatToDo:
+      "Delete it or take its labels off; find out who makes such Jobs. Two services need different `INSTANCE`s.",
+  },
   WatchInterrupted: {
     meaning: "The watch of the cluster broke off. It is mended by itself; nothing is missed.",
     whatToDo:

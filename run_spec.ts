@@ -58,6 +58,29 @@ export function isRunName(text: string): boolean {
   return text.length <= NAME_LENGTH && /^[a-z0-9]([-a-z0-9]*[a-z0-9])?$/.test(text);
 }
 
+/** A run's name ends with so many digits of shortHash's, see runNameFor. */
+const NAME_END = /-[a-z2-7]{12}$/;
+
+/** Whether runNameFor can have made the name for a run of that row. */
+export function isRunNameOf(runName: string, jobName: string): boolean {
+  if (!isRunName(runName) || !NAME_END.test(runName)) return false;
+  const label = runName.slice(0, -SUFFIX_LENGTH - 1);
+  return [1, 2].some((parallelism) => label === labelOf({ jobName, parallelism }));
+}
+
+/** Longest job_name, in UTF-16 units. */
+export const MAX_JOB_NAME = 200;
+
+/** Why a row cannot have that job_name, which becomes one level of an MQTT topic; undefined: it can. */
+export function jobNameFault(name: string): string | undefined {
+  if (name === "") return "is empty";
+  if (name.length > MAX_JOB_NAME) return `has ${name.length} characters, ${MAX_JOB_NAME} are allowed`;
+  // deno-lint-ignore no-control-regex
+  const odd = /[/+#\0-\x1f\x7f]/.exec(name)?.[0];
+  if (odd === undefined) return name.isWellFormed() ? undefined : "holds half of a surrogate pair";
+  return `holds ${/[/+#]/.test(odd) ? `"${odd}"` : odd === "\n" ? "a line break" : "a control character"}`;
+}
+
 type NamedRow = Pick<Row, "jobName" | "parallelism">;
 
 /** `{row label}-{12 characters}`: at most 63 characters, 52 where the row has several pods at once. */

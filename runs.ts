@@ -138,6 +138,8 @@ export class RunTable {
       this.#synced.resolve();
       this.#observers.forEach((o) => o.onSynced());
     },
+    onForeign: (message) =>
+      this.#emit({ type: "error", scope: "cluster", report: { reason: "ForeignObject", message } }),
     onTrouble: (reason) =>
       this.#emit({
         type: "error",

@@ -61,6 +61,8 @@ export class Starter {
   #waiting = 0;
   #timer: ReturnType<typeof setTimeout> | undefined;
   #wakeAtMs = Infinity;
+  /** What a person was told to do. */
+  readonly #advice = new Set<string>();
 
   constructor(options: StarterOptions) {
     this.#options = options;
@@ -138,6 +140,7 @@ export class Starter {
       // A call that seemed to fail may have made a Job that has ended since and is gone: the next one would succeed.
       const result = runs.knows(runName) ? "exists" : await this.#create(spec);
       lane.failures = 0;
+      this.#advice.clear();
       this.#settle(task, { result, runName });
     } catch (error) {
       runs.notCreated(runName);
@@ -177,6 +180,15 @@ export class Starter {
     lane.holdUntilMs = Math.max(lane.holdUntilMs, now + (asked ?? backoffMs(lane.failures - 1)));
     lane.tasks.putFirst([task]);
     this.#options.emit({ type: "waiting", runName, jobName: task.order.row.jobName, reason });
+    this.#tellAdvice(error, reason);
+  }
+
+  /** Once for each thing that a person has to mend, until a Job can be made again. */
+  #tellAdvice(error: unknown, message: string): void {
+    const advice = error instanceof UnavailableError ? error.advice : undefined;
+    if (advice === undefined || this.#advice.has(advice)) return;
+    this.#advice.add(advice);
+    this.#options.emit({ type: "error", scope: "cluster", report: { reason: "CreateWaits", message } });
   }
 
   #settle(task: Task, result: StartResult): void {

@@ -4,15 +4,15 @@
  * Knows nothing of Jobs. Must not put a token into a message.
  */
 import { onAbort, Scope } from "../util/abort.ts";
-import {
-  firstLine,
-  type KubeConfigOptions,
-  type KubeCredentials,
-  type KubeTarget,
-  openKubeConfig,
-} from "./kubeconfig.ts";
+import { compact } from "../util/compact.ts";
+import { cut } from "../util/text.ts";
+import { errorMessage } from "../util/errors.ts";
+import type { KubeCredentials } from "./credentials.ts";
+import { firstLine } from "./files.ts";
+import { type KubeConfigOptions, type KubeTarget, openKubeConfig } from "./kubeconfig.ts";
 import { RefusedError, UnavailableError } from "../ports.ts";
 import { retryAfterMs } from "../util/retry_after.ts";
+import { chunksOf, joinBytes } from "../util/streams.ts";
 
 export interface KubeClientOptions extends KubeConfigOptions {
   /** Default: that of the context, else `default`. */
@@ -32,6 +32,8 @@ export interface CallOptions {
   readonly contentType?: string;
   /** Goes before calls that are not. */
   readonly urgent?: boolean;
+  /** Largest answer that is read, unpacked. Default 8 MiB: etcd takes objects of 1.5 MiB. */
+  readonly maxBytes?: number;
   readonly signal?: AbortSignal | undefined;
 }
 
@@ -42,6 +44,11 @@ export interface Answer {
   /** What the header Retry-After asks for, in milliseconds. */
   readonly retryAfterMs?: number;
 }
+
+/** A stream that has begun, or the answer that came instead of one. */
+export type StreamAnswer = { readonly stream: ReadableStream<Uint8Array<ArrayBuffer>> } | { readonly answer: Answer };
+
+const MAX_ANSWER_BYTES = 8 * 1024 * 1024;
 
 /** How long credentials are used before they are asked for again. */
 const CREDENTIALS_MS = 10_000;
@@ -78,9 +85,14 @@ export class KubeClient implements Disposable {
     if (qps > 0) this.#limiter = new RateLimiter(qps, burst);
   }
 
-  /** Reads the kubeconfig; calls nobody yet. Throws an Error that names the file or context that is wrong. */
+  /**
+   * Reads the kubeconfig and the files that it names; calls nobody yet and runs no command. Throws an Error that says
+   * which file, context or field is wrong.
+   */
   static async open(options: KubeClientOptions = {}): Promise<KubeClient> {
-    return new KubeClient(options, await openKubeConfig(options));
+    const client = new KubeClient(options, await openKubeConfig(options));
+    await client.#check();
+    return client;
   }
 
   /**
@@ -97,15 +109,25 @@ export class KubeClient implements Disposable {
 
   /**
    * A GET whose answer is a long stream; timeout and signal are for its beginning only. The caller reads or cancels the
-   * body; `abortable` makes one that ends with a signal.
+   * stream; `abortable` makes one that ends with a signal. Any other status than 200 is read to its end.
    */
-  async stream(path: string, { signal }: { signal?: AbortSignal | undefined } = {}): Promise<Response> {
+  async stream(path: string, { signal }: { signal?: AbortSignal | undefined } = {}): Promise<StreamAnswer> {
     await this.#limiter?.acquire(false, signal);
     const used = await this.#current();
-    const response = await this.#open(path, used, signal);
-    if (response.status !== 401) return response;
-    await response.body?.cancel();
+    const begun = await this.#open(path, used, signal);
+    if ("stream" in begun || begun.answer.status !== 401) return begun;
     return await this.#open(path, await this.#renew(used), signal);
+  }
+
+  async #check(): Promise<void> {
+    const { files } = this.#target;
+    try {
+      const { ca, cert, key } = await files();
+      const made = this.#httpClient({ caCerts: ca ? [ca] : [], ...(cert && key ? { cert, key } : {}) });
+      made.close();
+    } catch (error) {
+      throw new Error(`Cannot use the kubeconfig: ${firstLine(error)}`);
+    }
   }
 
   [Symbol.dispose](): void {
@@ -116,27 +138,26 @@ export class KubeClient implements Disposable {
 
   async #attempt(method: string, path: string, options: CallOptions, used: Credentials): Promise<Answer> {
     return await this.#timed(options.signal, async (signal) => {
-      const { body, contentType = "application/json" } = options;
+      const { body, contentType = "application/json", maxBytes = MAX_ANSWER_BYTES } = options;
       const response = await fetch(this.url + path, {
         method,
         client: used.short,
         signal,
+        redirect: "manual",
         headers: headersFor(method, used.headers, body === undefined ? undefined : contentType),
         ...(body === undefined ? {} : { body }),
       });
-      const text = await response.text();
-      const wait = retryAfterMs(response.headers.get("retry-after"));
-      return { status: response.status, text, ...(wait === undefined ? {} : { retryAfterMs: wait }) };
+      return await readAnswer(response, maxBytes, signal);
     });
   }
 
-  async #open(path: string, used: Credentials, signal: AbortSignal | undefined): Promise<Response> {
-    const response = await this.#timed(signal, (timed) => {
-      return fetch(this.url + path, { client: used.long, headers: used.headers, signal: timed });
+  async #open(path: string, used: Credentials, signal: AbortSignal | undefined): Promise<StreamAnswer> {
+    return await this.#timed(signal, async (timed) => {
+      const options = { client: used.long, headers: used.headers, signal: timed, redirect: "manual" } as const;
+      const response = await fetch(this.url + path, options);
+      if (response.status === 200) return { stream: response.body ?? new Blob([]).stream() };
+      return { answer: await readAnswer(response, MAX_ANSWER_BYTES, timed) };
     });
-    // Of an error, all is read here and now; of a stream, its reader sees to the signal.
-    if (!response.body || !signal || response.ok) return response;
-    return new Response(abortable(response.body, signal), { status: response.status, headers: response.headers });
   }
 
   /** Runs `work` with a signal that also aborts after the timeout; its failures become UnavailableError. */
@@ -148,7 +169,8 @@ export class KubeClient implements Disposable {
       return await work(scope.signal);
     } catch (error) {
       outer?.throwIfAborted();
-      const why = scope.signal.aborted ? `no answer within ${this.#timeoutMs / 1000} s` : (error as Error).message;
+      if (error instanceof UnavailableError) throw error;
+      const why = scope.signal.aborted ? `no answer within ${this.#timeoutMs / 1000} s` : errorMessage(error);
       throw new UnavailableError(`Cannot reach the API server ${this.url}: ${why}`, { cause: error });
     } finally {
       clearTimeout(timer);
@@ -197,7 +219,7 @@ export class KubeClient implements Disposable {
       return await this.#target.credentials();
     } catch (error) {
       // Not for good: a command may fail without a network, and a file may be written at this moment.
-      throw new UnavailableError(`Cannot get credentials for ${this.url}: ${firstLine(error)}`, { cause: error });
+      throw new UnavailableError(`Cannot get credentials for ${this.url}: ${firstLine(error)}`);
     }
   }
 
@@ -264,6 +286,32 @@ function headersFor(method: string, headers: Record<string, string>, contentType
 
 // ---------------------------------------------------------------- answers
 
+/** The answer is larger than the caller wanted to read. */
+export class AnswerTooLargeError extends UnavailableError {}
+
+/** Counted as it comes, for a small packed answer may be gigabytes. */
+async function readAnswer(response: Response, maxBytes: number, signal: AbortSignal): Promise<Answer> {
+  const chunks: Uint8Array<ArrayBuffer>[] = [];
+  let bytes = 0;
+  for await (const chunk of response.body ? chunksOf(response.body, signal) : []) {
+    bytes += chunk.length;
+    if (bytes > maxBytes) {
+      throw new AnswerTooLargeError(`The API server's answer is larger than ${maxBytes / 1024 / 1024} MiB; it is left`);
+    }
+    chunks.push(chunk);
+  }
+  const text = new TextDecoder().decode(joinBytes(chunks));
+  const location = response.headers.get("location");
+  return {
+    status: response.status,
+    text: location !== null && text === "" ? `to ${location}` : text,
+    ...compact({ retryAfterMs: retryAfterMs(response.headers.get("retry-after")) }),
+  };
+}
+
+/** Of the API server's words, so much is read and shown; a rule that denies a Job may be long. */
+const MAX_WORDS = 2_000;
+
 /** The fields that matter of a Status (https://kubernetes.io/docs/reference/kubernetes-api/common-definitions/status/). */
 export interface KubeStatus {
   readonly code?: number;
@@ -274,8 +322,12 @@ export interface KubeStatus {
 /** What the API server says of a failure; of an answer that is no Status, the beginning of its text. */
 export function statusOf(answer: Pick<Answer, "text">): KubeStatus {
   try {
-    const value: unknown = JSON.parse(answer.text);
-    return typeof value === "object" && value !== null ? value : {};
+    const { code, reason, message } = JSON.parse(answer.text) ?? {};
+    return compact({
+      code: typeof code === "number" ? code : undefined,
+      reason: typeof reason === "string" ? cut(reason, 100) : undefined,
+      message: typeof message === "string" ? cut(message, MAX_WORDS) : undefined,
+    });
   } catch {
     // A proxy or load balancer before the API server answers in HTML.
     return { message: answer.text.slice(0, 200).trim() };
@@ -306,28 +358,42 @@ export function isAlreadyThere(answer: Answer): boolean {
   return answer.status === 409 && statusOf(answer).reason === "AlreadyExists";
 }
 
-/** What an answer that is not 2xx means for one who wanted to `what` ("create the Job x"): RefusedError or UnavailableError. */
+/**
+ * What an answer that is not 2xx means for one who wanted to `what` ("create the Job x"). RefusedError: the object itself
+ * is to blame. All else is a UnavailableError: it ends by itself, or somebody will mend a setting, which is said.
+ */
 export function answerError(what: string, answer: Answer): RefusedError | UnavailableError {
+  const { status, retryAfterMs } = answer;
   const { reason, message = "" } = statusOf(answer);
-  const words = `Cannot ${what}: ${message || "no reason given"} (${answer.status}${reason ? ` ${reason}` : ""})`;
-  if (isForNow(answer.status, message)) {
-    const { retryAfterMs } = answer;
-    const advice = answer.status === 401 ? "; the kubeconfig's credentials are not accepted, renew them" : "";
-    return new UnavailableError(words + advice, retryAfterMs === undefined ? {} : { retryAfterMs });
-  }
-  const advice = answer.status === 403 && /\bcannot \w+ resource\b/.test(message)
-    ? "; give its account the rights in deploy/role.yaml"
-    : answer.status === 404 && /^namespaces? /.test(message)
-    ? "; create it or set NAMESPACE"
-    : "";
-  return new RefusedError(words + advice);
+  const words = `Cannot ${what}: ${message || "no reason given"} (${status}${reason ? ` ${reason}` : ""})`;
+  if (isRefusal(status, message)) return new RefusedError(words);
+  const advice = adviceFor(status, message);
+  if (advice !== undefined) return new UnavailableError(`${words}; ${advice}`, compact({ retryAfterMs, advice }));
+  return new UnavailableError(words, compact({ retryAfterMs }));
 }
 
-function isForNow(status: number, message: string): boolean {
-  // 401: credentials get renewed. 409 here is a conflict within the server, such as of two writers of one quota.
-  if (status === 401 || status === 408 || status === 409 || status === 429 || status >= 500) return true;
+/** Not valid, too large, or denied by a rule of the cluster. */
+function isRefusal(status: number, message: string): boolean {
+  if (status === 400 || status === 413 || status === 422) return true;
+  if (status !== 403) return false;
   // https://kubernetes.io/docs/concepts/policy/resource-quotas/: full, or so new that it has not been counted yet.
-  return status === 403 && /exceeded quota|status unknown for quota/i.test(message);
+  if (/exceeded quota|status unknown for quota|being terminated/i.test(message)) return false;
+  // Admission names the object; a missing right names the kind only: `jobs.batch is forbidden: User "x" cannot …`.
+  return /" is forbidden: |admission webhook|denied (the )?request/i.test(message);
+}
+
+/** What a person has to do about it; undefined: nothing, it ends by itself. */
+function adviceFor(status: number, message: string): string | undefined {
+  if (status >= 300 && status < 400) {
+    return "redirects are not followed; give the API server's own address as server of the kubeconfig";
+  }
+  if (status === 401) return "the kubeconfig's credentials are not accepted, renew them";
+  if (status === 403 && /\bcannot \w{1,40} resource\b/.test(message)) {
+    return "give its account the rights in deploy/role.yaml";
+  }
+  if (status === 404 && /^namespaces? /.test(message)) return "create it or set NAMESPACE";
+  if (status === 404) return "is that a Kubernetes API server? See server of the kubeconfig";
+  return undefined;
 }
 
 // ---------------------------------------------------------------- rate limit

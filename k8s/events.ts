@@ -29,10 +29,10 @@ export class EventBook {
 
   /** An event that is new or was counted up. */
   take(event: Json<CoreV1Event>): void {
-    const object = event.involvedObject.name ?? "";
+    const object = event.involvedObject?.name ?? "";
     const runName = this.#runOf.get(object);
     const events = runName === undefined ? this.#earlyOf(object) : this.#runs.get(runName)!.events;
-    const name = event.metadata.name ?? "";
+    const name = event.metadata?.name ?? "";
     if (events.size < MOST_OF_A_RUN || events.has(name)) events.set(name, eventFacts(event));
   }
 

@@ -1,12 +1,17 @@
 /**
  * What Kubernetes says of a run, in the core's words: V1Job → JobFacts, V1Pod → PodFacts, events → EventFacts. Pure.
- * Copies what it needs and nothing else, so that no whole object stays in memory.
+ * Copies what it needs and nothing else, so that no whole object stays in memory; words of others are cut. Which
+ * objects are this service's own is decided in own.ts.
  */
 import type { CoreV1Event, V1ContainerStatus, V1Job, V1Pod } from "@kubernetes/client-node";
 import { ANNOTATION, LABEL } from "./labels.ts";
 import { unescapeDollars } from "./manifest.ts";
-import { keptValue } from "../run_spec.ts";
+import { CONTAINER_NAME, isRunName, keptValue } from "../run_spec.ts";
+import { cut } from "../util/text.ts";
 import type { ContainerFacts, EventFacts, JobFacts, PodFacts } from "../ports.ts";
+
+/** Of a text that is for people, so much is kept. */
+const MAX_WORDS = 2_000;
 
 /** An object as it comes in JSON, where dates are strings. */
 export type Json<T> = T extends Date ? string : T extends object ? { readonly [K in keyof T]: Json<T[K]> } : T;
@@ -16,7 +21,8 @@ export function jobFacts(job: Json<V1Job>): JobFacts {
   const { metadata, spec, status } = job;
   const notes = metadata?.annotations ?? {};
   const runName = metadata?.name ?? "";
-  const container = spec?.template.spec?.containers[0];
+  // An admission webhook may have put another one before it.
+  const container = spec?.template.spec?.containers.find(({ name }) => name === CONTAINER_NAME);
   const requests = container?.resources?.requests ?? {};
   const env = new Map(container?.env?.map(({ name, value }) => [name, value ?? ""]));
   const createdAt = date(metadata?.creationTimestamp) ?? new Date();
@@ -26,8 +32,8 @@ export function jobFacts(job: Json<V1Job>): JobFacts {
     jobName: notes[ANNOTATION.jobName] ?? metadata?.labels?.[LABEL.row] ?? runName,
     topic: notes[ANNOTATION.topic] ?? "",
     messageHash: metadata?.labels?.[LABEL.message] ?? "",
-    rootRun: notes[ANNOTATION.rootRun] ?? runName,
-    chainDepth: Number(notes[ANNOTATION.chainDepth] ?? 0) || 0,
+    rootRun: runNameIn(notes[ANNOTATION.rootRun]) ?? runName,
+    chainDepth: /^\d{1,6}$/.test(notes[ANNOTATION.chainDepth] ?? "") ? Number(notes[ANNOTATION.chainDepth]) : 0,
     image: container?.image ?? "",
     gpu: Number(requests["nvidia.com/gpu"] ?? 0) || 0,
     requests: withoutGpu(requests),
@@ -39,12 +45,22 @@ export function jobFacts(job: Json<V1Job>): JobFacts {
     ...defined({
       payload,
       payloadObject: notes[ANNOTATION.payloadObject],
-      parentRun: notes[ANNOTATION.parentRun],
-      cancelledBy: notes[ANNOTATION.cancelledBy],
+      parentRun: runNameIn(notes[ANNOTATION.parentRun]),
+      cancelledBy: words(notes[ANNOTATION.cancelledBy]),
       startedAt: date(status?.startTime),
       deletionAt: date(metadata?.deletionTimestamp),
     }),
   };
+}
+
+/** A message may name any text as the run that it comes from. */
+function runNameIn(text: string | undefined): string | undefined {
+  return text !== undefined && isRunName(text) ? text : undefined;
+}
+
+/** What somebody else wrote for people. */
+function words(text: string | undefined): string | undefined {
+  return text === undefined ? undefined : cut(text, MAX_WORDS);
 }
 
 /** Without the status; long values cut, signed links left out. */
@@ -77,7 +93,7 @@ function endOf(status: Json<V1Job>["status"]): Pick<JobFacts, "end" | "finishedA
   );
   if (!condition) return {};
   const type = condition.type === "Complete" ? "Complete" : "Failed";
-  const { reason, message } = condition;
+  const [reason, message] = [words(condition.reason), words(condition.message)];
   const finishedAt = date(status?.completionTime) ?? date(condition.lastTransitionTime);
   return { end: { type, ...defined({ reason, message }) }, ...defined({ finishedAt }) };
 }
@@ -95,10 +111,10 @@ export function podFacts(pod: Json<V1Pod>): PodFacts {
   const scheduled = condition(pod, "PodScheduled");
   const disrupted = condition(pod, "DisruptionTarget");
   const unschedulable = scheduled?.status === "False" && scheduled.reason === "Unschedulable"
-    ? { since: date(scheduled.lastTransitionTime) ?? new Date(), message: scheduled.message ?? "" }
+    ? { since: date(scheduled.lastTransitionTime) ?? new Date(), message: words(scheduled.message) ?? "" }
     : undefined;
   const disruption = disrupted?.status === "True"
-    ? { reason: disrupted.reason ?? "DisruptionTarget", message: disrupted.message ?? "" }
+    ? { reason: disrupted.reason ?? "DisruptionTarget", message: words(disrupted.message) ?? "" }
     : undefined;
   const phase = status?.phase ?? "Pending";
   return {
@@ -109,8 +125,8 @@ export function podFacts(pod: Json<V1Pod>): PodFacts {
     containers: [...status?.initContainerStatuses ?? [], ...status?.containerStatuses ?? []].map(containerFacts),
     ...defined({
       node: spec?.nodeName,
-      reason: status?.reason,
-      message: status?.message,
+      reason: words(status?.reason),
+      message: words(status?.message),
       deletionAt: date(metadata?.deletionTimestamp),
       unschedulable,
       disruption,
@@ -124,14 +140,15 @@ function condition(pod: Json<V1Pod>, wanted: string) {
 
 function containerFacts({ name, restartCount, state }: Json<V1ContainerStatus>): ContainerFacts {
   if (state?.terminated) {
-    const { reason, message, exitCode, signal, startedAt, finishedAt } = state.terminated;
+    const { exitCode, signal, startedAt, finishedAt } = state.terminated;
+    const [reason, message] = [words(state.terminated.reason), words(state.terminated.message)];
     const times = { startedAt: date(startedAt), finishedAt: date(finishedAt) };
     return { name, restartCount, state: "terminated", exitCode, ...defined({ reason, message, signal, ...times }) };
   }
   if (state?.running) {
     return { name, restartCount, state: "running", ...defined({ startedAt: date(state.running.startedAt) }) };
   }
-  const { reason, message } = state?.waiting ?? {};
+  const [reason, message] = [words(state?.waiting?.reason), words(state?.waiting?.message)];
   return { name, restartCount, state: "waiting", ...defined({ reason, message }) };
 }
 
@@ -140,11 +157,11 @@ export function eventFacts(event: Json<CoreV1Event>): EventFacts {
   const { series, involvedObject, metadata } = event;
   const times = [series?.lastObservedTime, event.lastTimestamp, event.eventTime, event.firstTimestamp];
   return {
-    at: times.map(date).find((time) => time !== undefined) ?? date(metadata.creationTimestamp) ?? new Date(),
+    at: times.map(date).find((time) => time !== undefined) ?? date(metadata?.creationTimestamp) ?? new Date(),
     type: event.type === "Warning" ? "Warning" : "Normal",
-    object: `${involvedObject.kind ?? ""}/${involvedObject.name ?? ""}`,
-    reason: event.reason ?? "",
-    message: (event.message ?? "").trim(),
+    object: cut(`${involvedObject?.kind ?? ""}/${involvedObject?.name ?? ""}`, MAX_WORDS),
+    reason: words(event.reason) ?? "",
+    message: cut(event.message ?? "", MAX_WORDS).trim(),
     count: series?.count ?? event.count ?? 1,
   };
 }

@@ -1,20 +1,31 @@
 /**
- * Where the API server is and what it is to be shown: reads kubeconfig files. What takes more than reading (commands,
- * auth providers, impersonation, a pod's own account) is left to client-node's KubeConfig, which is loaded only then:
- * its generated classes take 90 MB of memory and 0.4 s. Must not put a token into a message.
+ * Where the API server is and what it is to be shown: kubeconfig files as kubectl reads them, and a pod's own account.
+ * Owns the files' grammar and what is said of those that cannot be used; what takes more than reading is in
+ * credentials.ts. A file's content, which holds tokens, must never stand in a message.
  */
-import type { KubeConfig } from "@kubernetes/client-node";
 import { homedir } from "node:os";
 import { delimiter, dirname, resolve } from "node:path";
-import { parse, stringify } from "yaml";
-import { errorMessage } from "../util/retry.ts";
-import { trimEnd } from "../util/text.ts";
+import { parseDocument } from "yaml";
+import { credentialsOf, type KubeCredentials, podCredentials, type RawCluster, type RawUser } from "./credentials.ts";
+import { readBounded, whyNotRead } from "./files.ts";
+import { compact } from "../util/compact.ts";
+import { cut } from "../util/text.ts";
+import { errorMessage } from "../util/errors.ts";
 
 export interface KubeConfigOptions {
   /** Path of a kubeconfig, or several as `$KUBECONFIG` has them. Default: `~/.kube/config`, in a pod its account. */
   readonly kubeconfig?: string;
   /** Default: the kubeconfig's current one. */
   readonly context?: string;
+  /** What Kubernetes tells a pod of the API server; absent: this is no pod. */
+  readonly pod?: PodEnvironment;
+}
+
+/** KUBERNETES_SERVICE_HOST and KUBERNETES_SERVICE_PORT; `dir`: where the account's files are, for tests. */
+export interface PodEnvironment {
+  readonly host: string;
+  readonly port: string;
+  readonly dir?: string;
 }
 
 /** An API server. */
@@ -26,29 +37,46 @@ export interface KubeTarget {
   readonly proxyUrl?: string;
   /** What it is to be shown now: files are read again, commands run when what they gave is over. */
   credentials(): Promise<KubeCredentials>;
-}
-
-/** PEM texts, "" where there is none, and the headers of a call. */
-export interface KubeCredentials {
-  readonly ca: string;
-  readonly cert: string;
-  readonly key: string;
-  readonly headers: Readonly<Record<string, string>>;
+  /** The part of it that is only read from files, for a look at the start. */
+  files(): Promise<KubeCredentials>;
 }
 
 /** Reads the kubeconfig; calls nobody. Throws an Error that names the file, context or cluster that is wrong. */
-export async function openKubeConfig({ kubeconfig, context }: KubeConfigOptions = {}): Promise<KubeTarget> {
+export async function openKubeConfig({ kubeconfig, context, pod }: KubeConfigOptions = {}): Promise<KubeTarget> {
   const raw = await readFiles(kubeconfig);
-  if (raw === undefined) return await foundByKubeConfig(context);
+  if (raw === undefined) return await openPod(pod, context);
   const chosen = choose(raw, context);
   const { cluster, user } = chosen;
   return {
-    server: trimEnd(cluster.server, "/"),
-    ...(chosen.namespace === undefined ? {} : { namespace: chosen.namespace }),
-    ...(cluster["proxy-url"] === undefined ? {} : { proxyUrl: cluster["proxy-url"] }),
-    credentials: Object.keys(user).every((key) => PLAIN.has(key))
-      ? () => plainCredentials(cluster, user)
-      : await credentialsOfKubeConfig(chosen),
+    server: serverOf(cluster),
+    ...compact({ namespace: chosen.namespace, proxyUrl: cluster["proxy-url"] }),
+    ...credentialsOf(cluster, user),
+  };
+}
+
+const POD_DIR = "/var/run/secrets/kubernetes.io/serviceaccount";
+
+async function openPod(pod: PodEnvironment | undefined, context: string | undefined): Promise<KubeTarget> {
+  if (context !== undefined) throw noSuchContext(context, []);
+  if (pod === undefined) {
+    throw new Error("Cannot find a cluster: there is no ~/.kube/config and this is no pod of one; set KUBECONFIG");
+  }
+  const { host, port, dir = POD_DIR } = pod;
+  const credentials = podCredentials(dir);
+  try {
+    await credentials();
+  } catch (error) {
+    throw new Error(
+      `Cannot use this pod's account: ${errorMessage(error)}; has it automountServiceAccountToken: false? Else set ` +
+        "KUBECONFIG",
+    );
+  }
+  const namespace = (await readBounded(`${dir}/namespace`).catch(() => "")).trim();
+  return {
+    server: `https://${host.includes(":") ? `[${host}]` : host}:${port}`,
+    ...(namespace === "" ? {} : { namespace }),
+    credentials,
+    files: credentials,
   };
 }
 
@@ -56,24 +84,22 @@ export async function openKubeConfig({ kubeconfig, context }: KubeConfigOptions 
 
 /** https://kubernetes.io/docs/reference/config-api/kubeconfig.v1/, as far as it is read here. */
 interface RawConfig {
-  readonly clusters: readonly Named<{ cluster?: RawCluster }>[];
-  readonly users: readonly Named<{ user?: RawUser }>[];
-  readonly contexts: readonly Named<{ context?: { cluster?: string; user?: string; namespace?: string } }>[];
+  readonly clusters: readonly Named<RawCluster>[];
+  readonly users: readonly Named<RawUser>[];
+  readonly contexts: readonly Named<RawContext>[];
   readonly current: string;
 }
 
-type Named<T> = { readonly name: string } & T;
-
-interface RawCluster {
-  readonly server: string;
-  readonly "certificate-authority"?: string;
-  readonly "certificate-authority-data"?: string;
-  readonly "insecure-skip-tls-verify"?: boolean;
-  readonly "tls-server-name"?: string;
-  readonly "proxy-url"?: string;
+interface Named<T> {
+  readonly name: string;
+  readonly value: T;
 }
 
-type RawUser = Readonly<Record<string, unknown>>;
+interface RawContext {
+  readonly cluster?: string;
+  readonly user?: string;
+  readonly namespace?: string;
+}
 
 /** Several files are one, and what comes first wins, as with kubectl. Undefined: none was named and none is there. */
 async function readFiles(kubeconfig: string | undefined): Promise<RawConfig | undefined> {
@@ -86,10 +112,10 @@ async function readFiles(kubeconfig: string | undefined): Promise<RawConfig | un
   }
   if (found.length === 0) {
     if (named === undefined) return undefined;
-    throw new Error(`Cannot read the kubeconfig: ${paths.join(", ")} does not exist`);
+    throw new Error(`Cannot read the kubeconfig: ${paths.join(", ")} does not exist; set KUBECONFIG`);
   }
-  const all = <T extends { readonly name: string }>(listOf: (one: RawConfig) => readonly T[]): T[] => {
-    const byName = new Map<string, T>();
+  const all = <T>(listOf: (one: RawConfig) => readonly Named<T>[]): Named<T>[] => {
+    const byName = new Map<string, Named<T>>();
     for (const each of found.flatMap(listOf)) if (!byName.has(each.name)) byName.set(each.name, each);
     return [...byName.values()];
   };
@@ -103,89 +129,69 @@ async function readFiles(kubeconfig: string | undefined): Promise<RawConfig | un
 
 async function readKubeconfig(path: string, mayMiss: boolean): Promise<string | undefined> {
   try {
-    return await Deno.readTextFile(path);
+    return await readBounded(path);
   } catch (error) {
     if (mayMiss && error instanceof Deno.errors.NotFound) return undefined;
-    throw new Error(`Cannot read the kubeconfig ${path}: ${firstLine(error)}; set KUBECONFIG`, { cause: error });
+    throw new Error(`Cannot read the kubeconfig ${path}: ${whyNotRead(error)}; set KUBECONFIG`);
   }
 }
 
-/** The file's relative paths are made absolute, since they count from its folder. */
 function parseKubeconfig(text: string, path: string): RawConfig {
-  const absolute = <T>(fields: T, keys: readonly string[]): T => {
-    const given = fields as Record<string, unknown>;
-    const made = keys.flatMap((key) => {
-      const value = given[key];
-      return typeof value === "string" && value !== "" ? [[key, resolve(dirname(resolve(path)), value)]] : [];
-    });
-    return { ...fields, ...Object.fromEntries(made) };
-  };
+  const fail = (why: string) => new Error(`Cannot read the kubeconfig ${path}: ${why}`);
+  const document = parseDocument(text, { logLevel: "silent", prettyErrors: true });
+  const [fault] = document.errors;
+  if (fault) {
+    // Its message has the lines around the fault, and so perhaps a token.
+    const at = fault.linePos?.[0];
+    throw fail(`line ${at?.line ?? "?"}, column ${at?.col ?? "?"} is not valid YAML (${fault.code})`);
+  }
+  let whole: unknown;
   try {
-    const whole = parse(text) ?? {};
-    if (typeof whole !== "object") throw new Error("it is not a kubeconfig");
-    const { clusters, users, contexts } = whole;
-    return {
-      clusters: (clusters ?? []).map((one: RawConfig["clusters"][number]) => ({
-        ...one,
-        cluster: absolute(one.cluster, ["certificate-authority"]),
-      })),
-      users: (users ?? []).map((one: RawConfig["users"][number]) => ({
-        ...one,
-        user: absolute(one.user, ["client-certificate", "client-key", "tokenFile"]),
-      })),
-      contexts: contexts ?? [],
-      current: whole["current-context"] ?? "",
-    };
-  } catch (error) {
-    throw new Error(`Cannot read the kubeconfig ${path}: ${firstLine(error)}`, { cause: error });
+    whole = document.toJS();
+  } catch {
+    throw fail("it has more aliases than anybody needs");
   }
-}
-
-// ---------------------------------------------------------------- choice
-
-interface Chosen {
-  readonly clusterName: string;
-  readonly cluster: RawCluster;
-  readonly user: RawUser;
-  readonly namespace?: string;
-}
-
-function choose({ clusters, users, contexts, current }: RawConfig, wanted: string | undefined): Chosen {
-  const name = wanted ?? current;
-  const context = contexts.find((one) => one.name === name)?.context;
-  if (wanted !== undefined && !context) {
-    throw noSuchContext(wanted, contexts);
-  }
-  const cluster = clusters.find((one) => one.name === context?.cluster)?.cluster;
-  if (!context?.cluster || !cluster?.server) {
-    const which = name ? `its context "${name}" names no cluster` : "it has no current context; set KUBE_CONTEXT";
-    throw new Error(`Cannot use the kubeconfig: ${which}`);
-  }
-  const unable = cluster["insecure-skip-tls-verify"] && cluster.server.startsWith("https:")
-    ? "insecure-skip-tls-verify, which Deno cannot do for one server; give its certificate-authority"
-    : cluster["tls-server-name"] !== undefined
-    ? "tls-server-name, which Deno cannot do; use a server name that its certificate has"
-    : undefined;
-  if (unable !== undefined) {
-    throw new Error(`Cannot use the cluster "${context.cluster}" of the kubeconfig: it has ${unable}`);
-  }
+  if (whole === null) throw fail("it is empty");
+  if (!isObject(whole)) throw fail("it is not a kubeconfig");
+  const dir = dirname(resolve(path));
+  const list = <T>(key: string, field: string, read: (given: Record<string, unknown>) => T): Named<T>[] => {
+    const given = whole[key] ?? [];
+    if (!Array.isArray(given)) throw fail(`its field ${key} is no list`);
+    return given.map((one, at) => {
+      if (!isObject(one) || typeof one["name"] !== "string") throw fail(`entry ${at + 1} of ${key} has no name`);
+      const value = one[field] ?? {};
+      if (!isObject(value)) throw fail(`entry ${at + 1} of ${key} has no fields below ${field}`);
+      return { name: one["name"], value: read(value) };
+    });
+  };
+  const texts = (where: string, fields: Record<string, unknown>, keys: readonly string[]) => {
+    for (const key of keys) {
+      const value = fields[key];
+      if (value !== undefined && typeof value !== "string") throw fail(`the field ${key} of a ${where} is no text`);
+    }
+  };
   return {
-    clusterName: context.cluster,
-    cluster,
-    user: users.find((one) => one.name === context.user)?.user ?? {},
-    ...(context.namespace === undefined ? {} : { namespace: context.namespace }),
+    clusters: list("clusters", "cluster", (given) => {
+      const cluster = absolute(set(given), dir, ["certificate-authority"]);
+      texts("cluster", cluster, ["server", "certificate-authority", "certificate-authority-data", "proxy-url"]);
+      return cluster;
+    }),
+    users: list("users", "user", (given) => {
+      const user = absolute(set(given), dir, ["client-certificate", "client-key", "tokenFile"]);
+      texts("user", user, USER_TEXTS);
+      const exec = user["exec"];
+      return isObject(exec) ? { ...user, exec: withCommand(set(exec), dir) } : user;
+    }),
+    contexts: list("contexts", "context", (given) => {
+      const context = set(given);
+      texts("context", context, ["cluster", "user", "namespace"]);
+      return context;
+    }),
+    current: typeof whole["current-context"] === "string" ? whole["current-context"] : "",
   };
 }
 
-function noSuchContext(wanted: string, contexts: readonly { readonly name: string }[]): Error {
-  const names = contexts.map(({ name }) => name).join(", ");
-  return new Error(`Cannot use the context "${wanted}": the kubeconfig has ${names || "none"}; set KUBE_CONTEXT`);
-}
-
-// ---------------------------------------------------------------- credentials
-
-/** Fields of a user that take nothing but reading. */
-const PLAIN = new Set([
+const USER_TEXTS = [
   "token",
   "tokenFile",
   "username",
@@ -194,98 +200,90 @@ const PLAIN = new Set([
   "client-certificate-data",
   "client-key",
   "client-key-data",
-]);
+  "as",
+  "as-uid",
+];
 
-async function plainCredentials(cluster: RawCluster, user: RawUser): Promise<KubeCredentials> {
-  const { token, tokenFile, username, password } = user;
-  return {
-    ca: await pem(cluster, "certificate-authority"),
-    cert: await pem(user, "client-certificate"),
-    key: await pem(user, "client-key"),
-    headers: typeof tokenFile === "string"
-      ? { authorization: await bearerOf(tokenFile) }
-      : token
-      ? { authorization: `Bearer ${token}` }
-      : username
-      ? { authorization: basic(`${username}:${password ?? ""}`) }
-      : {},
-  };
+function isObject(value: unknown): value is Record<string, unknown> {
+  return typeof value === "object" && value !== null && !Array.isArray(value);
 }
 
-async function bearerOf(tokenFile: string): Promise<string> {
-  return `Bearer ${(await Deno.readTextFile(tokenFile)).trim()}`;
+/** The fields that are set: to kubectl, which is written in Go, an empty text is none, and so is null. */
+function set(fields: Record<string, unknown>): Record<string, unknown> {
+  return Object.fromEntries(Object.entries(fields).filter(([, value]) => value !== "" && value !== null));
 }
 
-/** Data in the kubeconfig counts before a file's, as with kubectl. */
-async function pem(fields: object, key: string): Promise<string> {
-  const { [`${key}-data`]: data, [key]: path } = fields as Record<string, unknown>;
-  if (typeof data === "string" && data !== "") return new TextDecoder().decode(Uint8Array.fromBase64(data));
-  return typeof path === "string" && path !== "" ? await Deno.readTextFile(path) : "";
+/** A file's relative paths count from its folder. */
+function absolute(fields: Record<string, unknown>, dir: string, keys: readonly string[]): Record<string, unknown> {
+  const made = keys.flatMap((key) => {
+    const value = fields[key];
+    return typeof value === "string" ? [[key, resolve(dir, value)]] : [];
+  });
+  return { ...fields, ...Object.fromEntries(made) };
 }
 
-function basic(userAndPassword: string): string {
-  return `Basic ${new TextEncoder().encode(userAndPassword).toBase64()}`;
+/** A command with a slash is a path; one without is looked for in $PATH. */
+function withCommand(exec: Record<string, unknown>, dir: string): Record<string, unknown> {
+  const { command } = exec;
+  return typeof command === "string" && command.includes("/") ? absolute(exec, dir, ["command"]) : exec;
 }
 
-// ---------------------------------------------------------------- client-node
+// ---------------------------------------------------------------- choice
 
-/** What KubeConfig finds without a file: a pod's own account. */
-async function foundByKubeConfig(context: string | undefined): Promise<KubeTarget> {
-  const { KubeConfig } = await import("@kubernetes/client-node");
-  const config = new KubeConfig();
-  config.loadFromDefault();
-  if (context !== undefined) {
-    if (!config.getContextObject(context)) throw noSuchContext(context, config.getContexts());
-    config.setCurrentContext(context);
+interface Chosen {
+  readonly cluster: RawCluster;
+  readonly user: RawUser;
+  readonly namespace?: string;
+}
+
+function choose({ clusters, users, contexts, current }: RawConfig, wanted: string | undefined): Chosen {
+  const name = wanted ?? current;
+  if (name === "") throw new Error("Cannot use the kubeconfig: it has no current context; set KUBE_CONTEXT");
+  const context = contexts.find((one) => one.name === name)?.value;
+  if (!context) throw noSuchContext(name, contexts);
+  const cluster = clusters.find((one) => one.name === context.cluster)?.value;
+  if (!cluster) throw new Error(`Cannot use the kubeconfig: its context "${name}" names no cluster that it has`);
+  const user = users.find((one) => one.name === context.user)?.value;
+  if (context.user !== undefined && !user) {
+    throw new Error(`Cannot use the kubeconfig: its context "${name}" names no user that it has`);
   }
-  const server = config.getCurrentCluster()?.server;
-  if (server === undefined || config.getCurrentContext() === "loaded-context" && server === "http://localhost:8080") {
-    throw new Error("Cannot find a cluster: there is no ~/.kube/config and this is no pod of one; set KUBECONFIG");
+  const unable = unableTo(cluster);
+  if (unable !== undefined) throw new Error(`Cannot use the cluster "${context.cluster}" of the kubeconfig: ${unable}`);
+  return { cluster, user: user ?? {}, ...compact({ namespace: context.namespace }) };
+}
+
+function unableTo(cluster: RawCluster): string | undefined {
+  const { server } = cluster;
+  if (server === undefined) return "it has no server";
+  const url = URL.parse(serverOf(cluster));
+  if (!url || !/^https?:$/.test(url.protocol) || url.hostname === "") return "its server is no URL";
+  if (cluster["insecure-skip-tls-verify"] === true && url.protocol === "https:") {
+    return "it has insecure-skip-tls-verify, which Deno cannot do for one server; give its certificate-authority";
   }
-  const namespace = config.getContextObject(config.getCurrentContext())?.namespace;
-  return {
-    server: trimEnd(server, "/"),
-    ...(namespace === undefined ? {} : { namespace }),
-    credentials: () => askKubeConfig(config),
-  };
+  if (cluster["tls-server-name"] !== undefined && cluster["tls-server-name"] !== url.hostname) {
+    return "it has tls-server-name, which Deno cannot do; use a server name that its certificate has";
+  }
+  return undefined;
 }
 
-async function credentialsOfKubeConfig(
-  { clusterName, cluster, user }: Chosen,
-): Promise<() => Promise<KubeCredentials>> {
-  const { KubeConfig } = await import("@kubernetes/client-node");
-  const config = new KubeConfig();
-  config.loadFromString(stringify({
-    clusters: [{ name: clusterName, cluster }],
-    users: [{ name: "user", user }],
-    contexts: [{ name: "context", context: { cluster: clusterName, user: "user" } }],
-    "current-context": "context",
-  }));
-  return async () => {
-    const asked = await askKubeConfig(config);
-    // kubectl's `tokenFile`, which client-node 2.0.1 does not know.
-    return typeof user["tokenFile"] === "string"
-      ? { ...asked, headers: { ...asked.headers, authorization: await bearerOf(user["tokenFile"]) } }
-      : asked;
-  };
+/** Without a scheme it is https where TLS is spoken of, as with kubectl (client-go, rest.DefaultServerURL). */
+function serverOf(cluster: RawCluster): string {
+  const server = (cluster.server ?? "").replace(/\/{1,100}$/, "");
+  if (/^[a-z][a-z0-9+.-]{0,20}:\/\//i.test(server)) return server;
+  const tls = cluster["certificate-authority"] ?? cluster["certificate-authority-data"] ??
+    (cluster["insecure-skip-tls-verify"] === true ? "yes" : undefined);
+  return `${tls === undefined ? "http" : "https"}://${server}`;
 }
 
-/** KubeConfig fills it; `auth` is `user:password`. */
-type Asked = NonNullable<Parameters<KubeConfig["applyToHTTPSOptions"]>[0]> & { auth?: string };
+/** So many names are shown, each so long. */
+const MOST_NAMES = 20;
+const LONGEST_NAME = 100;
 
-async function askKubeConfig(config: KubeConfig): Promise<KubeCredentials> {
-  const asked: Asked = {};
-  await config.applyToHTTPSOptions(asked);
-  const text = (pem: unknown) => pem === undefined ? "" : String(pem);
-  const headers = Object.entries(asked.headers ?? {}).map(([name, value]) => [
-    name.toLowerCase(),
-    String(value).trim(),
-  ]);
-  if (asked.auth !== undefined) headers.push(["authorization", basic(asked.auth)]);
-  return { ca: text(asked.ca), cert: text(asked.cert), key: text(asked.key), headers: Object.fromEntries(headers) };
-}
-
-/** The first line of what was caught: the rest is a trace or a command's whole output. */
-export function firstLine(error: unknown): string {
-  return errorMessage(error).trim().split("\n")[0] ?? "";
+function noSuchContext(wanted: string, contexts: readonly { readonly name: string }[]): Error {
+  const names = contexts.slice(0, MOST_NAMES).map(({ name }) => cut(name, LONGEST_NAME)).join(", ");
+  const more = contexts.length > MOST_NAMES ? ", …" : "";
+  return new Error(
+    `Cannot use the context "${cut(wanted, LONGEST_NAME)}": the kubeconfig has ${names || "none"}${more}; ` +
+      "set KUBE_CONTEXT",
+  );
 }

@@ -4,8 +4,9 @@
  */
 import type { V1ObjectMeta } from "@kubernetes/client-node";
 import { Scope } from "../util/abort.ts";
+import { cut } from "../util/text.ts";
 import { chunksOf, joinBytes } from "../util/streams.ts";
-import { answerError, type KubeClient } from "./client.ts";
+import { type Answer, answerError, AnswerTooLargeError, type KubeClient } from "./client.ts";
 import type { Json } from "./facts.ts";
 import { UnavailableError } from "../ports.ts";
 import { delay, errorMessage } from "../util/retry.ts";
@@ -49,6 +50,12 @@ interface WatchEvent<T> {
 
 /** A stream that lasted so long was one, with or without events. */
 const STEADY_MS = 1_000;
+/** etcd takes objects of 1.5 MiB; more on a line is no event. */
+const MAX_LINE_BYTES = 8 * 1024 * 1024;
+/** Of a list, unpacked. */
+const MAX_PAGE_BYTES = 32 * 1024 * 1024;
+/** Of what the server says of a failure. */
+const LONGEST_WORDS = 500;
 /** Objects of this size make a page of 500 too large to be parsed at once. */
 const LARGE_OBJECT_BYTES = 10_000;
 
@@ -59,6 +66,8 @@ export class ListWatch<T extends WatchedObject> {
   readonly #known = new Map<string, { version: string; tag: string }>();
   readonly #decoder = new TextDecoder();
   #pageSize = 100;
+  /** Less than 500 where pages of so many were too large. */
+  #mostOnPage = 500;
   #version: string | undefined;
   #listedAt = 0;
   #failures = 0;
@@ -130,25 +139,41 @@ export class ListWatch<T extends WatchedObject> {
   }
 
   async #page(token: string | undefined, signal: AbortSignal) {
-    const { client, path, labelSelector, kind } = this.#options;
+    const { path, labelSelector, kind } = this.#options;
     const query = new URLSearchParams({ labelSelector, limit: String(this.#pageSize) });
     if (token !== undefined) query.set("continue", token);
-    const answer = await client.call("GET", `${path}?${query}`, { signal });
+    const answer = await this.#call(`${path}?${query}`, signal);
     if (answer.status === 410) throw new ExpiredError(`The list of ${kind} took too long and begins anew`);
     if (answer.status !== 200) throw answerError(`list the ${kind}`, answer);
     const { items, metadata } = this.#parseList(answer.text);
     this.#heard();
     const large = answer.text.length / Math.max(1, items.length) > LARGE_OBJECT_BYTES;
-    this.#pageSize = large ? 50 : 500;
+    this.#pageSize = Math.min(this.#mostOnPage, large ? 50 : 500);
     return { items, version: metadata?.resourceVersion ?? "", next: metadata?.continue };
   }
 
+  async #call(path: string, signal: AbortSignal): Promise<Answer> {
+    try {
+      return await this.#options.client.call("GET", path, { signal, maxBytes: MAX_PAGE_BYTES });
+    } catch (error) {
+      // The next list has smaller pages.
+      if (error instanceof AnswerTooLargeError) {
+        this.#pageSize = this.#mostOnPage = Math.max(1, Math.floor(this.#pageSize / 4));
+      }
+      throw error;
+    }
+  }
+
   #parseList(text: string): { items: T[]; metadata?: { resourceVersion?: string; continue?: string } } {
+    const { kind } = this.#options;
     try {
       const list = JSON.parse(text);
-      return { ...list, items: list.items ?? [] };
+      const items = list.items ?? [];
+      if (!Array.isArray(items) || items.some((item) => typeof item !== "object" || item === null)) {
+        throw new TypeError("it is no list");
+      }
+      return { ...list, items };
     } catch (error) {
-      const { kind } = this.#options;
       throw new UnavailableError(`Cannot list the ${kind}: the answer is not whole JSON`, { cause: error });
     }
   }
@@ -217,14 +242,14 @@ export class ListWatch<T extends WatchedObject> {
       resourceVersion: version,
       timeoutSeconds: String(timeoutSeconds),
     });
-    const response = await client.stream(`${path}?${query}`, { signal });
-    if (response.status === 200 && response.body) {
+    const begun = await client.stream(`${path}?${query}`, { signal });
+    if ("stream" in begun) {
       this.#heard();
-      return response.body;
+      return begun.stream;
     }
-    const text = await response.text();
-    if (response.status === 410) throw new ExpiredError(`The watch of ${kind} begins anew: ${text}`);
-    throw answerError(`watch the ${kind}`, { status: response.status, text });
+    const { answer } = begun;
+    if (answer.status === 410) throw new ExpiredError(`The watch of ${kind} begins anew`);
+    throw answerError(`watch the ${kind}`, answer);
   }
 
   #apply(line: Uint8Array): void {
@@ -232,13 +257,15 @@ export class ListWatch<T extends WatchedObject> {
     let event: WatchEvent<T>;
     try {
       event = JSON.parse(this.#decoder.decode(line));
+      if (typeof event?.object !== "object" || event.object === null) throw new TypeError("it is no event");
     } catch (error) {
       throw new UnavailableError(`The watch of ${kind} sent something that is not JSON`, { cause: error });
     }
     const { type, object } = event;
     if (type === "ERROR") {
-      if (object.code === 410) throw new ExpiredError(`The watch of ${kind} begins anew: ${object.message ?? ""}`);
-      throw new UnavailableError(`The watch of ${kind} failed: ${object.message ?? JSON.stringify(object)}`);
+      const words = cut(String(object.message ?? JSON.stringify(object)), LONGEST_WORDS);
+      if (object.code === 410) throw new ExpiredError(`The watch of ${kind} begins anew: ${words}`);
+      throw new UnavailableError(`The watch of ${kind} failed: ${words}`);
     }
     if (type === "ADDED" || type === "MODIFIED") this.#changed(object);
     else if (type === "DELETED") this.#gone(object.metadata?.name ?? "", object);
@@ -289,6 +316,7 @@ async function* lines(
   onChunk: () => void,
 ): AsyncGenerator<Uint8Array> {
   let pending: Uint8Array[] = [];
+  let pendingBytes = 0;
   for await (const chunk of chunksOf(stream, signal)) {
     onChunk();
     let start = 0;
@@ -296,9 +324,13 @@ async function* lines(
       pending.push(chunk.subarray(start, end));
       const line = joinBytes(pending);
       pending = [];
+      pendingBytes = 0;
       start = end + 1;
       if (line.length > 0) yield line;
     }
-    if (start < chunk.length) pending.push(chunk.subarray(start));
+    if (start === chunk.length) continue;
+    pending.push(chunk.subarray(start));
+    pendingBytes += chunk.length - start;
+    if (pendingBytes > MAX_LINE_BYTES) throw new Error(`a line of it is longer than ${MAX_LINE_BYTES} bytes`);
   }
 }

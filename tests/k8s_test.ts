@@ -77,6 +77,50 @@ async function rightsOf(kubernetes: TestCluster, kubeconfig: string, namespace: 
     .sort();
 }
 
+const JOBS = "/apis/batch/v1/namespaces/default/jobs";
+
+interface Manifest {
+  metadata: {
+    name: string;
+    namespace: string;
+    uid?: string;
+    labels: Record<string, string>;
+    annotations: Record<string, string>;
+    deletionTimestamp?: string;
+    ownerReferences?: unknown[];
+  };
+  spec: {
+    selector?: unknown;
+    suspend?: boolean;
+    template: {
+      metadata: { labels: Record<string, string> };
+      spec: { containers: { name: string; env: { name: string; value: string }[] }[] };
+    };
+  };
+}
+
+/** The end of a name, and what is wrong with it in a Job that is else like one of the service's. */
+const FOREIGN: readonly (readonly [end: string, change: (job: Manifest, own: Manifest) => void])[] = [
+  ["aaaa", ({ metadata }) => metadata.annotations["mqtt-job-listener/job-name"] = "evil/#"],
+  ["bbbb", ({ metadata }) => metadata.annotations["mqtt-job-listener/job-name"] = "n".repeat(100_000)],
+  ["cccc", ({ metadata }) => delete metadata.annotations["mqtt-job-listener/job-name"]],
+  ["dddd", ({ metadata }) => metadata.annotations["mqtt-job-listener/job-name"] = "Other Row"],
+  ["eeee", ({ metadata }) => metadata.annotations["mqtt-job-listener/topic"] = "lab/#"],
+  ["ffff", ({ metadata }) => metadata.labels["mqtt-job-listener/run"] = "test-row-aaaaaaaaaaaa"],
+  ["gggg", ({ metadata }) => metadata.labels["mqtt-job-listener/row"] = "other"],
+  ["hhhh", ({ metadata }) => delete metadata.labels["mqtt-job-listener/message"]],
+  ["iiii", ({ spec }) => spec.template.spec.containers[0]!.name = "else"],
+  ["jjjj", ({ spec }) => {
+    spec.template.spec.containers[0]!.env.push({ name: "MQTT_PAYLOAD_BASE64", value: "not base64!" });
+  }],
+  ["kkkk", ({ spec }) => spec.template.spec.containers[0]!.env.push({ name: "X", value: "x".repeat(300_000) })],
+  ["llll", ({ metadata }, { metadata: { name, uid } }) => {
+    metadata.ownerReferences = [{ apiVersion: "batch/v1", kind: "Job", name, uid }];
+  }],
+  ["-x", () => {}],
+  ["0000", () => {}],
+];
+
 type Case = (kubernetes: TestCluster, cluster: KubernetesCluster) => Promise<void>;
 
 const CASES: readonly (readonly [string, Case])[] = [
@@ -96,14 +140,16 @@ const CASES: readonly (readonly [string, Case])[] = [
     );
   }],
 
-  ["a missing right is for good, with the server's words and what to do", async (kubernetes) => {
+  ["a missing right is for now, for somebody will give it, and said with what to do", async (kubernetes) => {
     const roleYaml = ROLE.replace("[create, delete, get, list, patch, watch]", "[get, list, watch]");
     const kubeconfig = await kubernetes.serviceAccountKubeconfig({ roleYaml, namespace: "norights" });
     using cluster = await connect(kubeconfig);
     await using seen = new Seen(cluster, BUSYBOX_IMAGE);
     await rejects(
       cluster.create(seen.spec("true")),
-      (error) => error instanceof RefusedError && /cannot create resource "jobs".*role\.yaml/s.test(error.message),
+      (error) =>
+        error instanceof UnavailableError && /role\.yaml/.test(error.advice!) &&
+        /cannot create resource "jobs".*role\.yaml/s.test(error.message),
     );
   }],
 
@@ -148,13 +194,154 @@ const CASES: readonly (readonly [string, Case])[] = [
     equal(before() - from, 3);
   }],
 
-  ["a namespace that is not there is for good, and named", async (kubernetes) => {
+  ["a namespace that is not there is for now, and named", async (kubernetes) => {
     using cluster = await connect(kubernetes.kubeconfig, { namespace: "nowhere" });
     await using seen = new Seen(cluster, BUSYBOX_IMAGE);
     await rejects(
       cluster.create(seen.spec("true")),
-      (error) => error instanceof RefusedError && /"nowhere" not found.*set NAMESPACE/s.test(error.message),
+      (error) => error instanceof UnavailableError && /"nowhere" not found.*set NAMESPACE/s.test(error.message),
     );
+  }],
+
+  ["a rule of the cluster that denies the Job is for good, with its words", async (kubernetes, cluster) => {
+    const admission = "/apis/admissionregistration.k8s.io/v1";
+    await kubernetes.api.create(`${admission}/validatingadmissionpolicies`, {
+      metadata: { name: "no-latest" },
+      spec: {
+        matchConstraints: {
+          resourceRules: [{ apiGroups: ["batch"], apiVersions: ["v1"], operations: ["CREATE"], resources: ["jobs"] }],
+        },
+        validations: [{
+          expression: "object.spec.template.spec.containers.all(c, !c.image.endsWith(':latest'))",
+          message: "images need a version",
+          reason: "Forbidden",
+        }],
+      },
+    });
+    await kubernetes.api.create(`${admission}/validatingadmissionpolicybindings`, {
+      metadata: { name: "no-latest" },
+      spec: { policyName: "no-latest", validationActions: ["Deny"] },
+    });
+    await using seen = new Seen(cluster, BUSYBOX_IMAGE);
+    await eventually(() =>
+      rejects(
+        cluster.create(seen.spec("true", { row: { image: "a:latest" } }), { dryRun: true }),
+        (error) => error instanceof RefusedError && /images need a version/.test(error.message),
+      ).then(() => true)
+    );
+  }],
+
+  ["what only looks like a run is left alone, named once, and touched by no call", async (kubernetes, cluster) => {
+    await using own = new Seen(cluster, BUSYBOX_IMAGE);
+    const runName = await own.run("exec sleep 60");
+    const good = (await kubernetes.api.get<Manifest>(`${JOBS}/${runName}`))!;
+    const told: string[] = [];
+    const foreign = (await Promise.all(FOREIGN.map(async ([name, change]) => {
+      const copy = structuredClone({ ...good, status: undefined });
+      const { labels, annotations } = copy.metadata;
+      copy.metadata = { name: `${runName.slice(0, -4)}${name}`, namespace: "default", labels, annotations };
+      labels["mqtt-job-listener/run"] = copy.metadata.name;
+      for (const made of ["controller-uid", "job-name"]) {
+        delete copy.spec.template.metadata.labels[`batch.kubernetes.io/${made}`];
+        delete copy.spec.template.metadata.labels[made];
+      }
+      delete copy.spec.selector;
+      change(copy, good);
+      const { metadata } = await kubernetes.api.create<Manifest>(JOBS, copy);
+      return metadata.name;
+    }))).sort();
+    const stop = new AbortController();
+    const jobs = new Set<string>();
+    const pods = new Set<string>();
+    const watching = cluster.watch({
+      onJob: (job) => void jobs.add(job.runName),
+      onPod: (pod) => void pods.add(pod.runName),
+      onJobGone: (name) => void jobs.add(`gone ${name}`),
+      onPodGone: () => {},
+      onTrouble: (reason) => void told.push(reason),
+      onForeign: (what) => void told.push(what),
+      onSynced: () => {},
+    }, stop.signal);
+    await eventually(() =>
+      told.filter((what) => what.startsWith("The Job ")).length >= foreign.length && jobs.size > 0
+    );
+    const last = await own.run("exec sleep 60");
+    await eventually(() => jobs.has(last));
+    deepEqual([...jobs].sort(), [runName, last].sort());
+    deepEqual(foreign.filter((name) => pods.has(name)), []);
+    const named = told.map((what) => /^The Job (\S+) in the namespace default has .* left alone: /.exec(what)?.[1]);
+    deepEqual(named.filter((name) => name !== undefined).sort(), foreign);
+    for (const name of foreign) {
+      equal(await cluster.get(name), undefined);
+      equal(await cluster.cancel(name, "Ada"), false);
+      await cluster.delete(name);
+      const there = await kubernetes.api.get<Manifest>(`${JOBS}/${name}`);
+      deepEqual([there.metadata.annotations["mqtt-job-listener/cancelled-by"], there.metadata.deletionTimestamp], [
+        undefined,
+        undefined,
+      ]);
+    }
+    // One that takes the name of a run keeps it from being made; that is told, not taken for the run.
+    const spec = own.spec("true");
+    const taken = structuredClone({ ...good, status: undefined });
+    taken.metadata = { name: spec.runName, namespace: "default", labels: {}, annotations: {} };
+    taken.spec = { template: { spec: { ...good.spec.template.spec } } } as Manifest["spec"];
+    await kubernetes.api.create(JOBS, taken);
+    await rejects(
+      cluster.create(spec),
+      (error) => error instanceof RefusedError && /not this service's/.test(error.message),
+    );
+    stop.abort();
+    await watching;
+    await Promise.all([...foreign, spec.runName].map((name) => kubernetes.api.delete(`${JOBS}/${name}`)));
+    await Promise.all([cluster.delete(runName), cluster.delete(last)]);
+  }],
+
+  ["a run that was replaced by another of its name is not deleted in its place", async (kubernetes) => {
+    using cluster = await connect(kubernetes.kubeconfig);
+    await using seen = new Seen(cluster, BUSYBOX_IMAGE);
+    const spec = seen.spec("exec sleep 60");
+    equal(await cluster.create(spec), "created");
+    await eventually(() => seen.jobs.has(spec.runName));
+    // The watch is blind from now on.
+    await seen[Symbol.asyncDispose]();
+    await kubernetes.api.delete(`${JOBS}/${spec.runName}`);
+    await eventually(async () => await kubernetes.api.find(`${JOBS}/${spec.runName}`) === undefined);
+    equal(await cluster.create(spec), "created");
+    await cluster.delete(spec.runName);
+    const { metadata } = await kubernetes.api.get<Manifest>(`${JOBS}/${spec.runName}`);
+    equal(metadata.deletionTimestamp, undefined);
+    await kubernetes.api.delete(`${JOBS}/${spec.runName}`);
+  }],
+
+  ["no name leads out of the namespace's Jobs", async (kubernetes) => {
+    const other = await namespace(kubernetes, "other");
+    using elsewhere = await connect(kubernetes.kubeconfig, { namespace: other });
+    await using seen = new Seen(elsewhere, BUSYBOX_IMAGE);
+    const victim = await seen.run("exec sleep 60");
+    await using proxy = await proxyFor(kubernetes);
+    using cluster = await connect(await kubernetes.tokenKubeconfig(proxy.url));
+    const names = [
+      `../../${other}/jobs/${victim}`,
+      `..%2F..%2F${other}%2Fjobs%2F${victim}`,
+      `x/../../../${other}/jobs/${victim}`,
+      "..",
+      ".",
+      "",
+      "a?dryRun=All",
+      "a#b",
+      "A",
+      "a".repeat(64),
+    ];
+    for (const name of names) {
+      equal(await cluster.cancel(name, "Eve"), false);
+      equal(await cluster.get(name), undefined);
+      await cluster.delete(name);
+      equal(await cluster.logs(`../../../${name}`, "main", { follow: false, timestamps: false }), undefined);
+    }
+    deepEqual(proxy.requests, []);
+    equal((await elsewhere.get(victim))?.cancelledBy, undefined);
+    await elsewhere.delete(victim);
   }],
 
   ["an image and a quantity that cannot be are for good", async (_kubernetes, cluster) => {

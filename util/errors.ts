@@ -2,6 +2,7 @@
  * What a caught value says to people: the one way by which errors leave the program. The words are redacted, hold the
  * causes and are cut.
  */
+import { fetchWords } from "./fetch_failure.ts";
 import { redact } from "./redact.ts";
 import { cut, LONGEST_WORDS } from "./text.ts";
 
@@ -43,8 +44,7 @@ function wordsOf(value: unknown): string {
   if (value instanceof Error) {
     // Errors of sockets may have nothing but a code.
     const said = value.message || String((value as { code?: unknown }).code ?? value.name);
-    // The caller names the address; what is left is `tcp connect error: Connection refused (os error 111)`.
-    return said.replace(/^error sending request(?: for url \(\S*\))?: (?:client error \(\w+\): )?/, "");
+    return fetchWords(said) ?? said;
   }
   // An ErrorEvent and plain objects of libraries.
   const { message } = value as { message?: unknown };

@@ -3,6 +3,7 @@ import { deepEqual, doesNotMatch, equal, match, ok, rejects } from "node:assert/
 import { judge } from "../../outcome.ts";
 import type { Cluster, ClusterEvents, JobFacts, PodFacts, Row, RunSpec } from "../../ports.ts";
 import { RefusedError } from "../../ports.ts";
+import { runNameFor } from "../../run_spec.ts";
 import { eventually } from "../harness/wait.ts";
 
 export interface ClusterFixture extends AsyncDisposable {
@@ -43,20 +44,21 @@ export class Seen implements AsyncDisposable {
 
   /** A run of a shell script. */
   spec(script: string, { row = {}, payload = "{}", ...rest }: SpecOptions = {}): RunSpec {
-    const runName = `t-${crypto.randomUUID().slice(0, 12).replace("-", "")}`;
+    const whole: Row = {
+      line: 2,
+      jobName: "Test Row",
+      mqttTopic: "t/+",
+      image: this.image,
+      command: ["sh", "-c", script],
+      gpu: 0,
+      parallelism: 1,
+      backoffLimit: 0,
+      ...row,
+    };
+    const runName = runNameFor(whole, { messageHash: "abcdefghijkl" });
     return {
       runName,
-      row: {
-        line: 2,
-        jobName: "Test Row",
-        mqttTopic: "t/+",
-        image: this.image,
-        command: ["sh", "-c", script],
-        gpu: 0,
-        parallelism: 1,
-        backoffLimit: 0,
-        ...row,
-      },
+      row: whole,
       message: { topic: "t/x", payload: typeof payload === "string" ? new TextEncoder().encode(payload) : payload },
       messageHash: "abcdefghijkl",
       rootRun: runName,

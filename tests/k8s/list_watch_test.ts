@@ -1,71 +1,9 @@
-/** k8s/client.ts and k8s/list_watch.ts against an API server that misbehaves as told; a real one is in k8s_test.ts. */
-import { deepEqual, equal, match, ok, rejects } from "node:assert/strict";
-import { connectKubernetes } from "../../k8s.ts";
-import { KubeClient, RateLimiter } from "../../k8s/client.ts";
+/** k8s/list_watch.ts against an API server that misbehaves as told; a real one is in k8s_test.ts. */
+import { deepEqual, equal, match, ok } from "node:assert/strict";
+import { KubeClient } from "../../k8s/client.ts";
 import { ListWatch, type ListWatchOptions, type WatchedObject } from "../../k8s/list_watch.ts";
-import { RefusedError, type RunSpec, UnavailableError } from "../../ports.ts";
+import { type Answer, FakeApi, isWatch } from "../harness/fake_api.ts";
 import { eventually } from "../harness/wait.ts";
-
-type Answer = (url: URL, request: Request) => Response | undefined | Promise<Response | undefined>;
-
-/** A server that answers as told (404 else), and a kubeconfig for it. */
-class Server implements AsyncDisposable {
-  /** Path and query of each request. */
-  readonly requests: URL[] = [];
-  readonly dir: string;
-  readonly url: string;
-  readonly #server: Deno.HttpServer<Deno.NetAddr>;
-
-  private constructor(dir: string, answer: Answer) {
-    this.dir = dir;
-    this.#server = Deno.serve({ hostname: "127.0.0.1", port: 0, onListen() {} }, async (request) => {
-      const url = new URL(request.url);
-      this.requests.push(url);
-      return await answer(url, request) ?? new Response("{}", { status: 404 });
-    });
-    this.url = `http://127.0.0.1:${this.#server.addr.port}`;
-  }
-
-  static async start(answer: Answer): Promise<Server> {
-    return new Server(await Deno.makeTempDir({ prefix: "k8s-watch-test-" }), answer);
-  }
-
-  async kubeconfig({ name = "here", user = {}, current = true }: {
-    name?: string;
-    user?: Record<string, unknown>;
-    current?: boolean;
-  } = {}): Promise<string> {
-    const path = `${this.dir}/${name}`;
-    // Plain http is for tests; KubeConfig wants it to be said.
-    const cluster = { server: this.url, "insecure-skip-tls-verify": true };
-    const config = {
-      clusters: [{ name, cluster }],
-      users: [{ name, user }],
-      contexts: [{ name, context: { cluster: name, user: name, namespace: `ns-${name}` } }],
-      ...(current ? { "current-context": name } : {}),
-    };
-    await Deno.writeTextFile(path, JSON.stringify(config));
-    return path;
-  }
-
-  /** Versions from which watches went on. */
-  get watchedFrom(): (string | null)[] {
-    return this.requests.filter(isWatch).map(({ searchParams }) => searchParams.get("resourceVersion"));
-  }
-
-  get lists(): number {
-    return this.requests.filter((url) => !isWatch(url)).length;
-  }
-
-  async [Symbol.asyncDispose](): Promise<void> {
-    await this.#server.shutdown();
-    await Deno.remove(this.dir, { recursive: true });
-  }
-}
-
-function isWatch({ searchParams }: URL): boolean {
-  return searchParams.get("watch") === "true";
-}
 
 interface Thing extends WatchedObject {
   readonly note?: string;
@@ -92,10 +30,10 @@ function open(...chunks: string[]): Response {
 /** A list and watch on the server; `told` has what it tells. */
 async function watching(
   answer: Answer,
-  work: (the: { told: string[]; troubles: string[]; server: Server }) => Promise<void>,
+  work: (the: { told: string[]; troubles: string[]; server: FakeApi }) => Promise<void>,
   options: Pick<ListWatchOptions<Thing>, "silenceMs" | "relistMs" | "maxBackoffMs"> = {},
 ): Promise<void> {
-  await using server = await Server.start(answer);
+  await using server = await FakeApi.start(answer);
   using client = await KubeClient.open({ kubeconfig: await server.kubeconfig() });
   const told: string[] = [];
   const troubles: string[] = [];
@@ -281,156 +219,58 @@ Deno.test("ListWatch tells of a missing right with what to do", async () => {
   });
 });
 
-// ---------------------------------------------------------------- credentials
+// ---------------------------------------------------------------- bounds
 
-Deno.test("KubeClient reads a tokenFile, and again after 401", async () => {
-  const tokens: (string | null)[] = [];
-  await using server = await Server.start((_, request) => {
-    const token = request.headers.get("authorization");
-    tokens.push(token);
-    return new Response("{}", { status: token === "Bearer new" ? 200 : 401 });
-  });
-  await Deno.writeTextFile(`${server.dir}/token`, "old\n");
-  using client = await KubeClient.open({ kubeconfig: await server.kubeconfig({ user: { tokenFile: "token" } }) });
-  equal((await client.call("GET", "/x")).status, 401);
-  await Deno.writeTextFile(`${server.dir}/token`, "new\n");
-  equal((await client.call("GET", "/x")).status, 200);
-  deepEqual(tokens, ["Bearer old", "Bearer old", "Bearer old", "Bearer new"]);
-});
-
-Deno.test("KubeClient renews credentials once for all calls that were refused", async () => {
-  await using server = await Server.start((_, request) => {
-    return new Response("{}", { status: request.headers.get("authorization") === "Bearer 2" ? 200 : 401 });
-  });
-  const script = `${server.dir}/login`;
-  const credential = '{"kind":"ExecCredential","status":{"token":"%s"}}';
-  await Deno.writeTextFile(
-    script,
-    `#!/bin/sh\necho x >> ${server.dir}/calls\nprintf '${credential}' $(wc -l < ${server.dir}/calls)\n`,
-    { mode: 0o755 },
-  );
-  const exec = { apiVersion: "client.authentication.k8s.io/v1", command: script, interactiveMode: "Never" };
-  using client = await KubeClient.open({ kubeconfig: await server.kubeconfig({ user: { exec } }) });
-  const answers = await Promise.all(Array.from({ length: 5 }, () => client.call("GET", "/x")));
-  deepEqual(answers.map(({ status }) => status), [200, 200, 200, 200, 200]);
-  equal((await Deno.readTextFile(`${server.dir}/calls`)).length, 4);
-});
-
-Deno.test("KubeClient reads a tokenFile also where the user acts as another one", async () => {
-  const heard: (string | null)[] = [];
-  await using server = await Server.start((_, { headers }) => {
-    heard.push(headers.get("authorization"), headers.get("impersonate-user"));
-    return new Response("{}");
-  });
-  await Deno.writeTextFile(`${server.dir}/token`, "secret\n");
-  const user = { tokenFile: `${server.dir}/token`, as: "lab" };
-  using client = await KubeClient.open({ kubeconfig: await server.kubeconfig({ user }) });
-  await client.call("GET", "/x");
-  deepEqual(heard, ["Bearer secret", "lab"]);
-});
-
-Deno.test("KubeClient sends a user and password", async () => {
-  await using server = await Server.start((_, request) => {
-    return new Response("{}", { status: request.headers.get("authorization") === `Basic ${btoa("a:b")}` ? 200 : 403 });
-  });
-  const user = { username: "a", password: "b" };
-  using client = await KubeClient.open({ kubeconfig: await server.kubeconfig({ user }) });
-  equal((await client.call("GET", "/x")).status, 200);
-});
-
-Deno.test("KubeClient takes several kubeconfigs as one, and what comes first wins", async () => {
-  await using server = await Server.start(() => undefined);
-  const first = await server.kubeconfig({ name: "first", current: false });
-  const second = await server.kubeconfig({ name: "second" });
-  const kubeconfig = `${server.dir}/missing:${first}:${second}:${second}`;
-  using client = await KubeClient.open({ kubeconfig });
-  equal(client.namespace, "ns-second");
-  using other = await KubeClient.open({ kubeconfig, context: "first" });
-  equal(other.namespace, "ns-first");
-  using third = await KubeClient.open({ kubeconfig, namespace: "mine" });
-  equal(third.namespace, "mine");
-});
-
-Deno.test("KubeClient.open() says what is wrong with a kubeconfig", async () => {
-  await using server = await Server.start(() => undefined);
-  const write = async (text: string) => {
-    await Deno.writeTextFile(`${server.dir}/bad`, text);
-    return `${server.dir}/bad`;
+Deno.test("ListWatch breaks off a line that does not end, and steps over it by a list", async () => {
+  const mebibyte = "x".repeat(1024 * 1024);
+  const endless = () => {
+    let chunks = 0;
+    return new Response(
+      new ReadableStream({
+        pull(controller) {
+          if (chunks++ > 200) controller.close();
+          else controller.enqueue(new TextEncoder().encode(mebibyte));
+        },
+      }),
+    );
   };
-  const good = JSON.parse(await Deno.readTextFile(await server.kubeconfig()));
-  const https = structuredClone(good);
-  https.clusters[0].cluster.server = "https://127.0.0.1:1";
-  const cases: [text: string, words: RegExp][] = [
-    ["{", /Cannot read the kubeconfig .*bad: /],
-    [JSON.stringify({ ...good, "current-context": "" }), /no current context; set KUBE_CONTEXT/],
-    [JSON.stringify({ ...good, clusters: [] }), /its context "here" names no cluster/],
-    [JSON.stringify(https), /insecure-skip-tls-verify.*give its certificate-authority/],
+  await watching((url) => isWatch(url) ? endless() : list([thing("a", "1")], "5"), async ({ troubles, server }) => {
+    await eventually(() => server.lists >= 2, { timeoutMs: 30_000 });
+    match(troubles[0]!, /The watch of things broke off: a line of it is longer than 8388608 bytes/);
+  });
+});
+
+Deno.test("ListWatch asks for smaller pages where one is too large", async () => {
+  const note = "x".repeat(1024 * 1024);
+  const all = Array.from({ length: 60 }, (_, at) => thing(`t${at}`, "1", note));
+  const answer: Answer = (url) => {
+    if (isWatch(url)) return open();
+    const from = Number(url.searchParams.get("continue") ?? 0);
+    const to = from + Number(url.searchParams.get("limit"));
+    return list(all.slice(from, to), "9", to < all.length ? { continue: String(to) } : {});
+  };
+  await watching(answer, async ({ told, server }) => {
+    await eventually(() => told.includes("listed"), { timeoutMs: 30_000 });
+    equal(told.length, 61);
+    ok(
+      server.requests.filter((url) => !isWatch(url)).some(({ searchParams }) => Number(searchParams.get("limit")) < 30),
+    );
+  });
+});
+
+Deno.test("ListWatch takes nothing for an event or a list that is none", async (t) => {
+  const cases: [string, Answer][] = [
+    ["null as an event", (url) => isWatch(url) ? new Response("null\n") : list([], "5")],
+    ["an event without an object", (url) => isWatch(url) ? new Response('{"type":"ADDED"}\n') : list([], "5")],
+    ["null in a list", () => Response.json({ items: [null], metadata: {} })],
+    ["a text for a list", () => Response.json({ items: "abc", metadata: {} })],
   ];
-  for (const [text, words] of cases) await rejects(KubeClient.open({ kubeconfig: await write(text) }), words);
-});
-
-Deno.test("an exec plugin that fails is for now, with its words", async () => {
-  await using server = await Server.start(() => undefined);
-  const exec = {
-    apiVersion: "client.authentication.k8s.io/v1",
-    command: "sh",
-    args: ["-c", "echo no login >&2; exit 1"],
-  };
-  using client = await KubeClient.open({ kubeconfig: await server.kubeconfig({ user: { exec } }) });
-  await rejects(
-    client.call("GET", "/x"),
-    (error: Error) => error instanceof UnavailableError && /Cannot get credentials.*no login/.test(error.message),
-  );
-});
-
-// ---------------------------------------------------------------- create
-
-Deno.test("create() takes a 403 of a server that is still starting for a passing one", async () => {
-  const forbidden = () => {
-    const message = 'jobs.batch is forbidden: User "x" cannot create resource "jobs"';
-    return Response.json({ kind: "Status", reason: "Forbidden", message }, { status: 403 });
-  };
-  const row = { line: 2, jobName: "a", mqttTopic: "t", image: "i", gpu: 0, parallelism: 1, backoffLimit: 0 };
-  const message = { topic: "t", payload: new Uint8Array() };
-  const ids = { runName: "a-1", messageHash: "m", rootRun: "a-1", chainDepth: 0, receivedAt: new Date() };
-  const spec: RunSpec = { row, message, ...ids };
-  let answers: Response[] = [];
-  await using server = await Server.start(() => answers.shift());
-  using cluster = await connectKubernetes({ kubeconfig: await server.kubeconfig(), instance: "test", ttlSeconds: 60 });
-  answers = [forbidden(), new Response("[-]informer-sync failed", { status: 500 })];
-  await rejects(cluster.create(spec), UnavailableError);
-  answers = [forbidden(), new Response("ok"), Response.json({}, { status: 201 })];
-  equal(await cluster.create(spec), "created");
-  answers = [forbidden(), new Response("ok"), forbidden()];
-  await rejects(cluster.create(spec), RefusedError);
-  deepEqual(answers, []);
-});
-
-// ---------------------------------------------------------------- rate limit
-
-Deno.test("RateLimiter lets a burst go at once, then urgent calls before others", async () => {
-  const limiter = new RateLimiter(50, 2);
-  const order: string[] = [];
-  const from = performance.now();
-  const calls = [["a", false], ["b", false], ["c", false], ["d", false], ["e", true], ["f", true]] as const;
-  await Promise.all(calls.map(async ([name, urgent]) => {
-    await limiter.acquire(urgent);
-    order.push(name);
-  }));
-  equal(order.join(""), "abefcd");
-  const tookMs = performance.now() - from;
-  ok(tookMs >= 75, `4 calls at 50/s took ${tookMs} ms`);
-});
-
-Deno.test("RateLimiter forgets a call that is given up", async () => {
-  const limiter = new RateLimiter(20, 1);
-  await limiter.acquire(false);
-  const stop = new AbortController();
-  const given = limiter.acquire(false, stop.signal);
-  const next = limiter.acquire(false);
-  stop.abort(new Error("enough"));
-  await rejects(given!, /enough/);
-  const from = performance.now();
-  await next;
-  ok(performance.now() - from < 90);
+  for (const [name, answer] of cases) {
+    await t.step(name, () =>
+      watching(answer, async ({ told, troubles }) => {
+        await eventually(() => troubles.length > 0);
+        match(troubles[0]!, /not (whole )?JSON/);
+        ok(told.every((one) => one === "listed"));
+      }));
+  }
 });

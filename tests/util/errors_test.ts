@@ -7,7 +7,32 @@ Deno.test("errorMessage() never says only that a fetch failed", async () => {
   const { port } = server.addr;
   server.close();
   const refused = await fetch(`http://127.0.0.1:${port}/`).catch(errorMessage);
-  match(String(refused), /^tcp connect error: Connection refused/);
+  match(String(refused), /^nothing listens there \(tcp connect error: Connection refused/);
+});
+
+Deno.test("errorMessage() says in plain words why a fetch had no answer, without the URL", async (t) => {
+  const at = "error sending request for url (https://ada:secret@a.example/): client error (Connect): ";
+  const cases: [string, string][] = [
+    ["dns error: failed to lookup address information: Name or service not known", "its host name is not known"],
+    [
+      "invalid peer certificate: UnknownIssuer",
+      "its certificate is signed by an authority that is not among those given",
+    ],
+    [
+      'invalid peer certificate: certificate not valid for name "a"',
+      "its certificate is for other names than this one",
+    ],
+    ["invalid peer certificate: certificate expired: verified at …", "its certificate has expired"],
+    ["received corrupt message of type InvalidContentType", "it does not speak TLS; write http://, or another port"],
+    ["received fatal alert: CertificateRequired", "it refuses the TLS connection"],
+    ["something new", "something new"],
+  ];
+  for (const [said, words] of cases) {
+    await t.step(said, () => {
+      const text = errorMessage(new TypeError("fetch failed", { cause: new Error(at + said) }));
+      ok(text.startsWith(words) && !text.includes("secret") && text.includes(said), text);
+    });
+  }
 });
 
 Deno.test("errorMessage() says the causes once each, of whatever was thrown", () => {

@@ -1,0 +1,42 @@
+/**
+ * Files that a kubeconfig is, or names: read up to a bound, with words for why one cannot be read. Never shows what is
+ * in them.
+ */
+import { cut } from "../util/text.ts";
+import { errorMessage } from "../util/errors.ts";
+import { chunksOf, joinBytes } from "../util/streams.ts";
+
+/** A kubeconfig of a hundred clusters has less. */
+const MAX_BYTES = 8 * 1024 * 1024;
+
+/** The file's text. Throws as Deno does, or a RangeError for one that is larger than any such file. */
+export async function readBounded(path: string): Promise<string> {
+  const file = await Deno.open(path);
+  const chunks: Uint8Array<ArrayBuffer>[] = [];
+  let bytes = 0;
+  for await (const chunk of chunksOf(file.readable)) {
+    bytes += chunk.length;
+    if (bytes > MAX_BYTES) throw new RangeError(`it is larger than ${MAX_BYTES / 1024 / 1024} MiB`);
+    chunks.push(chunk);
+  }
+  return new TextDecoder().decode(joinBytes(chunks));
+}
+
+/** Why a file could not be read, a clause. */
+export function whyNotRead(error: unknown): string {
+  if (error instanceof Deno.errors.NotFound) return "there is no such file";
+  if (error instanceof Deno.errors.IsADirectory) {
+    return "it is a folder; Docker makes one where the file to be mounted is missing";
+  }
+  if (error instanceof Deno.errors.PermissionDenied) return "its owner or mode does not let this user read it";
+  if (error instanceof Deno.errors.NotCapable) {
+    return "this program may not read there; put it into ~/.kube, /etc/mqtt-job-listener or /run/secrets, or start " +
+      "with --allow-read of its folder";
+  }
+  return firstLine(error);
+}
+
+/** The first line of what was caught: the rest is a trace or a command's whole output. */
+export function firstLine(error: unknown): string {
+  return cut(errorMessage(error).trim().split("\n", 1)[0] ?? "", 300);
+}
