@@ -55,7 +55,7 @@ export class Completion implements RunObserver {
   readonly #ending = new Map<string, Promise<void>>();
   /** Runs to be judged again though nothing changes, by the time of it in milliseconds. */
   readonly #rechecks = new Map<string, number>();
-  /** By run, the pod that the cluster takes away: it is gone before the Job's end is told, which does not say why. */
+  /** By run, the pod that the cluster or somebody takes away: it is gone before the Job's end is told, which does not say why. */
   readonly #takenPods = new Map<string, PodFacts>();
   /** By run, who waits for a change of its pods. */
   readonly #waitForPods = new Map<string, PromiseWithResolvers<void>>();
@@ -87,7 +87,7 @@ export class Completion implements RunObserver {
   onPod(run: LiveRun, pod: PodFacts): void {
     this.#podChanged(run);
     this.#options.logs.observe(run, pod);
-    if (pod.disruption) this.#takenPods.set(run.job.runName, pod);
+    if (pod.disruption || pod.deletionAskedAt) this.#takenPods.set(run.job.runName, pod);
     this.#judge(run);
   }
 

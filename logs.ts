@@ -17,6 +17,8 @@ export interface LogSettings extends SpoolSettings {
   readonly maxBytes: number;
   /** A stream that says nothing for so long after its run has ended counts as dead. Default 45,000 ms. */
   readonly silentMs?: number;
+  /** How often the newest line on the node of a large log is looked at. Default 2,000 ms. */
+  readonly lookMs?: number;
 }
 
 /** What became of a run's output. */
@@ -118,8 +120,10 @@ export class LogCollector {
     const left = hasPieces ? await this.#leftPieces(runName) : new Map<string, Piece[]>();
     const known = new Set(logs.map(({ segments }) => segments.folder));
     const strangers = [...left].filter(([folder]) => !known.has(folder)).map(([, pieces]) => pieces);
+    const isUnseen = logs.length === 0 && left.size === 0 && hadPod(run);
     const unread = [
       ...lost === undefined ? [] : [lost],
+      ...isUnseen ? ["Nothing of its output could be read: its pods were gone"] : [],
       ...strangers.length === 0 ? [] : ["The rest of a container's log could not be read: its pod is gone"],
     ];
     const missing = [...unread, ...logs.flatMap(({ missing }) => missing)];
@@ -150,6 +154,12 @@ export class LogCollector {
     const body = isLarge ? whole() : joinBytes(await Array.fromAsync(whole()));
     await this.#store.put(`${runName}.txt`, body, { contentType: "text/plain; charset=utf-8", signal });
     return summary;
+  }
+
+  /** Sends what large logs hold here to the store: a stop is near, and the node may not have it any more later. */
+  async flush(): Promise<void> {
+    const logs = [...this.#runs.values()].flatMap(({ containers }) => [...containers.values()]);
+    await Promise.all(logs.map((log) => log.flush()));
   }
 
   /** The run is done with: frees its memory and removes its pieces, those of a former process too. */
@@ -214,7 +224,7 @@ export class LogCollector {
   #containerLog(run: LiveRun, podName: string, container: string): ContainerLog | undefined {
     if (this.#signal.aborted) return undefined;
     const { runName } = run.job;
-    const { followers, maxBytes } = this.#settings;
+    const { followers, maxBytes, lookMs } = this.#settings;
     let logs = this.#runs.get(runName);
     if (!logs) {
       logs = { containers: new Map(), quota: { left: maxBytes, limit: maxBytes } };
@@ -233,6 +243,7 @@ export class LogCollector {
         wasLeft: () => this.#wasLeft(run),
         mayFollow: () => this.#following < followers,
         onFollow: (change) => this.#following += change,
+        lookMs,
       });
       logs.containers.set(id, log);
     }
@@ -253,6 +264,11 @@ export class LogCollector {
 interface Piece {
   readonly key: string;
   readonly size: number;
+}
+
+/** The Job has come to an end that it has by pods alone. */
+function hadPod({ job: { end } }: LiveRun): boolean {
+  return end?.type === "Complete" || end?.reason === "BackoffLimitExceeded";
 }
 
 function heading([podName, container]: readonly string[]): Uint8Array {

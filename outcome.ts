@@ -149,6 +149,8 @@ export function explainFailure(job: Facts, pods: readonly PodFacts[]): Outcome {
     return failed("DeadlineExceeded", "Ran longer than the row's active_deadline_seconds allow and was stopped");
   }
   const pod = pods.find((pod) => pod.reason !== undefined) ??
+    // When one pod has failed, the Job's others are deleted by Kubernetes: those explain nothing.
+    pods.find((pod) => pod.containers.some(hasFailed) && !wasDeletedAlive(pod)) ??
     pods.find((pod) => pod.containers.some(hasFailed)) ??
     pods.find((pod) => pod.disruption !== undefined);
   if (pod?.reason === "Evicted") return explainEviction(job, pod);
@@ -159,9 +161,16 @@ export function explainFailure(job: Facts, pods: readonly PodFacts[]): Outcome {
     );
   }
   const container = pod?.containers.find(hasFailed);
+  if (container && pod && wasDeletedAlive(pod)) {
+    const code = container.exitCode;
+    const words = `Somebody deleted its pod; its program then ended with exit code ${code}; run it again`;
+    return failed("PodDeleted", words, code);
+  }
   if (container) return explainContainer(job, container);
   if (pod?.reason !== undefined) return failedAsSaid(pod.reason, `Its pod failed: ${pod.message ?? pod.reason}`);
-  if (pods.length === 0) return failed("PodDeleted", "Its pod was deleted before it had ended; run it again");
+  if (pods.every(({ deletionAskedAt }) => deletionAskedAt !== undefined)) {
+    return failed("PodDeleted", "Somebody deleted its pod before it had ended; run it again");
+  }
   return failedAsSaid(
     job.end?.reason ?? "Failed",
     job.end?.message ?? "The Job failed and the cluster does not say why",
@@ -179,6 +188,15 @@ function failedAsSaid(reason: string, message: string): Outcome {
 
 function hasFailed(container: ContainerFacts): boolean {
   return container.state === "terminated" && (container.exitCode !== 0 || container.reason === "OOMKilled");
+}
+
+/** Its deletion was asked for while a container that then failed was running. Both times are the cluster's. */
+function wasDeletedAlive({ deletionAskedAt, containers }: PodFacts): boolean {
+  if (!deletionAskedAt) return false;
+  return containers.some((container) =>
+    hasFailed(container) && container.reason !== "OOMKilled" &&
+    (container.finishedAt === undefined || container.finishedAt >= deletionAskedAt)
+  );
 }
 
 function explainEviction(job: Facts, pod: PodFacts): Outcome {

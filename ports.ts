@@ -184,7 +184,10 @@ export interface PodFacts {
   readonly reason?: string;
   readonly message?: string;
   readonly createdAt: Date;
+  /** When it is to be gone. */
   readonly deletionAt?: Date;
+  /** When somebody asked for that: before it by the grace that its containers have to end. */
+  readonly deletionAskedAt?: Date;
   /** Condition PodScheduled is False with reason Unschedulable: since when, and the scheduler's words. */
   readonly unschedulable?: { readonly since: Date; readonly message: string };
   /** Condition DisruptionTarget: why the control plane ends the pod. */

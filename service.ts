@@ -69,6 +69,7 @@ export class Service {
   readonly #eventTopics: EventTopics;
   readonly #starter: Starter;
   readonly #listener: Listener;
+  readonly #logs: LogCollector;
   readonly #completion: Completion;
   readonly runs: RunTable;
   readonly records: RunRecords;
@@ -130,18 +131,19 @@ export class Service {
       cluster,
       topicPrefix,
     });
+    this.#logs = new LogCollector({
+      cluster,
+      store: stores.logs,
+      settings: settings.logs,
+      signal,
+      onTrouble: (message) => emit({ type: "error", scope: "store", report: { reason: "SpoolUnusable", message } }),
+    });
     this.#completion = new Completion({
       broker,
       cluster,
       runs: this.runs,
       records: this.records,
-      logs: new LogCollector({
-        cluster,
-        store: stores.logs,
-        settings: settings.logs,
-        signal,
-        onTrouble: (message) => emit({ type: "error", scope: "store", report: { reason: "SpoolUnusable", message } }),
-      }),
+      logs: this.#logs,
       topicPrefix,
       gracePeriods: settings.gracePeriods,
       emit,
@@ -191,7 +193,12 @@ export class Service {
     while (Date.now() < untilMs && (this.#listener.waiting.messages > 0 || this.#completion.ending > 0)) {
       await delay(20);
     }
-    if (this.#started && drain) await atMost(1_000, this.#putLiveList());
+    if (this.#started && drain) {
+      await Promise.all([
+        atMost(1_000, this.#putLiveList()),
+        atMost(Math.max(1_000, untilMs - Date.now()), this.#logs.flush()),
+      ]);
+    }
     this.#abort.abort(new DOMException("The service stops", "AbortError"));
     await atMost(2_000, broker.close());
     if (this.#leadership) await atMost(RELEASE_MS, this.#leadership.release());

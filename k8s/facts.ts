@@ -128,10 +128,17 @@ export function podFacts(pod: Json<V1Pod>): PodFacts {
       reason: words(status?.reason),
       message: words(status?.message),
       deletionAt: date(metadata?.deletionTimestamp),
+      deletionAskedAt: askedAt(metadata),
       unschedulable,
       disruption,
     }),
   };
+}
+
+/** The deletion's time stamp is that of the request and the grace that the pod has. */
+function askedAt(metadata: Json<V1Pod>["metadata"]): Date | undefined {
+  const deletion = date(metadata?.deletionTimestamp);
+  return deletion && new Date(deletion.getTime() - (metadata?.deletionGracePeriodSeconds ?? 0) * 1_000);
 }
 
 function condition(pod: Json<V1Pod>, wanted: string) {

@@ -29,11 +29,13 @@ const ROTATED_BYTES = 1024 * 1024;
 const FILE_MS = 8_000;
 /**
  * How often the newest line on the node is looked at, several times for each file that a node begins: it must come by the
- * stream too. Less often while nothing comes.
+ * stream too.
  */
-const LOOK_MS = { shortest: 2_000, longest: 30_000 };
-/** A stream that is silent for so long, though the node has newer lines, stands at the end of an old file. */
-const STUCK_MS = 3_000;
+const LOOK_MS = 2_000;
+/** So much less often while nothing comes. */
+const LOOK_LESS = 15;
+/** A stream that is silent for so many looks, though the node has newer lines, stands at the end of an old file. */
+const STUCK_LOOKS = 1.5;
 /** The runtime parts lines after 16 KiB, so two are less. */
 const MOST_TAIL_BYTES = 40_000;
 /** A stream that is opened so long after its container was seen may miss the first file. */
@@ -58,6 +60,8 @@ export interface ContainerLogOptions {
   readonly wasLeft: () => Promise<boolean>;
   readonly mayFollow: () => boolean;
   readonly onFollow: (change: 1 | -1) => void;
+  /** See LOOK_MS; other values are for tests. */
+  readonly lookMs?: number | undefined;
 }
 
 const encoder = new TextEncoder();
@@ -147,6 +151,11 @@ export class ContainerLog {
     this.#miss("The rest of this log could not be read: its stream went silent");
     this.#gaveUp.resolve();
     this.#stop.end(new DOMException("The stream is silent", "AbortError"));
+  }
+
+  /** Sends what is here to the store, for a process that goes on; small logs are read again instead. */
+  async flush(): Promise<void> {
+    if (this.#cameBytes >= ROTATED_BYTES) await this.segments.flush(this.#reader.at, this.missing.length === 0);
   }
 
   drop(): void {
@@ -335,19 +344,20 @@ export class ContainerLog {
    * stream is silent though there are newer lines, it stands at the end of an old file and is opened anew.
    */
   async #lookAtNewest(signal: AbortSignal): Promise<void> {
-    for (let waitMs = LOOK_MS.shortest, cameBytes = 0;;) {
-      await delay(waitMs, signal);
-      waitMs = this.#cameBytes === cameBytes ? Math.min(LOOK_MS.longest, waitMs * 2) : LOOK_MS.shortest;
-      cameBytes = this.#cameBytes;
+    const { lookMs = LOOK_MS } = this.#options;
+    for (let restMs = lookMs, cameBytes = 0, lookedMs = 0;;) {
+      await delay(lookMs, signal);
       if (this.#cameBytes < ROTATED_BYTES) continue;
+      restMs = this.#cameBytes === cameBytes ? Math.min(LOOK_LESS * lookMs, restMs * 2) : lookMs;
+      if (this.#cameBytes === cameBytes && !this.#reader.isBehind && Date.now() - lookedMs < restMs) continue;
+      [cameBytes, lookedMs] = [this.#cameBytes, Date.now()];
       const wasBehind = this.#reader.isBehind;
       const newest = await this.#newestLine(signal).catch(() => undefined);
       signal.throwIfAborted();
       if (newest !== undefined) this.#reader.expect(newest);
       if (!this.#reader.isBehind) continue;
-      waitMs = LOOK_MS.shortest;
       if (!wasBehind) this.#behindMs = Date.now();
-      if (this.#isWaiting || Date.now() - Math.max(this.#heardMs, this.#behindMs) < STUCK_MS) continue;
+      if (this.#isWaiting || Date.now() - Math.max(this.#heardMs, this.#behindMs) < STUCK_LOOKS * lookMs) continue;
       this.#stuck = new Error("its stream stands at the end of an old file");
       this.#breakStream?.(this.#stuck);
     }

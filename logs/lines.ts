@@ -63,6 +63,8 @@ export class LineReader {
   #headBytes = 0;
   #skipBytes = 0;
   #remark: number[] = [];
+  /** Behind which line the last gap or seam is that was told. */
+  #told = "";
 
   /** `known`: what a former process has taken. */
   constructor(events: LineEvents, known: Position = { time: "", bytes: 0, complete: true }) {
@@ -178,7 +180,7 @@ export class LineReader {
         this.#skipBytes = this.#at.bytes;
         return;
       }
-      if (verdict === "apart") this.#events.onSeam(last, time);
+      if (verdict === "apart") this.#tellSeam(last, time);
       if (seam.isOver(time)) this.#seam = undefined;
     }
     this.#mode = "take";
@@ -195,6 +197,17 @@ export class LineReader {
     }
   }
 
+  /** The seam is a gap where a line that must come would stand in it. */
+  #tellSeam(from: string, to: string): void {
+    const left = this.#expected.filter((expected) => !isLater(to, expected.time));
+    const isGap = left.length < this.#expected.length;
+    this.#expected = left;
+    if (this.#told === to) return;
+    if (isGap) this.#events.onGap(from, to);
+    else this.#events.onSeam(from, to);
+    this.#told = to;
+  }
+
   /** Whether a line that is expected has come, or been passed over for good. */
   #look(time: string, last: string): void {
     this.#expected = this.#expected.filter((expected) => {
@@ -209,7 +222,6 @@ export class LineReader {
       return false;
     });
   }
-  #told = "";
 }
 
 interface Expected {

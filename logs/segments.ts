@@ -14,8 +14,9 @@ import { joinBytes } from "../util/streams.ts";
 const PIECE_BYTES = 8 * 1024 * 1024;
 /** No piece smaller than this is cut for the common bound's sake. */
 const LEAST_BYTES = 64 * 1024;
-/** Pieces that wait are put together up to this size: a store that is late is late for each. */
+/** Where many wait they are put together up to this size: a store that is late is late for each. */
 const MOST_BYTES = 2 * PIECE_BYTES;
+const MANY = 4;
 /** Flag of a key: lines are missing up to there. */
 const NOT_WHOLE = "m";
 
@@ -87,14 +88,25 @@ export class Segments {
 
   /** Call where a piece may end: cuts one where there is enough, which goes to the store by itself. */
   mayCut(at: Position, isWhole: boolean): void {
-    const { bytes } = this.#buffer;
-    if (bytes < (this.#spool.isPressed ? LEAST_BYTES : PIECE_BYTES)) return;
+    if (this.#buffer.bytes < (this.#spool.isPressed ? LEAST_BYTES : PIECE_BYTES)) return;
     // In the middle of a line only where the line is endless.
     if (!at.complete && at.bytes < LEAST_BYTES) return;
+    const piece = this.#cut(at, isWhole);
+    if (this.#spool.isPressed && this.#pieces.length > 1) void this.#park(piece);
+  }
+
+  /** Sends all that is here; resolves when the store has it. Nothing is to be read meanwhile. */
+  async flush(at: Position, isWhole: boolean): Promise<void> {
+    if (this.#buffer.bytes > 0) this.#cut(at, isWhole);
+    await this.#uploading;
+  }
+
+  #cut(at: Position, isWhole: boolean): Piece {
+    const { bytes } = this.#buffer;
     const piece: Piece = { bytes, at: { ...at }, isWhole, blocks: this.#buffer.takeAll(), parked: undefined };
     this.#pieces.push(piece);
     this.#upload();
-    if (this.#spool.isPressed && this.#pieces.length > 1) void this.#park(piece);
+    return piece;
   }
 
   /** Reading must wait: the common bound is reached, and a part of it is this one's to free. */
@@ -165,7 +177,7 @@ export class Segments {
     const next: Piece[] = [];
     for (let bytes = 0; next.length < this.#pieces.length; next.push(this.#pieces[next.length]!)) {
       bytes += this.#pieces[next.length]!.bytes;
-      if (next.length > 0 && bytes > MOST_BYTES) break;
+      if (next.length > 0 && bytes > (this.#pieces.length > MANY ? MOST_BYTES : PIECE_BYTES)) break;
     }
     const { at, isWhole } = next.at(-1)!;
     const key = [

@@ -206,6 +206,79 @@ Deno.test("the end of a large log is looked for on the node once more, since a s
   strictEqual(bed.output(), textOf(lines));
 });
 
+Deno.test("a stream that stands at the end of an old file is opened anew, and nothing is lost", async () => {
+  using bed = setUp({ lookMs: 20 });
+  bed.cluster.rotatesLogs = true;
+  const lines = manyLines(20_500);
+  const all = lines.map((one) => `${one}\n`);
+  bed.cluster.tail = all.slice(-2).join("");
+  // The second file begins with the line behind the last one of the first.
+  bed.writes(stream([all.slice(0, 20_000).join("")], "is silent"), stream(all.slice(20_000), "ends"), all.at(-1)!);
+  bed.sees("running");
+  await eventually(() => bed.cluster.logCalls.length === 2);
+  bed.sees("terminated");
+  deepStrictEqual((await bed.finish()).missing, undefined);
+  strictEqual(bed.output(), textOf(lines));
+});
+
+Deno.test("lines that the node had and the stream passes over are missing, and the log says between which", async () => {
+  using bed = setUp({ lookMs: 20 });
+  bed.cluster.rotatesLogs = true;
+  const lines = manyLines(25_000);
+  const all = lines.map((one) => `${one}\n`);
+  bed.cluster.tail = all.slice(20_998, 21_000).join("");
+  let looks = 0;
+  const { logs } = bed.cluster;
+  bed.cluster.logs = (pod, container, options) => {
+    if ("tailLines" in options) looks++;
+    return logs.call(bed.cluster, pod, container, options);
+  };
+  const chunks = [all.slice(0, 20_000).join(""), all.slice(22_000).join("")];
+  bed.writes(
+    new ReadableStream<Uint8Array>({
+      async pull(controller) {
+        if (chunks.length === 1) await eventually(() => looks > 0);
+        const chunk = chunks.shift();
+        if (chunk === undefined) controller.close();
+        else controller.enqueue(bytes(chunk));
+      },
+    }, { highWaterMark: 0 }),
+    all.slice(22_000).join(""),
+  );
+  bed.sees("running");
+  await eventually(() => chunks.length === 0);
+  bed.sees("terminated");
+  const { complete, missing } = await bed.finish();
+  strictEqual(complete, false);
+  const time = (n: number) => lines[n]!.slice(0, 30);
+  ok(missing!.startsWith(`Lines between ${time(19_999)} and ${time(22_000)} are missing: `), `${missing}`);
+  ok(bed.output().includes(`\n[${missing}]\n`));
+});
+
+Deno.test("what is held of a large log goes to the store before a stop, and the next process goes on there", async () => {
+  using bed = setUp({ adopted: true });
+  const lines = manyLines(20_000);
+  const text = lines.map((one) => `${one}\n`).join("");
+  // In the middle of a line.
+  bed.writes(stream([text.slice(0, 1_500_000)], "is silent"));
+  bed.sees("running");
+  await eventually(async () => {
+    await bed.logs.flush();
+    return bed.store.objects.size > 0;
+  });
+  bed.logs = bed.begin();
+  bed.writes(text);
+  bed.sees("terminated");
+  strictEqual((await bed.finish()).complete, true);
+  strictEqual(bed.output(), textOf(lines));
+});
+
+Deno.test("a run whose pods were gone before they were seen has no whole log", async () => {
+  using bed = setUp({ adopted: true });
+  bed.run.job = job({ end: { type: "Complete" } });
+  strictEqual((await bed.finish()).missing, "Nothing of its output could be read: its pods were gone");
+});
+
 Deno.test("a log of which reading began late says so where its first line is late as well", async () => {
   using bed = setUp({ adopted: true });
   bed.cluster.rotatesLogs = true;

@@ -78,6 +78,7 @@ export async function measureNodeLog(options: NodeLogOptions): Promise<NodeLogRe
     ...(cuts > 0 ? { KUBECONFIG: await cluster.tokenKubeconfig(`https://127.0.0.1:${wire.port}`) } : {}),
     CATALOG_POLL: "1h",
     LOG_LEVEL: "debug",
+    SPOOL_DIR: `${dir}/spool`,
     ...options.env,
   };
   const lines = Math.round(megabytes * 1e6 / LINE_BYTES);

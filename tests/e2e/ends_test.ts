@@ -166,6 +166,16 @@ ends("a Job that someone deletes is cancelled, with the log so far", async () =>
   match(await bed.output(end), /^begin\n/);
 });
 
+ends("a pod that someone deletes fails its run and says so, whatever code its program then ends with", async () => {
+  const { podName } = await bed.begin("stays");
+  await pause(500);
+  await bed.kit.cluster.api.delete(`${PODS}/${podName}?gracePeriodSeconds=5`);
+  const end = await bed.end("stays", { count: 2 });
+  deepEqual([end.status, end.reason], ["failed", "PodDeleted"]);
+  match(end.message, /^Somebody deleted its pod/);
+  match(await bed.output(end), /^begin\n/);
+});
+
 ends("an evicted pod fails its run in plain words, with the log so far", async () => {
   const { podName } = await bed.begin("stays");
   await pause(500);
@@ -175,7 +185,7 @@ ends("an evicted pod fails its run in plain words, with the log so far", async (
     metadata: { name: podName, namespace: "default" },
     deleteOptions: { gracePeriodSeconds: 1 },
   });
-  const end = await bed.end("stays", { count: 2 });
+  const end = await bed.end("stays", { count: 3 });
   deepEqual([end.status, end.reason], ["failed", "EvictionByEvictionAPI"]);
   match(end.message, /^The cluster took its node or its place away: .*; run it again$/);
   match(await bed.output(end), /^begin\n/);

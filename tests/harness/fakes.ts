@@ -210,6 +210,8 @@ export class FakeCluster implements Cluster {
   readonly url = "fake cluster";
   heardAt: Date | undefined = new Date();
   rotatesLogs = false;
+  /** The last lines of any container. */
+  tail = "";
   readonly created: RunSpec[] = [];
   readonly deleted: string[] = [];
   /** What the next create calls do; then they succeed. */
@@ -249,8 +251,9 @@ export class FakeCluster implements Cluster {
   logs(
     podName: string,
     container: string,
-    { follow, since }: { follow: boolean; since?: Date },
+    { follow, since, tailLines }: { follow: boolean; since?: Date; tailLines?: number },
   ): Promise<ReadableStream<Uint8Array> | undefined> {
+    if (tailLines !== undefined) return Promise.resolve(ReadableStream.from([new TextEncoder().encode(this.tail)]));
     this.logCalls.push({ container, follow, ...(since ? { since } : {}) });
     const next = this.outputs.get(`${podName}/${container}`)?.shift();
     if (next instanceof Error) return Promise.reject(next);

@@ -73,6 +73,15 @@ Deno.test("LineReader proves a gap by a line that the cluster had and that did n
   strictEqual(reader.isBehind, false);
 });
 
+Deno.test("LineReader calls a seam a gap where a line that the cluster had would stand in it", () => {
+  const { reader, read, said } = listen();
+  read(line(1_000, "one"));
+  reader.expect(timeOf(5_000));
+  read(line(9_000, "nine") + line(11_000, "eleven"));
+  reader.end();
+  deepStrictEqual(said.slice(1), [`gap ${timeOf(1_000)} ${timeOf(9_000)}`]);
+});
+
 Deno.test("LineReader sees no gap where the expected line comes, also a little out of order", () => {
   const { reader, read, said } = listen();
   read(line(1_000, "one"));
