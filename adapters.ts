@@ -26,7 +26,7 @@ export async function openStore(url: string, s3: Config["s3"] = {}): Promise<Obj
 export async function openCluster(config: Config): Promise<{ cluster: Cluster; election?: Election }> {
   if (config.cluster.kind === "local") {
     const { LocalRunner } = await import("./local/runner.ts");
-    return { cluster: new LocalRunner({ dir: config.cluster.localDir }) };
+    return { cluster: new LocalRunner({ dir: config.cluster.localDir, maxLogBytes: config.logs.maxBytes }) };
   }
   const { connectKubernetes } = await import("./k8s.ts");
   const { kubeconfig, context, pod, namespace, instance, qps, burst, jobTtlSeconds: ttlSeconds } = config.cluster;

@@ -43,8 +43,6 @@ const LONGEST_LINK_SECONDS = 7 * 24 * 3600;
  * bound: it counts the wait for a free connection as time in which the server did not answer.
  */
 const CALLS_AT_ONCE = 48;
-/** Longest time for one call with its tries and its answer: of a server that sends a byte now and then, no more is heard. */
-const CALL_MS = 5 * 60_000;
 /** Begins the ETag of an object to which the server gave none. */
 const OWN_ETAG = '"sha256-';
 
@@ -55,6 +53,7 @@ export class S3Store implements ObjectStore {
   readonly #prefix: string;
   readonly #connection: S3Connection;
   readonly #turns = new Semaphore(CALLS_AT_ONCE);
+  readonly #callTimeoutMs: number;
 
   constructor(options: S3Options) {
     const match = /^s3:\/\/([^/]+)(?:\/(.*?))?\/*$/.exec(options.url);
@@ -66,6 +65,7 @@ export class S3Store implements ObjectStore {
     this.#prefix = match[2] ? `${match[2]}/` : "";
     this.url = `s3://${this.#bucket}${match[2] ? `/${match[2]}` : ""}`;
     this.#connection = new S3Connection(options);
+    this.#callTimeoutMs = options.callTimeoutMs ?? 5 * 60_000;
   }
 
   async get(
@@ -254,13 +254,31 @@ export class S3Store implements ObjectStore {
     const client = await this.#connection.client();
     return await this.#turns.take(async () => {
       try {
-        return await timed(signal, (abortSignal) => call(client, { abortSignal }));
+        return await this.#timed(signal, (abortSignal) => call(client, { abortSignal }));
       } catch (error) {
         if (!isRefusal(error) || !await this.#connection.renew(client)) throw error;
         const other = await this.#connection.client();
-        return await timed(signal, (abortSignal) => call(other, { abortSignal }));
+        return await this.#timed(signal, (abortSignal) => call(other, { abortSignal }));
       }
     }, signal);
+  }
+
+  /**
+   * Runs `work` with a signal of its own, for the SDK listens to it itself, which also aborts when the call has lasted too
+   * long: a server that sends a byte now and then never is silent for long.
+   */
+  async #timed<T>(outer: AbortSignal | undefined, work: (signal: AbortSignal) => Promise<T>): Promise<T> {
+    const scope = new Scope(outer);
+    const late = new DOMException("The call took too long", "TimeoutError");
+    const timer = setTimeout(() => scope.end(late), this.#callTimeoutMs);
+    try {
+      return await work(scope.signal);
+    } catch (error) {
+      throw scope.signal.reason === late ? late : error;
+    } finally {
+      clearTimeout(timer);
+      scope.leave();
+    }
   }
 
   #explain(error: unknown, verb: string, key: string, signal?: AbortSignal): unknown {
@@ -270,21 +288,6 @@ export class S3Store implements ObjectStore {
     const { endpoint, proxy } = this.#connection;
     const what = `Cannot ${verb} ${this.url}/${shownKey(key)}`;
     return explain(error, what, { bucket: this.#bucket, endpoint, proxy });
-  }
-}
-
-/** Runs `work` with a signal of its own, for the SDK listens to it itself, which also aborts after CALL_MS. */
-async function timed<T>(outer: AbortSignal | undefined, work: (signal: AbortSignal) => Promise<T>): Promise<T> {
-  const scope = new Scope(outer);
-  const late = new DOMException("The call took too long", "TimeoutError");
-  const timer = setTimeout(() => scope.end(late), CALL_MS);
-  try {
-    return await work(scope.signal);
-  } catch (error) {
-    throw scope.signal.reason === late ? late : error;
-  } finally {
-    clearTimeout(timer);
-    scope.leave();
   }
 }
 

@@ -38,6 +38,8 @@ export interface LocalRunnerOptions {
   readonly dir: string;
   /** What each process gets beside the message's variables. Default: the usual PATH, and its working folder as HOME. */
   readonly env?: { readonly PATH?: string; readonly HOME?: string };
+  /** Output that is kept of one process, in bytes. Default 10 GiB. */
+  readonly maxLogBytes?: number;
 }
 
 /** Runs a row's `command` as `parallelism` processes of this machine. */
@@ -46,12 +48,16 @@ export class LocalRunner implements Cluster {
   heardAt: Date | undefined;
   readonly #dir: string;
   readonly #env: { readonly PATH?: string; readonly HOME?: string };
+  readonly #maxLogBytes: number;
   readonly #runs = new Map<string, Run>();
+  /** Folders that cannot be read, and why. */
+  readonly #unreadable = new Set<string>();
   readonly #watchers = new Set<ClusterEvents>();
   #loaded: Promise<void> | undefined;
   #closing = false;
 
-  constructor({ dir, env = {} }: LocalRunnerOptions) {
+  constructor({ dir, env = {}, maxLogBytes = 10 * 2 ** 30 }: LocalRunnerOptions) {
+    this.#maxLogBytes = maxLogBytes;
     this.#dir = isAbsolute(dir) ? resolve(dir) : resolve(Deno.cwd(), dir);
     this.#env = env;
     this.url = `local:${this.#dir}`;
@@ -123,6 +129,7 @@ export class LocalRunner implements Cluster {
     }
     if (signal.aborted) return;
     this.heardAt = new Date();
+    for (const fault of this.#unreadable) events.onTrouble(fault);
     for (const run of this.#runs.values()) tellAll(events, run);
     this.#watchers.add(events);
     events.onSynced();
@@ -179,7 +186,10 @@ export class LocalRunner implements Cluster {
     const startedAt = new Date();
     let facts: Partial<ContainerFacts>;
     try {
-      const log = await RunLog.create(this.#logPath(run, index), (reason) => this.#trouble(reason));
+      const log = await RunLog.create(this.#logPath(run, index), {
+        maxBytes: this.#maxLogBytes,
+        onTrouble: (reason) => this.#trouble(`Run "${run.job.runName}": ${reason}`),
+      });
       run.logs.set(index, log);
       try {
         facts = run.stop ? { reason: "Error", exitCode: 143 } : await this.#runProcess(run, index, startedAt, log);
@@ -342,10 +352,15 @@ export class LocalRunner implements Cluster {
         await Deno.remove(join(this.#dir, name), { recursive: true });
         continue;
       }
-      const run = await readRun(join(this.#dir, name));
-      if (run === undefined || run.job.runName !== name) continue;
-      this.#runs.set(name, run);
-      if (run.job.end === undefined) await this.#endLost(run);
+      try {
+        const run = await readRun(join(this.#dir, name));
+        if (run === undefined) continue;
+        if (run.job.end === undefined) await this.#endLost(run);
+        this.#runs.set(name, run);
+      } catch (error) {
+        // One that cannot be read keeps no other from going on.
+        this.#unreadable.add(errorMessage(error));
+      }
     }
   }
 

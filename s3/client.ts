@@ -29,6 +29,8 @@ export interface S3ServerOptions extends CredentialOptions {
   readonly connectTimeoutMs?: number;
   /** From the request to the head of the answer, and between two bytes. Default 60,000. */
   readonly requestTimeoutMs?: number;
+  /** For one call with its tries and its answer, but not for an object that is read as a stream. Default 300,000. */
+  readonly callTimeoutMs?: number;
   /** Tries of one call, network faults and 5xx being tried again. Default 3. */
   readonly attempts?: number;
 }

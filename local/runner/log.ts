@@ -15,24 +15,33 @@ const PARTIAL = "P".charCodeAt(0);
 const encoder = new TextEncoder();
 const decoder = new TextDecoder();
 
+export interface RunLogOptions {
+  /** Bytes of output from which on it is left out. */
+  readonly maxBytes: number;
+  /** Told, once, that output is being lost, and why. */
+  readonly onTrouble: (reason: string) => void;
+}
+
 /** A log that is being written. */
 export class RunLog {
   readonly #file: Deno.FsFile;
   readonly #onTrouble: (reason: string) => void;
+  readonly #maxBytes: number;
   readonly #waiting = new Set<() => void>();
   #closed = false;
   #broken = false;
+  #bytes = 0;
   #lastMs = 0;
   #sameMs = 0;
 
-  private constructor(file: Deno.FsFile, onTrouble: (reason: string) => void) {
+  private constructor(file: Deno.FsFile, { maxBytes, onTrouble }: RunLogOptions) {
     this.#file = file;
+    this.#maxBytes = maxBytes;
     this.#onTrouble = onTrouble;
   }
 
-  /** `onTrouble` is told, once, that output is being lost because it cannot be written. */
-  static async create(path: string, onTrouble: (reason: string) => void): Promise<RunLog> {
-    return new RunLog(await Deno.open(path, { append: true, create: true }), onTrouble);
+  static async create(path: string, options: RunLogOptions): Promise<RunLog> {
+    return new RunLog(await Deno.open(path, { append: true, create: true }), options);
   }
 
   get closed(): boolean {
@@ -45,6 +54,10 @@ export class RunLog {
     try {
       for await (const chunk of chunksOf(stream, signal)) {
         rest = this.#append(rest.length === 0 ? chunk : joinBytes([rest, chunk]));
+        // Read on, but kept no more. What is kept is more than the bound, so that a reader with the same one sees it.
+        if ((this.#bytes += chunk.length) > this.#maxBytes) {
+          this.#lose(`there are more than ${this.#maxBytes} bytes of it`);
+        }
       }
     } catch (error) {
       if (!signal.aborted) throw error;
@@ -103,10 +116,14 @@ export class RunLog {
       for (let written = 0; written < bytes.length;) written += this.#file.writeSync(bytes.subarray(written));
     } catch (error) {
       // The output is still read: a process must not hang because its log's disk is full.
-      this.#broken = true;
-      this.#onTrouble(`Output is lost, for a log cannot be written: ${errorMessage(error)}`);
+      this.#lose(`a log cannot be written: ${errorMessage(error)}`);
     }
     this.#wake();
+  }
+
+  #lose(why: string): void {
+    if (!this.#broken) this.#onTrouble(`Output is lost, for ${why}`);
+    this.#broken = true;
   }
 
   /** Each line has a time of its own, later than the last: a reader knows by it where it left off. */

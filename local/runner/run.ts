@@ -2,10 +2,11 @@
  * One run of the local runner: its facts in Kubernetes' words, made of its spec, and `job.json`, by which they outlive
  * the service. Owns that file's shape. Must not start, stop or wait for a process.
  */
-import { join } from "node:path";
+import { basename, join } from "node:path";
 import { type JobFacts, type PodFacts, RefusedError, type RunSpec } from "../../ports.ts";
 import { CONTAINER_NAME, isRunName, keptValue, messageEnv, resourcesOf } from "../../run_spec.ts";
 import { errorMessage } from "../../util/retry.ts";
+import { readAtMost } from "../../util/streams.ts";
 import type { RunLog } from "./log.ts";
 
 /** The node's name in all facts. */
@@ -144,22 +145,50 @@ function serialize({ job, pods, command, env, groups, memoryLimit, activeDeadlin
   return JSON.stringify({ ...saved, groups: [...groups] }, null, 1);
 }
 
-/** The run of a folder; undefined: it holds none. */
+/** Largest job.json that is read: one with the largest payload has less than 1 MiB. */
+const MAX_JOB_BYTES = 4 * 1024 * 1024;
+
+/**
+ * The run of a folder; undefined: it holds none. Throws SyntaxError where its job.json is not one that `saveRun` wrote:
+ * a command has the rights to write there.
+ */
 export async function readRun(folder: string): Promise<Run | undefined> {
-  let text: string;
+  const path = join(folder, "job.json");
+  const name = basename(folder);
   try {
-    text = await Deno.readTextFile(join(folder, "job.json"));
+    // Not a link, nor a pipe, which would be waited for.
+    if (!(await Deno.lstat(path)).isFile) throw new SyntaxError("it is no file");
+    const text = new TextDecoder().decode(await readAtMost((await Deno.open(path)).readable, MAX_JOB_BYTES));
+    const saved = JSON.parse(text, (key, value) => key.endsWith("At") ? new Date(value) : value);
+    if (!isSaved(saved, name)) throw new SyntaxError("it is not as it was written");
+    const { job: { payload, ...job }, groups, ...rest } = saved;
+    const bytes = typeof payload === "string" ? { payload: Uint8Array.fromBase64(payload) } : {};
+    return { ...rest, job: { ...job, ...bytes }, ...idle(), groups: new Map(groups) };
   } catch (error) {
     if (error instanceof Deno.errors.NotFound) return undefined;
-    throw error;
-  }
-  try {
-    const { job, groups, ...rest } = JSON.parse(text, (key, value) => key.endsWith("At") ? new Date(value) : value);
-    const payload = job.payload === undefined ? {} : { payload: Uint8Array.fromBase64(job.payload) };
-    return { ...rest, job: { ...job, ...payload }, ...idle(), groups: new Map(groups) };
-  } catch (error) {
     throw new SyntaxError(`Cannot read ${folder}/job.json: ${errorMessage(error)}; delete the folder`, {
       cause: error,
     });
   }
+}
+
+/** A run as it stands in job.json. */
+type Saved = Omit<Run, "groups" | "logs" | "changes" | "done" | "job"> & {
+  readonly job: Omit<JobFacts, "payload"> & { readonly payload?: unknown };
+  readonly groups: [index: number, group: number][];
+};
+
+function isSaved(value: unknown, runName: string): value is Saved {
+  const { job, pods, command, groups } = (value ?? {}) as { [K in keyof Saved]?: unknown };
+  const isObject = (one: unknown): one is Record<string, unknown> => typeof one === "object" && one !== null;
+  const isTime = (one: unknown) => one instanceof Date && !Number.isNaN(one.getTime());
+  return isObject(job) && job["runName"] === runName && typeof job["jobName"] === "string" &&
+    isTime(job["createdAt"]) && isTime(job["receivedAt"]) &&
+    Array.isArray(pods) && pods.length > 0 && pods.every((pod, index) => {
+      return isObject(pod) && pod["podName"] === `${runName}-${index}` && isTime(pod["createdAt"]) &&
+        Array.isArray(pod["containers"]) && isObject(pod["containers"][0]);
+    }) &&
+    Array.isArray(command) && command.every((word) => typeof word === "string") &&
+    // A group of 1 or less would be every process there is.
+    Array.isArray(groups) && groups.every((one) => Array.isArray(one) && Number.isSafeInteger(one[1]) && one[1] > 1);
 }

@@ -3,6 +3,7 @@ import { deepEqual, equal, match, ok, rejects } from "node:assert/strict";
 import { LocalRunner } from "../../local/runner.ts";
 import { judge } from "../../outcome.ts";
 import { type ClusterEvents, type JobFacts, type PodFacts, RefusedError, type Row, type RunSpec } from "../../ports.ts";
+import { compact } from "../../util/compact.ts";
 import { clusterConformance } from "../conformance/cluster.ts";
 
 const GRACES = { imagePullMs: 1000, unschedulableMs: 1000, nodeLostMs: 1000 };
@@ -26,15 +27,18 @@ interface Fixture {
   /** What a watch has told. */
   readonly jobs: Map<string, JobFacts>;
   readonly pods: Map<string, PodFacts>;
+  readonly troubles: readonly string[];
 }
 
 /** A runner on `dir` (a fresh folder) with a watch; everything is stopped at the end. */
 async function withRunner(
   work: (fixture: Fixture) => Promise<void>,
-  options: { dir?: string; path?: string } = {},
+  options: { dir?: string; path?: string; maxLogBytes?: number } = {},
 ): Promise<void> {
   const dir = options.dir ?? await Deno.makeTempDir({ prefix: "runner-test-" });
-  const runner = new LocalRunner({ dir, ...(options.path === undefined ? {} : { env: { PATH: options.path } }) });
+  const { path: PATH, maxLogBytes } = options;
+  const runner = new LocalRunner({ dir, ...compact({ maxLogBytes, env: PATH === undefined ? undefined : { PATH } }) });
+  const troubles: string[] = [];
   const jobs = new Map<string, JobFacts>();
   const pods = new Map<string, PodFacts>();
   const synced = Promise.withResolvers<void>();
@@ -44,13 +48,13 @@ async function withRunner(
     onPod: (pod) => pods.set(pod.podName, pod),
     onPodGone: (podName) => pods.delete(podName),
     onSynced: () => synced.resolve(),
-    onTrouble: () => {},
+    onTrouble: (reason) => troubles.push(reason),
   };
   const stop = new AbortController();
   const watching = runner.watch(events, stop.signal);
   try {
     await synced.promise;
-    await work({ dir, runner, jobs, pods });
+    await work({ dir, runner, jobs, pods, troubles });
   } finally {
     stop.abort();
     await watching;
@@ -327,6 +331,71 @@ Deno.test("LocalRunner deletes a run that is running: its processes, its folder,
     await rejects(Deno.stat(`${fixture.dir}/r`), Deno.errors.NotFound);
     equal(await fixture.runner.logs("r-0", "main", { follow: false, timestamps: false }), undefined);
   });
+});
+
+Deno.test("LocalRunner gives a process none of the service's secrets, whatever the payload calls its fields", async () => {
+  Deno.env.set("AWS_SECRET_ACCESS_KEY", "canary-of-the-service");
+  try {
+    await withRunner(async (fixture) => {
+      const payload = JSON.stringify({ "x=y": "1", path: "/evil", "": "2", ld_preload: "/evil.so", "a\nb": "3" });
+      await fixture.runner.create(spec("r", shell("env; cat /proc/self/environ | tr '\\0' '\\n'"), payload));
+      await ended(fixture, "r");
+      const output = await log(fixture, "r-0");
+      ok(!output.includes("canary"), output);
+      ok(!/^(PATH|LD_PRELOAD|HOME)=\/evil/m.test(output), output);
+      match(output, /^PAYLOAD_LD_PRELOAD=/m);
+    });
+  } finally {
+    Deno.env.delete("AWS_SECRET_ACCESS_KEY");
+  }
+});
+
+Deno.test("LocalRunner keeps no more output of a process than it may, and lets it run on", async () => {
+  await withRunner(async (fixture) => {
+    await fixture.runner.create(spec("r", shell("yes 0123456789 | head -c 20000000; echo end >&2; exit 4")));
+    await ended(fixture, "r");
+    equal(outcome(fixture, "r")?.exitCode, 4);
+    const { length } = await log(fixture, "r-0");
+    ok(length > 100_000 && length < 300_000, `${length} characters`);
+    deepEqual(fixture.troubles, ['Run "r": Output is lost, for there are more than 100000 bytes of it']);
+  }, { maxLogBytes: 100_000 });
+});
+
+Deno.test("LocalRunner goes on beside a folder whose job.json a command has spoilt", async () => {
+  const dir = await Deno.makeTempDir({ prefix: "runner-test-" });
+  try {
+    await withRunner(async (fixture) => {
+      await fixture.runner.create(spec("good", shell("true")));
+      await ended(fixture, "good");
+    }, { dir });
+    const saved = JSON.parse(await Deno.readTextFile(`${dir}/good/job.json`));
+    const spoil = async (name: string, text: string) => {
+      await Deno.mkdir(`${dir}/${name}`);
+      await Deno.writeTextFile(`${dir}/${name}/job.json`, text);
+    };
+    await spoil("broken", "{");
+    await spoil("nothing", "null");
+    await spoil("foreign", JSON.stringify(saved));
+    await spoil("large", " ".repeat(5_000_000));
+    // A group of 1 would be every process of the machine.
+    const own = JSON.parse(JSON.stringify(saved).replaceAll('"good', '"all'));
+    await spoil("all", JSON.stringify({ ...own, job: { ...own.job, end: undefined }, groups: [[0, 1]] }));
+    await Deno.mkdir(`${dir}/pipe`);
+    await new Deno.Command("mkfifo", { args: [`${dir}/pipe/job.json`] }).output();
+    await Deno.mkdir(`${dir}/link`);
+    await Deno.symlink("../good/job.json", `${dir}/link/job.json`);
+    await withRunner(async (fixture) => {
+      deepEqual([...fixture.jobs.keys()], ["good"]);
+      const named = fixture.troubles.map((reason) =>
+        /^Cannot read .*\/(\w+)\/job.json: .*; delete the folder/.exec(reason)?.[1]
+      );
+      deepEqual(named.sort(), ["all", "broken", "foreign", "large", "link", "nothing", "pipe"]);
+      await fixture.runner.create(spec("next", shell("true")));
+      equal((await ended(fixture, "next")).end?.type, "Complete");
+    }, { dir });
+  } finally {
+    await Deno.remove(dir, { recursive: true });
+  }
 });
 
 Deno.test("LocalRunner leaves folders alone that are not its own", async () => {

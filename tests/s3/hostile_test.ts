@@ -92,6 +92,30 @@ Deno.test("lists and errors without an end are given up", async () => {
   }
 });
 
+Deno.test("an answer that trickles for ever is given up", async () => {
+  using _credentials = useCredentials({ accessKey: "a", secretKey: "b" });
+  const timers: ReturnType<typeof setInterval>[] = [];
+  const trickle = http.createServer((_, response) => {
+    response.writeHead(200, { etag: '"1"' });
+    timers.push(setInterval(() => response.write("<"), 20));
+  });
+  const port = freePort();
+  await new Promise<void>((resolve) => trickle.listen(port, "127.0.0.1", () => resolve()));
+  try {
+    const endpoint = `http://127.0.0.1:${port}`;
+    const store = new S3Store({ url: "s3://lab/x", endpoint, attempts: 1, callTimeoutMs: 300 });
+    const words = /^Cannot \w+ s3:\/\/lab\/x\/a?: .* did not answer in time/;
+    await rejects(store.get("a"), says(UnavailableError, words));
+    await rejects(Array.fromAsync(store.list("")), says(UnavailableError, words));
+    await rejects(store.put("a", "b"), says(UnavailableError, words));
+  } finally {
+    timers.forEach((timer) => clearInterval(timer));
+    const closed = new Promise<void>((resolve) => trickle.close(() => resolve()));
+    trickle.closeAllConnections();
+    await closed;
+  }
+});
+
 Deno.test("a list that repeats its first page ends with an error, also with one page of nothing new", async () => {
   await withAnswers(() => page(["x/a", "x/b"], true), async (store) => {
     const keys: string[] = [];
