@@ -8,6 +8,7 @@ import { parsePolicy } from "./catalog/policy.ts";
 import type { Election, ServiceOptions } from "./service.ts";
 import { uncovered } from "./topics.ts";
 import { compact } from "./util/compact.ts";
+import { registerSecret } from "./util/redact.ts";
 
 /** How long a pod may be on its way out before its node counts as lost, in milliseconds. */
 const NODE_LOST_MS = 5 * 60_000;
@@ -45,12 +46,26 @@ export async function openCluster(config: Config): Promise<{ cluster: Cluster; e
 /** The broker's client; `onTrouble` hears what a person should mend though the connection stands. */
 export async function openBroker(config: Config, onTrouble: (reason: string) => void): Promise<Broker> {
   const { MqttBroker } = await import("./mqtt.ts");
+  const { files, ...mqtt } = config.mqtt;
   return new MqttBroker({
-    ...config.mqtt,
+    ...mqtt,
+    ...(files && Object.keys(files).length > 0 ? { renew: () => readCredentials(files) } : {}),
     state: { topic: `${config.topicPrefix}/state` },
     retained: config.handleRetained,
     reduce: uncovered,
     onTrouble,
+  });
+}
+
+/** What the files hold now: secrets are renewed while the service runs. */
+async function readCredentials(files: NonNullable<Config["mqtt"]["files"]>) {
+  const read = (path: string | undefined) => path === undefined ? undefined : Deno.readTextFile(path);
+  const [password, ca, cert, key] = await Promise.all([files.password, files.ca, files.cert, files.key].map(read));
+  for (const secret of [password?.trimEnd(), key]) if (secret) registerSecret(secret);
+  const tls = compact({ ca, cert, key });
+  return compact({
+    password: password?.replace(/\r?\n$/, ""),
+    tls: Object.keys(tls).length > 0 ? tls : undefined,
   });
 }
 

@@ -5,6 +5,7 @@
  */
 import { awsEnvOf, s3Of } from "./config/aws.ts";
 import { type ConfigInput, maskCredentials, Reader } from "./config/reader.ts";
+import { readBrokerUrl } from "./util/broker_url.ts";
 import { type SettingName, SETTINGS, type SettingValue } from "./config/settings.ts";
 import type { LeaseTimes } from "./leader.ts";
 import type { S3ServerOptions } from "./s3/client.ts";
@@ -30,6 +31,14 @@ export interface Config {
     readonly keepaliveSeconds: number;
     readonly maxWaiting: number;
     readonly maxWaitingBytes: number;
+    readonly maximumPacketSize: number;
+    /** Files that hold what may be renewed while the service runs. */
+    readonly files?: {
+      readonly password?: string;
+      readonly ca?: string;
+      readonly cert?: string;
+      readonly key?: string;
+    };
   };
   readonly handleRetained: boolean;
   /** Without a trailing slash. */
@@ -161,6 +170,13 @@ function assemble(reader: Reader, input: ConfigInput): Config {
       keepaliveSeconds: need("MQTT_KEEPALIVE"),
       maxWaiting,
       maxWaitingBytes: need("MAX_WAITING_BYTES"),
+      maximumPacketSize: need("MQTT_MAX_PACKET_SIZE"),
+      files: optional({
+        password: reader.secretFile("MQTT_PASSWORD"),
+        ca: reader.get("MQTT_CA_FILE"),
+        cert: reader.get("MQTT_CERT_FILE"),
+        key: reader.get("MQTT_KEY_FILE"),
+      }),
     }),
     handleRetained: need("HANDLE_RETAINED"),
     topicPrefix,
@@ -201,6 +217,11 @@ function assemble(reader: Reader, input: ConfigInput): Config {
     shown: reader.shown,
   };
   crossCheck(config, reader);
+  const broker = readBrokerUrl(mqttUrl);
+  if (!("fault" in broker)) {
+    broker.secrets.forEach((secret) => reader.hide(secret));
+    reader.shown["MQTT_URL"] = broker.url;
+  }
   // What was worked out is shown as well: people ask which client id or folder it is.
   Object.assign(reader.shown, {
     MQTT_CLIENT_ID: config.mqtt.clientId,

@@ -5,31 +5,23 @@
  */
 import { Buffer } from "node:buffer";
 import { onAbort } from "./util/abort.ts";
-import {
-  type Arrival,
-  CLOSING_MS,
-  Connection,
-  ConnectionLost,
-  type MqttOptions,
-  type Settled,
-} from "./mqtt/connection.ts";
+import { Backoff } from "./mqtt/backoff.ts";
+import { type Arrival, CLOSING_MS, Connection, ConnectionLost } from "./mqtt/connection.ts";
 import { Outbox } from "./mqtt/outbox.ts";
-import { describeEnd, type EndKind, qosZeroWords, reasonCode } from "./mqtt/errors.ts";
-import { delayAtMost } from "./util/retry.ts";
+import { describeEnd, reasonCode, refusedFilterWords } from "./mqtt/errors.ts";
+import { type MqttOptions, settle, type Settled } from "./mqtt/options.ts";
+import { Subscriptions } from "./mqtt/subscriptions.ts";
+import { delayAtMost, errorMessage } from "./util/retry.ts";
 import { type Broker, type BrokerEvents, type Delivery, RefusedError, UnavailableError } from "./ports.ts";
 
-export type { MqttOptions } from "./mqtt/connection.ts";
+export type { MqttOptions } from "./mqtt/options.ts";
 
-const SUBSCRIBES_AT_ONCE = 500;
-const FILTERS_PER_PACKET = 200;
-/** A connection that lasted so long begins the backoff anew. */
-const STEADY_MS = 60_000;
 const FAREWELL_MS = 1_500;
 
 /** A client of one MQTT broker with one lasting session. Nothing happens before `connect`. */
 export class MqttBroker implements Broker {
   readonly url: string;
-  readonly #options: Settled;
+  #options: Settled;
   readonly #outbox: Outbox;
   readonly #closed = new AbortController();
   #events: BrokerEvents | undefined;
@@ -37,38 +29,30 @@ export class MqttBroker implements Broker {
   #loop: Promise<void> | undefined;
   #ready = Promise.withResolvers<Connection>();
   #firstReady = Promise.withResolvers<void>();
-  /** undefined until `subscribe` was called: then nobody can say yet whose a copy is. */
-  #wanted: Identifiers | undefined;
+  readonly #subscriptions: Subscriptions;
+  /** False once the broker refused a retained message: then none is sent, nor is the last will one. */
+  #retains = true;
+  /** What was said of this broker's terms, once each. */
+  readonly #terms = new Set<string>();
   #early: Arrival[] = [];
   #paused = false;
   #closing = false;
 
   constructor(options: MqttOptions) {
-    const { url, ...found } = readUrl(options.url);
-    this.url = url;
-    this.#options = {
-      protocolVersion: 5,
-      sessionExpirySeconds: 7 * 24 * 3600,
-      receiveMaximum: 1_000,
-      keepaliveSeconds: 30,
-      maxWaiting: 10_000,
-      maxWaitingBytes: 64 * 1024 * 1024,
-      connectTimeoutMs: 10_000,
-      backoff: { minMs: 250, maxMs: 30_000 },
-      retained: false,
-      reduce: (filters) => filters,
-      onTrouble: () => {},
-      ...found,
-      ...options,
-      url,
-    };
+    this.#options = settle(options);
+    this.url = this.#options.url;
     this.#outbox = new Outbox(this.#options.onTrouble);
+    this.#subscriptions = new Subscriptions(this.#options);
     this.#expectLink();
     this.#firstReady.promise.catch(() => {/* Nobody need be waiting. */});
   }
 
   get connected(): boolean {
     return this.#connection?.state === "ready";
+  }
+
+  get refused(): ReadonlyMap<string, string> {
+    return new Map([...this.#subscriptions.refused].map(([filter, code]) => [filter, reasonCode(code)]));
   }
 
   connect(events: BrokerEvents, signal?: AbortSignal): Promise<void> {
@@ -84,17 +68,20 @@ export class MqttBroker implements Broker {
 
   async subscribe(filters: ReadonlySet<string>, signal?: AbortSignal): Promise<void> {
     signal?.throwIfAborted();
-    const wanted = this.#wanted = new Identifiers(filters);
+    const wanted = this.#subscriptions.want(filters);
     const early = this.#early;
     this.#early = [];
     for (const arrival of early) this.#handOver(arrival);
     while (true) {
       const connection = await unlessAborted(this.#ready.promise, signal);
       try {
-        const refused = await unlessAborted(this.#sync(connection), signal);
+        await unlessAborted(this.#subscriptions.sync(connection), signal);
         // A later call asks for another set: its outcome is that call's.
-        if (this.#wanted !== wanted) return;
-        if (refused.size > 0) throw this.#refusal(refused);
+        if (this.#subscriptions.wanted !== wanted) return;
+        const { refused } = this.#subscriptions;
+        // Who is told here need not hear it again by onTrouble.
+        this.#subscriptions.news();
+        if (refused.size > 0) throw new RefusedError(refusedFilterWords(refused, this.#options));
         return;
       } catch (error) {
         if (!(error instanceof ConnectionLost)) throw error;
@@ -166,13 +153,17 @@ export class MqttBroker implements Broker {
   async #run(): Promise<void> {
     const backoff = new Backoff(this.#options.backoff);
     while (!this.#closing) {
+      await this.#renewCredentials();
+      if (this.#closing) return;
       const connection = this.#connection = new Connection(this.#options, {
+        onTerms: (sentence) => this.#sayTerms(sentence),
         onConnack: (sessionPresent) => this.#events?.onConnect({ sessionPresent }),
         onReady: () => this.#welcome(connection),
         onArrival: (arrival) => this.#arrive(arrival),
         onPuback: (packetId, code) => this.#outbox.acknowledge(packetId, code),
-      });
+      }, { retains: this.#retains });
       const end = await connection.ended;
+      if (end.kind === "no retain") this.#retains = false;
       this.#connection = undefined;
       this.#outbox.detach(connection);
       this.#early = this.#early.filter((arrival) => arrival.connection !== connection);
@@ -191,10 +182,27 @@ export class MqttBroker implements Broker {
     // Publications behind the SUBSCRIBEs: a broker without TCP_NODELAY holds SUBACK back until the PUBACKs before it are
     // acknowledged by our kernel, which takes its time for that (40 ms on Linux).
     setTimeout(() => this.#connection === connection && this.#greet(connection));
-    if (!this.#wanted) return;
-    this.#sync(connection).then((refused) => {
-      if (refused.size > 0) onTrouble(this.#refusal(refused).message);
-    }, () => {/* The connection was lost; the next one does it. */});
+    const sayNews = () => {
+      const news = this.#subscriptions.news();
+      if (news !== undefined) onTrouble(news);
+    };
+    void this.#subscriptions.retry(connection, sayNews);
+    if (!this.#subscriptions.wanted) return;
+    this.#subscriptions.sync(connection).then(sayNews, () => {/* The connection was lost; the next one does it. */});
+  }
+
+  #sayTerms(sentence: string): void {
+    if (this.#terms.has(sentence)) return;
+    this.#terms.add(sentence);
+    this.#options.onTrouble(sentence);
+  }
+
+  async #renewCredentials(): Promise<void> {
+    try {
+      this.#options = { ...this.#options, ...await this.#options.renew() };
+    } catch (error) {
+      this.#options.onTrouble(`The broker's credentials cannot be read again: ${errorMessage(error)}`);
+    }
   }
 
   #greet(connection: Connection): void {
@@ -209,59 +217,17 @@ export class MqttBroker implements Broker {
     );
   }
 
-  /** Makes the subscriptions of this connection those wanted now; one such work at a time. Resolves to the refused. */
-  #sync(connection: Connection): Promise<Map<string, number>> {
-    const turn = connection.turn.then(() => this.#subscribeDifference(connection));
-    connection.turn = turn.catch(() => {});
-    return turn;
-  }
-
-  async #subscribeDifference(connection: Connection): Promise<Map<string, number>> {
-    const identifiers = this.#wanted ?? new Identifiers(new Set());
-    const wanted = connection.tellsFilters ? identifiers.filters : new Set(this.#options.reduce(identifiers.filters));
-    const refused = new Map<string, number>();
-    const missing = [...wanted].filter((filter) => connection.granted.get(filter) !== identifiers.of(filter));
-    // One SUBSCRIBE a filter where it carries the filter's identifier; many are under way at once.
-    const size = connection.tellsFilters ? 1 : FILTERS_PER_PACKET;
-    await inWaves(chunks(missing, size), async (filters) => {
-      const identifier = connection.tellsFilters ? identifiers.of(filters[0]!) : undefined;
-      const codes = await connection.subscribe(filters, identifier);
-      filters.forEach((filter, index) => {
-        const code = codes[index] ?? 0x80;
-        if (code >= 0x80) refused.set(filter, code);
-        else connection.granted.set(filter, identifiers.of(filter)!);
-        if (code === 0) this.#options.onTrouble(qosZeroWords(filter));
-      });
-    });
-    // After the new ones, so that a filter which replaces a covered one leaves no gap.
-    const gone = [...connection.granted.keys()].filter((filter) => !wanted.has(filter));
-    await inWaves(chunks(gone, FILTERS_PER_PACKET), async (filters) => {
-      await connection.unsubscribe(filters);
-      for (const filter of filters) connection.granted.delete(filter);
-    });
-    return refused;
-  }
-
-  #refusal(refused: ReadonlyMap<string, number>): RefusedError {
-    const { clientId, username } = this.#options;
-    const who = username ? `user "${username}"` : `client id "${clientId}"`;
-    const list = [...refused].slice(0, 10).map(([filter, code]) => `"${filter}" (${reasonCode(code)})`).join(", ");
-    const more = refused.size > 10 ? ` and ${refused.size - 10} more` : "";
-    return new RefusedError(
-      `Broker refused the subscription to ${list}${more}: ask its administrator to allow ${who} to read there`,
-    );
-  }
-
   #arrive(arrival: Arrival): void {
     // What is neither handed over nor acknowledged comes again in the next session.
     if (this.#paused || !arrival.connection.admit(arrival)) return;
-    if (this.#wanted) this.#handOver(arrival);
+    if (arrival.tooLarge !== undefined) arrival.connection.release(arrival);
+    else if (this.#subscriptions.wanted) this.#handOver(arrival);
     // A resumed session sends at once, before anybody said which filters there are.
     else this.#early.push(arrival);
   }
 
   #handOver(arrival: Arrival): void {
-    this.#events?.onDelivery(new PendingDelivery(arrival, this.#wanted?.filtersOf(arrival.identifiers)));
+    this.#events?.onDelivery(new PendingDelivery(arrival, this.#subscriptions.wanted?.filtersOf(arrival.identifiers)));
   }
 }
 
@@ -297,95 +263,6 @@ class PendingDelivery implements Delivery {
   }
 }
 
-// ---------------------------------------------------------------- subscription identifiers
-
-/**
- * A set of filters, each with its Subscription Identifier (1 to 268,435,455). The identifier is a hash of the filter,
- * not a counter: messages that a broker queued for an earlier process of ours must still map to their filter. Filters
- * whose hashes collide take the next free numbers in the order of their names, so that a set always maps the same way.
- */
-export class Identifiers {
-  readonly #identifiers = new Map<string, number>();
-  /** Lists of one each, that the copies of a filter may share theirs. */
-  readonly #filters = new Map<number, readonly [string]>();
-
-  constructor(readonly filters: ReadonlySet<string>) {
-    const displaced: string[] = [];
-    for (const filter of filters) {
-      const identifier = hash28(filter);
-      const [other] = this.#filters.get(identifier) ?? [];
-      if (other === undefined || filter < other) this.#set(filter, identifier);
-      if (other !== undefined) displaced.push(filter < other ? other : filter);
-    }
-    for (const filter of displaced.sort()) {
-      let identifier = hash28(filter);
-      while (this.#filters.has(identifier)) identifier = identifier >= HIGHEST_IDENTIFIER ? 1 : identifier + 1;
-      this.#set(filter, identifier);
-    }
-  }
-
-  of(filter: string): number | undefined {
-    return this.#identifiers.get(filter);
-  }
-  /**
-   * The filters that a copy is for. None: these identifiers are of no filter any more, so the copy is nobody's;
-   * undefined: the broker does not tell.
-   */
-  filtersOf(identifiers: readonly number[] | undefined): readonly string[] | undefined {
-    if (identifiers?.length === 1) return this.#filters.get(identifiers[0]!) ?? [];
-    return identifiers?.flatMap((identifier) => this.#filters.get(identifier) ?? []);
-  }
-
-  #set(filter: string, identifier: number): void {
-    this.#identifiers.set(filter, identifier);
-    this.#filters.set(identifier, [filter]);
-  }
-}
-
-const HIGHEST_IDENTIFIER = 0x0fffffff;
-
-/** FNV-1a (http://www.isthe.com/chongo/tech/comp/fnv/) over UTF-16 units, xor-folded to 28 bits, never 0. */
-function hash28(text: string): number {
-  let hash = 0x811c9dc5;
-  for (let index = 0; index < text.length; index++) {
-    hash = Math.imul(hash ^ text.charCodeAt(index), 0x01000193) >>> 0;
-  }
-  return ((hash >>> 28) ^ (hash & HIGHEST_IDENTIFIER)) || 1;
-}
-
-// ---------------------------------------------------------------- waits
-
-/** Waits between connections: exponential with jitter, longer where only a person can mend the cause. */
-class Backoff {
-  readonly #minMs: number;
-  readonly #maxMs: number;
-  #failures = 0;
-  #takeovers = 0;
-  /** Connections in a row that were accepted and then lost within a minute. */
-  shortLived = 0;
-
-  constructor({ minMs, maxMs }: { minMs: number; maxMs: number }) {
-    this.#minMs = minMs;
-    this.#maxMs = maxMs;
-  }
-
-  next(kind: EndKind, heldMs: number): number {
-    if (kind === "refetch" || kind === "renewed") return 0;
-    const steady = heldMs >= STEADY_MS;
-    this.shortLived = heldMs > 0 && !steady ? this.shortLived + 1 : 0;
-    this.#failures = steady ? 1 : this.#failures + 1;
-    this.#takeovers = kind === "takeover" ? this.#takeovers + 1 : steady ? 0 : this.#takeovers;
-    return this.#ceilingMs(kind) * (0.5 + Math.random() / 2);
-  }
-
-  #ceilingMs(kind: EndKind): number {
-    // Two instances with one client id throw each other out: each waits twice as long every time, up to 16 × maxMs.
-    if (kind === "takeover") return this.#maxMs * 2 ** Math.min(this.#takeovers, 4);
-    if (kind === "credentials" || kind === "version") return this.#maxMs;
-    return Math.min(this.#maxMs, this.#minMs * 2 ** Math.min(this.#failures - 1, 20));
-  }
-}
-
 function unlessAborted<T>(promise: Promise<T>, signal: AbortSignal | undefined): Promise<T> {
   if (!signal) return promise;
   const aborted = Promise.withResolvers<never>();
@@ -393,35 +270,6 @@ function unlessAborted<T>(promise: Promise<T>, signal: AbortSignal | undefined):
   return Promise.race([promise, aborted.promise]).finally(leave);
 }
 
-/** Runs `work` on each item, SUBSCRIBES_AT_ONCE at a time; rejects with the first failure once a wave is over. */
-async function inWaves<T>(items: readonly T[], work: (item: T) => Promise<void>): Promise<void> {
-  for (const wave of chunks(items, SUBSCRIBES_AT_ONCE)) await Promise.all(wave.map(work));
-}
-
-function chunks<T>(items: readonly T[], size: number): T[][] {
-  const result: T[][] = [];
-  for (let start = 0; start < items.length; start += size) result.push(items.slice(start, start + size));
-  return result;
-}
-
-// ---------------------------------------------------------------- the URL, bytes
-
 function asBuffer(bytes: Uint8Array): Buffer {
   return Buffer.from(bytes.buffer as ArrayBuffer, bytes.byteOffset, bytes.byteLength);
-}
-
-/** The URL without its credentials, and these. */
-function readUrl(text: string): { url: string; username?: string; password?: string } {
-  const url = URL.parse(text);
-  if (!url || !/^(mqtts?|wss?):$/.test(url.protocol) || url.hostname === "") {
-    const safe = text.replace(/^([a-z]+:\/\/)?.*@/i, "$1…@");
-    throw new TypeError(`Invalid broker URL "${safe}": expected mqtt://, mqtts://, ws:// or wss:// and a host`);
-  }
-  const { username, password } = url;
-  url.username = url.password = "";
-  return {
-    url: url.href.replace(/\/$/, ""),
-    ...(username ? { username: decodeURIComponent(username) } : {}),
-    ...(password ? { password: decodeURIComponent(password) } : {}),
-  };
 }

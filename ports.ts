@@ -69,10 +69,12 @@ export interface Broker {
   /** Starts connecting and keeps on until `close`. Resolves at the first CONNACK; rejects only if `signal` aborts. */
   connect(events: BrokerEvents, signal?: AbortSignal): Promise<void>;
   readonly connected: boolean;
+  /** Filters that are wanted and have no subscription, since the broker refused them, with its reason in words. */
+  readonly refused: ReadonlyMap<string, string>;
   /**
    * Makes the set of subscriptions (QoS 1) equal to `filters` by difference, and keeps it over reconnects.
    * Resolves when the broker granted the new ones; rejects with RefusedError naming filters that it refused
-   * (the others stay), and waits for a connection where there is none.
+   * (the others stay, those are tried again), and waits for a connection where there is none.
    */
   subscribe(filters: ReadonlySet<string>, signal?: AbortSignal): Promise<void>;
   /** Resolves when the broker acknowledged (QoS 1) or the bytes were written (QoS 0); over a reconnect it goes on trying. */

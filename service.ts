@@ -232,14 +232,30 @@ export class Service {
       return { ok: true, ready: trouble === undefined, checks: { leader } };
     }
     const watchAlive = watchHeardAt !== undefined && Date.now() - watchHeardAt.getTime() < SILENT_MS;
+    const without = this.#withoutSubscription();
     const checks = {
       leader: "leading",
       broker: brokerConnected ? "connected" : "not connected",
       watch: watchAlive ? "alive" : "silent",
       table: this.catalog.failure?.message ?? `${table.rows} rows`,
+      ...without === "" ? {} : { subscriptions: without },
     };
     const ok = !this.#started || brokerConnected && watchAlive;
     return { ok, ready: this.#started && ok, checks };
+  }
+
+  /** Rows that no message can start, for the broker refused their topic; a sentence, "" where there are none. */
+  #withoutSubscription(): string {
+    const { refused } = this.#options.broker;
+    if (refused.size === 0) return "";
+    const rows = (this.catalog.table?.rows ?? []).filter(({ mqttTopic }) => refused.has(mqttTopic));
+    const shown = rows.slice(0, 20).map(({ jobName, mqttTopic }) =>
+      `"${jobName}" on "${mqttTopic}" (${refused.get(mqttTopic)})`
+    );
+    const more = rows.length > 20 ? ` and ${rows.length - 20} more` : "";
+    return rows.length === 0
+      ? `refused: ${[...refused.keys()].slice(0, 20).join(", ")}`
+      : `none for ${rows.length} of ${this.catalog.table?.rows.length} rows: ${shown.join(", ")}${more}`;
   }
 
   async #lead(): Promise<void> {

@@ -4,6 +4,7 @@
  */
 import { z } from "zod";
 import { topicFault } from "../topics.ts";
+import { readBrokerUrl } from "../util/broker_url.ts";
 import { durationMs } from "../util/duration.ts";
 import { quantityAdvice, quantityValue } from "../util/quantities.ts";
 import { trimEnd } from "../util/text.ts";
@@ -59,14 +60,17 @@ export function seconds(least: string, most?: string): Kind<number> {
 }
 
 /** In bytes. */
-export function size(least: string): Kind<number> {
+export function size(least: string, most = "8Ei"): Kind<number> {
   return kind((value) => {
     const bytes = quantityValue(value);
-    return bytes !== undefined && Number.isInteger(bytes) && bytes >= quantityValue(least)! ? bytes : undefined;
+    return bytes !== undefined && Number.isInteger(bytes) && bytes >= quantityValue(least)! &&
+        bytes <= quantityValue(most)!
+      ? bytes
+      : undefined;
   }, (value) => {
     const bytes = quantityValue(value);
     return bytes !== undefined
-      ? `write a size of at least ${least}`
+      ? `write a size of at least ${least}${most === "8Ei" ? "" : ` and at most ${most}`}`
       : quantityAdvice(value, "memory").replace("; leave the cell empty for none", "");
   });
 }
@@ -78,6 +82,12 @@ export function choice<const T extends string>(...choices: readonly T[]): Kind<T
     `write ${choices.slice(0, -1).join(", ")} or ${choices.at(-1)}`,
   );
 }
+
+/** As it was written; readBrokerUrl takes it apart. */
+export const brokerUrl = kind((value) => "fault" in readBrokerUrl(value) ? undefined : value, (value) => {
+  const read = readBrokerUrl(value);
+  return "fault" in read ? read.fault : "";
+});
 
 /** A URL of one of these schemes, as it was written. */
 export function url(...schemes: readonly string[]): Kind<string> {

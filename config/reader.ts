@@ -59,7 +59,11 @@ export class Reader {
     if (setting.secret === true) this.hide(text);
     const read = setting.kind.safeParse(text);
     if (!read.success) {
-      this.fault(raw?.source ?? name, setting.secret ? undefined : text, read.error.issues[0]?.message ?? "");
+      this.fault(
+        raw?.source ?? name,
+        setting.secret || setting.mayHoldSecret ? undefined : text,
+        read.error.issues[0]?.message ?? "",
+      );
       return undefined;
     }
     if (!setting.secret) this.shown[name] = showable(text, read.data);
@@ -83,6 +87,14 @@ export class Reader {
       return text ? { text, source: source(`${name}_FILE`), moved: true, file } : undefined;
     }
     return undefined;
+  }
+
+  /** The file that the value of a secret was read from; undefined: it did not come from one. */
+  secretFile(name: SettingName): string | undefined {
+    const source = this.raw(name)?.source;
+    const file = `${name}_FILE`;
+    if (source === file) return this.#input.env[file]?.trim();
+    return source === `--${flagName(file)}` ? this.#args.settings.get(file)?.trim() : undefined;
   }
 
   /** Whether there is a value, or a file that should hold it. */

@@ -20,6 +20,8 @@ export interface Setting<T = unknown> {
    * `minio` stands by chance.
    */
   readonly secret?: true | "unshown";
+  /** A refused value is not shown: a password may stand in it, where it should not. */
+  readonly mayHoldSecret?: true;
   /** As a flag it may stand without a value. */
   readonly flagAlone?: true;
   /** Other names that are accepted. */
@@ -50,8 +52,9 @@ const LOG = "Log";
 /** All settings, in the order in which people are shown them. The key is the variable's name. */
 export const SETTINGS = {
   MQTT_URL: {
-    kind: kinds.url("mqtt", "mqtts", "ws", "wss"),
+    kind: kinds.brokerUrl,
     group: BROKER,
+    mayHoldSecret: true,
     preset: "mqtt://localhost:1883",
     meaning: "Broker. `mqtts://` and `wss://` are encrypted.",
   },
@@ -100,6 +103,12 @@ export const SETTINGS = {
     preset: "1000",
     meaning: "Unacknowledged messages that the broker may send at a time (MQTT 5).",
   },
+  MQTT_MAX_PACKET_SIZE: {
+    kind: kinds.size("1Ki", "255Mi"),
+    group: BROKER,
+    preset: "32Mi",
+    meaning: "Largest message that is taken. The broker is told (MQTT 5); one that comes all the same starts nothing.",
+  },
   MQTT_KEEPALIVE: {
     kind: kinds.seconds("1s", "65535s"),
     group: BROKER,
@@ -147,6 +156,7 @@ export const SETTINGS = {
   AWS_ENDPOINT_URL: {
     kind: kinds.url("https", "http"),
     group: STORE,
+    mayHoldSecret: true,
     otherwise: "the profile's, else AWS",
     aliases: ["S3_ENDPOINT"],
     meaning: "S3 server other than AWS. Also as `S3_ENDPOINT`.",
@@ -384,6 +394,7 @@ export const SETTINGS = {
   STATUS_URL: {
     kind: kinds.url("https", "http").transform((value) => trimEnd(value, "/")),
     group: PAGE,
+    mayHoldSecret: true,
     otherwise: "none",
     meaning: "The page as people reach it; for links in notices.",
   },

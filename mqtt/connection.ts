@@ -3,69 +3,26 @@
  * MQTT.js keeps over reconnects never competes with what mqtt.ts keeps. Owns acknowledgements in the order of receipt
  * and the bound on deliveries that wait. Knows nothing of filters' meaning or of publications.
  */
-import { Buffer } from "node:buffer";
 import type { Socket } from "node:net";
 import mqtt from "mqtt";
-import type { IClientOptions, IConnackPacket, IPublishPacket, MqttClient, Packet } from "mqtt";
+import type { IConnackPacket, IPublishPacket, MqttClient, Packet } from "mqtt";
 import { AckQueue } from "./acknowledgements.ts";
-import { type End, reasonCode } from "./errors.ts";
-
-/** Options of mqtt.ts. */
-export interface MqttOptions {
-  /** `mqtt:`, `mqtts:`, `ws:` or `wss:` URL; a user and password in it are used where the options name none. */
-  readonly url: string;
-  /** Fixed: the broker keeps the session under it. Two instances with one id throw each other out. */
-  readonly clientId: string;
-  readonly username?: string;
-  readonly password?: string;
-  /** PEM texts. `ca` replaces the system's authorities; `cert` and `key` are this client's own. */
-  readonly tls?: { readonly ca?: string; readonly cert?: string; readonly key?: string };
-  /** 5 (default), or 4 for MQTT 3.1.1. */
-  readonly protocolVersion?: 5 | 4;
-  /** How long the broker keeps the session without us (MQTT 5). Default 7 days. */
-  readonly sessionExpirySeconds?: number;
-  /**
-   * Unacknowledged messages that the broker may send (MQTT 5). Default 1,000, at most maxWaiting. One message that is
-   * not done for long holds up all acknowledgements after it, so no more than these come meanwhile. Brokers exceed it.
-   */
-  readonly receiveMaximum?: number;
-  /** Largest packet that the broker may send, in bytes (MQTT 5); it drops larger messages. */
-  readonly maximumPacketSize?: number;
-  /** Default 30. */
-  readonly keepaliveSeconds?: number;
-  /** Retained: `online` at each connect, `offline` at close and as the last will. */
-  readonly state?: { readonly topic: string; readonly online?: string; readonly offline?: string };
-  /** Most deliveries that are not `done`; those beyond are left with the broker. Default 10,000. */
-  readonly maxWaiting?: number;
-  /** The same in bytes of topic and payload. One message alone may be larger. Default 64 MiB. */
-  readonly maxWaitingBytes?: number;
-  /** From the start of a connection to CONNACK. Default 10,000. */
-  readonly connectTimeoutMs?: number;
-  /** Waits between connections: doubled from `minMs` (250) to `maxMs` (30,000), half of it random. */
-  readonly backoff?: { readonly minMs: number; readonly maxMs: number };
-  /** Ask for the retained message of a filter that is new to the session (MQTT 5). Default false. */
-  readonly retained?: boolean;
-  /** Leaves out filters covered by others; used where the broker cannot say for which filter a copy is. */
-  readonly reduce?: (filters: Iterable<string>) => Iterable<string>;
-  /** Hears, in a sentence, of what a person should mend though the connection stands. */
-  readonly onTrouble?: (reason: string) => void;
-}
+import { type End, noRetainWords, reasonCode, sayings, sessionCutWords, tooLargeWords } from "./errors.ts";
+import { clientOptions, type Settled } from "./options.ts";
+import { PacketLimit } from "./packet_limit.ts";
 
 /** Publications that may be unacknowledged, where the broker allows as many. */
 const PUBLISHES_AT_ONCE = 1_000;
-/** MQTT.js numbers its SUBSCRIBEs up to here, publications are numbered above. */
-export const HIGHEST_CLIENT_ID = 0x7fff;
+/** Reason code "Retain not supported". */
+const NO_RETAIN = 0x9a;
+/** Characters of an idempotency key. */
+const LONGEST_KEY = 1_024;
 /** How long a connection is given to end in order. */
 export const CLOSING_MS = 1_000;
 /** How long a few unfinished deliveries hold up fetching what was left with the broker. */
 const REFETCH_GRACE_MS = 1_000;
 /** Of a buffer for small payloads. */
 const SLAB_BYTES = 32 * 1024;
-
-/** Options with the presets filled in. */
-export type Settled =
-  & Required<Omit<MqttOptions, "username" | "password" | "tls" | "state" | "maximumPacketSize">>
-  & MqttOptions;
 
 /** A PUBLISH as it came, with what is kept of it. */
 export interface Arrival {
@@ -79,10 +36,14 @@ export interface Arrival {
   /** Subscription identifiers of this copy; undefined: the broker does not tell. */
   readonly identifiers: readonly number[] | undefined;
   readonly idempotencyKey: string | undefined;
+  /** Its payload was thrown away: the bytes of the packet. */
+  readonly tooLarge: number | undefined;
 }
 
 interface ConnectionEvents {
   onConnack(sessionPresent: boolean): void;
+  /** A sentence about what this broker does not give. */
+  onTerms(sentence: string): void;
   onReady(): void;
   onArrival(arrival: Arrival): void;
   onPuback(packetId: number, reasonCode: number): void;
@@ -107,6 +68,8 @@ export class Connection {
   /** Publications that may be unacknowledged at the broker [MQTT-3.3.4-7]. */
   publishWindow = PUBLISHES_AT_ONCE;
   maximumPacketSize = Infinity;
+  /** Whether the broker keeps retained messages. */
+  retains: boolean;
 
   readonly #options: Settled;
   readonly #client: MqttClient;
@@ -116,7 +79,12 @@ export class Connection {
   /** PUBLISHes that came with QoS 2. */
   readonly #exactlyOnce = new WeakSet<Packet>();
   #error: (Error & { code?: number | string }) | undefined;
+  readonly #over = new AbortController();
+  /** Sizes of messages whose payload was thrown away, by packet identifier. */
+  readonly #tooLarge = new Map<number, number>();
   #disconnectCode: number | undefined;
+  /** The broker's own words in CONNACK or DISCONNECT. */
+  #said = "";
   #left = false;
   #refetch = false;
   #renewed = false;
@@ -126,10 +94,20 @@ export class Connection {
   #overflowed = false;
   #graceTimer: ReturnType<typeof setTimeout> | undefined;
 
-  constructor(options: Settled, events: ConnectionEvents) {
+  constructor(options: Settled, events: ConnectionEvents, { retains }: { retains: boolean }) {
     this.#options = options;
+    this.retains = retains;
     this.ended = this.#end.promise;
-    const client = this.#client = mqtt.connect(clientOptions(options));
+    const client = this.#client = mqtt.connect(clientOptions(options, { retains }));
+    // A private member, as the packet writer below is: MQTT.js has no other way to see bytes before it keeps them.
+    const build = client["streamBuilder"];
+    client["streamBuilder"] = (self: MqttClient) => {
+      const limit = new PacketLimit(options.maximumPacketSize, options.protocolVersion, (packet) => {
+        if (packet.packetId !== undefined) this.#tooLarge.set(packet.packetId, packet.bytes);
+        options.onTrouble(tooLargeWords(packet.topic, packet.bytes, options.maximumPacketSize));
+      });
+      return PacketLimit.before(build(self), limit);
+    };
     client.on("packetreceive", (packet) => this.#onPacket(packet, events));
     client.handleMessage = (packet, callback) => {
       callback(TAKEN_OVER);
@@ -148,11 +126,17 @@ export class Connection {
       if (this.state === "connecting") this.destroy();
     });
     client.on("close", () => this.#finish());
+    client.connect();
   }
 
   /** Packets may be written. */
   get open(): boolean {
     return this.state !== "ended" && !this.#left;
+  }
+
+  /** Aborts when it has ended. */
+  get over(): AbortSignal {
+    return this.#over.signal;
   }
 
   /** Milliseconds since it was ready, at least 1; 0: it never was. */
@@ -219,7 +203,9 @@ export class Connection {
   }
 
   /** Dealt with: acknowledge it when all before it are. */
-  release({ topic, payload, packetId }: Pick<Arrival, "topic" | "payload"> & { readonly packetId?: number }): void {
+  release(
+    { topic, payload, packetId }: Pick<Arrival, "topic" | "payload"> & { readonly packetId?: number | undefined },
+  ): void {
     if (this.state === "ended") return;
     this.#waiting -= 1;
     this.#waitingBytes -= heldBytes(topic, payload);
@@ -271,6 +257,7 @@ export class Connection {
     else if (packet.cmd === "puback") events.onPuback(packet.messageId!, packet.reasonCode ?? 0);
     else if (packet.cmd === "disconnect") {
       this.#disconnectCode = packet.reasonCode;
+      this.#said = sayings(packet.properties);
       this.destroy();
     } else if (packet.cmd === "publish" && packet.qos === 2) {
       // We never ask for QoS 2, but a session made by another program may have it. Passed off as QoS 1, so that
@@ -281,12 +268,18 @@ export class Connection {
   }
 
   #onConnack(packet: IConnackPacket, events: ConnectionEvents): void {
-    if ((packet.reasonCode ?? packet.returnCode ?? 0) !== 0) return;
     const { properties } = packet;
+    this.#said = sayings(properties);
+    if ((packet.reasonCode ?? packet.returnCode ?? 0) !== 0) return;
+    const { protocolVersion, sessionExpirySeconds } = this.#options;
     this.sessionPresent = packet.sessionPresent;
-    this.tellsFilters = this.#options.protocolVersion === 5 && properties?.subscriptionIdentifiersAvailable !== false;
+    this.tellsFilters = protocolVersion === 5 && properties?.subscriptionIdentifiersAvailable !== false;
     this.publishWindow = Math.min(PUBLISHES_AT_ONCE, properties?.receiveMaximum ?? PUBLISHES_AT_ONCE);
     this.maximumPacketSize = properties?.maximumPacketSize ?? Infinity;
+    if (properties?.retainAvailable === false) this.retains = false;
+    if (!this.retains) events.onTerms(noRetainWords());
+    const kept = properties?.sessionExpiryInterval;
+    if (kept !== undefined && kept < sessionExpirySeconds) events.onTerms(sessionCutWords(kept, sessionExpirySeconds));
     // Here and not at MQTT.js' "connect", for messages of the session may be handled before that event.
     events.onConnack(packet.sessionPresent);
   }
@@ -295,7 +288,10 @@ export class Connection {
     const { properties } = packet;
     const qos = this.#exactlyOnce.has(packet) ? 2 : packet.qos;
     const identifier = properties?.subscriptionIdentifier as number | number[] | undefined;
-    const key = properties?.userProperties?.["idempotency-key"];
+    const key = [properties?.userProperties?.["idempotency-key"]].flat()[0];
+    const packetId = qos === 0 ? undefined : packet.messageId;
+    const tooLarge = packetId === undefined ? undefined : this.#tooLarge.get(packetId);
+    if (packetId !== undefined) this.#tooLarge.delete(packetId);
     const payload = typeof packet.payload === "string"
       ? new TextEncoder().encode(packet.payload)
       : this.#slab.copy(packet.payload);
@@ -306,9 +302,11 @@ export class Connection {
       qos,
       retain: packet.retain,
       dup: packet.dup,
-      packetId: qos === 0 ? undefined : packet.messageId,
+      packetId,
       identifiers: identifier === undefined ? undefined : [identifier].flat(),
-      idempotencyKey: Array.isArray(key) ? key[0] : key,
+      // No longer than what a payload may name (listener.ts): what is longer is no such key.
+      idempotencyKey: key !== undefined && key.length <= LONGEST_KEY ? key : undefined,
+      tooLarge,
     };
   }
 
@@ -316,6 +314,7 @@ export class Connection {
     if (this.state === "ended") return;
     this.state = "ended";
     clearTimeout(this.#graceTimer);
+    this.#over.abort(new ConnectionLost("Connection lost"));
     this.#end.resolve(this.#whyEnded());
   }
 
@@ -323,14 +322,16 @@ export class Connection {
     if (this.#refetch) return { kind: "refetch" };
     if (this.#renewed) return { kind: "renewed" };
     if (this.#disconnectCode !== undefined && this.#disconnectCode !== 0) {
-      const kind = this.#disconnectCode === 0x8e ? "takeover" : "lost";
-      return { kind, code: this.#disconnectCode, words: reasonCode(this.#disconnectCode) };
+      const code = this.#disconnectCode;
+      const kind = code === 0x8e ? "takeover" : code === NO_RETAIN ? "no retain" : "lost";
+      return { kind, code, words: reasonCode(code) + this.#said };
     }
     const error = this.#error;
     if (this.#readyAt > 0) return { kind: "lost", ...(error ? { words: error.message } : {}) };
     if (!error) return { kind: "unanswered" };
-    const end = { code: error.code ?? "", words: error.message };
+    const end = { code: error.code ?? "", words: error.message + (typeof error.code === "number" ? this.#said : "") };
     if (typeof error.code === "number") {
+      if (error.code === NO_RETAIN) return { kind: "no retain", ...end };
       if ([4, 5, 0x86, 0x87, 0x8c].includes(error.code)) return { kind: "credentials", ...end };
       if ([1, 0x84].includes(error.code)) return { kind: "version", ...end };
       return { kind: "refused", ...end };
@@ -361,69 +362,4 @@ class Slab {
     this.#used += bytes.length;
     return copy;
   }
-}
-
-/** Packet identifiers of MQTT.js' SUBSCRIBE and UNSUBSCRIBE, apart from those of publications. */
-class ClientIds {
-  readonly #taken = new Set<number>();
-  #last = 0;
-
-  allocate(): number | null {
-    if (this.#taken.size >= HIGHEST_CLIENT_ID) return null;
-    do this.#last = this.#last >= HIGHEST_CLIENT_ID ? 1 : this.#last + 1; while (this.#taken.has(this.#last));
-    this.#taken.add(this.#last);
-    return this.#last;
-  }
-  getLastAllocated(): number | null {
-    return this.#last || null;
-  }
-  register(id: number): boolean {
-    if (this.#taken.has(id)) return false;
-    this.#taken.add(id);
-    return true;
-  }
-  deallocate(id: number): void {
-    this.#taken.delete(id);
-  }
-  clear(): void {
-    this.#taken.clear();
-  }
-}
-
-function clientOptions(options: Settled): IClientOptions {
-  const url = new URL(options.url);
-  const protocol = url.protocol.slice(0, -1) as "mqtt" | "mqtts" | "ws" | "wss";
-  const { state, tls, protocolVersion } = options;
-  return {
-    protocol,
-    host: url.hostname.replace(/^\[|\]$/g, ""),
-    ...(url.port ? { port: Number(url.port) } : {}),
-    ...(protocol.startsWith("ws") ? { path: `${url.pathname}${url.search}` || "/" } : {}),
-    // A certificate would make MQTT.js turn mqtt: into mqtts: silently.
-    ...(tls && (protocol === "mqtts" || protocol === "wss") ? tls : {}),
-    ...(options.username === undefined ? {} : { username: options.username }),
-    ...(options.password === undefined ? {} : { password: options.password }),
-    clientId: options.clientId,
-    protocolVersion,
-    clean: false,
-    keepalive: options.keepaliveSeconds,
-    connectTimeout: options.connectTimeoutMs,
-    // Reconnecting and resubscribing are done here, on a client of their own.
-    reconnectPeriod: 0,
-    resubscribe: false,
-    messageIdProvider: new ClientIds(),
-    timerVariant: "native",
-    ...(state
-      ? { will: { topic: state.topic, payload: Buffer.from(state.offline ?? "offline"), qos: 1, retain: true } }
-      : {}),
-    ...(protocolVersion === 5
-      ? {
-        properties: {
-          sessionExpiryInterval: options.sessionExpirySeconds,
-          receiveMaximum: Math.min(options.receiveMaximum, options.maxWaiting),
-          ...(options.maximumPacketSize === undefined ? {} : { maximumPacketSize: options.maximumPacketSize }),
-        },
-      }
-      : {}),
-  };
 }

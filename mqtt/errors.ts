@@ -11,6 +11,7 @@ export type EndKind =
   | "refused"
   | "credentials"
   | "version"
+  | "no retain"
   | "tls"
   | "unanswered";
 
@@ -37,6 +38,58 @@ export function qosZeroWords(filter: string): string {
   return `Broker granted only QoS 0 for "${filter}": its messages are lost while this service is away`;
 }
 
+/** A broker that keeps no retained messages. */
+export function noRetainWords(): string {
+  return "The broker keeps no retained messages: state, info and table are heard only by who is connected when they are " +
+    "published";
+}
+
+/** A session that the broker keeps for less long than it was asked to, in seconds. */
+export function sessionCutWords(kept: number, asked: number): string {
+  return `The broker keeps the session for ${kept} s without this service, not ${asked} s as MQTT_SESSION_EXPIRY asks: ` +
+    `messages are lost when the service is away for longer`;
+}
+
+/** A message that came though it is larger than what is taken. */
+export function tooLargeWords(topic: string, bytes: number, limit: number): string {
+  return `A message of ${bytes} bytes on "${cut(topic)}" started nothing: at most ${limit} bytes are taken ` +
+    `(MQTT_MAX_PACKET_SIZE)`;
+}
+
+/** Filters without a subscription: which, the broker's reasons, and who can mend it. */
+export function refusedFilterWords(
+  refused: ReadonlyMap<string, number>,
+  { clientId, username }: Pick<Connection, "clientId" | "username">,
+): string {
+  const who = username ? `user "${username}"` : `client id "${clientId}"`;
+  const shown = [...refused].slice(0, 10).map(([filter, code]) => `"${cut(filter)}" (${reasonCode(code)})`).join(", ");
+  const more = refused.size > 10 ? ` and ${refused.size - 10} more` : "";
+  const codes = new Set(refused.values());
+  const advice = [0x8f, 0x9e, 0xa2].some((code) => codes.has(code))
+    ? "this broker does not take such a filter: write another topic into the table"
+    : codes.has(0x97)
+    ? "the broker's quota is used up: ask for more, or write fewer topics into the table"
+    : codes.has(0x91)
+    ? "no matter of rights; the service goes on trying"
+    : `ask its administrator to allow ${who} to read there`;
+  return `Broker refused the subscription to ${shown}${more}: ${advice}`;
+}
+
+/** The broker's own words in an acknowledgement's properties, to follow a colon or a reason. */
+export function sayings(
+  properties: { readonly reasonString?: string; readonly serverReference?: string } | undefined,
+): string {
+  const { reasonString, serverReference } = properties ?? {};
+  const words = reasonString ? ` (the broker says: ${cut(reasonString)})` : "";
+  return serverReference ? `${words} (it names another server for MQTT_URL: ${cut(serverReference)})` : words;
+}
+
+/** Foreign text of any length, short enough for a sentence and without what would not be seen in it. */
+function cut(text: string): string {
+  const short = text.length > 200 ? `${text.slice(0, 200)}…` : text;
+  return short.toWellFormed().replace(/[\p{Cc}\p{Cf}\u2028\u2029]/gu, "�");
+}
+
 /** Why a connection ended and what to do. `shortLived`: connections in a row that ended soon. */
 export function describeEnd(end: End, options: Connection, shortLived: number): string {
   const { url, clientId, username } = options;
@@ -56,6 +109,8 @@ export function describeEnd(end: End, options: Connection, shortLived: number): 
     case "version":
       return `Broker ${url} does not support MQTT ${options.protocolVersion === 5 ? "5" : "3.1.1"}: ` +
         `set MQTT_VERSION=${options.protocolVersion === 5 ? "4" : "5"}`;
+    case "no retain":
+      return `Broker ${url} keeps no retained messages${said}: connecting again without`;
     case "tls":
       return `No secure connection to ${url}${said}. ` +
         `Check MQTT_CA_FILE against the broker's certificate, and MQTT_CERT_FILE and MQTT_KEY_FILE if it asks for one`;
@@ -116,6 +171,7 @@ const REASON_CODES: Readonly<Record<number, string>> = {
   0x8e: "session taken over",
   0x8f: "invalid topic filter",
   0x90: "invalid topic name",
+  0x91: "packet identifier in use",
   0x93: "receive maximum exceeded",
   0x95: "packet too large",
   0x96: "message rate too high",
@@ -124,6 +180,8 @@ const REASON_CODES: Readonly<Record<number, string>> = {
   0x99: "invalid payload format",
   0x9a: "retained messages not supported",
   0x9b: "QoS not supported",
+  0x9c: "use another server",
+  0x9d: "server moved",
   0x9e: "shared subscriptions not supported",
   0xa1: "subscription identifiers not supported",
   0xa2: "wildcard subscriptions not supported",

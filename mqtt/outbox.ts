@@ -3,8 +3,9 @@
  */
 import { Buffer } from "node:buffer";
 import { onAbort } from "../util/abort.ts";
-import { type Connection, HIGHEST_CLIENT_ID } from "./connection.ts";
+import type { Connection } from "./connection.ts";
 import { reasonCode } from "./errors.ts";
+import { HIGHEST_CLIENT_ID } from "./options.ts";
 import { RefusedError, UnavailableError } from "../ports.ts";
 import { Queue } from "../util/queue.ts";
 import { errorMessage } from "../util/retry.ts";
@@ -122,7 +123,8 @@ export class Outbox {
         topic,
         payload,
         qos,
-        retain,
+        // A broker that keeps none closes the connection at one [MQTT-3.2.2-14].
+        retain: retain && connection.retains,
         dup,
         ...(packetId === undefined ? {} : { messageId: packetId }),
         // Left out by the writer where the protocol is MQTT 3.1.1, which has none.

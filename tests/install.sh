@@ -37,18 +37,20 @@ install_packages() {
   mapfile -t apt_packages < <(printf '%s\n' "${apt_packages[@]}" | sort -u)
   say "installing ${apt_packages[*]}"
   # Nothing is to start by itself: each test starts its own broker.
-  local policy=/usr/sbin/policy-rc.d
+  local policy=/usr/sbin/policy-rc.d made=
   # Parts are installed at once, packages are not.
   exec 8>/tmp/mjl-install.lock
   flock 8
   if [[ ! -e $policy ]]; then
     printf '#!/bin/sh\nexit 101\n' >"$policy"
     chmod +x "$policy"
+    made=$policy
     trap "rm -f $policy" EXIT
   fi
   export DEBIAN_FRONTEND=noninteractive
   apt-get update -qq
   apt-get install -y -qq --no-install-recommends "${apt_packages[@]}" >/dev/null
+  [[ -z $made ]] || rm -f "$made"
   flock -u 8
 }
 

@@ -2,7 +2,8 @@
 import { deepEqual, equal, match, ok, rejects, throws } from "node:assert/strict";
 import mqtt from "mqtt";
 import { startLocalBroker } from "../local/broker.ts";
-import { Identifiers, MqttBroker, type MqttOptions } from "../mqtt.ts";
+import { MqttBroker, type MqttOptions } from "../mqtt.ts";
+import { Identifiers } from "../mqtt/identifiers.ts";
 import { RefusedError } from "../ports.ts";
 import { Bench, brokerConformance, text } from "./conformance/broker.ts";
 import { startMosquitto } from "./harness/mosquitto.ts";
@@ -302,7 +303,7 @@ Deno.test("the URL that people see has no credentials", () => {
 Deno.test("an URL that cannot be a broker's is refused without showing its password", () => {
   for (const url of ["http://u:secret@host", "mqtt://", "u:secret@host", "host:1883"]) {
     throws(() => new MqttBroker({ url, clientId: "c" }), (error: Error) => {
-      match(error.message, /expected mqtt:\/\//);
+      match(error.message, /^Invalid broker URL: write a URL that begins with mqtt:\/\/ /);
       ok(!error.message.includes("secret"), error.message);
       return true;
     });

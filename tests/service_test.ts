@@ -1,6 +1,7 @@
 /** The whole core on the local parts: aedes, a folder, local processes. */
 import { deepStrictEqual, match, ok, strictEqual } from "node:assert/strict";
-import { PREFIX, startEmbeddedBed } from "./harness/local_bed.ts";
+import { type EmbeddedBedOptions, PREFIX, startEmbeddedBed } from "./harness/local_bed.ts";
+import { startStrictBroker } from "./harness/brokers/strict.ts";
 import { eventually } from "./harness/wait.ts";
 
 const TABLE = `job_name,mqtt_topic,image,command
@@ -17,11 +18,14 @@ interface Said {
 }
 
 /** A running service, and what it has said. */
-async function startBed({ dir = "", table = TABLE }: { dir?: string; table?: string } = {}) {
+async function startBed(
+  { dir = "", table = TABLE, ...more }: { dir?: string; table?: string } & Pick<EmbeddedBedOptions, "server"> = {},
+) {
   const said: Said[] = [];
   const bed = await startEmbeddedBed({
     table,
     dir,
+    ...more,
     onMessage: (topic, text) => said.push({ topic, body: text.startsWith("{") ? JSON.parse(text) : { text } }),
   });
   return { ...bed, said, find: (topic: string) => said.find((one) => one.topic === `${PREFIX}/${topic}`) };
@@ -41,6 +45,20 @@ Deno.test("a message runs its row, and the row that waits for it", options, asyn
   match(await Deno.readTextFile(`${bed.folder}/logs/${first.body["run_name"]}.txt`), /\n\nhello Ada\n$/);
   await eventually(() => bed.service.runs.size === 0);
   ok(await bed.service.records.exists(String(first.body["run_name"])));
+});
+
+Deno.test("readiness names the rows whose topic the broker refuses; the others run", options, async () => {
+  const strict = await startStrictBroker({ refuses: (filter) => filter.includes(" ") ? 0x80 : undefined });
+  const server = { url: strict.url, close: () => strict[Symbol.asyncDispose]() };
+  const rows = Array.from({ length: 20 }, (_, n) => `row${n},lab/${n === 3 ? "a b" : n},none,true\n`);
+  await using bed = await startBed({ table: `job_name,mqtt_topic,image,command\n${rows.join("")}`, server });
+  const { checks, ready } = bed.service.health();
+  strictEqual(ready, true);
+  strictEqual(checks["subscriptions"], 'none for 1 of 20 rows: "row3" on "lab/a b" (no reason given)');
+  for (const n of [0, 19]) {
+    strict.publish(`lab/${n}`, "");
+    await eventually(() => bed.told.some((event) => event.type === "created" && event.run.jobName === `row${n}`));
+  }
 });
 
 Deno.test("a failing row is told on job_failed and ERROR", options, async () => {

@@ -169,6 +169,7 @@ async function bytesOf(body: string | Uint8Array | AsyncIterable<Uint8Array>): P
 }
 
 export class FakeBroker implements Broker {
+  readonly refused = new Map<string, string>();
   readonly url = "mqtt://fake";
   connected = true;
   readonly published: { topic: string; body: string }[] = [];

@@ -17,16 +17,18 @@ export interface EmbeddedBedOptions {
   /** What the retained `info` says. */
   readonly info?: Readonly<Record<string, unknown>>;
   /** Each message below the prefix. */
+  /** Speaks MQTT 3.1.1. Default: the local broker. */
+  readonly server?: { readonly url: string; close(): Promise<void> };
   readonly onMessage: (topic: string, text: string) => void;
 }
 
 /** A running service on parts of its own. */
 export async function startEmbeddedBed(
-  { table, dir = "", maxChainDepth = 3, info = { version: "test" }, onMessage }: EmbeddedBedOptions,
+  { table, dir = "", maxChainDepth = 3, info = { version: "test" }, server: given, onMessage }: EmbeddedBedOptions,
 ) {
   const folder = dir || await Deno.makeTempDir({ prefix: "mjl-service-" });
   await Deno.writeTextFile(`${folder}/jobs.csv`, table);
-  const server = await startLocalBroker();
+  const server = given ?? await startLocalBroker();
   const told: ServiceEvent[] = [];
   const runner = new LocalRunner({ dir: `${folder}/local` });
   const service = new Service({

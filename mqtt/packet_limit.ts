@@ -1,0 +1,137 @@
+/**
+ * Holds packets that are larger than a limit back from MQTT.js, which would keep each whole in memory: of a PUBLISH its
+ * topic and packet identifier go on, its payload is thrown away as it comes. Brokers without MQTT 5, and some with it, send
+ * whatever somebody published. Knows the fixed header (MQTT 5, 2.1.1) and how a PUBLISH begins, nothing else.
+ */
+import { Buffer } from "node:buffer";
+import { type Duplex, Transform, type TransformCallback } from "node:stream";
+
+/** A PUBLISH whose payload was thrown away. */
+export interface TooLarge {
+  readonly topic: string;
+  /** Of the packet, without its fixed header. */
+  readonly bytes: number;
+  /** undefined: QoS 0, nothing of it goes on. */
+  readonly packetId: number | undefined;
+}
+
+const PUBLISH = 3;
+
+export class PacketLimit extends Transform {
+  readonly #limit: number;
+  readonly #protocolVersion: 5 | 4;
+  readonly #onTooLarge: (packet: TooLarge) => void;
+  /** The beginning of a packet of which more is needed. */
+  #begun: Buffer = Buffer.alloc(0);
+  /** Bytes that belong to the packet in work, and whether they go on. */
+  #left = 0;
+  #drops = false;
+
+  constructor(limit: number, protocolVersion: 5 | 4, onTooLarge: (packet: TooLarge) => void) {
+    super();
+    this.#limit = limit;
+    this.#protocolVersion = protocolVersion;
+    this.#onTooLarge = onTooLarge;
+  }
+
+  /** Puts the limit between a stream and where MQTT.js pipes it to; the stream stays the same object. */
+  static before(stream: Duplex, limit: PacketLimit): Duplex {
+    const pipe = stream.pipe.bind(stream);
+    stream.pipe = <T extends NodeJS.WritableStream>(target: T): T => pipe(limit).pipe(target);
+    limit.once("error", (error) => stream.destroy(error));
+    return stream;
+  }
+
+  override _transform(chunk: Buffer, _: BufferEncoding, callback: TransformCallback): void {
+    try {
+      this.#take(this.#begun.length === 0 ? chunk : Buffer.concat([this.#begun, chunk]));
+      callback();
+    } catch (error) {
+      callback(error as Error);
+    }
+  }
+
+  #take(data: Buffer): void {
+    this.#begun = Buffer.alloc(0);
+    let from = 0; // what goes on as it is begins here
+    let at = 0;
+    while (at < data.length) {
+      if (this.#left > 0) {
+        const count = Math.min(this.#left, data.length - at);
+        this.#left -= count;
+        at += count;
+        if (this.#drops) from = at;
+        if (this.#left > 0) break;
+        this.#drops = false;
+        continue;
+      }
+      const header = fixedHeader(data, at);
+      if (header !== undefined && header.length <= this.#limit) {
+        at += header.size;
+        this.#left = header.length;
+        continue;
+      }
+      if (at > from) this.push(data.subarray(from, at));
+      const read = header && this.#shorten(data, at, header);
+      if (read === undefined) {
+        this.#begun = Buffer.from(data.subarray(at));
+        return;
+      }
+      at += read;
+      from = at;
+      this.#left = header!.size + header!.length - read;
+      this.#drops = true;
+    }
+    if (at > from) this.push(data.subarray(from, at));
+  }
+
+  /** Sends on what is left of a packet that is too large; returns the bytes of it that were read, undefined: too few. */
+  #shorten(data: Buffer, at: number, { size, length }: FixedHeader): number | undefined {
+    const first = data[at]!;
+    if (first >> 4 !== PUBLISH) {
+      throw new Error(`The broker sent a packet of ${length} bytes that is no message; the limit is ${this.#limit}`);
+    }
+    const qos = (first >> 1) & 3;
+    const begin = at + size;
+    if (data.length < begin + 2) return undefined;
+    const topicEnd = begin + 2 + data.readUInt16BE(begin);
+    const end = topicEnd + (qos > 0 ? 2 : 0);
+    if (data.length < end) return undefined;
+    const topic = data.toString("utf8", begin + 2, topicEnd);
+    const packetId = qos > 0 ? data.readUInt16BE(topicEnd) : undefined;
+    this.#onTooLarge({ topic, bytes: length, packetId });
+    if (packetId !== undefined) {
+      const rest = [data.subarray(begin, end), Buffer.alloc(this.#protocolVersion === 5 ? 1 : 0)];
+      this.push(Buffer.concat([Buffer.from([first, ...varint(end - begin + rest[1]!.length)]), ...rest]));
+    }
+    return end - at;
+  }
+}
+
+interface FixedHeader {
+  /** Bytes of the header itself. */
+  readonly size: number;
+  /** Bytes that follow it. */
+  readonly length: number;
+}
+
+/** undefined: it is not whole yet. */
+function fixedHeader(data: Buffer, at: number): FixedHeader | undefined {
+  let length = 0;
+  for (let index = 1; index <= 4; index++) {
+    const byte = data[at + index];
+    if (byte === undefined) return undefined;
+    length += (byte & 127) * 128 ** (index - 1);
+    if (byte < 128) return { size: index + 1, length };
+  }
+  throw new Error("The broker sent a packet whose length is malformed");
+}
+
+function varint(value: number): number[] {
+  const bytes: number[] = [];
+  do {
+    bytes.push(value % 128 | (value >= 128 ? 128 : 0));
+    value = Math.floor(value / 128);
+  } while (value > 0);
+  return bytes;
+}
