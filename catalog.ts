@@ -4,9 +4,11 @@
  */
 import type { Emit, ObjectStore, Row } from "./ports.ts";
 import { backoffMs, delay, errorMessage } from "./util/retry.ts";
+import { MAX_TABLE_BYTES } from "./catalog/csv.ts";
 import { describeProblem, type Problem } from "./catalog/problem.ts";
 import { parseTableInSlices, rowsFor, type Table, type TableOptions } from "./catalog/table.ts";
 
+export { MAX_TABLE_BYTES } from "./catalog/csv.ts";
 export { parseTable, parseTableInSlices, rowsFor } from "./catalog/table.ts";
 export type { Table, TableOptions } from "./catalog/table.ts";
 export { rowSchema } from "./catalog/column_docs.ts";
@@ -43,8 +45,6 @@ export interface LoadResult {
   readonly warnings: number;
 }
 
-/** Largest table that is read: one of 100,000 rows has less. */
-export const MAX_TABLE_BYTES = 16 * 1024 * 1024;
 /** Errors of one table that are told one by one; the rest are counted in one more report. */
 const MAX_ROW_REPORTS = 20;
 /** Errors that are compared with those told before, so that a table that is all wrong stalls nothing. */
@@ -161,7 +161,8 @@ export class Catalog {
       if (found === "unchanged") return this.#confirm();
       const table = await parseTableInSlices(found.body, this.#options, signal ? { signal } : {});
       this.#etag = found.etag;
-      if (table.refusal) return this.#fail("table", table.refusal.message, table.refusal);
+      const refusal = table.refusal ?? this.#emptied(table);
+      if (refusal) return this.#fail("table", refusal.message, refusal);
       return this.#swap(table);
     } catch (error) {
       if (signal?.aborted) return this.#result("failed", "the service is stopping");
@@ -177,6 +178,17 @@ export class Catalog {
     return this.#result("unchanged");
   }
 
+  /** A table without a row that runs is no edit that anybody means, where there were rows before. */
+  #emptied({ rows, badRows, problems }: Table): Problem | undefined {
+    if (rows.length > 0 || (this.#table?.rows.length ?? 0) === 0) return undefined;
+    const first = problems.find(({ severity }) => severity === "error");
+    if (badRows.length === 0 || !first) {
+      const message = "it has no rows; to stop all rows on purpose, leave one with a topic that nobody uses";
+      return { severity: "error", line: 1, message };
+    }
+    return { ...first, message: `none of its rows can be used. The first error: ${first.message}` };
+  }
+
   #swap(table: Table): LoadResult {
     this.#table = table;
     this.#filters = new Set(table.index.filters());
@@ -184,6 +196,9 @@ export class Catalog {
     this.#failure = this.#refused = undefined;
     const result = this.#result("loaded");
     this.#options.emit({ type: "table", rows: result.rows, errors: result.errors, warnings: result.warnings });
+    if (result.rows + result.errors === 0) {
+      this.#emitError(`The table ${this.url} has no rows; nothing will run`, "TableUnusable");
+    }
     this.#emitErrors(table);
     this.#options.onChange(table);
     return result;
@@ -233,21 +248,23 @@ export class Catalog {
     const keyOf = ({ jobName, column, value, message }: Problem) => JSON.stringify([jobName, column, value, message]);
     this.#toldErrors = new Set(errors.map(keyOf));
     const fresh = errors.filter((problem) => !told.has(keyOf(problem)));
-    for (const problem of fresh.slice(0, MAX_ROW_REPORTS)) this.#emitError(describeProblem(problem), problem);
+    for (const problem of fresh.slice(0, MAX_ROW_REPORTS)) {
+      this.#emitError(describeProblem(problem), "TableRow", problem);
+    }
     const rest = all.length - MAX_ROW_REPORTS;
     const summary = `The table ${this.url} has ${rest} more errors: see them with the command check`;
     if (rest <= 0) return;
     this.#toldErrors.add(summary);
-    if (!told.has(summary)) this.#emitError(summary);
+    if (!told.has(summary)) this.#emitError(summary, "TableRow");
   }
 
-  #emitError(message: string, problem?: Problem): void {
+  #emitError(message: string, reason: "TableRow" | "TableUnusable", problem?: Problem): void {
     this.#options.emit({
       type: "error",
       scope: "table",
       report: {
         message,
-        reason: "TableRow",
+        reason,
         ...(problem?.jobName === undefined ? {} : { job_name: problem.jobName }),
         ...(problem === undefined ? {} : { line: problem.line }),
         ...(problem?.column === undefined ? {} : { column: problem.column }),

@@ -10,6 +10,7 @@ import { nodeRules, tolerations } from "./cells/nodes.ts";
 import { annotations, labels } from "./cells/pairs.ts";
 import { resources } from "./cells/resources.ts";
 import { args, idempotencyKey, output, workingDir } from "./cells/words.ts";
+import { withoutInvisible } from "./invisible.ts";
 import {
   choice,
   command,
@@ -473,7 +474,7 @@ export const columns: readonly NamedColumn[] = allColumns.filter(({ planned }) =
 
 /** Spreadsheets and people write "CPU Request", "cpu-request" and "cpuRequest"; all are cpu_request. */
 export function columnKey(name: string): string {
-  return name.toLowerCase().replace(/[\s_\-.]+/g, "");
+  return withoutInvisible(name).toLowerCase().replace(/[\s_\-.]+/g, "");
 }
 
 const BY_KEY: ReadonlyMap<string, NamedColumn> = new Map(columns.map((column) => [columnKey(column.name), column]));

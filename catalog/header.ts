@@ -3,8 +3,13 @@
  */
 import { nearest } from "../util/nearest.ts";
 import { columnKey, columnOf, columns, type NamedColumn } from "./columns.ts";
+import type { RawRecord } from "./csv.ts";
+import { findInvisible, type Invisible } from "./invisible.ts";
 import { cut, type Problem, Refusal } from "./problem.ts";
 import type { Place } from "./row.ts";
+
+/** Cells of the header. */
+const MAX_CELLS = 1_000;
 
 export interface Header {
   readonly line: number;
@@ -17,17 +22,26 @@ export interface Header {
 }
 
 /** Reads the header. Throws a Refusal where rows cannot be read by it. */
-export function readHeader(line: number, cells: readonly string[], delimiter: string): Header {
+export function readHeader({ line, cells, fault }: RawRecord, delimiter: string): Header {
+  if (fault) throw new Refusal(line, fault.message, { column: cut(cells[fault.at] ?? "") });
+  if (cells.length > MAX_CELLS) {
+    throw new Refusal(line, `the header has ${cells.length} cells, ${MAX_CELLS} are allowed; take the empty ones away`);
+  }
   const names = cells.map((cell) => cell.trim());
   const places = new Map<NamedColumn, number>();
   const unknown: string[] = [];
+  const hidden: Problem[] = [];
   for (const [at, name] of names.entries()) {
     const column = columnOf(name);
     if (column === undefined) {
       if (name !== "") unknown.push(name);
     } else if (places.has(column)) {
       throw new Refusal(line, `the header has the column ${column.name} twice; take one away`, { column: column.name });
-    } else places.set(column, at);
+    } else {
+      places.set(column, at);
+      const odd = findInvisible(name.replaceAll("\n", " "));
+      if (odd) hidden.push({ severity: "warning", line, column: column.name, message: hiddenIn(odd, column.name) });
+    }
   }
   if (places.size === 0) {
     const value = cut(names.join(delimiter));
@@ -45,8 +59,12 @@ export function readHeader(line: number, cells: readonly string[], delimiter: st
       const at = places.get(column);
       return at === undefined ? [] : [{ column, at }];
     }),
-    problems: unknown.map((name) => unknownColumn(line, name, free)),
+    problems: [...hidden, ...unknown.map((name) => unknownColumn(line, name, free))],
   };
+}
+
+function hiddenIn({ what, at }: Invisible, name: string): string {
+  return `the header holds ${what} at character ${at + 1} of this cell, which is read as ${name}; take it out`;
 }
 
 function refuseMissing(line: number, missing: readonly string[], unknown: readonly string[]): never {

@@ -3,10 +3,11 @@
  * Pure. A kind knows one cell only; what cells of a row must be together is row.ts.
  */
 import { parseResource } from "./cells/resources.ts";
+import { topicDoubt } from "./cells/topic.ts";
 import { imageFault } from "./cells/image.ts";
+import { commandDoubts, commandFault } from "./cells/command_doubts.ts";
 import { parseCommand } from "./cells/command.ts";
 import type { Enabled, RunAs } from "../ports.ts";
-import { cut } from "./problem.ts";
 import { filterFault } from "../topics.ts";
 import { quantityAdvice, quantityValue, type Resource } from "../util/quantities.ts";
 
@@ -42,16 +43,16 @@ const MAX_NAME = 200;
 
 export const jobName: Kind<string> = {
   schema: { type: "string", minLength: 1, maxLength: MAX_NAME, pattern: "^[^/+#\\u0000-\\u001f\\u007f]+$" },
-  hasLines: true,
   read(name, report) {
-    // deno-lint-ignore no-control-regex
-    const odd = /[/+#\0-\x1f\x7f]/.exec(name);
+    const odd = /[/+#]/.exec(name);
     if (odd) {
-      const what = /[/+#]/.test(odd[0]) ? `"${odd[0]}"` : odd[0] === "\n" ? "a line break" : "a control character";
-      report.error(`a name cannot hold ${what}, for it becomes one level of an MQTT topic; write "-" instead`);
+      report.error(`a name cannot hold "${odd[0]}", for it becomes one level of an MQTT topic; write "-" instead`);
     } else if (name.length > MAX_NAME) {
       report.error(`the name has ${name.length} characters, ${MAX_NAME} are allowed`);
-    } else return name;
+    } else {
+      if (/^["'“‘«]/.test(name)) report.warn("the quote is part of the name; take it away if that is not meant");
+      return name;
+    }
     return undefined;
   },
 };
@@ -64,9 +65,10 @@ export const topicFilter: Kind<string> = {
       report.error(`not an MQTT topic: ${fault}`);
       return undefined;
     }
-    if (topic === "#" || topic === "+/#") {
-      report.warn("every message of the broker starts this row; name the topic if that is not meant");
-    }
+    const doubt = topic === "#" || topic === "+/#"
+      ? "every message of the broker starts this row; name the topic if that is not meant"
+      : topicDoubt(topic);
+    if (doubt !== undefined) report.warn(doubt);
     return topic;
   },
 };
@@ -86,16 +88,12 @@ export const command: Kind<readonly string[]> = {
   hasLines: true,
   read(text, report) {
     const parsed = parseCommand(text);
-    if ("fault" in parsed) {
-      report.error(`not a command: ${parsed.fault}`);
+    const fault = commandFault(text) ?? ("fault" in parsed ? parsed.fault : undefined);
+    if (fault !== undefined || "fault" in parsed) {
+      report.error(`not a command: ${fault}`);
       return undefined;
     }
-    const [operator] = parsed.operators;
-    if (operator !== undefined) {
-      report.warn(
-        `"${cut(operator)}" is passed on as it is, for no shell runs the command; for a shell write sh -c '…'`,
-      );
-    }
+    for (const doubt of commandDoubts(parsed)) report.warn(doubt);
     return parsed.words.length === 0 ? undefined : parsed.words;
   },
 };
@@ -107,12 +105,23 @@ export function count(least: number, most: number, empty = "none"): Kind<number>
     schema: { type: ["integer", "string"], minimum: least, maximum: most, pattern: "^[0-9]*$" },
     read(text, report) {
       // Programs that keep empty cells as not-a-number write whole numbers as 1.0.
-      const value = /^\d+(\.0*)?$/.test(text) ? Number(text) : NaN;
+      const value = /^\d{1,15}(\.0{0,2})?$/.test(text) ? Number(text) : NaN;
       if (value >= least && value <= most) return value;
-      report.error(`not a whole number ${range}; leave the cell empty for ${empty}`);
+      report.error(`not a whole number ${range}; ${countAdvice(text) ?? `leave the cell empty for ${empty}`}`);
       return undefined;
     },
   };
+}
+
+/** What was meant by a number with marks of thousands or in another notation. */
+function countAdvice(text: string): string | undefined {
+  if (text.length > 40) return undefined;
+  // 1.000 is one to some and a thousand to others.
+  if (/^\d{1,3}\.000$/.test(text)) return `write ${Number.parseInt(text)} or ${text.replace(".", "")}`;
+  if (/^\d{1,3}([.,'’_ \u00a0\u202f]\d{3})+$/.test(text)) return `write ${text.replace(/\D/g, "")}`;
+  if (/^\d{1,15},0+$/.test(text)) return `write ${text.split(",")[0]}`;
+  const number = /^\d{1,3}(\.\d{1,6})?[eE]\+?\d{1,2}$/.test(text) ? Number(text) : NaN;
+  return Number.isSafeInteger(number) ? `write ${number}` : undefined;
 }
 
 const WHOLE = count(0, MAX_INT32);
@@ -123,7 +132,7 @@ export const seconds: Kind<number> = {
   read: (text, report, row) => WHOLE.read(text, report, row) || undefined,
 };
 
-const QUANTITY = "^$|^[+]?([0-9]+\\.?[0-9]*|\\.[0-9]+)(Ki|Mi|Gi|Ti|Pi|Ei|n|u|m|k|M|G|T|P|E|[eE][+-]?[0-9]{1,3})?$";
+const QUANTITY = "^$|^[+]?([0-9]+(\\.[0-9]*)?|\\.[0-9]+)(Ki|Mi|Gi|Ti|Pi|Ei|n|u|m|k|M|G|T|P|E|[eE][+-]?[0-9]{1,3})?$";
 
 /** A Kubernetes quantity, as it was written; 0 is none. */
 export function quantity(resource: Resource): Kind<string> {
@@ -145,7 +154,11 @@ export function quantity(resource: Resource): Kind<string> {
 }
 
 function warnOfOddSize(text: string, value: number, resource: Resource, report: Report): void {
-  if (resource === "cpu") {
+  const grouped = /^(\d{1,3})\.(000)([A-Za-z]*)$/.exec(text);
+  if (grouped) {
+    const [, whole = "", zeros = "", unit = ""] = grouped;
+    report.warn(`${text} is ${whole}${unit}, not ${whole}${zeros}${unit}; write the one that is meant`);
+  } else if (resource === "cpu") {
     if (value >= 1000) report.warn(`${value} cores; thousandths of a core are written "500m"`);
   } else if (value < 2 ** 20) {
     const number = /^[\d.]+/.exec(text)?.[0] ?? "4";

@@ -5,6 +5,7 @@
 import type { Row } from "../ports.ts";
 import { isMore } from "../util/quantities.ts";
 import { type NamedColumn, PRESETS } from "./columns.ts";
+import { findInvisible, mayHoldInvisible } from "./invisible.ts";
 import { cachedValue, type Report } from "./kinds.ts";
 import { cut, type Problem } from "./problem.ts";
 
@@ -18,6 +19,10 @@ export interface Place {
 /** Characters of a cell. */
 const MAX_CELL = 32_768;
 
+/** What programs write for an empty or broken cell. */
+const NO_VALUE =
+  /^(None|NaN|nan|NULL|null|NA|N\/A|<NA>|undefined|#N\/A|#NAME\?|#REF!|#VALUE!|#DIV\/0!|#NUM!|#NULL!|#ERROR!)$/;
+
 /** Reads the cells of one row; collects what is wrong. */
 export class RowReader implements Report {
   readonly problems: Problem[] = [];
@@ -27,6 +32,8 @@ export class RowReader implements Report {
   readonly #line: number;
   readonly #cells: readonly string[];
   readonly #places: readonly Place[];
+  /** Columns whose cell needs no further look, for it was refused. */
+  readonly #refused = new Set<string>();
   /** The cell that is read, for what its kind reports. */
   #column = "";
   #text = "";
@@ -50,12 +57,16 @@ export class RowReader implements Report {
     const row: Record<string, unknown> = { line: this.#line, ...PRESETS };
     for (const { column, at } of this.#places) {
       const text = this.#cells[at] ?? "";
-      if (text === "" && !column.required) continue;
+      if (text === "" && !column.required || this.#refused.has(column.name)) continue;
       this.#column = column.name;
       this.#text = text;
       if (text === "") this.error(`the cell is empty; ${column.required}`);
       else {
-        const value = column.kind.read(text, this, row);
+        const value = NO_VALUE.test(text)
+          ? this.error(
+            "that is what programs write for an empty or broken cell; empty the cell, or write what is meant",
+          )
+          : column.kind.read(text, this, row);
         if (value !== undefined) row[column.field] = value;
         if (column.field === "jobName") this.jobName = value as string | undefined;
       }
@@ -76,6 +87,7 @@ export class RowReader implements Report {
   /** Leaves the row out for what is wrong with it as a whole, or beside other rows. */
   refuse(column: string | undefined, value: string | undefined, message: string): void {
     this.isBad = true;
+    if (column !== undefined) this.#refused.add(column);
     this.#report("error", column, value, message);
   }
 
@@ -96,21 +108,23 @@ export class RowReader implements Report {
     });
   }
 
+  /** What no cell can hold, whatever its kind. */
   #checkText(): void {
     const all = this.#cells.join("");
-    // deno-lint-ignore no-control-regex
-    if (all.length <= MAX_CELL && !/[\0-\x1f\x7f]/.test(all)) return;
+    if (all.length <= MAX_CELL && !mayHoldInvisible(all)) return;
     for (const { column: { name, kind }, at } of this.#places) {
       const cell = this.#cells[at] ?? "";
       if (cell.length > MAX_CELL) {
         this.refuse(name, cell, `the cell has ${cell.length} characters, ${MAX_CELL} are allowed`);
+        continue;
       }
-      // A command may span lines: sh -c '…'. The job's name has its own message.
-      // deno-lint-ignore no-control-regex
-      const odd = (kind.hasLines ? /\0/ : /[\0-\x1f\x7f]/).exec(cell);
+      // A command may span lines: sh -c '…'.
+      const odd = findInvisible(kind.hasLines ? cell.replaceAll(/[\n\t]/g, " ") : cell);
       if (!odd) continue;
-      const what = odd[0] === "\n" ? "a line break" : `the control character ${odd[0].charCodeAt(0)}`;
-      this.refuse(name, cell, `the cell holds ${what}; take it out`);
+      if (odd.isBlank && kind.hasLines) {
+        const message = `the cell holds ${odd.what} at character ${odd.at + 1}; write a plain blank if that is meant`;
+        this.#report("warning", name, cell, message);
+      } else this.refuse(name, cell, `the cell holds ${odd.what} at character ${odd.at + 1}; take it out`);
     }
   }
 

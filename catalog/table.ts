@@ -8,7 +8,7 @@ import { nearest } from "../util/nearest.ts";
 import { finish, finishInSlices } from "../util/slices.ts";
 import { type BadRow, type ChainFindings, findChains } from "./chains.ts";
 import { columnOf } from "./columns.ts";
-import { type Batch, findHeader, readRecords, toText } from "./csv.ts";
+import { findHeader, type Layout, type RawRecord, readRecords, toText } from "./csv.ts";
 import { type Header, readHeader } from "./header.ts";
 import { cut, type Problem, Refusal } from "./problem.ts";
 import { RowReader } from "./row.ts";
@@ -71,9 +71,10 @@ function* readTable(source: Uint8Array | string, options: TableOptions): Generat
   const builder = new TableBuilder(options);
   try {
     const text = yield* toText(source);
-    const { delimiter, from, line } = findHeader(text, (name) => columnOf(name) !== undefined);
-    builder.delimiter = delimiter;
-    for (const batch of readRecords(text, { delimiter, from, line })) {
+    const layout = findHeader(text, (name) => columnOf(name) !== undefined);
+    builder.delimiter = layout.delimiter;
+    builder.warnOfTail(layout);
+    for (const batch of readRecords(text, layout)) {
       builder.add(batch);
       yield;
     }
@@ -85,6 +86,10 @@ function* readTable(source: Uint8Array | string, options: TableOptions): Generat
   }
 }
 
+/** Rows of one table, and problems of it that are told. */
+const MAX_ROWS = 200_000;
+const MAX_PROBLEMS = 20_000;
+
 /** Collects the rows of one file. */
 class TableBuilder {
   delimiter = ",";
@@ -95,28 +100,41 @@ class TableBuilder {
   readonly #index = new TopicIndex<Row>();
   readonly #lineOf = new Map<string, number>();
   readonly #labels = new Map<string, Row>();
+  /** First levels of topics in lower case, as they were first written. */
+  readonly #levels = new Map<string, { readonly level: string; readonly line: number }>();
   #header: Header | undefined;
+  #count = 0;
+  /** Line of the first error beyond those that are told. */
+  #untold: number | undefined;
   #last: { line: number; cells: number } | undefined;
 
   constructor(options: TableOptions) {
     this.#options = options;
   }
 
-  add({ lines, records }: Batch): void {
-    for (const [at, cells] of records.entries()) {
-      const line = lines[at] ?? 0;
+  add(records: readonly RawRecord[]): void {
+    for (const record of records) {
+      const { line, cells } = record;
       if (cells.every((cell) => cell.trim() === "")) continue;
       this.#last = { line, cells: cells.length };
-      if (this.#header) this.#readRow(line, cells, this.#header);
+      if (this.#header) this.#readRow(record, this.#header);
       else {
-        this.#header = readHeader(line, cells, this.delimiter);
+        this.#header = readHeader(record, this.delimiter);
         this.#problems.push(...this.#header.problems);
       }
     }
   }
 
-  #readRow(line: number, cells: readonly string[], { places, width }: Header): void {
+  #readRow({ line, cells, fault }: RawRecord, { places, width }: Header): void {
+    if (++this.#count > MAX_ROWS) throw new Refusal(line, `the table has more than ${MAX_ROWS} rows; part it`);
     const reader = new RowReader(line, cells, places);
+    if (fault) {
+      // What the other cells hold cannot be known.
+      const column = places.find(({ at }) => at === fault.at)?.column.name;
+      reader.refuse(column, cells[fault.at], fault.message);
+      this.#leaveOut(line, reader);
+      return;
+    }
     if (cells.length < width) {
       reader.refuse(
         undefined,
@@ -137,14 +155,34 @@ class TableBuilder {
     if (!reader.isBad && this.#options.check) {
       for (const problem of this.#options.check(row)) reader.add({ ...problem, line, jobName: row.jobName });
     }
-    for (const problem of reader.problems) this.#problems.push(problem);
     if (reader.isBad) {
-      this.#badRows.push({ line, jobName: cut(reader.cell("job_name")), mqttTopic: cut(reader.cell("mqtt_topic")) });
+      this.#leaveOut(line, reader);
       return;
     }
+    this.#tell(reader.problems);
     this.#rows.push(row);
     this.#index.add(row.mqttTopic, row);
     this.#warnOfTwin(row);
+    this.#warnOfCase(row);
+  }
+
+  warnOfTail({ tail, line }: Layout): void {
+    if (tail === "") return;
+    const message = `the line ends in "${tail}", which a spreadsheet left that parts cells otherwise; ` +
+      "it is left out here and at the end of each line";
+    this.#problems.push({ severity: "warning", line, message });
+  }
+
+  #leaveOut(line: number, reader: RowReader): void {
+    this.#tell(reader.problems);
+    this.#badRows.push({ line, jobName: cut(reader.cell("job_name")), mqttTopic: cut(reader.cell("mqtt_topic")) });
+  }
+
+  #tell(problems: readonly Problem[]): void {
+    for (const problem of problems) {
+      if (this.#problems.length < MAX_PROBLEMS) this.#problems.push(problem);
+      else if (problem.severity === "error") this.#untold ??= problem.line;
+    }
   }
 
   /** Names that differ only in what a Kubernetes name cannot hold are right, but hard to tell apart in `kubectl`. */
@@ -165,6 +203,20 @@ class TableBuilder {
         `runs of this row and of "${twin.jobName}" (line ${twin.line}) have names that begin alike in Kubernetes; ` +
         "let the names differ in letters or digits within the first 50",
     });
+  }
+
+  /** Levels that differ in nothing but capital letters are two levels to a broker. */
+  #warnOfCase({ jobName, mqttTopic, line }: Row): void {
+    const slash = mqttTopic.indexOf("/");
+    const level = slash === -1 ? mqttTopic : mqttTopic.slice(0, slash);
+    const key = level.toLowerCase();
+    const first = this.#levels.get(key);
+    if (first === undefined) this.#levels.set(key, { level, line });
+    else if (first.level !== level) {
+      const message = `line ${first.line} writes "${cut(first.level)}", and topics tell capital letters apart; ` +
+        "write both the same if that is not meant";
+      this.#tell([{ severity: "warning", line, column: "mqtt_topic", value: cut(mqttTopic), jobName, message }]);
+    }
   }
 
   /** What can be said of the file once its last line is read. */
@@ -195,6 +247,10 @@ class TableBuilder {
     const source = { topicPrefix: this.#options.topicPrefix, rows: this.#rows, badRows: this.#badRows };
     const chains = yield* findChains(source);
     this.#tellChains(chains);
+    if (this.#untold !== undefined) {
+      const message = `from this line on there are more than ${MAX_PROBLEMS} problems; mend those above first`;
+      this.#problems.push({ severity: "error", line: this.#untold, message });
+    }
     yield;
     this.#problems.sort((a, b) => a.line - b.line);
     return { ...source, problems: this.#problems, index: this.#index, chains, delimiter: this.delimiter };
@@ -234,19 +290,17 @@ class TableBuilder {
         warn(first, `the rows ${names}${more} start each other in a circle for ever; break the chain in one of them`);
       }
     }
+    const { topicPrefix } = this.#options;
     for (const row of chains.never) {
-      warn(
-        row,
-        `the row never runs: of the service's own topics only job_complete/{job_name} and job_failed/{job_name} start rows`,
-      );
+      const kind = row.mqttTopic.slice(topicPrefix.length + 1).split("/")[0] ?? "";
+      const near = nearest(kind.toLowerCase(), ["job_complete", "job_failed"]);
+      const hint = near === undefined ? "" : `; did you mean "${near}" instead of "${cut(kind)}"?`;
+      const only = "of the service's own topics only job_complete/{job_name} and job_failed/{job_name} start rows";
+      warn(row, `the row never runs: ${only}${hint}`);
     }
     for (const row of this.#rows) {
-      if (isNearMiss(this.#options.topicPrefix, row.mqttTopic)) {
-        warn(
-          row,
-          `the row does not see the end of jobs: its topic must begin with "${this.#options.topicPrefix}/" for that`,
-        );
-      }
+      const right = nearMiss(topicPrefix, row.mqttTopic);
+      if (right !== undefined) warn(row, `the row does not see the end of jobs: its topic must begin with ${right}`);
     }
     this.#tellOrphans(chains.orphans, warn);
   }
@@ -275,9 +329,17 @@ class TableBuilder {
   }
 }
 
-/** A filter that names the topics of ends behind a wildcard; `#` alone or at the end means all kinds of things. */
-function isNearMiss(topicPrefix: string, filter: string): boolean {
-  if (!filter.includes("job_") || isUnderPrefix(topicPrefix, filter)) return false;
-  if (!/(^|\/)job_(complete|failed)(\/|$)/.test(filter)) return false;
-  return overlap(filter, `${topicPrefix}/job_complete/+`) || overlap(filter, `${topicPrefix}/job_failed/+`);
+/**
+ * How a filter must begin that means the ends of jobs and does not say so: one behind a wildcard, with a slash before it
+ * or in other letters' case. `#` alone or at the end means all kinds of things.
+ */
+function nearMiss(topicPrefix: string, filter: string): string | undefined {
+  if (isUnderPrefix(topicPrefix, filter)) return undefined;
+  const inside = filter.startsWith("/") ? filter.slice(1) : filter;
+  if (isUnderPrefix(topicPrefix.toLowerCase(), inside.toLowerCase())) {
+    return `"${topicPrefix}${cut(inside.slice(topicPrefix.length))}"`;
+  }
+  if (!/(^|\/)job_(complete|failed)(\/|$)/.test(filter)) return undefined;
+  const meansEnds = overlap(filter, `${topicPrefix}/job_complete/+`) || overlap(filter, `${topicPrefix}/job_failed/+`);
+  return meansEnds ? `"${topicPrefix}/" for that` : undefined;
 }

@@ -114,6 +114,12 @@ Deno.test("Catalog keeps the last good table whatever the store has", async (t) 
   for (
     const [name, spoil, expected] of [
       ["empty", () => store.write(""), /the file is empty/],
+      ["without rows", () => store.write("job_name,mqtt_topic,image\n"), /it has no rows; to stop all rows on purpose/],
+      [
+        "all wrong",
+        () => store.write(table("a,x,I", "b,x,I")),
+        /line 2: none of its rows can be used. The first error/,
+      ],
       ["half-written", () => store.write('job_name,mqtt_topic,image\n"a'), /never closed/],
       ["not UTF-8", () => store.write(new Uint8Array([0x61, 0xe9])), /not UTF-8/],
       ["gone", () => store.body = undefined, /no such object/],
@@ -218,4 +224,13 @@ Deno.test("Catalog does not flood with the errors of a table that is all wrong",
   equal(reports.length, 21);
   match(reports.at(-1)?.message ?? "", /2980 more errors/);
   doesNotMatch(reports[0]?.message ?? "", /more errors/);
+});
+
+Deno.test("Catalog says of a first table without rows that nothing will run", async () => {
+  const { store, catalog, reports } = setUp();
+  store.write("job_name,mqtt_topic,image\n");
+  equal((await catalog.refresh()).status, "loaded");
+  deepEqual(reports.map(({ reason, message }) => [reason, message]), [
+    ["TableUnusable", "The table s3://lab/jobs.csv has no rows; nothing will run"],
+  ]);
 });

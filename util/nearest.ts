@@ -21,8 +21,12 @@ export function editDistance(a: string, b: string, most: number): number {
   return above[b.length] ?? most + 1;
 }
 
+/** Longest text that is compared, for the time grows as its square. */
+const MAX_LENGTH = 300;
+
 /** The candidate that `text` is most likely a misspelling of; undefined: none is near enough. First one wins a tie. */
 export function nearest(text: string, candidates: Iterable<string>): string | undefined {
+  if (text.length > MAX_LENGTH) return undefined;
   let best: string | undefined;
   let most = Math.max(2, Math.floor(text.length / 4));
   for (const candidate of candidates) {

@@ -1,50 +1,56 @@
 /**
- * The words of a command, as a shell would part them. Pure; never runs nor expands anything.
+ * The words of a command, as a shell would part them. Pure; never runs nor expands anything. What of them only a shell
+ * would understand is command_doubts.ts.
  */
 
-/** Words of a command, or what is wrong with it as a clause to follow a colon. */
-export type Command = { readonly words: readonly string[]; readonly operators: readonly string[] } | {
-  readonly fault: string;
-};
+/** Words of a command. */
+export interface Command {
+  readonly words: readonly string[];
+  /** Each word as far as it stands outside quotes; QUOTED stands for what is within them. */
+  readonly bare: readonly string[];
+}
 
-const OPERATOR = /^(\|\|?|&&?|;|\d?>>?(&\d)?|<<?)$|;$/;
+/** In `Command.bare`: something quoted. */
+export const QUOTED = "\0";
 
 /**
  * Splits a command as a POSIX shell would, and expands nothing: blanks part words, '…' keeps all, "…" keeps all but
- * `\"` and `\\`, a backslash keeps the next character. `operators`: unquoted words that only a shell understands.
+ * `\"` and `\\`, a backslash keeps the next character. `fault`: what is wrong, as a clause to follow a colon.
  */
-export function parseCommand(text: string): Command {
+export function parseCommand(text: string): Command | { readonly fault: string } {
   const words: string[] = [];
-  const operators: string[] = [];
-  let word: string | undefined;
-  let quoted = false;
+  const bare: string[] = [];
+  let [word, outside, isOpen] = ["", "", false];
   const end = () => {
-    if (word === undefined) return;
-    if (!quoted && (OPERATOR.test(word) || /\$[A-Za-z_({]/.test(word))) operators.push(word);
+    if (!isOpen) return;
     words.push(word);
-    word = undefined;
-    quoted = false;
+    bare.push(outside);
+    [word, outside, isOpen] = ["", "", false];
   };
   for (let at = 0; at < text.length; at++) {
     const char = text.charAt(at);
     if (/\s/.test(char)) {
       end();
-    } else if (char === "'" || char === '"') {
+      continue;
+    }
+    isOpen = true;
+    if (char === "'" || char === '"') {
       const piece = quotedPiece(text, at, char);
       if (!piece) return { fault: `the quote ${char} at character ${at + 1} is not closed` };
-      word = (word ?? "") + piece.value;
-      quoted = true;
+      word += piece.value;
+      outside += QUOTED;
       at = piece.end;
     } else if (char === "\\") {
       if (at + 1 === text.length) return { fault: "it ends in a backslash, which must stand before a character" };
-      word = (word ?? "") + text.charAt(++at);
-      quoted = true;
+      word += text.charAt(++at);
+      outside += QUOTED;
     } else {
-      word = (word ?? "") + char;
+      word += char;
+      outside += char;
     }
   }
   end();
-  return { words, operators };
+  return { words, bare };
 }
 
 /** The text inside the quotes that open at `start`, and where they close. */
