@@ -83,6 +83,8 @@ export interface Config {
     /** Absent: no server. */
     readonly listen?: { readonly hostname: string; readonly port: number };
     readonly token?: string;
+    /** Names that the page is asked by besides its own. */
+    readonly hosts?: readonly string[];
     /** The page as people reach it, without a trailing slash. */
     readonly url?: string;
   };
@@ -304,16 +306,26 @@ function leaderOf(reader: Reader): Pick<Config, "leader"> {
   return { leader: { leaseName, times: { durationMs, renewDeadlineMs, retryMs } } };
 }
 
+/** Of letters and digits: 80 bits. */
+const SHORTEST_TOKEN = 16;
+
 function statusOf(reader: Reader): Config["status"] {
   const listen = reader.get("STATUS_ADDR");
   const token = reader.get("STATUS_TOKEN");
   if (listen && !isLoopback(listen.hostname) && token === undefined) {
     reader.warnings.push(
-      `STATUS_ADDR ${listen.hostname}:${listen.port} is open to the network: everybody there can read table, runs ` +
-        "and logs. Nobody can start or cancel runs, for STATUS_TOKEN is not set",
+      `STATUS_ADDR ${listen.hostname}:${listen.port} is not loopback alone: whoever can reach that port, of this host ` +
+        "or through what its container publishes, can read table, runs and logs. Nobody can start or cancel runs, " +
+        "for STATUS_TOKEN is not set",
     );
   }
-  return optional({ listen, token, url: reader.get("STATUS_URL") });
+  if (listen && token !== undefined && token.length < SHORTEST_TOKEN) {
+    reader.warnings.push(
+      `STATUS_TOKEN has ${token.length} characters: it can be guessed by trying; take at least ${SHORTEST_TOKEN}, ` +
+        "such as `openssl rand -hex 24` prints",
+    );
+  }
+  return optional({ listen, token, hosts: reader.get("STATUS_HOSTS"), url: reader.get("STATUS_URL") });
 }
 
 function webhookOf(reader: Reader): Pick<Config, "webhook"> {

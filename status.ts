@@ -4,11 +4,14 @@
  * look like (status/pages/), nor who may ask (status/gate.ts).
  */
 import { type Context, Hono } from "hono";
+import type { Config } from "./config.ts";
 import { type Cluster, type ObjectStore, UnavailableError } from "./ports.ts";
 import type { Service } from "./service.ts";
 import { type ActionOptions, addActions } from "./status/actions.ts";
 import { answerPage, securityHeaders } from "./status/answers.ts";
-import { type GateOptions, hostRefusal } from "./status/gate.ts";
+import type { ConnectionLimits } from "./status/connections.ts";
+import { type Env, gate, type GateOptions, type Refusal } from "./status/gate.ts";
+import { HttpServer } from "./status/http_server.ts";
 import { eventStream, LiveEvents } from "./status/live_events.ts";
 import { boundToReader } from "./status/log_stream.ts";
 import type { HealthView } from "./status/pages/overview.tsx";
@@ -30,8 +33,8 @@ export interface StatusOptions extends GateOptions, ActionOptions {
 }
 
 export interface PageOptions {
-  readonly status: { readonly listen?: StatusOptions["listen"]; readonly token?: string; readonly url?: string };
-  readonly metrics: StatusOptions["metrics"];
+  readonly status: Config["status"];
+  readonly metrics: StatusOptions["metrics"] & { refused(why: Refusal): void };
   readonly cluster: Cluster;
   readonly logs: ObjectStore;
 }
@@ -47,8 +50,9 @@ export async function openPage(
   const closing = new AbortController();
   const server = await serveStatus({
     listen: status.listen,
-    ...compact({ token: status.token || undefined, publicUrl: status.url || undefined }),
+    ...compact({ token: status.token || undefined, publicUrl: status.url || undefined, hosts: status.hosts }),
     metrics,
+    onRefusal: (why) => metrics.refused(why),
     health: () => service.health(),
     view: statusView(service, { cluster, logs, signal: closing.signal }),
     actions: service.actions,
@@ -65,14 +69,14 @@ export async function openPage(
 
 /** Serves until `close`. Rejects with an Error that names the address if it cannot be had. */
 export function serveStatus(
-  options: StatusOptions,
+  options: StatusOptions & { readonly limits?: ConnectionLimits },
 ): Promise<{ url: string; port: number; close(): Promise<void> }> {
   const { hostname, port } = options.listen;
   const closing = new AbortController();
   const app = statusApp(options, closing.signal);
-  let server: Deno.HttpServer<Deno.NetAddr>;
+  let server: HttpServer;
   try {
-    server = Deno.serve({ hostname, port, onListen: () => {} }, (request) => app.fetch(request));
+    server = new HttpServer(options.listen, async (request, env) => await app.fetch(request, env), options.limits);
   } catch (cause) {
     const why = errorMessage(cause);
     return Promise.reject(
@@ -81,27 +85,20 @@ export function serveStatus(
   }
   const host = hostname.includes(":") ? `[${hostname.replace(/^\[|\]$/g, "")}]` : hostname;
   return Promise.resolve({
-    url: `http://${host}:${server.addr.port}`,
-    port: server.addr.port,
+    url: `http://${host}:${server.port}`,
+    port: server.port,
     async close() {
       closing.abort(new DOMException("The status server stops", "AbortError"));
-      await server.shutdown();
+      await server.close();
     },
   });
 }
 
-const MAX_BROWSERS = 100;
-
 /** The handlers without a port. Streams end when `closing` aborts. */
-export function statusApp(options: StatusOptions, closing: AbortSignal): Hono {
+export function statusApp(options: StatusOptions, closing: AbortSignal): Hono<Env> {
   const { metrics, view, events, token } = options;
-  const app = new Hono();
-  app.use(securityHeaders, async (c, next) => {
-    c.header("cache-control", "no-store");
-    const refusal = hostRefusal(options, c.req.raw);
-    if (refusal) return c.text(refusal, 421);
-    await next();
-  });
+  const app = new Hono<Env>();
+  app.use(securityHeaders, gate(options));
   const health = (c: Context, what: "ok" | "ready") => {
     const seen = options.health();
     return c.json(seen, seen[what] ? 200 : 503);
@@ -121,7 +118,6 @@ export function statusApp(options: StatusOptions, closing: AbortSignal): Hono {
     return found ? await answerLog(c, view, { follow: found.record === undefined, closing }) : noRun(c);
   });
   app.get("/events", (c) => {
-    if (events.size >= MAX_BROWSERS) return c.text(`Too many listeners: at most ${MAX_BROWSERS}`, 503);
     const headers = { "content-type": "text/event-stream" };
     // hono answers HEAD by GET's handler and drops the body, which would leave its stream open.
     if (c.req.raw.method === "HEAD") return c.body(null, 200, headers);
@@ -156,7 +152,6 @@ async function answerLog(
     "content-disposition": `inline; filename="${runName}.txt"`,
   };
   if (c.req.raw.method === "HEAD") return c.body(null, 200, headers);
-  // Not the request's own signal: Deno prints a paragraph on it into the log when it is asked for.
   const gone = new AbortController();
   const signal = AbortSignal.any([closing, gone.signal]);
   try {

@@ -126,6 +126,12 @@ export const address: Kind<Address> = z.string().transform((value, context): Add
   return z.NEVER;
 });
 
+/** Names of hosts, without ports. */
+export const hostNames = kind((value) => {
+  const names = value.split(",").map((name) => name.trim()).filter((name) => name !== "");
+  return names.every((name) => name.length <= 253 && /^[\w-]+(\.[\w-]+)*$/.test(name)) ? names : undefined;
+}, "write names without scheme and port, with commas, such as jobs.lab.example,jobs.lab.svc.cluster.local");
+
 export const topicPrefix = kind((value) => {
   const prefix = value.replace(/\/$/, "");
   return topicFault(prefix) === undefined && !prefix.startsWith("$") && !prefix.startsWith("/") ? prefix : undefined;

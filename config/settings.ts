@@ -389,7 +389,15 @@ export const SETTINGS = {
     group: PAGE,
     otherwise: "none: read-only",
     secret: true,
-    meaning: "Whoever has this token may run, cancel and repeat runs on the page.",
+    meaning: "Whoever has this token may run, cancel and repeat runs on the page. At least 16 characters that " +
+      "nobody can guess, such as `openssl rand -hex 24` prints.",
+  },
+  STATUS_HOSTS: {
+    kind: kinds.hostNames,
+    group: PAGE,
+    otherwise: "none",
+    meaning: "Other names under which the page is asked for, with commas, such as `jobs.lab.svc.cluster.local`. " +
+      "Addresses, names without a dot, names of loopback and that of `STATUS_URL` are always answered, others never.",
   },
   STATUS_URL: {
     kind: kinds.url("https", "http").transform((value) => trimEnd(value, "/")),

@@ -53,6 +53,7 @@ export class Metrics {
   readonly #errors: Counter;
   readonly #reconnects: Counter;
   readonly #tableLoads: Counter;
+  readonly #pageRefusals: Counter;
   readonly #messageToCreated: Histogram;
   readonly #create: Histogram;
   readonly #createdToStarted: Histogram;
@@ -70,6 +71,7 @@ export class Metrics {
     this.#delayed = this.#counter("creates_delayed_total", "Runs that the cluster would not take for now");
     this.#errors = this.#counter("errors_total", "EventTopics on the ERROR topic by what they are about", "scope");
     this.#reconnects = this.#counter("broker_disconnects_total", "Lost or refused connections to the broker");
+    this.#pageRefusals = this.#counter("page_refusals_total", "Requests to the page that were refused", "why");
     this.#tableLoads = this.#counter("table_loads_total", "Tables taken into use");
     this.#messageToCreated = this.#histogram("message_to_created_seconds", "From a message to its Job", SHORT);
     this.#create = this.#histogram("create_seconds", "Create calls of the cluster that succeeded", SHORT);
@@ -93,6 +95,11 @@ export class Metrics {
       // A metric that cannot be kept must not stop a run.
     }
   };
+
+  /** A request to the page was refused: for its host's name, its size, the number of requests, a wrong token. */
+  refused(why: "host" | "size" | "busy" | "token"): void {
+    this.#pageRefusals.inc({ why });
+  }
 
   /** `Content-Type` of `render`. */
   get contentType(): string {
@@ -195,6 +202,7 @@ export class Metrics {
   /** Series that exist from the start, so that a first failure is an increase. */
   #startFromZero(): void {
     for (const outcome of ["runs", "ignored", "duplicate", "refused"]) this.#messages.inc({ outcome }, 0);
+    for (const why of ["host", "size", "busy", "token"]) this.#pageRefusals.inc({ why }, 0);
     for (const scope of ["table", "message", "run", "broker", "store", "cluster", "service"]) {
       this.#errors.inc({ scope }, 0);
     }

@@ -6,7 +6,8 @@ import dagre from "@dagrejs/dagre";
 import { type ChainEdge, type ChainGraph, type ChainNode, type Mark } from "../catalog/chains.ts";
 import type { Child } from "hono/jsx";
 import { finish } from "../util/slices.ts";
-import { short, shown } from "./pages/parts.tsx";
+import { visible } from "../util/text.ts";
+import { short } from "./pages/parts.tsx";
 
 export const MARK_WORDS: Readonly<Record<Mark, string>> = {
   "bad": "has errors, does not run",
@@ -77,7 +78,7 @@ export function* drawGraphSteps(graph: ChainGraph, topicPrefix: string): Generat
       {drawn}
     </svg>
   );
-  return { svg: shown(svg.toString()), omitted: graph.nodes.length - nodes.length + graph.omittedRows };
+  return { svg: visible(svg.toString()), omitted: graph.nodes.length - nodes.length + graph.omittedRows };
 }
 
 interface Part {

@@ -2,6 +2,7 @@
  * Events of the core as browsers hear them: names and words, never a payload. Must not wait for a slow browser.
  */
 import type { Emit, ServiceEvent } from "../ports.ts";
+import { cut } from "../util/text.ts";
 
 /** What browsers are told of an event: names and words, never a payload. */
 export interface BrowserEvent {
@@ -64,6 +65,13 @@ export function shortEvent(event: ServiceEvent): BrowserEvent {
 const MAX_QUEUED = 200;
 const KEEPALIVE_MS = 15_000;
 
+/** Characters of a topic or sentence that a browser is told: whoever sends them decides their length. */
+const MAX_TEXT = 500;
+
+function shortened(_name: string, value: unknown): unknown {
+  return typeof value === "string" ? cut(value, MAX_TEXT) : value;
+}
+
 /** What a browser's EventSource reads; ends when `signal` aborts. */
 export function eventStream(events: LiveEvents, signal: AbortSignal): ReadableStream<Uint8Array> {
   const encoder = new TextEncoder();
@@ -76,7 +84,7 @@ export function eventStream(events: LiveEvents, signal: AbortSignal): ReadableSt
       const unsubscribe = events.subscribe(({ type, data }) => {
         if ((controller.desiredSize ?? 0) <= 0) missed = true;
         // JSON has no raw line break, so that no value can begin a field of its own. `error` is EventSource's own word.
-        else send(`event: ${type === "error" ? "report" : type}\ndata: ${JSON.stringify(data)}\n\n`);
+        else send(`event: ${type === "error" ? "report" : type}\ndata: ${JSON.stringify(data, shortened)}\n\n`);
       });
       const keepalive = setInterval(() => {
         if ((controller.desiredSize ?? 0) > 0) send(": still here\n\n");

@@ -140,6 +140,7 @@ Deno.test("loadConfig() reads values of each kind", async (t) => {
     [{ STATUS_ADDR: ":9000" }, (c) => c.status.listen, { hostname: "0.0.0.0", port: 9000 }],
     [{ STATUS_ADDR: "9000" }, (c) => c.status.listen, { hostname: "127.0.0.1", port: 9000 }],
     [{ STATUS_URL: "https://lab.example/jobs/" }, (c) => c.status.url, "https://lab.example/jobs"],
+    [{ STATUS_HOSTS: "a.example, b.svc.cluster.local" }, (c) => c.status.hosts, ["a.example", "b.svc.cluster.local"]],
     [{ TOPIC_PREFIX: "a/b/" }, (c) => c.topicPrefix, "a/b"],
     [{ LOGS_URL: "s3://b/logs/" }, (c) => c.logs.url, "s3://b/logs"],
     [{ S3_ENDPOINT: "http://127.0.0.1:9000" }, (c) => c.s3, { endpoint: "http://127.0.0.1:9000" }],
@@ -191,6 +192,11 @@ Deno.test("loadConfig() names the variable, its value and what would be right", 
     [
       { CATALOG_URL: "https://x/jobs.csv" },
       `CATALOG_URL "https://x/jobs.csv": write the table's s3://bucket/path/jobs.csv, or the path of a file`,
+    ],
+    [
+      { STATUS_HOSTS: "https://a.example" },
+      'STATUS_HOSTS "https://a.example": write names without scheme and port, with commas, such as ' +
+      "jobs.lab.example,jobs.lab.svc.cluster.local",
     ],
     [
       { STATUS_ADDR: "localhost" },
@@ -300,7 +306,8 @@ Deno.test("what is probably not meant is a warning", async (t) => {
   const cases: [Record<string, string>, RegExp][] = [
     [{ MQTT_URI: "mqtt://x" }, /^MQTT_URI is set but not used: did you mean MQTT_URL\?$/],
     [{ MQTT_PASSWROD: "x" }, /^MQTT_PASSWROD is set but not used: did you mean MQTT_PASSWORD\?$/],
-    [{ STATUS_ADDR: "0.0.0.0:80" }, /^STATUS_ADDR 0\.0\.0\.0:80 is open to the network/],
+    [{ STATUS_ADDR: "0.0.0.0:80" }, /^STATUS_ADDR 0\.0\.0\.0:80 is not loopback alone/],
+    [{ STATUS_TOKEN: "hunter2" }, /^STATUS_TOKEN has 7 characters: it can be guessed by trying; take at least 16/],
     [{ WEBHOOK_ON: "all" }, /^WEBHOOK_ON is not used: WEBHOOK_URL is not set$/],
     [{ MQTT_CA_FILE: "/ca" }, /^MQTT_CA_FILE is not used: MQTT_URL is not encrypted$/],
     [{ MAX_WAITING_MESSAGES: "5", MQTT_RECEIVE_MAXIMUM: "9" }, /^MQTT_RECEIVE_MAXIMUM 9 is more than /],

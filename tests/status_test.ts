@@ -27,13 +27,6 @@ Deno.test("statusApp() sends pages with a policy that allows nothing inline but 
   equal(answer.headers.get("x-content-type-options"), "nosniff");
 });
 
-Deno.test("statusApp() on loopback answers no other name, unless STATUS_URL has it", async () => {
-  const url = "http://status.example/";
-  equal((await anApp().get("/", { headers: { host: "127.0.0.1" } })).status, 200);
-  equal((await anApp().ask(new Request(url))).status, 421);
-  equal((await anApp({ publicUrl: url }).ask(new Request(url))).status, 200);
-});
-
 Deno.test("statusApp() answers 404 for runs that are none and for names that cannot be one", async () => {
   const asked: string[] = [];
   const view = fakeView({ onRecord: (name) => asked.push(name) });

@@ -1,11 +1,12 @@
 /**
  * What all pages are made of: the frame, and small parts such as times, links and tables. Everything from outside goes
- * through JSX, which escapes it, and through `shown`, which makes harmless what JSX lets through.
+ * through JSX, which escapes it, and each page through `visible`, which shows what JSX lets through.
  * Must not fetch, read clocks nor know HTTP.
  */
 import type { Child } from "hono/jsx";
 import { raw } from "hono/html";
 import type { Outcome, RunView } from "../../ports.ts";
+import { cut, visible } from "../../util/text.ts";
 import { SCRIPT, STYLE } from "./assets.ts";
 
 /** A state that the filter of runs knows: of a live run or of an ended one. */
@@ -25,18 +26,9 @@ export const MAX_SHOWN = 300;
 /** Characters of a name, topic or sentence shown at most: whoever sends them decides their length. */
 const MAX_TEXT = 500;
 
-/** Control characters but tab and line feed, and what turns the direction of text round: neither belongs in HTML. */
-// deno-lint-ignore no-control-regex
-const UNSEEN = /[\u0000-\u0008\u000b-\u001f\u007f-\u009f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]/g;
-
-/** Text with its control characters and turns of direction replaced by U+FFFD, so that a reader sees that one was there. */
-export function shown(text: string): string {
-  return text.replace(UNSEEN, "\ufffd");
-}
-
-/** Text of foreign length for a cell or a line. */
+/** Text of foreign length for a cell or a line; "" for none. */
 export function short(text: string | undefined, most = MAX_TEXT): string {
-  return text === undefined || text.length <= most ? text ?? "" : `${text.slice(0, most)}…`;
+  return cut(text ?? "", most);
 }
 
 /** A whole page as HTML text. */
@@ -82,7 +74,7 @@ export function frame(
       </body>
     </html>
   );
-  return `<!doctype html>\n${shown(page.toString())}`;
+  return `<!doctype html>\n${visible(page.toString())}`;
 }
 
 /** A time in UTC; `–` where there is none, the text itself where it is none. */

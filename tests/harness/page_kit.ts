@@ -2,6 +2,7 @@
 import type { JobFacts, RunRecord, RunView } from "../../ports.ts";
 import type { Reach, RecordFilter } from "../../status/history.ts";
 import { statusApp, type StatusOptions } from "../../status.ts";
+import type { Exchange } from "../../status/http_server.ts";
 import { LiveEvents } from "../../status/live_events.ts";
 import type { EndedRun } from "../../status/pages/overview.tsx";
 import type { StatusView } from "../../status/view.ts";
@@ -94,8 +95,12 @@ export function anApp({ closing = new AbortController(), ...options }: AppOption
     ...options,
     events,
   }, closing.signal);
-  const ask = async (request: Request) => await app.fetch(request);
-  const get = (path: string, init?: RequestInit) => ask(new Request(ORIGIN + path, init));
+  const ask = async (request: Request, env: Partial<Exchange> = {}) => await app.fetch(request, env);
+  const get = (path: string, init: RequestInit = {}) => {
+    const headers = new Headers(init.headers);
+    if (!headers.has("host")) headers.set("host", new URL(ORIGIN).host);
+    return ask(new Request(ORIGIN + path, { ...init, headers }));
+  };
   return { ask, get, calls, events, closing };
 }
 

@@ -45,6 +45,13 @@ Deno.test("counters follow what the core tells", async () => {
   equal(await value(m, 'mqtt_job_listener_job_runs_ended_total{job_name="a",status="failed"}'), 1);
 });
 
+Deno.test("refused requests to the page are counted by why", async () => {
+  const m = metrics();
+  m.refused("token");
+  equal(await value(m, 'mqtt_job_listener_page_refusals_total{why="token"}'), 1);
+  equal(await value(m, 'mqtt_job_listener_page_refusals_total{why="host"}'), 0);
+});
+
 Deno.test("histograms take the times of a run", async () => {
   const m = metrics();
   m.emit({ type: "created", run: aRunView(), createMs: 4, sinceReceiptMs: 20 });

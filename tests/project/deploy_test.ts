@@ -48,6 +48,8 @@ interface Manifest {
     replicas?: number;
     selector?: Record<string, unknown>;
     ports?: { targetPort: string }[];
+    podSelector?: { matchLabels: Record<string, string> };
+    ingress?: { ports: { port: string }[] }[];
     template?: {
       metadata: { labels: Record<string, string> };
       spec: {
@@ -378,7 +380,7 @@ Deno.test("kubernetes/settings.env and the Deployment set only variables that th
   const named = [...Object.keys(env), ...container.env.map(({ name }) => name)];
   named.push(...[...settings.matchAll(/--from-literal=([A-Z_]+)/g)].map(([, name]) => name!));
   deepEqual(named.filter((name) => !knownNames().includes(name)), []);
-  const config = loadConfig({ env: { ...env, STATUS_TOKEN: "x" }, readTextFile: () => "" });
+  const config = loadConfig({ env: { ...env, STATUS_TOKEN: "a token of more than 16" }, readTextFile: () => "" });
   deepEqual(config.warnings, []);
   equal(config.leader?.leaseName, SETTINGS.LEASE_NAME.preset);
   // With nothing set but what must differ, the lease is the one that the Role allows.
@@ -410,6 +412,9 @@ Deno.test({
     const { labels } = spec!.template!.metadata;
     for (const [name, value] of Object.entries(one("Service").spec!.selector!)) equal(labels[name], value);
     equal(one("Service").spec!.ports![0]!.targetPort, container.ports[0]!.name);
+    const { podSelector, ingress } = one("NetworkPolicy").spec!;
+    for (const [name, value] of Object.entries(podSelector!.matchLabels)) equal(labels[name], value);
+    deepEqual(ingress!.flatMap(({ ports }) => ports.map(({ port }) => port)), [container.ports[0]!.name]);
     // Of Pod Security "restricted".
     equal(pod.securityContext["runAsNonRoot"], true);
     deepEqual(pod.securityContext["seccompProfile"], { type: "RuntimeDefault" });

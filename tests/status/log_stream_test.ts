@@ -1,4 +1,5 @@
 import { deepEqual, doesNotMatch, equal, match } from "node:assert/strict";
+import { HttpServer } from "../../status/http_server.ts";
 import { readTail } from "../../status/log_stream.ts";
 import { aRecord, aRunView } from "../harness/fakes.ts";
 import { anApp, fakeView } from "../harness/page_kit.ts";
@@ -38,12 +39,13 @@ Deno.test("statusApp() tells the source of a log that its reader went away", asy
     },
   });
   const { ask } = anApp({ view });
-  await using server = Deno.serve({ hostname: "127.0.0.1", port: 0, onListen: () => {} }, ask);
-  const answer = await fetch(`http://127.0.0.1:${server.addr.port}/runs/sort-1/log`);
+  const server = new HttpServer({ hostname: "127.0.0.1", port: 0 }, ask);
+  const answer = await fetch(`http://127.0.0.1:${server.port}/runs/sort-1/log`);
   const reader = answer.body!.getReader();
   await reader.read();
   await reader.cancel();
   await gone.promise;
+  await server.close();
 });
 
 function textStream(...pieces: string[]): ReadableStream<Uint8Array> {
