@@ -36,6 +36,8 @@ const LOOK_MS = 2_000;
 const LOOK_LESS = 15;
 /** A stream that is silent for so many looks, though the node has newer lines, stands at the end of an old file. */
 const STUCK_LOOKS = 1.5;
+/** Of what a node says instead of output, no more lines are kept. */
+const MOST_REMARKS = 20;
 /** The runtime parts lines after 16 KiB, so two are less. */
 const MOST_TAIL_BYTES = 40_000;
 /** A stream that is opened so long after its container was seen may miss the first file. */
@@ -82,6 +84,7 @@ export class ContainerLog {
   #isFullUp = false;
   /** What came by streams, repetitions and times included. */
   #cameBytes = 0;
+  #remarks = 0;
   /** The last stream came to the end of what its file had. */
   #wasAtEnd = false;
   /** Since when the node is known to have lines that have not come. */
@@ -171,7 +174,9 @@ export class ContainerLog {
         this.#miss(
           `Lines between ${from} and ${to} are missing: the node began new files faster than they could be read`,
         ),
-      onRemark: (text) => this.#say(`The node says: ${text}`),
+      onRemark: (text) => {
+        if (this.#remarks++ < MOST_REMARKS) this.#say(`The node says: ${text}`);
+      },
     }, known);
   }
 

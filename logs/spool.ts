@@ -22,6 +22,8 @@ export interface SpoolSettings {
  */
 const BLOCK_BYTES = 64 * 1024;
 const REST_MS = 60_000;
+/** A file on disk takes pieces until it has so much. */
+const FILE_BYTES = 64 * 1024 * 1024;
 /** Pieces under way to the store at a time, over all runs. */
 const UPLOADS = 4;
 
@@ -35,6 +37,7 @@ export class Spool {
   /** After a failure the disk is left alone for a while: it may be full. */
   #restUntilMs = 0;
   #isTold = false;
+  #file: SpoolFile | undefined;
 
   /** `onTrouble` is told, once, that the disk cannot be used. */
   constructor(settings: SpoolSettings, onTrouble: (why: string) => void = () => {}) {
@@ -80,30 +83,106 @@ export class Spool {
     const { disk } = this.#settings;
     if (!disk || Date.now() < this.#restUntilMs || this.#disk + bytes > disk.bytes) return undefined;
     this.#disk += bytes;
-    try {
-      const file = await openNameless(disk.folder);
-      const parked = new Parked(file, bytes, () => {
-        this.#disk -= bytes;
+    // One file for the pieces of all runs, and another when it is large: a descriptor for each piece would be too many.
+    if (!this.#file || this.#file.isRetired || this.#file.bytes >= Math.min(FILE_BYTES, disk.bytes / 4)) {
+      this.#file?.retire();
+      this.#file = new SpoolFile(disk.folder, (freed) => {
+        this.#disk -= freed;
         this.#wake();
       });
-      await parked.write(blocks);
-      return parked;
+    }
+    const file = this.#file;
+    try {
+      return await file.append(blocks, bytes);
     } catch (error) {
-      this.#disk -= bytes;
-      this.#restUntilMs = Date.now() + REST_MS;
-      if (this.#isTold) return undefined;
-      this.#isTold = true;
-      this.#onTrouble(
-        `Output that waits for the store is held in memory only, for ${disk.folder} cannot be used: ${
-          errorMessage(error)
-        }; make SPOOL_DIR a folder that the service may write to, or give it more room`,
-      );
+      file.retire();
+      this.#rest(disk.folder, errorMessage(error));
       return undefined;
     }
   }
 
+  #rest(folder: string, why: string): void {
+    this.#restUntilMs = Date.now() + REST_MS;
+    if (this.#isTold) return;
+    this.#isTold = true;
+    this.#onTrouble(
+      `Output that waits for the store is held in memory only, for ${folder} cannot be used: ${why}; ` +
+        "make SPOOL_DIR a folder that the service may write to, or give it more room",
+    );
+  }
+
   #wake(): void {
     for (const done of [...this.#waiting]) done();
+  }
+}
+
+/** A piece on disk. */
+export interface Parked {
+  read(): Promise<Uint8Array>;
+  /** Once. */
+  free(): void;
+}
+
+/** A file without a name that pieces are put into one behind the other; gone when all of them are free. */
+class SpoolFile {
+  readonly #folder: string;
+  readonly #onGone: (bytes: number) => void;
+  /** A file has one place where it is read or written. */
+  readonly #turns = new Semaphore(1);
+  #file: Deno.FsFile | undefined;
+  /** Of pieces that were put in, free ones too. */
+  bytes = 0;
+  #pieces = 0;
+  /** No more pieces may be put in. */
+  isRetired = false;
+
+  constructor(folder: string, onGone: (bytes: number) => void) {
+    this.#folder = folder;
+    this.#onGone = onGone;
+  }
+
+  async append(blocks: readonly Uint8Array[], bytes: number): Promise<Parked> {
+    const offset = this.bytes;
+    this.bytes += bytes;
+    this.#pieces++;
+    try {
+      await this.#turns.take(async () => {
+        this.#file ??= await openNameless(this.#folder);
+        await this.#file.seek(offset, Deno.SeekMode.Start);
+        for (const block of blocks) {
+          for (let at = 0; at < block.length;) at += await this.#file.write(block.subarray(at));
+        }
+      }, undefined);
+    } catch (error) {
+      this.#free();
+      throw error;
+    }
+    return { read: () => this.#turns.take(() => this.#read(offset, bytes), undefined), free: () => this.#free() };
+  }
+
+  /** It goes when those that are in it are free. */
+  retire(): void {
+    this.isRetired = true;
+  }
+
+  async #read(offset: number, bytes: number): Promise<Uint8Array> {
+    const all = new Uint8Array(bytes);
+    await this.#file!.seek(offset, Deno.SeekMode.Start);
+    for (let at = 0; at < all.length;) {
+      const count = await this.#file!.read(all.subarray(at));
+      if (count === null) throw new Error("A piece of a log on disk is shorter than it was");
+      at += count;
+    }
+    return all;
+  }
+
+  #free(): void {
+    if (--this.#pieces > 0) return;
+    this.isRetired = true;
+    this.#file?.close();
+    this.#file = undefined;
+    this.#onGone(this.bytes);
+    this.bytes = 0;
   }
 }
 
@@ -114,47 +193,6 @@ async function openNameless(folder: string): Promise<Deno.FsFile> {
   // It stays as long as it is open.
   await Deno.remove(path);
   return file;
-}
-
-/** A piece on disk. */
-export class Parked {
-  readonly #file: Deno.FsFile;
-  readonly #onFree: () => void;
-  #isFree = false;
-
-  constructor(file: Deno.FsFile, readonly bytes: number, onFree: () => void) {
-    this.#file = file;
-    this.#onFree = onFree;
-  }
-
-  async write(blocks: readonly Uint8Array[]): Promise<void> {
-    try {
-      for (const block of blocks) {
-        for (let at = 0; at < block.length;) at += await this.#file.write(block.subarray(at));
-      }
-    } catch (error) {
-      this.#file.close();
-      throw error;
-    }
-  }
-
-  async read(): Promise<Uint8Array> {
-    const all = new Uint8Array(this.bytes);
-    await this.#file.seek(0, Deno.SeekMode.Start);
-    for (let at = 0; at < all.length;) {
-      const count = await this.#file.read(all.subarray(at));
-      if (count === null) throw new Error("A piece of a log on disk is shorter than it was");
-      at += count;
-    }
-    return all;
-  }
-
-  free(): void {
-    if (this.#isFree) return;
-    this.#isFree = true;
-    this.#file.close();
-    this.#onFree();
-  }
 }
 
 /** Bytes put one behind the other, in few blocks. */

@@ -14,6 +14,19 @@ import { HttpProxy, TcpProxy } from "../harness/proxy.ts";
 import { MqttEar, startService } from "../harness/service.ts";
 import { csv } from "../harness/table.ts";
 import { eventually, pause } from "../harness/wait.ts";
+import { atLeast, type Measurement, type Sample } from "./measure.ts";
+
+/** By name, for `deno task bench`. */
+export const LOGS: Readonly<Record<string, Measurement>> = {
+  "log-node": {
+    figures: {
+      "log-node": { unit: "MB", goal: atLeast(1) },
+      "log-node-late-store": { unit: "MB", goal: atLeast(1) },
+    },
+    once: true,
+    run: compareNodeLogs,
+  },
+};
 
 const PREFIX = "services/mqtt_job_listener";
 /** With its line break. */
@@ -82,7 +95,7 @@ export async function measureNodeLog(options: NodeLogOptions): Promise<NodeLogRe
     ...options.env,
   };
   const lines = Math.round(megabytes * 1e6 / LINE_BYTES);
-  await s3.put(env["CATALOG_URL"]!, csv([row(lines, seconds)]));
+  await s3.put(env["CATALOG_URL"]!, csv([chattyRow(lines, seconds)]));
   const ear = parts.use(await MqttEar.connect(kit.broker.url, [`${PREFIX}/#`]));
   const jobs = parts.use(await JobWatch.start(cluster.api));
   const service = parts.use(await startService(env));
@@ -123,11 +136,22 @@ export async function measureNodeLog(options: NodeLogOptions): Promise<NodeLogRe
   return { seconds: took, runs: await Promise.all(results) };
 }
 
+/** A log of 100 MB in a minute (for 5,000 messages), also with a store 12 s late, against `kubectl logs -f`. */
+async function compareNodeLogs(_repeats: number, messages: number): Promise<Sample[]> {
+  const megabytes = Math.max(10, messages / 50);
+  const seconds = megabytes * 0.6;
+  const figure = async (storeDelayMs: number) => {
+    const { runs: [run] } = await measureNodeLog({ megabytes, seconds, storeDelayMs, withKubectl: true });
+    return { value: run!.service.whole ? megabytes : run!.service.bytes / 1e6, limit: run!.kubectl!.bytes / 1e6 };
+  };
+  return [{ "log-node": await figure(0), "log-node-late-store": await figure(12_000) }];
+}
+
 /**
- * Writes numbered lines, a part of them each second. The pause at the end is for containerd 1.6, which was seen to lose
+ * A row that writes so many numbered lines, a part of them each second. The pause at the end is for containerd 1.6, which was seen to lose
  * the last 64 KiB of a program that ends at once.
  */
-function row(lines: number, seconds: number) {
+export function chattyRow(lines: number, seconds: number) {
   const perSecond = Math.max(1, Math.floor(lines / seconds));
   const script = `BEGIN { for (i = 1; i <= ${lines}; i++) { printf "%0${LINE_BYTES - 1}d\\n", i; ` +
     `if (i % ${perSecond} == 0) { fflush(); system("sleep 1") } } system("sleep 3") }`;
@@ -155,7 +179,8 @@ async function readByKubectl(
   return file;
 }
 
-function expectedHash(lines: number): string {
+/** SHA-256 of what `chattyRow` writes. */
+export function expectedHash(lines: number): string {
   const hash = createHash("sha256");
   for (let line = 1; line <= lines; line++) hash.update(`${String(line).padStart(LINE_BYTES - 1, "0")}\n`);
   return hash.digest("hex");
@@ -166,8 +191,8 @@ async function keptBy(file: string, expected: string): Promise<Kept> {
   return { bytes, whole };
 }
 
-/** `hasHead`: the output begins after the first empty line, and lines in brackets are no output. */
-async function kept(file: string, expected: string, hasHead: boolean): Promise<Kept & { notes: string[] }> {
+/** What a file has of that output. `hasHead`: the output begins after the first empty line, and lines in brackets are no output. */
+export async function kept(file: string, expected: string, hasHead: boolean): Promise<Kept & { notes: string[] }> {
   const hash = createHash("sha256");
   const notes: string[] = [];
   let bytes = 0;

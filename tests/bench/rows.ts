@@ -2,10 +2,11 @@
  * All measurements of `deno task bench` by name, in the order in which they are made. Measures nothing itself.
  */
 import { ENDS } from "./ends.ts";
+import { LOGS } from "./log_node.ts";
 import type { Measurement } from "./measure.ts";
 import { MEMORY } from "./memory.ts";
 import { PEER } from "./peer.ts";
 import { SPEED } from "./speed.ts";
 
 /** What is measured when no name is given. */
-export const MEASUREMENTS: Readonly<Record<string, Measurement>> = { ...SPEED, ...ENDS, ...PEER, ...MEMORY };
+export const MEASUREMENTS: Readonly<Record<string, Measurement>> = { ...SPEED, ...ENDS, ...PEER, ...MEMORY, ...LOGS };

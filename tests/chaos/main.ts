@@ -2,9 +2,11 @@
  * Proves by crashes that no message is lost and none runs twice: `deno task chaos [--short | --faults]
  * [--only=WORDS]`. Each case (of those whose names hold the words) sends messages, breaks something (the service at a
  * fault point, the broker, the store, the API server, the wire), mends it, and counts what came of it with eyes of its
- * own. `--long [--minutes=30] [--seed=N]` kills parts at random instead, see chaos/long.ts. Prints a table; the last line
- * is `N passed, N failed`.
+ * own. `--long [--minutes=30] [--seed=N]` kills parts at random instead, see chaos/long.ts; a sixth of the time is then
+ * for runs that write much (chaos/chatty.ts), with `--chatty` all of it. Prints a table; the last line is
+ * `N passed, N failed`.
  */
+import { isGoodChatty, renderChatty, runChatty } from "./chatty.ts";
 import { isGood, renderLong, runLong } from "./long.ts";
 import { casesOf, type Extent } from "./matrix.ts";
 import { type CaseResult, runCase } from "./stage.ts";
@@ -75,14 +77,14 @@ async function runRandom(): Promise<boolean> {
   const minutes = numberFlag("minutes", 30);
   const seed = numberFlag("seed", Math.floor(Math.random() * 1e9));
   console.log(`${minutes} minutes, --seed=${seed}`);
-  const result = await runLong({
-    minutes,
-    seed,
-    perSecond: numberFlag("per-second", 50),
-    onProgress: (line) => console.error(`${new Date().toISOString().slice(11, 19)} ${line}`),
-  });
+  const onProgress = (line: string) => console.error(`${new Date().toISOString().slice(11, 19)} ${line}`);
+  const isAll = Deno.args.includes("--chatty");
+  const chatty = await runChatty({ minutes: isAll ? minutes : minutes / 6, seed, onProgress });
+  console.log(renderChatty(chatty));
+  if (isAll) return isGoodChatty(chatty);
+  const result = await runLong({ minutes, seed, perSecond: numberFlag("per-second", 50), onProgress });
   console.log(renderLong(result));
-  return isGood(result);
+  return isGood(result) && isGoodChatty(chatty);
 }
 
 if (import.meta.main) {
