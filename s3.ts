@@ -56,7 +56,7 @@ export class S3Store implements ObjectStore {
   readonly #callTimeoutMs: number;
 
   constructor(options: S3Options) {
-    const match = /^s3:\/\/([^/]+)(?:\/(.*?))?\/*$/.exec(options.url);
+    const match = /^s3:\/\/([\w.:-]+)(?:\/(.*?))?\/*$/.exec(options.url);
     const fault = !match ? "expected s3://bucket/prefix" : match[2] ? keyFault(match[2]) : undefined;
     if (!match || fault !== undefined) {
       throw new TypeError(`Invalid store URL "${shownKey(options.url)}": ${fault}`);
@@ -122,8 +122,8 @@ export class S3Store implements ObjectStore {
       if (answer.Body) await wholeOf(answer, 1, signal).catch(() => {});
       return true;
     } catch (error) {
-      // It is empty.
-      if (statusOf(error) === 416) return true;
+      // It is empty, or lies in an archive.
+      if (statusOf(error) === 416 || (error as Error).name === "InvalidObjectState") return true;
       if (isAbsent(error)) return false;
       throw this.#explain(error, "look up", key, signal);
     }

@@ -2,6 +2,7 @@
  * What the settings say of S3: which server, whose authorities, by which proxy, and keys that stand in files. Also the
  * variables that the AWS SDK reads from the environment by itself. Opens nothing but the files that settings name.
  */
+import { X509Certificate } from "node:crypto";
 import type { S3ServerOptions } from "../s3/client.ts";
 import { compact } from "../util/compact.ts";
 import { type ConfigInput, maskCredentials, type Reader } from "./reader.ts";
@@ -52,8 +53,15 @@ function endpointOf(reader: Reader): string | undefined {
 function authorityOf(reader: Reader): string | undefined {
   const pem = reader.fileOf("AWS_CA_BUNDLE");
   const given = reader.raw("AWS_CA_BUNDLE");
-  if (given && pem !== undefined && !pem.includes("-----BEGIN ")) {
-    reader.fault(given.source, given.text, "the file is not PEM (-----BEGIN …)");
+  if (!given || pem === undefined) return undefined;
+  const certificates = pem.match(/-----BEGIN CERTIFICATE-----[^-]*-----END CERTIFICATE-----/g) ?? [];
+  if (certificates.length === 0) {
+    reader.fault(given.source, given.text, "the file is not PEM (-----BEGIN CERTIFICATE…)");
+  }
+  try {
+    for (const certificate of certificates) new X509Certificate(certificate);
+  } catch {
+    reader.fault(given.source, given.text, "a certificate in the file cannot be read; get the file anew");
   }
   return pem;
 }

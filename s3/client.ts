@@ -41,6 +41,11 @@ const MAX_ANSWER_BYTES = 16 * 1024 * 1024;
 /** A refusal within so short a time after the last look at the credentials does not lead to another one. */
 const LOOK_AGAIN_MS = 5_000;
 
+/** A setting or a profile says what cannot be; the message is a clause that says what to write. */
+export class WrongSetting extends Error {
+  override name = "WrongSetting";
+}
+
 /** One client after the other: a new one where credentials have changed; the connections stay. */
 export class S3Connection {
   readonly #options: S3ServerOptions;
@@ -104,9 +109,18 @@ export class S3Connection {
     const first = this.#make({});
     // What the SDK reads from environment and profile: it takes the endpoint, and leaves the style to us.
     const { serviceConfiguredEndpoint } = first.config as { serviceConfiguredEndpoint?: () => Promise<string> };
-    this.#endpoint ??= await serviceConfiguredEndpoint?.();
-    // Servers other than AWS take any region, but a request cannot be signed without one.
-    const region = await first.config.region().catch(() => "us-east-1");
+    this.#endpoint ??= await serviceConfiguredEndpoint?.().catch(() => "");
+    if (this.#endpoint !== undefined && !/^https?:$/.test(URL.parse(this.#endpoint)?.protocol ?? "")) {
+      throw new WrongSetting(
+        "the endpoint is no URL of http or https. Write http://host:port or https://host into AWS_ENDPOINT_URL, " +
+          "AWS_ENDPOINT_URL_S3 or the profile's endpoint_url",
+      );
+    }
+    const region = await first.config.region().catch((error: Error) => {
+      // Servers other than AWS take any region, but a request cannot be signed without one.
+      if (/Region is missing/.test(error.message)) return "us-east-1";
+      throw new WrongSetting("the region is no name of one. Check AWS_REGION and the profile's region");
+    });
     return this.#make({ requestHandler: first.config.requestHandler, region });
   }
 

@@ -4,6 +4,7 @@
  */
 import { RefusedError, UnavailableError } from "../ports.ts";
 import { TooManyBytes } from "../util/streams.ts";
+import { WrongSetting } from "./client.ts";
 import { NoCredentials } from "./credentials.ts";
 import { plainWords } from "./words.ts";
 
@@ -68,6 +69,7 @@ export function explain(error: unknown, what: string, { bucket, endpoint, proxy 
   const refused = (why: string) => new RefusedError(`${what}: ${why}`);
   const unavailable = (why: string) => new UnavailableError(`${what}: ${why}`);
   if (error instanceof TooManyBytes) return refused(`${message}, and no more is read`);
+  if (error instanceof WrongSetting) return refused(message);
   if (error instanceof NoCredentials) return explainCredentials(error, what);
   if (status === undefined) {
     const why = networkFault(error as SdkError, { bucket, endpoint, proxy });
@@ -78,6 +80,8 @@ export function explain(error: unknown, what: string, { bucket, endpoint, proxy 
       return refused(`there is no bucket "${bucket}" at ${where}. Check the URL's bucket and AWS_ENDPOINT_URL`);
     case "RequestTimeTooSkewed":
       return unavailable(`the clocks of this machine and of ${where} differ too much. Set this machine's clock`);
+    case "InvalidObjectState":
+      return refused("the object lies in an archive (Glacier). Restore it there");
     case "NotCapable": // Deno's permissions, in its own words
       return refused(message);
     case "TimeoutError":
@@ -167,6 +171,10 @@ function networkFault(
   }
   if (/wrong version number|InvalidContentType/.test(message)) {
     return { words: `${where} does not speak TLS. Write http:// in AWS_ENDPOINT_URL, or check the port`, final: true };
+  }
+  if (code === "ERR_INVALID_CHAR") {
+    const why = "the credentials hold a character that cannot be sent, such as a line break";
+    return { words: `${why}. Check AWS_ACCESS_KEY_ID, AWS_SESSION_TOKEN and their files`, final: true };
   }
   const answer = /^Bad response: (\d{3})$/.exec(message)?.[1]; // hpagent's words
   if (proxy !== undefined && answer !== undefined) {

@@ -281,6 +281,8 @@ Deno.test("settings that need each other are checked together", async (t) => {
     [{ ...tls, MQTT_KEY_FILE: "/k" }, ['MQTT_KEY_FILE "/k": set MQTT_CERT_FILE as well']],
     [{ ...tls, MQTT_CA_FILE: "/bad" }, ['MQTT_CA_FILE "/bad": the file is not PEM (-----BEGIN …)']],
     [{ ...tls, MQTT_CERT_FILE: "/c", MQTT_KEY_FILE: "/k" }, []],
+    [{ AWS_CA_BUNDLE: "/bad" }, ['AWS_CA_BUNDLE "/bad": the file is not PEM (-----BEGIN CERTIFICATE…)']],
+    [{ AWS_CA_BUNDLE: "/c" }, ['AWS_CA_BUNDLE "/c": a certificate in the file cannot be read; get the file anew']],
     [{ AWS_ACCESS_KEY_ID: "A" }, ["AWS_ACCESS_KEY_ID: set AWS_SECRET_ACCESS_KEY as well"]],
     [{ AWS_SECRET_ACCESS_KEY: "A" }, ["AWS_SECRET_ACCESS_KEY: set AWS_ACCESS_KEY_ID as well"]],
     [{ LOGS_URL: "s3://b/x", RUNS_URL: "s3://b/x/" }, ['RUNS_URL "s3://b/x": give it another folder than LOGS_URL']],

@@ -199,6 +199,39 @@ Deno.test({
   },
 });
 
+Deno.test("what a profile or a variable says wrongly is named", async () => {
+  const dir = await Deno.makeTempDir();
+  const keys = { AWS_ACCESS_KEY_ID: "A", AWS_SECRET_ACCESS_KEY: "b" };
+  const endpoint = "http://127.0.0.1:1";
+  const noUrl = /the endpoint is no URL.*AWS_ENDPOINT_URL_S3 or the profile's endpoint_url/;
+  const cases: [config: string, variables: Record<string, string>, words: RegExp][] = [
+    ["endpoint_url = s3.lab:9000", {}, noUrl],
+    ["", { AWS_ENDPOINT_URL_S3: "localhost" }, noUrl],
+    ["region = eu west", { AWS_ENDPOINT_URL: endpoint }, /the region is no name.*AWS_REGION/],
+    [
+      "",
+      { AWS_ENDPOINT_URL: endpoint, AWS_ACCESS_KEY_ID: "A\n" },
+      /a character that cannot be sent.*AWS_ACCESS_KEY_ID/,
+    ],
+    [
+      "",
+      { AWS_ENDPOINT_URL: endpoint, AWS_SESSION_TOKEN: "é\nx" },
+      /a character that cannot be sent.*AWS_SESSION_TOKEN/,
+    ],
+  ];
+  try {
+    for (const [config, variables, words] of cases) {
+      // A file of its own, for the SDK reads each once.
+      const file = `${dir}/${crypto.randomUUID()}`;
+      await Deno.writeTextFile(file, `[default]\n${config}\n`);
+      using _aws = useAws({ ...keys, ...variables, AWS_CONFIG_FILE: file });
+      await rejects(new S3Store({ url: "s3://lab/x", attempts: 1 }).get("a"), says(RefusedError, words));
+    }
+  } finally {
+    await Deno.remove(dir, { recursive: true });
+  }
+});
+
 Deno.test({
   name: "a password in the endpoint's URL is not told",
   async fn() {

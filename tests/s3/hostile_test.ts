@@ -242,19 +242,33 @@ Deno.test({
   },
 });
 
+Deno.test("an object in an archive is there, and cannot be read", () =>
+  withAnswers(() => failure("InvalidObjectState", "The operation is not valid", 403), async (store) => {
+    equal(await store.exists("a"), true);
+    await rejects(store.get("a"), says(RefusedError, /lies in an archive \(Glacier\). Restore it/));
+  }));
+
 Deno.test("a server that knows no If-None-Match is understood by its ETag", () =>
   withAnswers(() => ({ status: 200, headers: { etag: '"same"' }, body: "x" }), async (store) => {
     equal(await store.get("a", { ifNoneMatch: '"same"' }), "unchanged");
   }));
 
 Deno.test("a store whose URL leads somewhere else is refused", () => {
-  for (const url of ["s3://lab/../other", "s3://lab/a//b", "s3://lab/a\\..\\b", `s3://lab/${"x".repeat(2000)}`]) {
+  for (
+    const url of [
+      "s3://la b?#/x",
+      "s3://lab/../other",
+      "s3://lab/a//b",
+      "s3://lab/a\\..\\b",
+      `s3://lab/${"x".repeat(2000)}`,
+    ]
+  ) {
     let message = "";
     try {
       new S3Store({ url });
     } catch (error) {
       message = (error as Error).message;
     }
-    ok(/^Invalid store URL "s3:\/\/lab/.test(message) && message.length < 400, message);
+    ok(/^Invalid store URL "s3:\/\/la/.test(message) && message.length < 400, message);
   }
 });
