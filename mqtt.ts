@@ -7,6 +7,7 @@ import { Buffer } from "node:buffer";
 import { onAbort } from "./util/abort.ts";
 import { Backoff } from "./mqtt/backoff.ts";
 import { type Arrival, CLOSING_MS, Connection, ConnectionLost } from "./mqtt/connection.ts";
+import { Copies, type CopyGroup } from "./mqtt/copies.ts";
 import { Outbox } from "./mqtt/outbox.ts";
 import { describeEnd, reasonCode, refusedFilterWords } from "./mqtt/errors.ts";
 import { type MqttOptions, settle, type Settled } from "./mqtt/options.ts";
@@ -32,6 +33,7 @@ export class MqttBroker implements Broker {
   readonly #subscriptions: Subscriptions;
   /** False once the broker refused a retained message: then none is sent, nor is the last will one. */
   #retains = true;
+  readonly #copies: Copies;
   /** What was said of this broker's terms, once each. */
   readonly #terms = new Set<string>();
   #early: Arrival[] = [];
@@ -43,6 +45,12 @@ export class MqttBroker implements Broker {
     this.url = this.#options.url;
     this.#outbox = new Outbox(this.#options.onTrouble);
     this.#subscriptions = new Subscriptions(this.#options);
+    this.#copies = new Copies({
+      topic: `${this.#options.state?.topic ?? `clients/${this.#options.clientId}`}/trial`,
+      publish: (topic, word, onlyOn) =>
+        this.#outbox.publish({ topic, payload: Buffer.from(word), qos: 1, retain: false, onlyOn }),
+      handOver: (arrival, group) => this.#deliver(arrival, group),
+    });
     this.#expectLink();
     this.#firstReady.promise.catch(() => {/* Nobody need be waiting. */});
   }
@@ -167,6 +175,7 @@ export class MqttBroker implements Broker {
       this.#connection = undefined;
       this.#outbox.detach(connection);
       this.#early = this.#early.filter((arrival) => arrival.connection !== connection);
+      this.#copies.forget(connection);
       if (connection.heldMs > 0) this.#expectLink();
       if (this.#closing) return;
       const waitMs = backoff.next(end.kind, connection.heldMs);
@@ -220,14 +229,21 @@ export class MqttBroker implements Broker {
   #arrive(arrival: Arrival): void {
     // What is neither handed over nor acknowledged comes again in the next session.
     if (this.#paused || !arrival.connection.admit(arrival)) return;
-    if (arrival.tooLarge !== undefined) arrival.connection.release(arrival);
+    if (arrival.tooLarge !== undefined || this.#copies.isTrial(arrival)) arrival.connection.release(arrival);
     else if (this.#subscriptions.wanted) this.#handOver(arrival);
     // A resumed session sends at once, before anybody said which filters there are.
     else this.#early.push(arrival);
   }
 
   #handOver(arrival: Arrival): void {
-    this.#events?.onDelivery(new PendingDelivery(arrival, this.#subscriptions.wanted?.filtersOf(arrival.identifiers)));
+    if ((arrival.identifiers?.length ?? 0) > 1) this.#copies.take(arrival);
+    else this.#deliver(arrival);
+  }
+
+  #deliver(arrival: Arrival, group?: CopyGroup): void {
+    if (this.#paused) return;
+    const filters = this.#subscriptions.wanted?.filtersOf(arrival.identifiers);
+    this.#events?.onDelivery(new PendingDelivery(arrival, filters, group));
   }
 }
 
@@ -244,7 +260,9 @@ class PendingDelivery implements Delivery {
   /** Until it is done. */
   #connection: Connection | undefined;
 
-  constructor(arrival: Arrival, filters: readonly string[] | undefined) {
+  readonly #group: CopyGroup | undefined;
+
+  constructor(arrival: Arrival, filters: readonly string[] | undefined, group: CopyGroup | undefined) {
     const { connection, topic, payload, qos, retain, dup, packetId, idempotencyKey } = arrival;
     this.topic = topic;
     this.payload = payload;
@@ -255,11 +273,13 @@ class PendingDelivery implements Delivery {
     if (filters !== undefined) this.filters = filters;
     if (idempotencyKey !== undefined) this.idempotencyKey = idempotencyKey;
     this.#connection = connection;
+    this.#group = group;
   }
 
   done(): void {
     this.#connection?.release(this);
     this.#connection = undefined;
+    this.#group?.done();
   }
 }
 

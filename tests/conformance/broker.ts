@@ -6,8 +6,16 @@ import { deepEqual, equal, ok, rejects } from "node:assert/strict";
 import type { Broker, Delivery } from "../../ports.ts";
 import { eventually, pause } from "../harness/wait.ts";
 
-/** What a broker or the protocol version cannot do. */
-export type Lack = "filters" | "properties" | "sessions over restart";
+/** What a broker or the protocol version cannot do; docs/compatibility.md says of each broker what it lacks. */
+export type Lack =
+  /** Says for which subscription a copy is. */
+  | "filters"
+  | "properties"
+  | "sessions over restart"
+  /** Each overlapping subscription has a copy of its own, which names it alone. Else one copy names all. */
+  | "copies"
+  /** A redelivery has the packet identifier that it had, and DUP. */
+  | "packet identifiers";
 
 /** Options that the suite gives to the client it tests, in the words of mqtt.ts. */
 export interface ClientOptions {
@@ -30,6 +38,8 @@ export interface BrokerFixture extends AsyncDisposable {
   restart(): Promise<void>;
   /** Messages of the burst. Default 20,000; fewer where the broker's own memory of them is slow. */
   readonly burst?: number;
+  /** Filters that are subscribed in seconds. Default 10,000; fewer where each costs the broker a queue. */
+  readonly filters?: number;
 }
 
 /** Registers the suite; the fixture is made once for all of it. */
@@ -97,8 +107,7 @@ const CASES: readonly Case[] = [
 
   ["PUBACKs leave in the order of receipt, whatever the order of the work", async (bench) => {
     const tap = bench.tap();
-    const client = await bench.connect("order", [`${bench.id}/#`], { url: tap.url, done: false });
-    for (let n = 0; n < 6; n++) await bench.publisher.publish(`${bench.id}/${n}`, String(n));
+    const client = await bench.queued("order", ["0", "1", "2", "3", "4", "5"], { url: tap.url });
     const deliveries = await client.received(6);
     const ids = deliveries.map((delivery) => delivery.packetId!);
     const order = [3, 1, 5, 2];
@@ -114,9 +123,7 @@ const CASES: readonly Case[] = [
 
   ["done() twice acknowledges once", async (bench) => {
     const tap = bench.tap();
-    const client = await bench.connect("twice", [`${bench.id}/#`], { url: tap.url, done: false });
-    await bench.publisher.publish(`${bench.id}/a`, "");
-    await bench.publisher.publish(`${bench.id}/b`, "");
+    const client = await bench.queued("twice", ["a", "b"], { url: tap.url });
     const [first, second] = await client.received(2);
     first!.done();
     first!.done();
@@ -128,17 +135,18 @@ const CASES: readonly Case[] = [
 
   ["what was not done comes again after the connection broke, as the same packet with DUP", async (bench) => {
     const tap = bench.tap();
-    const client = await bench.connect("again", [`${bench.id}/#`], { url: tap.url, done: false });
-    for (const payload of ["a", "b", "c"]) await bench.publisher.publish(`${bench.id}/x`, payload);
+    const client = await bench.queued("again", ["a", "b", "c"], { url: tap.url });
     const [a, b, c] = await client.received(3);
     a!.done();
     await eventually(() => tap.acknowledged.length === 1);
     tap.cut();
     const again = await client.received(5);
-    deepEqual(client.sessions, [false, true]);
+    deepEqual(client.sessions, [true, true]);
     deepEqual(again.slice(3).map(text), ["b", "c"]);
-    deepEqual(again.slice(3).map(({ packetId }) => packetId), [b!.packetId, c!.packetId]);
-    ok(again.slice(3).every(({ dup }) => dup));
+    if (!bench.lacks.includes("packet identifiers")) {
+      deepEqual(again.slice(3).map(({ packetId }) => packetId), [b!.packetId, c!.packetId]);
+      ok(again.slice(3).every(({ dup }) => dup));
+    }
     // Acknowledgements of the connection that broke are void: they could be taken for another message's.
     b!.done();
     c!.done();
@@ -208,7 +216,7 @@ const CASES: readonly Case[] = [
     await second.broker.subscribe(new Set([`${bench.id}/+`]));
     const deliveries = await second.received(2);
     deepEqual(deliveries.map(({ filters }) => filters!.length).sort(), [0, 1]);
-  }, ["filters"]],
+  }, ["filters", "copies"]],
 
   ["subscribe() sends the difference only", async (bench) => {
     const tap = bench.tap();
@@ -245,13 +253,14 @@ const CASES: readonly Case[] = [
     await rejects(waiting, /enough/);
   }, []],
 
-  ["10,000 filters are subscribed in seconds", async (bench) => {
+  ["thousands of filters are subscribed in seconds", async (bench) => {
+    const { filters: count = 10_000 } = bench.fixture;
     const client = await bench.connect("many");
-    const filters = new Set(Array.from({ length: 10_000 }, (_, n) => `${bench.id}/${n}/+`));
+    const filters = new Set(Array.from({ length: count }, (_, n) => `${bench.id}/${n}/+`));
     const before = performance.now();
     await client.broker.subscribe(filters);
     ok(performance.now() - before < 8_000, `took ${performance.now() - before} ms`);
-    await bench.publisher.publish(`${bench.id}/9999/x`, "found");
+    await bench.publisher.publish(`${bench.id}/${count - 1}/x`, "found");
     await client.received(1);
     await client.broker.subscribe(new Set());
   }, []],
@@ -301,7 +310,8 @@ const CASES: readonly Case[] = [
     const [before] = await client.received(1);
     await bench.fixture.restart();
     const [, after] = await client.received(2);
-    deepEqual([text(after!), after!.dup, after!.packetId], ["kept", true, before!.packetId]);
+    equal(text(after!), "kept");
+    if (!bench.lacks.includes("packet identifiers")) deepEqual([after!.dup, after!.packetId], [true, before!.packetId]);
     equal(client.sessions.at(-1), true);
   }, ["sessions over restart"]],
 
@@ -532,6 +542,17 @@ export class Bench implements AsyncDisposable {
     const client = await this.open(this.make(name, options), { done });
     if (filters.length > 0) await client.broker.subscribe(new Set(filters));
     return client;
+  }
+
+  /**
+   * A client to which these payloads come at once and stay open: a broker may send nothing new beside an unacknowledged
+   * message (HiveMQ), but all that waits in a session.
+   */
+  async queued(name: string, payloads: readonly string[], options: Partial<ClientOptions>): Promise<Client> {
+    const filters = [`${this.id}/#`];
+    await (await this.connect(name, filters)).broker.close();
+    for (const payload of payloads) await this.publisher.publish(`${this.id}/x`, payload);
+    return await this.connect(name, filters, { ...options, done: false });
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

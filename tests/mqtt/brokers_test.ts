@@ -9,6 +9,8 @@ for (const { name, part, protocolVersion, start } of BROKERS) {
     const broker = await start();
     return {
       port: broker.port,
+      burst: 2_000,
+      filters: 500,
       client: (options) => new MqttBroker({ ...options, protocolVersion }),
       restart: () => broker.restart(),
       [Symbol.asyncDispose]: () => broker[Symbol.asyncDispose](),

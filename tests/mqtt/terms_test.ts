@@ -233,3 +233,57 @@ Deno.test("an idempotency key of absurd length is none, and a topic of 65,000 ch
     [1, 1_024],
   ]);
 });
+
+for (const copies of ["one", "all name all"] as const) {
+  Deno.test(`a message of overlapping filters is handed over once for all, copies: ${copies}`, async () => {
+    await using server = await startStrictBroker({ copies });
+    await using client = await new Client(server, { state: { topic: "own/state" } }).connect();
+    await client.broker.subscribe(new Set(["lab/+", "lab/a", "lab/#", "other"]));
+    const start = client.deliveries.length;
+    // Equal messages are as many messages.
+    for (const payload of ["x", "x", "y"]) server.publish("lab/a", payload);
+    server.publish("other", "z");
+    await eventually(() => client.deliveries.length === start + 4, { intervalMs: 5 });
+    // Another one shows that no further copy of those before it is on its way.
+    server.publish("lab/a", "end");
+    await eventually(() => client.deliveries.some(({ payload }) => payload.length === 3), { intervalMs: 5 });
+    const seen = client.deliveries.slice(start).map(({ payload, filters }) =>
+      `${new TextDecoder().decode(payload)}: ${[...filters!].sort()}`
+    );
+    deepEqual(seen.sort(), [
+      "end: lab/#,lab/+,lab/a",
+      "x: lab/#,lab/+,lab/a",
+      "x: lab/#,lab/+,lab/a",
+      "y: lab/#,lab/+,lab/a",
+      "z: other",
+    ]);
+    // Every copy is acknowledged.
+    const sentIds = server.handed;
+    await eventually(() => server.sent("puback").length === sentIds, { intervalMs: 5 });
+    deepEqual(client.reasons, []);
+  });
+}
+
+Deno.test("copies that were not acknowledged come again after a cut and are one message", async () => {
+  await using server = await startStrictBroker({ copies: "all name all" });
+  const held: Delivery[] = [];
+  const broker = new MqttBroker({
+    url: server.url,
+    clientId: "c",
+    backoff: { minMs: 1, maxMs: 5 },
+    state: { topic: "own/s" },
+  });
+  await broker.connect({ onConnect() {}, onDelivery: (delivery) => void held.push(delivery), onDisconnect() {} });
+  await broker.subscribe(new Set(["lab/+", "lab/a"]));
+  server.publish("lab/a", "x");
+  await eventually(() => held.length === 1, { intervalMs: 5 });
+  server.cut();
+  await eventually(() => server.connections === 2 && broker.connected, { intervalMs: 5 });
+  const before = server.sent("puback").length;
+  server.publish("lab/a", "x", { dup: true });
+  await eventually(() => held.length === 2, { intervalMs: 5 });
+  held[0]!.done();
+  held[1]!.done();
+  await eventually(() => server.sent("puback").length === before + 2, { intervalMs: 5 });
+  await broker.close();
+});

@@ -22,6 +22,8 @@ export interface Terms {
   /** Larger packets end the connection; MQTT 5: CONNACK says so. */
   readonly maximumPacketSize?: number;
   readonly noSubscriptionIdentifiers?: boolean;
+  /** Copies of a message for overlapping subscriptions: one that names all, or as Artemis, as many that each name all. */
+  readonly copies?: "one" | "all name all";
   /** Answers the CONNECT; undefined: accepted. */
   readonly refusal?: (connect: IConnectPacket) => Refusal | undefined;
 }
@@ -56,6 +58,8 @@ export class StrictBroker implements AsyncDisposable {
   readonly #sockets = new Set<net.Socket>();
   readonly #server = net.createServer((socket) => this.#accept(socket));
   #nextId = 0;
+  /** Messages handed out, each copy counted. */
+  handed = 0;
 
   constructor(terms: Terms) {
     this.terms = terms;
@@ -87,23 +91,28 @@ export class StrictBroker implements AsyncDisposable {
     }
   }
 
-  /** Hands a message to whoever subscribed to its very topic or to `#`, with QoS 1. */
+  /** Hands a message to whoever subscribed to its topic, with QoS 1. */
   publish(topic: string, payload: string | Uint8Array, flags: Partial<IPublishPacket> = {}): void {
     for (const { filters, socket, protocolVersion } of this.#sessions.values()) {
       const identifiers = [...filters].filter(([filter]) => matches(filter, topic)).map(([, id]) => id);
-      if (socket === undefined || identifiers.length === 0) continue;
-      this.#nextId = this.#nextId % 0xffff + 1;
-      write(socket, {
-        cmd: "publish",
-        topic,
-        payload: typeof payload === "string" ? payload : Buffer.from(payload),
-        qos: 1,
-        dup: false,
-        retain: false,
-        messageId: this.#nextId,
-        ...(identifiers[0] === undefined ? {} : { properties: { subscriptionIdentifier: identifiers[0] } }),
-        ...flags,
-      }, protocolVersion);
+      if (socket === undefined) continue;
+      const { copies } = this.terms;
+      for (const identifier of copies === "one" ? identifiers.slice(0, 1) : identifiers) {
+        this.handed++;
+        this.#nextId = this.#nextId % 0xffff + 1;
+        const named = copies === undefined ? identifier : identifiers;
+        write(socket, {
+          cmd: "publish",
+          topic,
+          payload: typeof payload === "string" ? payload : Buffer.from(payload),
+          qos: 1,
+          dup: false,
+          retain: false,
+          messageId: this.#nextId,
+          ...(identifier === undefined ? {} : { properties: { subscriptionIdentifier: named as number } }),
+          ...flags,
+        }, protocolVersion);
+      }
     }
   }
 
@@ -196,6 +205,7 @@ export class StrictBroker implements AsyncDisposable {
         }, protocolVersion);
       case "publish":
         if (terms.noRetain && packet.retain) return this.disconnect({ code: 0x9a });
+        this.publish(packet.topic, packet.payload);
         if (packet.qos === 1) {
           write(socket, { cmd: "puback", messageId: packet.messageId!, reasonCode: 0 }, protocolVersion);
         }
@@ -213,5 +223,8 @@ function write(socket: net.Socket, packet: Packet, protocolVersion: number): voi
 }
 
 function matches(filter: string, topic: string): boolean {
-  return filter === topic || filter === "#" || filter.endsWith("/#") && topic.startsWith(filter.slice(0, -1));
+  const [levels, wanted] = [topic.split("/"), filter.split("/")];
+  const rest = wanted.at(-1) === "#" ? wanted.pop() : undefined;
+  return (rest ? levels.length >= wanted.length : levels.length === wanted.length) &&
+    wanted.every((level, index) => level === "+" || level === levels[index]);
 }
