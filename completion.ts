@@ -28,6 +28,7 @@ export interface CompletionOptions {
   readonly onDone: () => void;
   /** Other values than the preset are for tests. */
   readonly noPodMs?: number;
+  readonly unpreparedMs?: number;
 }
 
 /** A Job at its end; without its payload and manifest where those cannot be had any more. */
@@ -37,6 +38,9 @@ type Ended = LiveRun["job"] & Pick<JobFacts, "payload" | "manifest">;
 const SWEEP_MS = 1_000;
 /** After so long without a pod the cluster's events are asked why, */
 const NO_POD_MS = 30_000;
+/** of a pod that is on a node and not prepared so, for a mount that fails is no state of the pod, */
+const UNPREPARED_MS = 5_000;
+const UNPREPARED_REASONS = new Set(["FailedMount", "FailedAttachVolume", "FailedMapVolume", "FailedCreatePodSandBox"]);
 /** but of no more runs at a sweep: thousands may wait where a quota is full. */
 const ASKED_AT_A_SWEEP = 20;
 /** How long a Job that has ended is given to show its pods, and the pods to show their end. */
@@ -63,10 +67,14 @@ export class Completion implements RunObserver {
   #synced = false;
   #sweeper: ReturnType<typeof setInterval> | undefined;
   readonly #noPodMs: number;
+  readonly #unpreparedMs: number;
+  /** Runs whose pod is being made ready. */
+  readonly #unprepared = new Set<string>();
 
   constructor(options: CompletionOptions) {
     this.#options = options;
     this.#noPodMs = options.noPodMs ?? NO_POD_MS;
+    this.#unpreparedMs = options.unpreparedMs ?? UNPREPARED_MS;
     options.signal.addEventListener("abort", () => clearInterval(this.#sweeper), { once: true });
   }
 
@@ -131,7 +139,8 @@ export class Completion implements RunObserver {
     const verdict = judge(run.job, this.#podsOf(run), {
       gracePeriods: this.#options.gracePeriods,
       now,
-      ...compact({ noPodReason }),
+      noPodReason,
+      trouble: run.trouble,
     });
     this.#rechecks.delete(runName);
     if (verdict.kind === "ended") return this.#end(run, verdict.outcome, full);
@@ -139,8 +148,16 @@ export class Completion implements RunObserver {
     run.state = verdict.kind;
     run.detail = verdict.detail;
     if (started) this.#options.emit({ type: "started", run: viewOf(run) });
-    const recheckAt = verdict.recheckAt?.getTime() ?? (run.pods.size === 0 ? now.getTime() + this.#noPodMs : undefined);
-    if (recheckAt !== undefined) this.#rechecks.set(runName, recheckAt);
+    // Whoever waits for a pod, or for what its pod needs, has to be asked for: nothing else says why.
+    const askAt = run.pods.size === 0
+      ? now.getTime() + this.#noPodMs
+      : verdict.unprepared
+      ? now.getTime() + this.#unpreparedMs
+      : Infinity;
+    const recheckAt = Math.min(verdict.recheckAt?.getTime() ?? Infinity, askAt);
+    if (recheckAt < Infinity) this.#rechecks.set(runName, recheckAt);
+    if (verdict.unprepared) this.#unprepared.add(runName);
+    else this.#unprepared.delete(runName);
   }
 
   /** The pods that say how a run stands; of one that has failed and has none left, the one that was taken away. */
@@ -156,8 +173,10 @@ export class Completion implements RunObserver {
       if (at > now) continue;
       const run = this.#options.runs.get(runName);
       if (!run) this.#rechecks.delete(runName);
-      else if (run.pods.size > 0) this.#judge(run);
-      else if (asked++ < ASKED_AT_A_SWEEP) void this.#askWhyNoPod(run);
+      else if (run.pods.size > 0 && !this.#unprepared.has(runName)) this.#judge(run);
+      else if (asked++ < ASKED_AT_A_SWEEP) {
+        void (run.pods.size > 0 ? this.#askWhyUnprepared(run) : this.#askWhyNoPod(run));
+      }
     }
   }
 
@@ -171,12 +190,24 @@ export class Completion implements RunObserver {
     if (run.pods.size === 0) this.#judge(run, undefined, refusal?.message);
   }
 
+  async #askWhyUnprepared(run: LiveRun): Promise<void> {
+    const { runName } = run.job;
+    this.#rechecks.delete(runName);
+    this.#rechecks.set(runName, Date.now() + this.#unpreparedMs);
+    const podNames = [...run.pods.keys()];
+    const events = await this.#options.cluster.events(runName, podNames).catch(() => []);
+    const message = events.findLast(({ reason }) => UNPREPARED_REASONS.has(reason))?.message;
+    run.trouble = message === undefined ? undefined : { message, since: run.trouble?.since ?? new Date() };
+    this.#judge(run);
+  }
+
   #end(run: LiveRun, outcome: Outcome, full?: JobFacts): void {
     const { runName } = run.job;
     if (this.#ending.has(runName) || this.#options.signal.aborted) return;
     run.state = "ending";
     run.detail = outcome.message;
     this.#rechecks.delete(runName);
+    this.#unprepared.delete(runName);
     const ending = this.#finish(run, outcome, full)
       .catch((error) => {
         if (this.#options.signal.aborted) return;

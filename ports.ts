@@ -167,6 +167,8 @@ export interface RunSpec {
 /** What a container did, in Kubernetes' terms (`reason`, `exitCode`, …). */
 export interface ContainerFacts {
   readonly name: string;
+  /** `init` runs before the others, `sidecar` beside them without being waited for; absent: one that the run waits for. */
+  readonly kind?: "init" | "sidecar";
   readonly state: "waiting" | "running" | "terminated";
   readonly reason?: string;
   readonly message?: string;
@@ -175,6 +177,8 @@ export interface ContainerFacts {
   readonly startedAt?: Date;
   readonly finishedAt?: Date;
   readonly restartCount: number;
+  /** Since when it has been seen unable to start, by the service's own clock; see outcome.ts. */
+  readonly failingSince?: Date;
 }
 
 export interface PodFacts {
@@ -190,6 +194,8 @@ export interface PodFacts {
   readonly deletionAt?: Date;
   /** When somebody asked for that: before it by the grace that its containers have to end. */
   readonly deletionAskedAt?: Date;
+  /** Scheduling gates: no node is looked for before somebody takes them off. */
+  readonly gates?: readonly string[];
   /** Condition PodScheduled is False with reason Unschedulable: since when, and the scheduler's words. */
   readonly unschedulable?: { readonly since: Date; readonly message: string };
   /** Condition DisruptionTarget: why the control plane ends the pod. */
@@ -225,6 +231,8 @@ export interface JobFacts {
   readonly finishedAt?: Date;
   /** Job condition Complete or Failed; undefined while it runs. `reason`: BackoffLimitExceeded, DeadlineExceeded, … */
   readonly end?: { readonly type: "Complete" | "Failed"; readonly reason?: string; readonly message?: string };
+  /** Its pods are held back, by a queue of that name or by a person. */
+  readonly suspended?: { readonly queue?: string };
   /** Someone asked for its deletion. */
   readonly deletionAt?: Date;
   /** Annotation `mqtt-job-listener/cancelled-by`, set by our own cancel. */

@@ -4,6 +4,7 @@
  * but the observer it is given.
  */
 import type { ClusterEvents, Emit, JobFacts, PodFacts, RunSpec, RunView } from "./ports.ts";
+import { type Trouble, withFailingSince } from "./outcome.ts";
 import { resourcesOf } from "./run_spec.ts";
 
 /** A run as the table keeps it. `pods` is the table's own map; read it only. */
@@ -15,6 +16,8 @@ export interface LiveRun {
   /** What people are told of it; completion.ts keeps it. */
   state: RunView["state"];
   detail: string;
+  /** What the cluster's events say is in the way of its pod; completion.ts keeps it. */
+  trouble?: Trouble | undefined;
 }
 
 /** Who acts on changes: the completion of runs. `full` is the Job with its payload where the event brought it. */
@@ -181,8 +184,9 @@ export class RunTable {
       }
       return;
     }
-    run.pods.set(pod.podName, pod);
-    this.#observers.forEach((o) => o.onPod(run, pod));
+    const known = withFailingSince(pod, run.pods.get(pod.podName), new Date());
+    run.pods.set(pod.podName, known);
+    this.#observers.forEach((o) => o.onPod(run, known));
   }
 
   #add(job: LiveRun["job"], { full, adopted }: { full?: JobFacts; adopted: boolean }): LiveRun {

@@ -50,8 +50,12 @@ export function jobFacts(job: Json<V1Job>): JobFacts {
       startedAt: date(status?.startTime),
       deletionAt: date(metadata?.deletionTimestamp),
     }),
+    ...(spec?.suspend === true ? { suspended: defined({ queue: words(metadata?.labels?.[QUEUE_LABEL]) }) } : {}),
   };
 }
+
+/** Of Kueue: https://kueue.sigs.k8s.io/docs/tasks/run/jobs/ */
+const QUEUE_LABEL = "kueue.x-k8s.io/queue-name";
 
 /** A message may name any text as the run that it comes from. */
 function runNameIn(text: string | undefined): string | undefined {
@@ -117,28 +121,37 @@ export function podFacts(pod: Json<V1Pod>): PodFacts {
     ? { reason: disrupted.reason ?? "DisruptionTarget", message: words(disrupted.message) ?? "" }
     : undefined;
   const phase = status?.phase ?? "Pending";
+  const deletionAt = date(metadata?.deletionTimestamp);
+  const gates = spec?.schedulingGates?.map(({ name }) => name);
   return {
     podName: metadata?.name ?? "",
     runName: metadata?.labels?.[LABEL.run] ?? "",
     phase: PHASES.has(phase) ? phase as PodFacts["phase"] : "Unknown",
     createdAt: date(metadata?.creationTimestamp) ?? new Date(),
-    containers: [...status?.initContainerStatuses ?? [], ...status?.containerStatuses ?? []].map(containerFacts),
+    containers: [
+      ...(status?.initContainerStatuses ?? []).map((one) => ({
+        ...containerFacts(one),
+        kind: initKind(pod, one.name),
+      })),
+      ...(status?.containerStatuses ?? []).map(containerFacts),
+    ],
+    ...(gates && gates.length > 0 ? { gates } : {}),
     ...defined({
       node: spec?.nodeName,
       reason: words(status?.reason),
       message: words(status?.message),
-      deletionAt: date(metadata?.deletionTimestamp),
-      deletionAskedAt: askedAt(metadata),
+      deletionAt,
+      deletionAskedAt: deletionAt &&
+        new Date(deletionAt.getTime() - (metadata?.deletionGracePeriodSeconds ?? 0) * 1_000),
       unschedulable,
       disruption,
     }),
   };
 }
 
-/** The deletion's time stamp is that of the request and the grace that the pod has. */
-function askedAt(metadata: Json<V1Pod>["metadata"]): Date | undefined {
-  const deletion = date(metadata?.deletionTimestamp);
-  return deletion && new Date(deletion.getTime() - (metadata?.deletionGracePeriodSeconds ?? 0) * 1_000);
+/** An init container that restarts by itself is a sidecar (https://kubernetes.io/docs/concepts/workloads/pods/sidecar-containers/). */
+function initKind({ spec }: Json<V1Pod>, name: string): "init" | "sidecar" {
+  return spec?.initContainers?.find((one) => one.name === name)?.restartPolicy === "Always" ? "sidecar" : "init";
 }
 
 function condition(pod: Json<V1Pod>, wanted: string) {

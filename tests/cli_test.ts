@@ -597,25 +597,25 @@ Deno.test("commands ask a real cluster", hasCluster, async (t) => {
       });
 
     await t.step("logs -f follows a run from before its start to its end", async () => {
-      await start("live-a", "for i in 1 2 3; do echo line $i; sleep 1; done");
-      const { code, out, err } = await call(["logs", "-f", "live-a"], env);
+      await start("count-livingaaaaaa", "for i in 1 2 3; do echo line $i; sleep 1; done");
+      const { code, out, err } = await call(["logs", "-f", "count-livingaaaaaa"], env);
       deepStrictEqual([code, out], [0, "line 1\nline 2\nline 3\n"], err);
     });
 
     await t.step("logs prints what there is, by pod where there are several", async () => {
-      await start("live-b", "echo here; sleep 600", 2);
+      await start("count-livingbbbbbb", "echo here; sleep 600", 2);
       await eventually(async () => {
-        const { out } = await call(["logs", "live-b"], env);
-        return out.match(/^live-b-[01]-\w+: here$/gm)?.length === 2;
+        const { out } = await call(["logs", "count-livingbbbbbb"], env);
+        return out.match(/^count-livingbbbbbb-[01]-\w+: here$/gm)?.length === 2;
       }, { timeoutMs: 60_000, what: "the log of both pods" });
-      const { out } = await call(["logs", "live-b", "--json"], env);
+      const { out } = await call(["logs", "count-livingbbbbbb", "--json"], env);
       strictEqual(JSON.parse(out.split("\n")[0]!).line, "here");
     });
 
     await t.step("logs says that there is no such run", async () => {
-      const { code, err } = await call(["logs", "live-c"], env);
+      const { code, err } = await call(["logs", "count-livingcccccc"], env);
       strictEqual(code, 1);
-      match(err, /^There is no run live-c/);
+      match(err, /^There is no run count-livingcccccc/);
     });
   });
 });

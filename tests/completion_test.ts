@@ -12,7 +12,10 @@ const PREFIX = "services/mqtt_job_listener";
 const COMPLETE = { end: { type: "Complete" as const } };
 const LINE = (text: string, second = 1) => `2026-01-01T00:00:0${second}.000000000Z ${text}\n`;
 
-function setUp({ memoryBytes = 1 << 20, silentMs = 45_000, noPodMs = 30_000, maxBytes = 1e9 } = {}) {
+function setUp(
+  { imagePullMs = 50, memoryBytes = 1 << 20, silentMs = 45_000, noPodMs = 30_000, unpreparedMs = 10, maxBytes = 1e9 } =
+    {},
+) {
   const stop = new AbortController();
   const { signal } = stop;
   const { emit, all } = events();
@@ -31,11 +34,12 @@ function setUp({ memoryBytes = 1 << 20, silentMs = 45_000, noPodMs = 30_000, max
     records: new RunRecords(store),
     logs,
     topicPrefix: PREFIX,
-    gracePeriods: { imagePullMs: 50, unschedulableMs: 50, nodeLostMs: 50 },
+    gracePeriods: { imagePullMs, unschedulableMs: 50, nodeLostMs: 50 },
     emit,
     signal,
     onDone: () => {},
     noPodMs,
+    unpreparedMs,
   });
   runs.observe(completion);
   completion.start();
@@ -195,4 +199,47 @@ Deno.test("runs without a pod are asked about in turn, not all at once", async (
   await eventually(() => atOnce.length >= 3);
   deepStrictEqual(atOnce.slice(0, 3), [20, 20, 20]);
   strictEqual(new Set(asked.slice(0, 50)).size, 50);
+});
+
+Deno.test("what is in the way of a pod's volumes is on its run, by the events, and away when it is mended", async () => {
+  using bed = setUp({ imagePullMs: 60_000 });
+  const said = {
+    at: new Date(),
+    type: "Warning" as const,
+    object: "Pod/count-abc-x",
+    reason: "FailedMount",
+    message: 'MountVolume.SetUp failed for volume "s" : secret "lab-s3" not found',
+    count: 1,
+  };
+  bed.cluster.podEvents = [said];
+  bed.clusterEvents.onJob(job());
+  const containers = [{ name: "main", state: "waiting" as const, reason: "ContainerCreating", restartCount: 0 }];
+  const waiting = pod({ phase: "Pending", containers });
+  bed.clusterEvents.onPod(waiting);
+  const detail = () => bed.runs.get("count-abc")?.detail ?? "";
+  await eventually(() => match(detail(), /^Its pod cannot be prepared: the secret "lab-s3" does not exist/) ?? true);
+  // News of the pod in between take nothing away.
+  bed.clusterEvents.onPod({ ...waiting });
+  match(detail(), /lab-s3/);
+  bed.cluster.podEvents = [];
+  await eventually(() => detail() === "Its pod is being prepared");
+});
+
+Deno.test("the grace of an image counts from when its failure was seen, though the pod has waited for long", () => {
+  using bed = setUp({ imagePullMs: 60_000 });
+  bed.clusterEvents.onJob(job());
+  const failing = (reason: string) =>
+    pod({
+      phase: "Pending",
+      createdAt: new Date(0),
+      containers: [{ name: "main", state: "waiting", reason, message: "not found", restartCount: 0 }],
+    });
+  bed.clusterEvents.onPod(failing("ErrImagePull"));
+  const since = bed.runs.get("count-abc")!.pods.get("count-abc-x")!.containers[0]!.failingSince;
+  ok(since);
+  bed.clusterEvents.onPod(failing("ImagePullBackOff"));
+  const run = bed.runs.get("count-abc")!;
+  strictEqual(run.pods.get("count-abc-x")!.containers[0]!.failingSince, since);
+  strictEqual(run.state, "pending");
+  match(run.detail, /there is no such image or tag/);
 });

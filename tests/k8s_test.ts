@@ -1,11 +1,13 @@
 /** k8s.ts on a real API server with a real node. */
 import { deepEqual, equal, match, ok, rejects } from "node:assert/strict";
+import type { V1Job } from "@kubernetes/client-node";
 import { connectKubernetes, type KubernetesCluster, type KubernetesOptions } from "../k8s.ts";
 import { type LeaseRecord, RefusedError, UnavailableError } from "../ports.ts";
 import { clusterConformance, Seen } from "./conformance/cluster.ts";
 import { BUSYBOX_IMAGE, startCluster, type TestCluster } from "./harness/cluster.ts";
 import { KubeApi } from "./harness/kube_api.ts";
 import { needs } from "./harness/needs.ts";
+import { buildJob } from "../k8s/manifest.ts";
 import { HttpProxy, type ProxiedRequest } from "./harness/proxy.ts";
 import { eventually } from "./harness/wait.ts";
 
@@ -500,6 +502,89 @@ const CASES: readonly (readonly [string, Case])[] = [
     await rejects(cluster.logs(pod!.podName, "main", { follow: true, timestamps: false }), UnavailableError);
     await Promise.all([hungry, image, large, gpus].map((name) => cluster.delete(name)));
   }],
+
+  [
+    "a pod that a person deletes has not failed by the code that its program ends with then",
+    async (kubernetes, cluster) => {
+      await using seen = new Seen(cluster, BUSYBOX_IMAGE);
+      const runName = await seen.run("trap 'exit 3' TERM; while :; do sleep 0.1; done");
+      const { podName } = await seen.running(runName);
+      const said = seen.log(podName);
+      await kubernetes.api.delete(`/api/v1/namespaces/default/pods/${podName}`);
+      equal((await seen.outcome(runName)).reason, "PodDeleted");
+      await said;
+      await cluster.delete(runName);
+    },
+  ],
+
+  [
+    "why a run waits is said: suspension, gates, init containers, secrets, claims, other containers",
+    async (kubernetes, cluster) => {
+      await using seen = new Seen(cluster, BUSYBOX_IMAGE);
+      /** A run whose Job somebody else's rules have changed on its way. */
+      const run = async (script: string, change: (job: V1Job) => void) => {
+        const spec = seen.spec(script);
+        const job = buildJob(spec, { namespace: "default", instance: "test", ttlSecondsAfterFinished: 600 });
+        change(job);
+        await kubernetes.api.create(JOBS, job);
+        return spec.runName;
+      };
+      const template = (job: V1Job) => job.spec!.template.spec!;
+      const busybox = (name: string, script: string) => ({ name, image: BUSYBOX_IMAGE, command: ["sh", "-c", script] });
+      const cases: [change: (job: V1Job) => void, words: RegExp][] = [
+        [({ spec }) => spec!.suspend = true, /^Suspended: somebody has set `suspend`/],
+        [(job) => {
+          job.spec!.suspend = true;
+          job.metadata!.labels!["kueue.x-k8s.io/queue-name"] = "lab";
+        }, /^Suspended: waiting for its turn in the queue "lab"/],
+        [
+          (job) => template(job).schedulingGates = [{ name: "example.com/wait" }],
+          /scheduling gate "example.com\/wait"/,
+        ],
+        [
+          (job) => template(job).initContainers = [busybox("fetch", "sleep 600")],
+          /^Its init container "fetch" is running$/,
+        ],
+        [(job) => {
+          template(job).containers[0]!.envFrom = [{ secretRef: { name: "lab-s3" } }];
+        }, /^Its container cannot be started: the secret "lab-s3" does not exist in its namespace/],
+        [(job) => {
+          template(job).volumes = [{ name: "data", persistentVolumeClaim: { claimName: "data" } }];
+          template(job).containers[0]!.volumeMounts = [{ name: "data", mountPath: "/data" }];
+        }, /the claim "data" does not exist in its namespace/],
+        [(job) => {
+          template(job).containers.push(busybox("proxy", "sleep 600"));
+          template(job).containers[0]!.command = ["true"];
+        }, /^Its program has ended \(exit code 0\), but its container "proxy" goes on and holds the pod$/],
+      ];
+      const names = await Promise.all(cases.map(([change]) => run("sleep 600", change)));
+      for (const [at, [, words]] of cases.entries()) {
+        await eventually(() => words.test(seen.detail(names[at]!)), {
+          timeoutMs: 30_000,
+          what: () => `${words}: ${seen.detail(names[at]!)}`,
+        });
+      }
+      // A mount that fails is told by events only.
+      const mount = await run("true", (job) => {
+        template(job).volumes = [{ name: "s", secret: { secretName: "lab-s3" } }];
+        template(job).containers[0]!.volumeMounts = [{ name: "s", mountPath: "/s" }];
+      });
+      const said = await eventually(async () => {
+        const [pod] = seen.podsOf(mount);
+        const events = pod ? await cluster.events(mount, [pod.podName]) : [];
+        return events.find(({ reason }) => reason === "FailedMount");
+      }, { timeoutMs: 30_000 });
+      const trouble = { message: said.message, since: new Date() };
+      match(
+        seen.detail(mount, trouble),
+        /^Its pod cannot be prepared: the secret "lab-s3" does not exist in its namespace/,
+      );
+      // An init container that fails is why the run has.
+      const failing = await run("true", (job) => template(job).initContainers = [busybox("fetch", "exit 4")]);
+      match((await seen.outcome(failing)).message, /^Its init container "fetch" ended with exit code 4/);
+      await Promise.all([...names, mount, failing].map((name) => cluster.delete(name)));
+    },
+  ],
 
   ["two services in one namespace do not see each other's runs", async (kubernetes) => {
     using first = await connect(kubernetes.kubeconfig, { instance: "first" });

@@ -1,5 +1,5 @@
 import { deepStrictEqual, match, strictEqual } from "node:assert/strict";
-import { judge } from "../outcome.ts";
+import { judge, type Trouble, withFailingSince } from "../outcome.ts";
 import type { ContainerFacts, JobFacts, PodFacts } from "../ports.ts";
 import { job, pod } from "./harness/fakes.ts";
 
@@ -7,8 +7,13 @@ const gracePeriods = { imagePullMs: 1000, unschedulableMs: 2000, nodeLostMs: 300
 const now = new Date("2026-01-01T00:01:00Z");
 const before = (ms: number) => new Date(now.getTime() - ms);
 
-function verdict(facts: Partial<JobFacts>, pods: PodFacts[], noPodReason?: string) {
-  return judge(job(facts), pods, { gracePeriods, now, ...(noPodReason ? { noPodReason } : {}) });
+function verdict(facts: Partial<JobFacts>, pods: PodFacts[], noPodReason?: string, trouble?: Trouble) {
+  return judge(job(facts), pods, { gracePeriods, now, noPodReason, trouble });
+}
+
+function detail(facts: Partial<JobFacts>, pods: PodFacts[], trouble?: Trouble): string {
+  const got = verdict(facts, pods, undefined, trouble);
+  return got.kind === "ended" ? `ended: ${got.outcome.reason}: ${got.outcome.message}` : `${got.kind}: ${got.detail}`;
 }
 
 function container(facts: Partial<ContainerFacts>): ContainerFacts {
@@ -124,4 +129,206 @@ Deno.test("judge() calls a cancelled run cancelled only when its containers have
 Deno.test("judge() keeps a success that came before the cancellation took effect", () => {
   const got = verdict({ cancelledBy: "somebody", end: { type: "Complete" } }, [pod()]);
   strictEqual(got.kind === "ended" ? got.outcome.status : "", "succeeded");
+});
+
+Deno.test("the grace counts from the first failure that was seen, however long the pod had waited before", () => {
+  const failing = (reason: string, ageMs = 60_000) => waiting(reason, "no such image", ageMs);
+  const seen = withFailingSince(failing("ErrImagePull"), undefined, before(400));
+  strictEqual(verdict({}, [seen]).kind, "pending");
+  // Another word for the same failure, later, begins no new grace.
+  const later = withFailingSince(failing("ImagePullBackOff"), seen, now);
+  deepStrictEqual(later.containers[0]?.failingSince, before(400));
+  const got = verdict({}, [later]);
+  deepStrictEqual(got.kind === "pending" ? got.recheckAt : undefined, new Date(now.getTime() + 600));
+  strictEqual(verdict({}, [withFailingSince(failing("ImagePullBackOff"), undefined, before(1_500))]).kind, "ended");
+  // One that was well in between begins anew.
+  const well = pod({ phase: "Pending", containers: [container({ reason: "ContainerCreating" })] });
+  deepStrictEqual(withFailingSince(failing("ErrImagePull"), well, now).containers[0]?.failingSince, now);
+});
+
+Deno.test("a node that pulls as much as it may is no wrong image", () => {
+  const got = verdict({}, [waiting("ErrImagePull", "pull QPS exceeded", 5_000)]);
+  match(got.kind === "pending" ? got.detail : "", /waits, for its node pulls as many as it may at a time/);
+});
+
+Deno.test("judge() says why a run waits", async (t) => {
+  const pending = (facts: Partial<PodFacts>) => pod({ phase: "Pending", containers: [], ...facts });
+  const init = (facts: Partial<ContainerFacts>) => container({ name: "fetch", kind: "init", ...facts });
+  const creating = pending({ node: "n1", containers: [container({ reason: "ContainerCreating" })] });
+  const config = (message: string) => waiting("CreateContainerConfigError", message, 0);
+  const scheduler = (message: string) => pending({ unschedulable: { since: before(0), message } });
+  const cases: [name: string, facts: Partial<JobFacts>, pods: PodFacts[], trouble: string, words: RegExp][] = [
+    ["suspended by a person", { suspended: {} }, [], "", /^pending: Suspended: somebody has set `suspend`/],
+    [
+      "suspended by Kueue",
+      { suspended: { queue: "lab" } },
+      [],
+      "",
+      /^pending: Suspended: .* in the queue "lab" \(Kueue\)$/,
+    ],
+    [
+      "a gate",
+      {},
+      [pending({ gates: ["example.com/wait"] })],
+      "",
+      /the scheduling gate "example.com\/wait" off its pod$/,
+    ],
+    ["Kueue's gate", {}, [pending({ gates: ["kueue.x-k8s.io/admission"] })], "", /its turn in a queue \(Kueue\)$/],
+    [
+      "an init container at work",
+      {},
+      [pending({ containers: [init({ state: "running" }), container({ reason: "PodInitializing" })] })],
+      "",
+      /^pending: Its init container "fetch" is running$/,
+    ],
+    [
+      "an init container's image",
+      {},
+      [pending({ createdAt: now, containers: [init({ reason: "ErrImagePull", message: "not found" })] })],
+      "",
+      /^pending: The image of its init container "fetch" cannot be pulled: there is no such image/,
+    ],
+    [
+      "a missing secret",
+      {},
+      [config('secret "lab-s3" not found')],
+      "",
+      /^pending: Its container cannot be started: the secret "lab-s3" does not exist in its namespace \(/,
+    ],
+    ["a missing config map", {}, [config('configmap "conf" not found')], "", /the config map "conf" does not exist/],
+    [
+      "a missing key",
+      {},
+      [config("couldn't find key token in Secret lab/lab-s3")],
+      "",
+      /the secret lab\/lab-s3 has no key "token"/,
+    ],
+    [
+      "root",
+      {},
+      [config("container has runAsNonRoot and image will run as root (pod: x)")],
+      "",
+      /its image runs as root/,
+    ],
+    [
+      "a mount",
+      {},
+      [creating],
+      'MountVolume.SetUp failed for volume "s" : secret "lab-s3" not found',
+      /^pending: Its pod cannot be prepared: the secret "lab-s3" does not exist/,
+    ],
+    ["a mount's key", {}, [creating], "references non-existent secret key: token", /the secret has no key "token"/],
+    ["nothing known", {}, [creating], "", /^pending: Its pod is being prepared$/],
+    [
+      "a missing claim",
+      {},
+      [scheduler('0/1 nodes are available: persistentvolumeclaim "data" not found.')],
+      "",
+      /the claim "data" does not exist in its namespace/,
+    ],
+    [
+      "an unbound claim",
+      {},
+      [scheduler("pod has unbound immediate PersistentVolumeClaims")],
+      "",
+      /its claim is bound to no volume yet/,
+    ],
+    [
+      "a program that ended beside one that goes on",
+      {},
+      [
+        pod({
+          phase: "Running",
+          containers: [container({ state: "terminated", exitCode: 0 }), container({ name: "proxy", state: "running" })],
+        }),
+      ],
+      "",
+      /^running: Its program has ended \(exit code 0\), but its container "proxy" goes on and holds the pod$/,
+    ],
+    [
+      "a sidecar that fails beside a program that runs",
+      {},
+      [
+        pod({
+          phase: "Running",
+          containers: [
+            container({ name: "proxy", kind: "sidecar", reason: "CrashLoopBackOff" }),
+            container({ state: "running" }),
+          ],
+        }),
+      ],
+      "",
+      /^running: $/,
+    ],
+  ];
+  for (const [name, facts, pods, message, words] of cases) {
+    const trouble = message === "" ? undefined : { message, since: before(0) };
+    await t.step(name, () => match(detail(facts, pods, trouble), words));
+  }
+  await t.step("a mount that fails for longer than the grace ends the run", () => {
+    match(
+      detail({}, [creating], { message: "no such volume", since: before(1_500) }),
+      /^ended: CannotStart: Its pod cannot/,
+    );
+  });
+  await t.step("a webhook of the cluster that fails is no fault of the pod", () => {
+    strictEqual(verdict({}, [], "failed calling webhook: connection refused").kind, "pending");
+  });
+});
+
+Deno.test("judge() says of which container an exit code is", async (t) => {
+  const done = (facts: Partial<ContainerFacts>) => container({ state: "terminated", exitCode: 0, ...facts });
+  const cases: [name: string, containers: ContainerFacts[], words: RegExp][] = [
+    [
+      "the program",
+      [done({ name: "proxy", exitCode: 1 }), done({ exitCode: 3 })],
+      /^Its program ended with exit code 3/,
+    ],
+    [
+      "an init container",
+      [done({ name: "fetch", kind: "init", exitCode: 4 }), container({})],
+      /^Its init container "fetch" ended with exit code 4, so that its program was not started/,
+    ],
+    [
+      "another container",
+      [done({}), done({ name: "proxy", exitCode: 5 })],
+      /^Its container "proxy" ended with exit code 5/,
+    ],
+    ["a sidecar that was stopped in the end", [
+      done({ name: "s", kind: "sidecar", exitCode: 143 }),
+      done({ exitCode: 6 }),
+    ], /^Its program ended with exit code 6/],
+    [
+      "memory of another one",
+      [done({ name: "proxy", reason: "OOMKilled", exitCode: 137 }), done({})],
+      /^Its container "proxy" ran out of memory$/,
+    ],
+  ];
+  for (const [name, containers, words] of cases) {
+    await t.step(name, () => {
+      const got = verdict(FAILED, [pod({ phase: "Failed", containers })]);
+      match(got.kind === "ended" ? got.outcome.message : "", words);
+    });
+  }
+});
+
+Deno.test("a pod that somebody deleted has not failed by the code that its program ends with then", () => {
+  const end = (finishedAt: Date, facts: Partial<PodFacts>) =>
+    pod({ phase: "Failed", containers: [container({ state: "terminated", exitCode: 3, finishedAt })], ...facts });
+  const reasonOf = (pods: PodFacts[]) => {
+    const got = verdict(FAILED, pods);
+    return got.kind === "ended" ? got.outcome.reason : got.kind;
+  };
+  const asked = { deletionAskedAt: before(5_000), deletionAt: before(-25_000) };
+  strictEqual(reasonOf([end(before(4_000), asked)]), "PodDeleted");
+  // It had failed before; then the Job's controller or somebody else tidied up.
+  strictEqual(reasonOf([end(before(20_000), asked)]), "ExitCode");
+  strictEqual(reasonOf([end(before(4_000), {})]), "ExitCode");
+  // Of several, the one that failed by itself; the others were ended with it.
+  strictEqual(reasonOf([end(before(4_000), asked), end(before(6_000), {})]), "ExitCode");
+  // A rule of the cluster took it away, and says which.
+  strictEqual(
+    reasonOf([end(before(4_000), { ...asked, disruption: { reason: "PreemptionByScheduler", message: "" } })]),
+    "PreemptionByScheduler",
+  );
 });

@@ -115,6 +115,16 @@ Deno.test("requests are answered with the caller's transaction", options, async 
     const record = await eventually(() => bed.service.records.get(data.run_name), { timeoutMs: 15_000 });
     strictEqual(record?.payload, "7");
   });
+  await t.step("no name leads out of the runs", async () => {
+    await Deno.writeTextFile(`${bed.folder}/secret.json`, JSON.stringify({ job_name: "long", payload: "stolen" }));
+    for (const run_name of ["../../other/jobs/x", "../secret", "..", "a/b", "A", "", "x".repeat(100_000)]) {
+      for (const what of ["cancel", "rerun"]) {
+        const { status, error } = await ask(what, { run_name });
+        strictEqual(status, "error");
+        ok(String(error).length < 200, String(error).slice(0, 300));
+      }
+    }
+  });
   await t.step("a request that is wrong says why", async () => {
     const body = await ask("run", { job_name: "nobody" });
     deepStrictEqual([body["status"], body["error"]], [

@@ -1,6 +1,6 @@
 /** What every adapter of the Cluster port must do, with programs that really run. */
 import { deepEqual, doesNotMatch, equal, match, ok, rejects } from "node:assert/strict";
-import { judge } from "../../outcome.ts";
+import { judge, type Trouble } from "../../outcome.ts";
 import type { Cluster, ClusterEvents, JobFacts, PodFacts, Row, RunSpec } from "../../ports.ts";
 import { RefusedError } from "../../ports.ts";
 import { runNameFor } from "../../run_spec.ts";
@@ -101,6 +101,15 @@ export class Seen implements AsyncDisposable {
       const verdict = judge(job, this.podsOf(runName), { gracePeriods, now: new Date() });
       return verdict.kind === "ended" && verdict.outcome;
     }, { timeoutMs: 30_000, what: () => `an outcome of ${runName}: ${JSON.stringify(this.podsOf(runName))}` });
+  }
+
+  /** Why it waits, or goes on, as people are told. */
+  detail(runName: string, trouble?: Trouble): string {
+    const job = this.jobs.get(runName);
+    if (!job) return "";
+    const gracePeriods = { imagePullMs: 600_000, unschedulableMs: 600_000, nodeLostMs: 600_000 };
+    const verdict = judge(job, this.podsOf(runName), { gracePeriods, now: new Date(), trouble });
+    return verdict.kind === "ended" ? `(${verdict.outcome.message})` : verdict.detail;
   }
 
   async log(podName: string, timestamps = false): Promise<string> {
