@@ -7,11 +7,12 @@ import { type Call, CommandError, type Io } from "./cli/context.ts";
 import { type Arguments, ConfigError, exportAwsEnv, flagName, knownNames, loadConfig, parseArgs } from "./config.ts";
 import { processInput, renderHelp } from "./config.ts";
 import { setupLog } from "./util/log.ts";
-import { redact, registerSecret } from "./util/redact.ts";
+import { redact } from "./util/redact.ts";
 import { UnavailableError } from "./ports.ts";
 import { errorMessage } from "./util/retry.ts";
 import { VERSION } from "./util/version.ts";
 import { nearest } from "./util/nearest.ts";
+import { oneLine, visible } from "./util/text.ts";
 
 interface Flag {
   /** What stands for its value in the usage; absent: it takes none. */
@@ -39,7 +40,7 @@ const STATES = ["pending", "running", "succeeded", "failed", "cancelled"];
 const COMMANDS: Readonly<Record<string, Command>> = {
   start: {
     words: [],
-    meaning: "Run the service; so does no command at all",
+    meaning: "Run the service; so does no command at all, where nobody watches at a terminal",
     flags: { json: { meaning: "Log as JSON, as --log-format json does" } },
     run: () => {
       throw new CommandError(2, "Cannot start the service from here: main.ts does"); // main.ts takes `start` itself
@@ -117,7 +118,7 @@ const COMMANDS: Readonly<Record<string, Command>> = {
     words: [],
     meaning: "Ask the service at STATUS_ADDR whether it is well",
     flags: { json },
-    run: async (call) => await (await import("./cli/request.ts")).health(call),
+    run: async (call) => await (await import("./cli/health.ts")).health(call),
   },
   completions: {
     words: ["SHELL"],
@@ -170,8 +171,9 @@ export async function runCommand(name: string, args: readonly string[], io: Io =
   } catch (error) {
     // The reader of our output has seen enough, as `head` does.
     if (error instanceof Deno.errors.BrokenPipe) return 0;
-    const said = errorMessage(error);
-    const message = redact(error instanceof ConfigError ? said.replace(/^Cannot start/, "Wrong configuration") : said);
+    const message = error instanceof ConfigError
+      ? redact(error.message.replace(/^Cannot start/, "Wrong configuration"))
+      : errorMessage(error);
     const code = exitCodeOf(error);
     io.tell(args.includes("--json") ? JSON.stringify({ error: message, exit_code: code }) : message);
     return code;
@@ -217,7 +219,6 @@ function callOf(name: string, command: Command, args: Arguments, io: Io): Call {
     io,
     config() {
       const config = loadConfig({ ...io.input, args: { ...args, positionals: [] } });
-      config.secrets.forEach(registerSecret);
       // Adapters may have something to say; a command's own words are not for the log.
       setupLog({ level: "warning", format: config.log.format, write: (line) => io.tell(line.trimEnd()) });
       config.warnings.forEach((warning) => io.tell(`Warning: ${warning}`));
@@ -230,16 +231,22 @@ function callOf(name: string, command: Command, args: Arguments, io: Io): Call {
 /** Standard input and output of this process. */
 function processIo(): Io {
   const encoder = new TextEncoder();
+  const decoder = new TextDecoder();
+  // What jobs, publishers and answers wrote must not give orders to a person's terminal; a file or pipe gets each byte.
+  const isTerminal = Deno.stdout.isTerminal();
   return {
     input: processInput(),
     async write(text) {
-      const bytes = typeof text === "string" ? encoder.encode(text) : text;
+      const shown = isTerminal
+        ? visible(typeof text === "string" ? text : decoder.decode(text, { stream: true }))
+        : text;
+      const bytes = typeof shown === "string" ? encoder.encode(shown) : shown;
       for (let at = 0; at < bytes.length;) at += await Deno.stdout.write(bytes.subarray(at));
     },
-    tell: (line) => console.error(line),
+    tell: (line) => console.error(visible(redact(line))),
     read: async () => new Uint8Array(await new Response(Deno.stdin.readable).arrayBuffer()),
     progress: Deno.stderr.isTerminal()
-      ? (line) => void Deno.stderr.writeSync(encoder.encode(`\r\x1b[K${line}`))
+      ? (line) => void Deno.stderr.writeSync(encoder.encode(`\r\x1b[K${oneLine(redact(line))}`))
       : undefined,
   };
 }

@@ -4,7 +4,7 @@
  * Must not open connections nor show a secret.
  */
 import { awsEnvOf, s3Of } from "./config/aws.ts";
-import { type ConfigInput, maskCredentials, Reader } from "./config/reader.ts";
+import { type ConfigInput, Reader, shownPlace } from "./config/reader.ts";
 import { readBrokerUrl } from "./util/broker_url.ts";
 import { type SettingName, SETTINGS, type SettingValue } from "./config/settings.ts";
 import type { LeaseTimes } from "./leader.ts";
@@ -220,15 +220,12 @@ function assemble(reader: Reader, input: ConfigInput): Config {
   };
   crossCheck(config, reader);
   const broker = readBrokerUrl(mqttUrl);
-  if (!("fault" in broker)) {
-    broker.secrets.forEach((secret) => reader.hide(secret));
-    reader.shown["MQTT_URL"] = broker.url;
-  }
+  if (!("fault" in broker)) reader.shown["MQTT_URL"] = broker.url;
   // What was worked out is shown as well: people ask which client id or folder it is.
   Object.assign(reader.shown, {
     MQTT_CLIENT_ID: config.mqtt.clientId,
-    LOGS_URL: maskCredentials(config.logs.url),
-    RUNS_URL: maskCredentials(config.runs.url),
+    LOGS_URL: shownPlace(config.logs.url),
+    RUNS_URL: shownPlace(config.runs.url),
     INSTANCE: instance,
     REPLICA_NAME: config.replicaName,
   });
@@ -337,7 +334,6 @@ function webhookOf(reader: Reader): Pick<Config, "webhook"> {
 /** What is wrong, or probably not meant, though each setting is right in itself. */
 function crossCheck({ mqtt, cluster, runs, logs, log: _, webhook, leader }: Config, reader: Reader): void {
   const parsed = URL.parse(mqtt.url);
-  if (parsed?.password) reader.hide(decodeURIComponent(parsed.password));
   if (parsed?.username && mqtt.username !== undefined) {
     reader.warnings.push("MQTT_USERNAME is used; the user in MQTT_URL is not");
   }

@@ -6,11 +6,11 @@ import type { Catalog } from "./catalog.ts";
 import { describeProblem } from "./catalog.ts";
 import type { Listener } from "./listener.ts";
 import type { AnswerPayload } from "./payloads.ts";
-import type { Broker, Cluster, Delivery, Message, ObjectStore } from "./ports.ts";
+import type { Broker, Cluster, Delivery, JobFacts, Message, ObjectStore, RunRecord } from "./ports.ts";
 import type { RunRecords } from "./records.ts";
 import { isRunName } from "./run_spec.ts";
+import { errorMessage } from "./util/errors.ts";
 import { cut } from "./util/text.ts";
-import { errorMessage } from "./util/retry.ts";
 
 export interface ActionParts {
   readonly catalog: Catalog;
@@ -20,6 +20,9 @@ export interface ActionParts {
   readonly cluster: Cluster;
   readonly topicPrefix: string;
 }
+
+/** Where the starter keeps payloads that are too large for a Job, below RUNS_URL. */
+const PAYLOADS = ".payloads/";
 
 /** Answers are plain data; a refusal is an Error whose message is for people. */
 export class Actions {
@@ -44,7 +47,7 @@ export class Actions {
   /** Runs a row as if `payload` had come on `topic` (default: the request's own topic). */
   async run(jobName: string, payload: string | Uint8Array = "", topic?: string): Promise<{ run_name: string }> {
     const row = this.#parts.catalog.table?.rows.find((row) => row.jobName === jobName);
-    if (!row) throw new RangeError(`Cannot run "${jobName}": no row of the table has that job_name`);
+    if (!row) throw new RangeError(`Cannot run "${cut(jobName, 100)}": no row of the table has that job_name`);
     const message: Message = {
       topic: topic ?? `${this.#parts.topicPrefix}/request/run`,
       payload: typeof payload === "string" ? new TextEncoder().encode(payload) : payload,
@@ -61,7 +64,7 @@ export class Actions {
     const live = record ? undefined : await cluster.get(runName);
     if (!record && !live) throw new RangeError(`Cannot run "${runName}" again: there is no such run`);
     const jobName = record?.job_name ?? live!.jobName;
-    const payload = live ? live.payload ?? new Uint8Array() : await this.#payloadOf(record!);
+    const payload = await this.#payloadOf(record ?? live!);
     return await this.run(jobName, payload, record?.topic ?? live!.topic);
   }
 
@@ -73,17 +76,28 @@ export class Actions {
     return { run_name: runName };
   }
 
-  async #payloadOf(record: { payload: string | null; payload_base64?: string; payload_object?: string }) {
-    if (record.payload_object !== undefined) {
-      const { payloads } = this.#parts;
-      const found = await payloads.get(record.payload_object.slice(payloads.url.length + 1));
-      if (found === undefined || found === "unchanged") {
-        throw new RangeError("Its payload is not in the store any more");
-      }
-      return found.body;
+  async #payloadOf(run: RunRecord | JobFacts): Promise<Uint8Array> {
+    if ("runName" in run) {
+      return run.payloadObject === undefined ? run.payload ?? new Uint8Array() : await this.#stored(run.payloadObject);
     }
-    if (record.payload_base64 !== undefined) return Uint8Array.fromBase64(record.payload_base64);
-    return new TextEncoder().encode(record.payload ?? "");
+    if (run.payload_object !== undefined) return await this.#stored(run.payload_object);
+    if (run.payload_base64 !== undefined) return Uint8Array.fromBase64(run.payload_base64);
+    return new TextEncoder().encode(run.payload ?? "");
+  }
+
+  /** A payload that the service itself put into the store. Who writes records or Jobs must not make it read others. */
+  async #stored(object: string): Promise<Uint8Array> {
+    const { payloads } = this.#parts;
+    const begin = `${payloads.url}/${PAYLOADS}`;
+    const name = object.slice(begin.length);
+    if (!object.startsWith(begin) || !isRunName(name)) {
+      throw new RangeError(
+        `Its payload is said to be at ${cut(object, 200)}, which is not below ${begin}: it is not read`,
+      );
+    }
+    const found = await payloads.get(PAYLOADS + name);
+    if (found === undefined || found === "unchanged") throw new RangeError("Its payload is not in the store any more");
+    return found.body;
   }
 }
 
@@ -91,6 +105,9 @@ export class Actions {
 function checkRunName(runName: string): void {
   if (!isRunName(runName)) throw new RangeError(`"${cut(runName, 63)}" is no name of a run`);
 }
+
+/** In JSON, in characters. */
+const LONGEST_TRANSACTION = 1_000;
 
 /** Filters that the service itself subscribes to. */
 export function controlFilters(topicPrefix: string): string[] {
@@ -120,13 +137,22 @@ export async function handleControl(
   let answer: AnswerPayload;
   try {
     const asked = parseRequest(delivery.payload);
-    transaction = asked["transaction"] ?? null;
+    transaction = boundedTransaction(asked["transaction"]);
     answer = { status: "ok", data: await carryOut(what, asked, actions) };
   } catch (error) {
     answer = { status: "error", error: errorMessage(error) };
   }
   const body = JSON.stringify({ ...answer, transaction });
   await broker.publish(`${topicPrefix}/response/${what}`, body, { qos: 1, signal });
+}
+
+/** What the caller wants to know his answer by; much of it would be sent back to everybody. */
+function boundedTransaction(given: unknown): unknown {
+  if (given === undefined || given === null) return null;
+  if (JSON.stringify(given).length > LONGEST_TRANSACTION) {
+    throw new RangeError(`The field "transaction" is too long: write at most ${LONGEST_TRANSACTION} characters`);
+  }
+  return given;
 }
 
 function carryOut(what: string, asked: Record<string, unknown>, actions: Actions): unknown {
@@ -147,7 +173,7 @@ function carryOut(what: string, asked: Record<string, unknown>, actions: Actions
     case "rerun":
       return actions.rerun(wordIn(asked, "run_name"));
     default:
-      throw new RangeError(`Unknown request "${what}": send refresh, check, run, cancel or rerun`);
+      throw new RangeError(`Unknown request "${cut(what, 100)}": send refresh, check, run, cancel or rerun`);
   }
 }
 

@@ -1,45 +1,27 @@
 /**
- * Entry of the program: which command, and for `start` the wiring: configuration → adapters → core → signals.
+ * Entry of the program: which command, and for `start`: configuration → log → service (cli/start.ts) → signals.
+ * What only the service needs is imported when it starts, for `health` runs every few seconds.
  */
-import { serviceOptions } from "./adapters.ts";
-import { ConfigError, exportAwsEnv, loadConfig, processInput } from "./config.ts";
-import { eventLog } from "./observers/event_log.ts";
-import { getLogger, setupLog } from "./util/log.ts";
-import { registerSecret } from "./util/redact.ts";
-import { Metrics } from "./observers/metrics.ts";
-import { Webhook } from "./observers/webhook.ts";
+import { cannotStart, tellCrashes } from "./cli/failures.ts";
+import { exportAwsEnv, loadConfig, processInput } from "./config.ts";
 import { requireLocalPermissions, requirePermissions } from "./config/permissions.ts";
-import { errorMessage } from "./util/retry.ts";
-import { Service } from "./service.ts";
-import { openPage } from "./status.ts";
-import { VERSION } from "./util/version.ts";
+import { errorMessage } from "./util/errors.ts";
+import { getLogger, setupLog } from "./util/log.ts";
 
-/** Runs the service until a signal; resolves with the exit code. */
+/** Runs the service until a signal; resolves with the exit code, rejects where it cannot be put together. */
 async function start(args: readonly string[]): Promise<number> {
   requirePermissions();
   // As the commands have it; what the service prints is its log.
-  const config = loadConfig({
-    ...processInput(),
-    args: args.map((arg) => arg === "--json" ? "--log-format=json" : arg),
-  });
-  config.secrets.forEach(registerSecret);
+  const settings = args.map((arg) => arg === "--json" ? "--log-format=json" : arg);
+  const config = loadConfig({ ...processInput(), args: settings });
   setupLog(config.log);
   if (config.cluster.kind === "local") requireLocalPermissions(config.cluster.localDir);
   const log = getLogger("main");
-  config.warnings.forEach((warning) => log.warn(warning));
+  config.warnings.forEach((warning) => log.warn("{warning}", { warning }));
   exportAwsEnv(config);
 
-  const warn = (reason: string, run?: string) => (run === undefined ? log : log.with({ run })).warn(reason);
-  const options = await serviceOptions(config, { version: VERSION, onTrouble: warn });
-  const { webhook, status } = config;
-  const notices = webhook &&
-    new Webhook({ ...webhook, ...(status.url ? { statusUrl: status.url } : {}), onTrouble: warn });
-  const service = new Service({ ...options, listeners: [eventLog(), ...(notices ? [notices.emit] : [])] });
-  const metrics = new Metrics({ version: VERSION, snapshot: () => service.snapshot() });
-  service.subscribe(metrics.emit);
-  const page = await openPage(service, { status, metrics, cluster: options.cluster, logs: options.stores.logs });
-  if (page) log.info("Page and metrics at {url}", { url: page.url });
-
+  const { putTogether } = await import("./cli/start.ts");
+  const { service, broker, cluster, close } = await putTogether(config);
   const stopped = Promise.withResolvers<number>();
   let signals = 0;
   for (const signal of ["SIGTERM", "SIGINT"] as const) {
@@ -50,15 +32,15 @@ async function start(args: readonly string[]): Promise<number> {
     });
   }
   service.failed.then((reason) => {
-    log.error(reason);
+    log.error("{reason}", { reason });
     stopped.resolve(1);
   });
   service.start().then(
     () =>
       log.info("Ready: table {table}, broker {broker}, cluster {cluster}", {
         table: config.catalog.url,
-        broker: options.broker.url,
-        cluster: options.cluster.url,
+        broker,
+        cluster,
       }),
     (error) => {
       if (signals > 0) return;
@@ -68,25 +50,20 @@ async function start(args: readonly string[]): Promise<number> {
   );
 
   const code = await stopped.promise;
-  await Promise.all([page?.close(), service.stop({ drain: code === 0 })]);
-  await notices?.close({ withinMs: 2_000 });
+  await close({ drain: code === 0 });
   log.info("Stopped");
   return code;
 }
 
 /** Runs the named command; resolves with the exit code. */
 async function main(args: readonly string[]): Promise<number> {
-  const [command = "start", ...rest] = args;
-  try {
-    const isStart = command === "start" || command.startsWith("--");
-    if (isStart && !args.includes("--help")) return await start(command === "start" ? rest : args);
-    const { runCommand } = await import("./cli.ts");
-    return await runCommand(isStart ? "help" : command, rest);
-  } catch (error) {
-    if (!(error instanceof ConfigError || error instanceof Deno.errors.NotCapable)) throw error;
-    console.error(error.message);
-    return 2;
-  }
+  tellCrashes();
+  // Without a word the service starts, as images and units of old have it; a person at a terminal is shown the commands.
+  const [command = Deno.stdin.isTerminal() && Deno.stdout.isTerminal() ? "help" : "start", ...rest] = args;
+  const isStart = command === "start" || command.startsWith("--") && !["--help", "--version"].includes(command);
+  if (isStart && !args.includes("--help")) return await start(command === "start" ? rest : args).catch(cannotStart);
+  const { runCommand } = await import("./cli.ts");
+  return await runCommand(isStart ? "help" : command, rest);
 }
 
 if (import.meta.main) Deno.exit(await main(Deno.args));

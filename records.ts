@@ -4,7 +4,10 @@
  * Owns their names and shapes; knows nothing of the cluster or the broker.
  */
 import { MAX_GET_BYTES, type ObjectStore, type RunRecord } from "./ports.ts";
+import { asLiveEntries, asRunRecord } from "./records/shape.ts";
+import { isRunName } from "./run_spec.ts";
 import type { LiveRun } from "./runs.ts";
+import { safeWords } from "./util/errors.ts";
 
 const LIVE_KEY = ".live.json";
 const SESSION_KEY = ".session.json";
@@ -38,16 +41,23 @@ export class RunRecords {
   }
 
   async put(record: RunRecord, signal?: AbortSignal): Promise<void> {
-    await this.#putJson(`${record.run_name}.json`, record, signal);
+    // What the cluster said of the end is anybody's words.
+    await this.#putJson(`${record.run_name}.json`, { ...record, message: safeWords(record.message) }, signal);
   }
 
   exists(runName: string, signal?: AbortSignal): Promise<boolean> {
     return this.#store.exists(`${runName}.json`, signal ? { signal } : {});
   }
 
-  /** undefined: the run has not ended, or never was. */
-  get(runName: string, signal?: AbortSignal): Promise<RunRecord | undefined> {
-    return this.#getJson<RunRecord>(`${runName}.json`, signal, MAX_RECORD_BYTES);
+  /** undefined: the run has not ended, or never was. Throws SyntaxError for what is no record of that run. */
+  async get(runName: string, signal?: AbortSignal): Promise<RunRecord | undefined> {
+    if (!isRunName(runName)) return undefined;
+    const key = `${runName}.json`;
+    const found = await this.#getJson(key, MAX_RECORD_BYTES, signal);
+    if (found === undefined) return undefined;
+    const record = asRunRecord(found, runName);
+    if (!record) throw this.#unreadable(key, "it is no record of that run");
+    return record;
   }
 
   /**
@@ -64,9 +74,8 @@ export class RunRecords {
   /** Names of the runs that ended, and when; in the order of names. */
   async *list(signal?: AbortSignal): AsyncIterable<{ runName: string; modifiedAt: Date }> {
     for await (const { key, modifiedAt } of this.#store.list("", signal ? { signal } : {})) {
-      if (key.endsWith(".json") && !key.startsWith(".") && !key.includes("/")) {
-        yield { runName: key.slice(0, -".json".length), modifiedAt };
-      }
+      const runName = key.slice(0, -".json".length);
+      if (key.endsWith(".json") && isRunName(runName)) yield { runName, modifiedAt };
     }
   }
 
@@ -75,9 +84,9 @@ export class RunRecords {
   }
 
   async getLive(signal?: AbortSignal): Promise<LiveRecord[]> {
-    const runs = await this.#getJson<LiveRecord[]>(LIVE_KEY, signal) ?? [];
+    const runs = asLiveEntries(await this.#getJson(LIVE_KEY, MAX_GET_BYTES, signal) ?? []);
     return runs.map((run) => ({
-      ...run,
+      ...run as unknown as LiveRecord,
       receivedAt: new Date(run.receivedAt),
       createdAt: new Date(run.createdAt),
       ...(run.startedAt ? { startedAt: new Date(run.startedAt) } : {}),
@@ -89,7 +98,7 @@ export class RunRecords {
   }
 
   getSession(signal?: AbortSignal): Promise<SessionRecord | undefined> {
-    return this.#getJson<SessionRecord>(SESSION_KEY, signal);
+    return this.#getJson(SESSION_KEY, MAX_RECORD_BYTES, signal) as Promise<SessionRecord | undefined>;
   }
 
   async #search(signal: AbortSignal | undefined): Promise<void> {
@@ -127,13 +136,17 @@ export class RunRecords {
     await this.#store.put(key, JSON.stringify(value), options);
   }
 
-  async #getJson<T>(key: string, signal?: AbortSignal, maxBytes = MAX_GET_BYTES): Promise<T | undefined> {
+  async #getJson(key: string, maxBytes: number, signal?: AbortSignal): Promise<unknown> {
     const found = await this.#store.get(key, { maxBytes, ...(signal ? { signal } : {}) });
     if (found === undefined || found === "unchanged") return undefined;
     try {
-      return JSON.parse(new TextDecoder().decode(found.body)) as T;
+      return JSON.parse(new TextDecoder().decode(found.body));
     } catch (cause) {
-      throw new SyntaxError(`Cannot read ${this.#store.url}/${key}: it is not JSON; delete or mend it`, { cause });
+      throw this.#unreadable(key, "it is not JSON", cause);
     }
+  }
+
+  #unreadable(key: string, why: string, cause?: unknown): SyntaxError {
+    return new SyntaxError(`Cannot read ${this.#store.url}/${key}: ${why}; delete or mend it`, { cause });
   }
 }

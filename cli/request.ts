@@ -1,9 +1,9 @@
 /**
- * Commands that ask the running service: run, rerun and cancel by the `request/…` topics, health by HTTP. Owns the wait
+ * Commands that ask the running service by the `request/…` topics: run, rerun and cancel. Owns the wait
  * for the answer and its words; must not use the service's client id, for a broker would throw the service out.
  */
 import mqtt, { type MqttClient } from "mqtt";
-import { type Call, CommandError, type Io, printLine } from "./context.ts";
+import { type Call, CommandError, type Io } from "./context.ts";
 import type { Config } from "../config.ts";
 import { UnavailableError } from "../ports.ts";
 import { delay, errorMessage } from "../util/retry.ts";
@@ -12,7 +12,6 @@ import { durationMs } from "../util/duration.ts";
 /** How long a running service is given to answer a request; a cluster may be slow to take a Job. */
 const ANSWER_MS = 15_000;
 const CONNECT_MS = 10_000;
-const HEALTH_MS = 5_000;
 /** How long the retained `state` may come after its subscription; no broker that has it takes so long. */
 const STATE_MS = 300;
 
@@ -166,39 +165,4 @@ async function subscribe(client: MqttClient, topic: string): Promise<void> {
   if (grants.some(({ qos }) => qos >= 128)) {
     throw new CommandError(2, `The broker refuses this user the topic ${topic}: mend its access list`);
   }
-}
-
-// ---------------------------------------------------------------- health
-
-/** Asks `/healthz` of the service at STATUS_ADDR. */
-export async function health({ json, io, ...call }: Call): Promise<number> {
-  const { listen } = call.config().status;
-  if (!listen) throw new CommandError(2, "STATUS_ADDR is off: there is no health to ask for");
-  const host = ({ "0.0.0.0": "127.0.0.1", "::": "::1" } as Record<string, string>)[listen.hostname] ?? listen.hostname;
-  const url = `http://${host.includes(":") ? `[${host}]` : host}:${listen.port}/healthz`;
-  const { text, status } = await get(url);
-  const seen = readHealth(text);
-  if (!seen) throw new CommandError(1, `${url} is not the service's: it answered ${status}; see STATUS_ADDR`);
-  if (json) await printLine(io, JSON.stringify(seen));
-  else {
-    const lines = Object.entries(seen.checks).map(([what, state]) => `${what}: ${state}`);
-    await printLine(io, [seen.ok ? "healthy" : "not healthy", ...lines].join("\n"));
-  }
-  return seen.ok ? 0 : 1;
-}
-
-async function get(url: string): Promise<{ text: string; status: number }> {
-  try {
-    const answer = await fetch(url, { signal: AbortSignal.timeout(HEALTH_MS) });
-    return { text: await answer.text(), status: answer.status };
-  } catch (cause) {
-    const why = (cause as Error).message;
-    throw new UnavailableError(`Cannot reach the service at ${url} (STATUS_ADDR): ${why}`, { cause });
-  }
-}
-
-function readHealth(text: string): { ok: boolean; checks: Record<string, string> } | undefined {
-  const value = readAnswer(text) as { ok?: unknown; checks?: unknown } | undefined;
-  if (typeof value?.ok !== "boolean" || typeof value.checks !== "object" || value.checks === null) return undefined;
-  return value as { ok: boolean; checks: Record<string, string> };
 }

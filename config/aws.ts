@@ -5,7 +5,8 @@
 import { X509Certificate } from "node:crypto";
 import type { S3ServerOptions } from "../s3/client.ts";
 import { compact } from "../util/compact.ts";
-import { type ConfigInput, maskCredentials, type Reader } from "./reader.ts";
+import { decoded } from "./kinds.ts";
+import { type ConfigInput, type Reader, shownPlace } from "./reader.ts";
 
 type Env = ConfigInput["env"];
 
@@ -98,10 +99,10 @@ function proxyOf(reader: Reader, env: Env): S3ServerOptions["proxy"] {
     const text = look(name) || look("all_proxy");
     if (!text) return undefined;
     const parsed = URL.parse(/^\w+:\/\//.test(text) ? text : `http://${text}`);
-    if (parsed?.password) reader.hide(decodeURIComponent(parsed.password));
+    if (parsed?.password) reader.hide(decoded(parsed.password) ?? parsed.password);
     if (parsed && /^https?:$/.test(parsed.protocol)) return parsed.href;
     reader.warnings.push(
-      `The proxy ${maskCredentials(text)} is not used for S3, which is reached directly: write http://host:port`,
+      `The proxy ${shownPlace(text)} is not used for S3, which is reached directly: write http://host:port`,
     );
     return undefined;
   };

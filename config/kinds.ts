@@ -89,13 +89,49 @@ export const brokerUrl = kind((value) => "fault" in readBrokerUrl(value) ? undef
   return "fault" in read ? read.fault : "";
 });
 
-/** A URL of one of these schemes, as it was written. */
+/**
+ * A URL of one of these schemes, as it was written. One whose password was not encoded is refused, for it would be
+ * read as a part of the host or the path, and shown as such.
+ */
 export function url(...schemes: readonly string[]): Kind<string> {
   const advice = `write a URL that begins with ${schemes.map((scheme) => `${scheme}://`).join(" or ")}`;
-  return kind((value) => {
-    const parsed = URL.parse(value);
-    return parsed && parsed.hostname !== "" && schemes.includes(parsed.protocol.slice(0, -1)) ? value : undefined;
-  }, advice);
+  return kind(
+    (value) => {
+      const parsed = URL.parse(value);
+      const isRight = parsed && parsed.hostname !== "" && schemes.includes(parsed.protocol.slice(0, -1));
+      return isRight && userinfoFault(value) === undefined ? value : undefined;
+    },
+    (value) => userinfoFault(value) ?? advice,
+  );
+}
+
+/** A page as people reach it, without slashes at its end. */
+export const pageUrl: Kind<string> = url("https", "http").transform((value) => trimEnd(value, "/"));
+
+/** What is wrong with the user and password of a URL; undefined: nothing, or there are none. */
+function userinfoFault(value: string): string | undefined {
+  const rest = value.slice(value.indexOf("://") + 3);
+  const authority = rest.split(/[/?#]/, 1)[0]!;
+  if (authority.includes("@")) {
+    const { username, password } = URL.parse(value) ?? { username: "", password: "" };
+    const isWrong = [username, password].some((part) => /%(?![\da-f]{2})/i.test(part));
+    return isWrong || decoded(username) === undefined || decoded(password) === undefined
+      ? "write a % in its user or password as %25"
+      : undefined;
+  }
+  // `mqtt://user:1/2@broker` would be the host `user` and its port 1.
+  return authority.includes(":") && !authority.startsWith("[") && rest.includes("@")
+    ? "write / ? # @ in its password as %2F %3F %23 %40; an @ behind the host as %40"
+    : undefined;
+}
+
+/** undefined: it is not percent-encoded UTF-8. */
+export function decoded(text: string): string | undefined {
+  try {
+    return decodeURIComponent(text);
+  } catch {
+    return undefined;
+  }
 }
 
 /** A place that a store can be made of: `s3://bucket/…`, a `file:` URL or a path; without trailing slashes. */

@@ -2,8 +2,12 @@
  * Finds, reads and shows single settings: flag before environment, value before file, preset last. Collects what is
  * wrong; knows nothing of how settings depend on each other, which is config.ts.
  */
+import { errorMessage, safeWords } from "../util/errors.ts";
 import { nearest } from "../util/nearest.ts";
+import { publicUrl, redact, registerSecret } from "../util/redact.ts";
+import { oneLine } from "../util/text.ts";
 import { type Arguments, flagName, knownNames, parseArgs, settingOf } from "./args.ts";
+import { decoded } from "./kinds.ts";
 import { GUESSES, type Setting, type SettingName, SETTINGS, type SettingValue } from "./settings.ts";
 
 /** Where settings come from. */
@@ -27,6 +31,9 @@ export interface Raw {
   /** The file that the text was read from. */
   readonly file?: string;
 }
+
+/** Longest refused value that a message shows, in characters. */
+const LONGEST_VALUE = 200;
 
 /** Finds, reads and shows settings, and collects what is wrong with them. */
 export class Reader {
@@ -57,13 +64,11 @@ export class Reader {
     const text = raw?.text ?? setting.preset;
     if (text === undefined) return undefined;
     if (setting.secret === true) this.hide(text);
+    if (setting.secret === true || setting.mayHoldSecret) this.#hideWithin(text, setting.secret === true);
     const read = setting.kind.safeParse(text);
     if (!read.success) {
-      this.fault(
-        raw?.source ?? name,
-        setting.secret || setting.mayHoldSecret ? undefined : text,
-        read.error.issues[0]?.message ?? "",
-      );
+      const isHidden = setting.secret || setting.mayHoldSecret;
+      this.fault(raw?.source ?? name, isHidden ? undefined : text, read.error.issues[0]?.message ?? "");
       return undefined;
     }
     if (!setting.secret) this.shown[name] = showable(text, read.data);
@@ -82,7 +87,7 @@ export class Reader {
       }
       const file = secret ? look(`${name}_FILE`)?.trim() : undefined;
       if (!file) continue;
-      const text = this.file(file, source(`${name}_FILE`))?.replace(/\r?\n$/, "");
+      const text = this.file(file, source(`${name}_FILE`), true)?.replace(/\r?\n$/, "");
       if (text === "") this.fault(source(`${name}_FILE`), file, "the file is empty");
       return text ? { text, source: source(`${name}_FILE`), moved: true, file } : undefined;
     }
@@ -104,11 +109,14 @@ export class Reader {
   }
 
   /** A file's text; a file that cannot be read is a fault of `source`. */
-  file(path: string, source: string): string | undefined {
+  file(path: string, source: string, ofSecret = false): string | undefined {
     try {
       return this.#input.readTextFile(path);
     } catch (error) {
-      this.fault(source, path, `cannot read the file: ${(error as Error).message}`);
+      // Some write the secret itself where its file is to be named; Deno's words hold it as well.
+      const isPath = !ofSecret || /[/\\]/.test(path);
+      if (!isPath) this.hide(path);
+      this.fault(source, isPath ? path : undefined, `cannot read the file: ${errorMessage(error)}`);
       return undefined;
     }
   }
@@ -120,11 +128,25 @@ export class Reader {
   }
 
   fault(source: string, value: string | undefined, advice: string): void {
-    this.faults.push(`${source}${value === undefined ? "" : ` "${maskCredentials(value)}"`}: ${advice}`);
+    const shown = value === undefined ? "" : ` "${oneLine(safeWords(value, LONGEST_VALUE))}"`;
+    this.faults.push(`${source}${shown}: ${safeWords(advice)}`);
   }
 
+  /** From now on nobody sees it, be the configuration right or wrong. */
   hide(secret: string): void {
     this.secrets.push(secret);
+    registerSecret(secret);
+  }
+
+  /** Hides what gives access in a URL: password and query; of one that is a secret itself the path as well. */
+  #hideWithin(text: string, isSecret: boolean): void {
+    const url = URL.parse(text);
+    if (!url) return;
+    if (url.password) this.hide(decoded(url.password) ?? url.password);
+    const more = [url.password, url.search.slice(1), ...url.searchParams.values()];
+    if (isSecret) more.push(url.href, url.pathname.slice(1));
+    // A short word of a query would blot out half of the log.
+    for (const part of more) if (part.length >= 8) registerSecret(part);
   }
 }
 
@@ -151,10 +173,11 @@ function showable(text: string, value: unknown): string | number | boolean {
     // A duration is shown as it was written, not in whichever unit the code has.
     return /^\d+$/.test(text) || typeof value === "boolean" ? value : text;
   }
-  return maskCredentials(text);
+  return shownPlace(text);
 }
 
-/** Hides user and password of a URL, also of one that is not quite a URL. */
-export function maskCredentials(text: string): string {
-  return text.replace(/(:\/\/)[^/?#\s]*@/, "$1***@");
+/** A URL without user, password and query; anything else as it is, but for what looks like a credential. */
+export function shownPlace(text: string): string {
+  const url = URL.parse(text);
+  return url && (url.username || url.password || url.search) ? publicUrl(text) : redact(text);
 }

@@ -4,7 +4,6 @@
  */
 import type { z } from "zod";
 import * as kinds from "./kinds.ts";
-import { trimEnd } from "../util/text.ts";
 
 export interface Setting<T = unknown> {
   readonly kind: kinds.Kind<T>;
@@ -400,7 +399,7 @@ export const SETTINGS = {
       "Addresses, names without a dot, names of loopback and that of `STATUS_URL` are always answered, others never.",
   },
   STATUS_URL: {
-    kind: kinds.url("https", "http").transform((value) => trimEnd(value, "/")),
+    kind: kinds.pageUrl,
     group: PAGE,
     mayHoldSecret: true,
     otherwise: "none",

@@ -241,6 +241,35 @@ Deno.test("no message and no view shows a secret", () => {
   ]);
 });
 
+Deno.test("a refused value of a URL setting is never shown, nor is a query", async (t) => {
+  const advice = "write / ? # @ in its password as %2F %3F %23 %40; an @ behind the host as %40";
+  const cases: [string, string, string][] = [
+    ["AWS_ENDPOINT_URL", "http://key:hush/hush@s3", advice],
+    ["AWS_ENDPOINT_URL", "http://key:12?hush@s3", advice],
+    ["AWS_ENDPOINT_URL", "http://key:12#hush@s3", advice],
+    ["AWS_ENDPOINT_URL", "http://key:hush%@s3", "write a % in its user or password as %25"],
+    ["AWS_ENDPOINT_URL", "http://key:hush%zz@s3", "write a % in its user or password as %25"],
+    ["STATUS_URL", "http://key:hush%ff@s3", "write a % in its user or password as %25"],
+    ["AWS_ENDPOINT_URL", "http://key:12/hush@s3", advice],
+    ["AWS_ENDPOINT_URL", "hush", "write a URL that begins with https:// or http://"],
+    ["STATUS_URL", "ftp://me:hush@page", "write a URL that begins with https:// or http://"],
+  ];
+  for (const [name, value, words] of cases) {
+    await t.step(`${name} ${value}`, () => {
+      const [fault = "", ...more] = faultsOf({ [name]: value });
+      deepEqual([fault.startsWith(`${name}: `), fault.includes("hush"), more], [true, false, []], fault);
+      ok(fault.endsWith(words) || fault.endsWith(advice), fault);
+    });
+  }
+  const shown = publicConfig(load({ STATUS_URL: "https://me:hush@page/x?token=hush-hush" }));
+  equal(shown["STATUS_URL"], "https://***@page/x?***");
+});
+
+Deno.test("a secret that is written where its file should be named is not shown", () => {
+  const [fault] = faultsOf({ MQTT_PASSWORD_FILE: "hunter-22" });
+  equal(fault, "MQTT_PASSWORD_FILE: cannot read the file: No such file");
+});
+
 Deno.test("secrets may come from files, without the last line end", () => {
   const env = { MQTT_USERNAME: "lab", MQTT_PASSWORD_FILE: "/s/mqtt", STATUS_TOKEN_FILE: "/s/token" };
   const config = load(env, ["--webhook-url-file=/s/hook"], {

@@ -108,7 +108,7 @@ export function redact(text: string): string {
 const SECRET_QUERY =
   /([?&][\w.-]{0,20}(?:token|passw(?:or)?d|secret|signature|credentials?|api[_-]?key|access[_-]?key|auth|jwt|sig)=)[^&\s"'#]+/gi;
 /** RFC 7519; the header begins with `{"`. */
-const JSON_WEB_TOKEN = /\beyJ[\w-]{10,150}\.[\w-]{10,}(?:\.[\w-]*)?/g;
+const JSON_WEB_TOKEN = /(?<![\w-])eyJ[\w-]{10,}\.[\w-]{10,}(?:\.[\w-]*)?/g;
 const PRIVATE_KEY = /-----BEGIN [A-Z ]{0,30}PRIVATE KEY-----[^-]*(?:-----END [A-Z ]{0,30}PRIVATE KEY-----)?/g;
 
 const URL_END = /[\s"'`<>]/g;

@@ -1,0 +1,57 @@
+/**
+ * The command health: asks the service at STATUS_ADDR whether it is well. Containers run it every few seconds, so it
+ * imports next to nothing.
+ */
+import { UnavailableError } from "../ports.ts";
+import { errorMessage } from "../util/errors.ts";
+import { type Call, CommandError, printLine } from "./context.ts";
+
+const HEALTH_MS = 5_000;
+/** Much more than the service answers. */
+const LONGEST_ANSWER = 64 * 1024;
+
+/** Asks `/healthz` of the service at STATUS_ADDR. */
+export async function health({ json, io, ...call }: Call): Promise<number> {
+  const { listen } = call.config().status;
+  if (!listen) throw new CommandError(2, "STATUS_ADDR is off: there is no health to ask for");
+  const host = ({ "0.0.0.0": "127.0.0.1", "::": "::1" } as Record<string, string>)[listen.hostname] ?? listen.hostname;
+  const url = `http://${host.includes(":") ? `[${host}]` : host}:${listen.port}/healthz`;
+  const { text, status } = await get(url);
+  const seen = readHealth(text);
+  if (!seen) throw new CommandError(1, `${url} is not the service's: it answered ${status}; see STATUS_ADDR`);
+  if (json) await printLine(io, JSON.stringify(seen));
+  else {
+    const lines = Object.entries(seen.checks).map(([what, state]) => `${what}: ${state}`);
+    await printLine(io, [seen.ok ? "healthy" : "not healthy", ...lines].join("\n"));
+  }
+  return seen.ok ? 0 : 1;
+}
+
+async function get(url: string): Promise<{ text: string; status: number }> {
+  try {
+    const answer = await fetch(url, { signal: AbortSignal.timeout(HEALTH_MS) });
+    return { text: await startOf(answer), status: answer.status };
+  } catch (cause) {
+    throw new UnavailableError(`Cannot reach the service at ${url} (STATUS_ADDR): ${errorMessage(cause)}`, { cause });
+  }
+}
+
+/** The answer's text, as much of it as may be the service's. */
+async function startOf(answer: Response): Promise<string> {
+  let text = "";
+  for await (const part of answer.body?.pipeThrough(new TextDecoderStream()) ?? []) {
+    text += part;
+    if (text.length > LONGEST_ANSWER) break;
+  }
+  return text;
+}
+
+function readHealth(text: string): { ok: boolean; checks: Record<string, string> } | undefined {
+  try {
+    const { ok, checks } = JSON.parse(text);
+    const isHealth = typeof ok === "boolean" && typeof checks === "object" && checks !== null;
+    return isHealth && Object.values(checks).every((state) => typeof state === "string") ? { ok, checks } : undefined;
+  } catch {
+    return undefined;
+  }
+}

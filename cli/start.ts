@@ -1,0 +1,40 @@
+/**
+ * The wiring of the service: adapters → core → what observes it (log, metrics, webhook, page), as the configuration says.
+ */
+import { serviceOptions } from "../adapters.ts";
+import type { Config } from "../config.ts";
+import { eventLog } from "../observers/event_log.ts";
+import { Metrics } from "../observers/metrics.ts";
+import { Webhook } from "../observers/webhook.ts";
+import { Service } from "../service.ts";
+import { openPage } from "../status.ts";
+import { getLogger } from "../util/log.ts";
+import { VERSION } from "../util/version.ts";
+import { cannotListen } from "./failures.ts";
+
+/** The service with all that observes it, not started yet. */
+export async function putTogether(config: Config) {
+  const log = getLogger("main");
+  const warn = (reason: string, run?: string) =>
+    (run === undefined ? log : log.with({ run })).warn("{reason}", { reason });
+  const options = await serviceOptions(config, { version: VERSION, onTrouble: warn });
+  const { webhook, status } = config;
+  const statusUrl = status.url ? { statusUrl: status.url } : {};
+  const notices = webhook && new Webhook({ ...webhook, ...statusUrl, onTrouble: warn });
+  const service = new Service({ ...options, listeners: [eventLog(), ...(notices ? [notices.emit] : [])] });
+  const metrics = new Metrics({ version: VERSION, snapshot: () => service.snapshot() });
+  service.subscribe(metrics.emit);
+  const { cluster, broker } = options;
+  const page = await openPage(service, { status, metrics, cluster, logs: options.stores.logs })
+    .catch((cause) => Promise.reject(cannotListen(status.listen, cause)));
+  if (page) log.info("Page and metrics at {url}", { url: page.url });
+  return {
+    service,
+    broker: broker.url,
+    cluster: cluster.url,
+    async close({ drain }: { drain: boolean }) {
+      await Promise.all([page?.close(), service.stop({ drain })]);
+      await notices?.close({ withinMs: 2_000 });
+    },
+  };
+}

@@ -1,0 +1,71 @@
+/**
+ * What a run's record and the list of live runs must look like to be believed: whoever may write to the store may have
+ * written them. Pure.
+ */
+import { z } from "zod";
+import type { RunRecord } from "../ports.ts";
+import { isRunName } from "../run_spec.ts";
+
+const runName = z.string().refine(isRunName);
+const time = z.string().max(64).refine((text) => !Number.isNaN(Date.parse(text)));
+/** Names, topics and sentences; Kubernetes' and MQTT's own limits are below it. */
+const words = z.string().max(128 * 1024);
+const quantities = z.record(z.string().max(256), z.string().max(256));
+
+const record = z.looseObject({
+  run_name: runName,
+  job_name: words,
+  status: z.enum(["succeeded", "failed", "cancelled"]),
+  reason: words,
+  message: words,
+  exit_code: z.number().nullable(),
+  topic: words,
+  payload: words.nullable(),
+  payload_base64: z.base64().max(256 * 1024).optional(),
+  payload_object: words.optional(),
+  message_hash: words,
+  parent_run: runName.nullable(),
+  root_run: runName,
+  chain_depth: z.int().min(0),
+  image: words,
+  node: words.nullable(),
+  requests: quantities,
+  limits: quantities,
+  received_at: time,
+  created_at: time,
+  started_at: time.nullable(),
+  finished_at: time,
+  log_url: words,
+  job: z.record(z.string(), z.unknown()).optional(),
+});
+
+/** The record of the run of that name; undefined: it is none. */
+export function asRunRecord(value: unknown, name: string): RunRecord | undefined {
+  const read = record.safeParse(value);
+  return read.success && read.data.run_name === name ? value as RunRecord : undefined;
+}
+
+const live = z.looseObject({
+  runName,
+  jobName: words,
+  topic: words,
+  messageHash: words,
+  parentRun: runName.optional(),
+  rootRun: runName,
+  chainDepth: z.int().min(0),
+  image: words,
+  requests: quantities,
+  limits: quantities,
+  receivedAt: time,
+  createdAt: time,
+  startedAt: time.optional(),
+});
+
+/** An entry of the list of live runs; its times are texts still. */
+export type LiveEntry = z.output<typeof live>;
+
+/** Those entries of the list that can be live runs. */
+export function asLiveEntries(value: unknown): LiveEntry[] {
+  if (!Array.isArray(value)) return [];
+  return value.filter((entry): entry is LiveEntry => live.safeParse(entry).success);
+}

@@ -1,0 +1,204 @@
+/** Requests to the running service: what is asked, what is refused, what is answered. */
+import { deepStrictEqual, doesNotMatch, match, ok, rejects, strictEqual } from "node:assert/strict";
+import type { Catalog } from "../catalog.ts";
+import { Actions, handleControl } from "../control.ts";
+import type { Listener } from "../listener.ts";
+import { LocalStore } from "../local/store.ts";
+import { type Broker, type Cluster, type JobFacts, type Message, RefusedError, type RunRecord } from "../ports.ts";
+import { RunRecords } from "../records.ts";
+import { aRecord, delivery, FakeStore, row } from "./harness/fakes.ts";
+
+const PREFIX = "services/mqtt_job_listener";
+const RUN = "sort-spikes-zzzzzzzz2345";
+
+/** The parts that actions call; each call is written down. */
+function setUp({ record, live }: { record?: Record<string, unknown>; live?: Partial<JobFacts> } = {}) {
+  const calls: string[] = [];
+  const ran: Message[] = [];
+  const answers: { topic: string; body: Record<string, unknown> }[] = [];
+  const store = new FakeStore();
+  if (record) store.objects.set(`${RUN}.json`, new TextEncoder().encode(JSON.stringify(record)));
+  const { get } = store;
+  store.get = (key, ...rest) => (key.endsWith(".json") || calls.push(`get ${key}`), get.call(store, key, ...rest));
+  const actions = new Actions({
+    catalog: {
+      table: { rows: [row({ jobName: "sort-spikes" })], problems: [] },
+      refresh: () => Promise.resolve({ rows: 1 }),
+    } as unknown as Catalog,
+    listener: {
+      run: (
+        _: unknown,
+        message: Message,
+      ) => (ran.push(message), Promise.resolve({ result: "created", runName: "new-a" })),
+    } as unknown as Listener,
+    records: new RunRecords(store),
+    payloads: store,
+    cluster: {
+      get: (name: string) => (calls.push(`cluster get ${name}`), Promise.resolve(live)),
+      cancel: (name: string) => (calls.push(`cancel ${name}`), Promise.resolve(name === RUN)),
+    } as unknown as Cluster,
+    topicPrefix: PREFIX,
+  });
+  const broker = {
+    publish: (topic: string, body: string) => (answers.push({ topic, body: JSON.parse(body) }), Promise.resolve()),
+  } as unknown as Broker;
+  const ask = async (what: string, asked: unknown) => {
+    const payload = new TextEncoder().encode(typeof asked === "string" ? asked : JSON.stringify(asked));
+    const { signal } = new AbortController();
+    await handleControl(delivery({ topic: `${PREFIX}/request/${what}`, payload }), {
+      actions,
+      broker,
+      topicPrefix: PREFIX,
+      signal,
+    });
+    return answers.at(-1)!.body;
+  };
+  return { actions, ask, answers, calls, ran, store };
+}
+
+const NO_NAMES = [
+  "../../other/jobs/x",
+  "../../../other",
+  "A",
+  "-a",
+  "a/b",
+  "a".repeat(64),
+  "a\u202eb",
+  "\ud800",
+  "a b",
+];
+
+Deno.test("cancel and rerun take nothing but names of runs, and ask nobody about others", async () => {
+  const { ask, calls } = setUp();
+  for (const name of NO_NAMES) {
+    for (const what of ["cancel", "rerun"]) {
+      const { status, error } = await ask(what, { run_name: name });
+      strictEqual(status, "error", name);
+      match(String(error), /is no name of a run$/);
+    }
+  }
+  deepStrictEqual(calls, []);
+});
+
+Deno.test("an answer carries the caller's transaction, and a refusal says why", async () => {
+  const { ask, answers } = setUp();
+  deepStrictEqual(await ask("cancel", { run_name: RUN, transaction: 7 }), {
+    status: "ok",
+    data: { run_name: RUN },
+    transaction: 7,
+  });
+  const refused = await ask("cancel", { run_name: "other-a", transaction: "t" });
+  deepStrictEqual([refused["status"], refused["transaction"]], ["error", "t"]);
+  match(String(refused["error"]), /no such run is under way/);
+  deepStrictEqual(answers.map(({ topic }) => topic), [`${PREFIX}/response/cancel`, `${PREFIX}/response/cancel`]);
+});
+
+Deno.test("what a request holds does not make an answer endless", async () => {
+  const { ask, answers } = setUp();
+  const long = "x".repeat(100_000);
+  for (const asked of [{ run_name: long }, { run_name: RUN, transaction: long }, `{"${long}`, long]) {
+    strictEqual((await ask("rerun", asked))["status"], "error");
+  }
+  strictEqual((await ask("run", { job_name: long }))["status"], "error");
+  for (const { body } of answers) ok(JSON.stringify(body).length < 3_000);
+});
+
+Deno.test("rerun runs the row again with the message that the record has", async () => {
+  const { ask, ran } = setUp({ record: { ...aRecord({ payload: "again" }) } });
+  deepStrictEqual((await ask("rerun", { run_name: RUN }))["data"], { run_name: "new-a" });
+  deepStrictEqual(ran.map(({ topic, payload }) => [topic, new TextDecoder().decode(payload)]), [
+    ["experiments/e0/uploaded", "again"],
+  ]);
+});
+
+Deno.test("rerun of a live run whose payload is in the store takes it from there", async () => {
+  const { ask, ran, store } = setUp({ live: liveRun({ payloadObject: `${new FakeStore().url}/.payloads/${RUN}` }) });
+  store.objects.set(`.payloads/${RUN}`, new TextEncoder().encode("large"));
+  strictEqual((await ask("rerun", { run_name: RUN }))["status"], "ok");
+  strictEqual(new TextDecoder().decode(ran[0]!.payload), "large");
+});
+
+function liveRun(more: Partial<JobFacts>): Partial<JobFacts> {
+  return { runName: RUN, jobName: "sort-spikes", topic: "t", ...more };
+}
+
+Deno.test("a payload outside the folder of payloads is never read", async () => {
+  const root = new FakeStore().url;
+  const places = [
+    "s3://other/x",
+    `${root}/../other`,
+    `${root}/.payloads/../../x`,
+    `${root}x/.payloads/a`,
+    `${root}/a`,
+    "",
+  ];
+  for (const place of places) {
+    for (
+      const given of [{ record: { ...aRecord({ payload_object: place }) } }, {
+        live: liveRun({ payloadObject: place }),
+      }]
+    ) {
+      const { ask, calls, ran } = setUp(given);
+      match(String((await ask("rerun", { run_name: RUN }))["error"]), /not below .*it is not read|it is no record/);
+      deepStrictEqual([calls.filter((call) => call.startsWith("get ")), ran], [[], []]);
+    }
+  }
+});
+
+Deno.test("a record that is none is not believed", async () => {
+  const good = aRecord() as unknown as Record<string, unknown>;
+  const bad: Record<string, unknown>[] = [
+    {},
+    { ...good, run_name: "other-a" },
+    { ...good, job_name: 5 },
+    { ...good, status: "done" },
+    { ...good, payload: { deep: 1 } },
+    { ...good, payload_base64: "!" },
+    { ...good, parent_run: "../../x" },
+    { ...good, finished_at: "yesterday" },
+    { ...good, requests: { cpu: 4 } },
+  ];
+  for (const record of bad) {
+    const { actions, ran } = setUp({ record });
+    await rejects(actions.rerun(RUN), /it is no record of that run; delete or mend it$/);
+    deepStrictEqual(ran, []);
+  }
+});
+
+Deno.test("a record that is larger than any can be is not read", async () => {
+  const dir = await Deno.makeTempDir();
+  const large = JSON.stringify({ ...aRecord(), more: "x".repeat(5 * 1024 * 1024) });
+  await Deno.writeTextFile(`${dir}/${RUN}.json`, large);
+  await rejects(new RunRecords(new LocalStore(dir)).get(RUN), RefusedError);
+  await Deno.remove(dir, { recursive: true });
+});
+
+Deno.test("the list of live runs is believed entry by entry", async () => {
+  const { store } = setUp();
+  const good = {
+    runName: RUN,
+    jobName: "sort-spikes",
+    topic: "t",
+    messageHash: "h",
+    rootRun: RUN,
+    chainDepth: 0,
+    image: "x",
+    requests: {},
+    limits: {},
+    receivedAt: "2026-03-01T10:00:00Z",
+    createdAt: "2026-03-01T10:00:00Z",
+  };
+  const list = [good, { ...good, runName: "../x" }, { ...good, createdAt: "?" }, null, "x", {}];
+  store.objects.set(".live.json", new TextEncoder().encode(JSON.stringify(list)));
+  const found = await new RunRecords(store).getLive();
+  deepStrictEqual(found.map(({ runName, createdAt }) => [runName, createdAt.toISOString()]), [
+    [RUN, "2026-03-01T10:00:00.000Z"],
+  ]);
+});
+
+Deno.test("what the cluster said of an end stands in the record without secrets", async () => {
+  const store = new FakeStore();
+  const record: RunRecord = aRecord({ message: "no: https://me:hush-hush@registry/x?token=abcdef" });
+  await new RunRecords(store).put(record);
+  doesNotMatch(new TextDecoder().decode(store.objects.get(`${RUN}.json`)), /hush|abcdef/);
+});
