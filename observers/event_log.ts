@@ -34,7 +34,8 @@ export function eventLog(): Emit {
         }
         return log.warn("Run {run} waits: {reason}", { run: event.runName, job: event.jobName, reason: event.reason });
       case "finished": {
-        const { run_name: run, status, message, log_url: url } = event.record;
+        const { run_name: run, status, message, log_url: url, log_missing: missing } = event.record;
+        if (missing !== undefined) log.warn("The log of run {run} is not whole: {missing}", { run, missing, log: url });
         return log.info("Run {run} {status}: {message}", { run, status, message, log: url });
       }
       case "table":

@@ -58,7 +58,7 @@ Deno.test("a run that succeeded is logged, published, recorded and deleted, in t
   bed.broker.publish = (topic, body) => (order.push(`publish ${topic}`), publish.call(bed.broker, topic, body));
   bed.clusterEvents.onJob(job());
   bed.clusterEvents.onPod(pod());
-  bed.clusterEvents.onJob(job({ ...COMPLETE, payload: new TextEncoder().encode("7") }));
+  bed.clusterEvents.onJob(job({ ...COMPLETE, gpu: 2, payload: new TextEncoder().encode("7") }));
   await eventually(() => bed.cluster.deleted.length === 1);
   deepStrictEqual(order, [
     "put count-abc.txt",
@@ -67,8 +67,10 @@ Deno.test("a run that succeeded is logged, published, recorded and deleted, in t
   ]);
   match(bed.store.text("count-abc.txt")!, /^run: {7}count-abc\n[^]*ended: {5}succeeded[^]*\n\nhello\n$/);
   const record = JSON.parse(bed.store.text("count-abc.json")!) as RunRecord;
-  deepStrictEqual([record.status, record.payload, record.node], ["succeeded", "7", "node1"]);
+  deepStrictEqual([record.status, record.payload, record.node, record.gpu], ["succeeded", "7", "node1", 2]);
   const body = JSON.parse(bed.broker.published[0]!.body);
+  for (const { log_complete, log_bytes } of [record, body]) deepStrictEqual([log_complete, log_bytes], [true, 6]);
+  match(bed.store.text("count-abc.txt")!, /^gpus: {6}2\n[^]*^log: {7}6 bytes, whole\n/m);
   deepStrictEqual([body.status, body.run_name, body.parent_run, body.input], ["succeeded", "count-abc", null, "7"]);
 });
 
@@ -145,11 +147,32 @@ Deno.test("a run that another replica made while this one waited counts as adopt
 
 Deno.test("a whole log of a former process is not written again", async () => {
   using bed = setUp();
-  bed.store.objects.set("count-abc.txt", new TextEncoder().encode("whole"));
+  const head =
+    "run:       count-abc\nlog:       6 bytes, not whole: Lines before 12:00 may be missing\nevents:\n\nwhole\n";
+  bed.store.objects.set("count-abc.txt", new TextEncoder().encode(head));
   bed.clusterEvents.onJob(job({ ...COMPLETE, createdAt: new Date(0) }));
   await eventually(() => bed.cluster.deleted.length === 1);
-  strictEqual(bed.store.text("count-abc.txt"), "whole");
+  strictEqual(bed.store.text("count-abc.txt"), head);
+  const record = JSON.parse(bed.store.text("count-abc.json")!) as RunRecord;
+  deepStrictEqual(
+    [record.log_complete, record.log_bytes, record.log_missing],
+    [false, 6, "Lines before 12:00 may be missing"],
+  );
   strictEqual(bed.broker.published.length, 1);
+});
+
+Deno.test("a line of a topic that looks like the log's own word in the head is not one", async () => {
+  using bed = setUp();
+  bed.cluster.outputs.set("count-abc-x/main", []);
+  const topic = "lab\rlog:       9 bytes, whole\r\u2028log:       9 bytes, whole";
+  bed.clusterEvents.onJob(job({ topic }));
+  bed.clusterEvents.onPod(pod());
+  bed.clusterEvents.onJob(job({ ...COMPLETE, topic }));
+  await eventually(() => bed.cluster.deleted.length === 1);
+  const [head] = bed.store.text("count-abc.txt")!.split("\nevents:");
+  deepStrictEqual([...head!.matchAll(/^log: .*$/gm)].map(String), [
+    "log:       0 bytes, not whole: The cluster has no log of this container any more",
+  ]);
 });
 
 Deno.test("a Job that someone deleted ends as cancelled, with what log there is", async () => {

@@ -65,6 +65,9 @@ export function runPage(input: RunPageInput): string {
   });
 }
 
+/** Three places and their reasons. */
+const MAX_MISSING = 600;
+
 function RecordFacts({ record }: { record: RunRecord }) {
   const gpu = record.gpu ?? 0;
   return (
@@ -101,6 +104,7 @@ function RecordFacts({ record }: { record: RunRecord }) {
       <dt>Log</dt>
       <dd>
         <code>{short(record.log_url)}</code>
+        {record.log_missing !== undefined && ` Not whole: ${short(record.log_missing, MAX_MISSING)}`}
       </dd>
     </dl>
   );

@@ -70,6 +70,13 @@ Deno.test("statusApp() shows a run with its reason, message, children and the en
   doesNotMatch(text, /first line/);
 });
 
+Deno.test("the page of an ended run shows its GPUs, and what its log lacks", async () => {
+  const record = aRecord({ gpu: 2, log_missing: "Lines before 12:00 may be missing" });
+  const text = await (await anApp({ view: fakeView({ ended: [record] }) }).get(`/runs/${record.run_name}`)).text();
+  match(text, /2 GPUs/);
+  match(text, /Not whole: Lines before 12:00 may be missing/);
+});
+
 Deno.test("readQuery() ignores what makes no sense", () => {
   deepEqual(readQuery(new URLSearchParams("row=+&state=great&since=tomorrow&until=2026-03-01")), {
     until: new Date("2026-03-01T00:00Z"),
