@@ -18,6 +18,7 @@ import type { HealthView } from "./status/pages/overview.tsx";
 import { messagePage } from "./status/pages/parts.tsx";
 import { Reading } from "./status/reading.ts";
 import { type StatusView, statusView } from "./status/view.ts";
+import { Scope } from "./util/abort.ts";
 import { compact } from "./util/compact.ts";
 import { getLogger } from "./util/log.ts";
 import { errorMessage } from "./util/retry.ts";
@@ -98,7 +99,7 @@ export function serveStatus(
 export function statusApp(options: StatusOptions, closing: AbortSignal): Hono<Env> {
   const { metrics, view, events, token } = options;
   const app = new Hono<Env>();
-  app.use(securityHeaders, gate(options));
+  app.use(securityHeaders, gate({ ...options, hosts: [...options.hosts ?? [], options.listen.hostname] }));
   const health = (c: Context, what: "ok" | "ready") => {
     const seen = options.health();
     return c.json(seen, seen[what] ? 200 : 503);
@@ -152,13 +153,14 @@ async function answerLog(
     "content-disposition": `inline; filename="${runName}.txt"`,
   };
   if (c.req.raw.method === "HEAD") return c.body(null, 200, headers);
-  const gone = new AbortController();
-  const signal = AbortSignal.any([closing, gone.signal]);
+  const scope = new Scope(closing);
   try {
-    const log = await view.log(runName, { follow, signal });
-    if (!log) return c.text(`There is no log of ${runName}\n`, 404);
-    return c.body(boundToReader(log, { signal, gone }), 200, headers);
+    const log = await view.log(runName, { follow, signal: scope.signal });
+    if (log) return c.body(boundToReader(log, scope), 200, headers);
+    scope.leave();
+    return c.text(`There is no log of ${runName}\n`, 404);
   } catch (error) {
+    scope.leave();
     if (error instanceof UnavailableError) return c.text(`The log cannot be read now: ${error.message}\n`, 503);
     throw error;
   }

@@ -108,16 +108,18 @@ export class History {
 /** What the list shows of a record; its payload, Job and the rest are left to be collected. */
 function endedRun(record: RunRecord): EndedRun {
   const { run_name, job_name, status, message, node, parent_run, started_at, finished_at } = record;
-  return {
-    run_name,
+  const kept: EndedRun = {
+    run_name: short(run_name),
     job_name: short(job_name),
     status,
     message: short(message),
     node: node === null ? null : short(node),
-    parent_run,
-    started_at,
-    finished_at,
+    parent_run: parent_run === null ? null : short(parent_run),
+    started_at: started_at === null ? null : short(started_at),
+    finished_at: short(finished_at),
   };
+  // A piece of a string keeps the whole of it in memory.
+  return JSON.parse(JSON.stringify(kept));
 }
 
 /** Ended runs that fit, newest first; among those of one time, by name downwards. */

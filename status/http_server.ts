@@ -4,7 +4,9 @@
  */
 import { createServer, type IncomingMessage, type ServerResponse } from "node:http";
 import type { Socket } from "node:net";
+import { onAbort } from "../util/abort.ts";
 import { getLogger } from "../util/log.ts";
+import { chunksOf } from "../util/streams.ts";
 import { type Connection, type ConnectionLimits, Connections } from "./connections.ts";
 
 /** What a handler is told of a request besides itself. */
@@ -158,18 +160,13 @@ async function send(response: Response, outgoing: ServerResponse, isHead: boolea
     outgoing.end();
   } else {
     outgoing.flushHeaders();
-    const reader = response.body.getReader();
-    const leave = () => void reader.cancel(over.reason).catch(() => {});
-    over.addEventListener("abort", leave, { once: true });
     try {
-      for (let next = await reader.read(); !next.done && !over.aborted; next = await reader.read()) {
-        if (!outgoing.write(next.value)) await drained(outgoing, over);
+      for await (const chunk of chunksOf(response.body, over)) {
+        if (!outgoing.write(chunk)) await drained(outgoing, over);
       }
       outgoing.end();
     } catch {
-      outgoing.destroy(); // the source failed: the visitor sees that the answer is not whole
-    } finally {
-      over.removeEventListener("abort", leave);
+      outgoing.destroy(); // the source failed or the visitor went away: the answer is not whole, and shows it
     }
   }
   if (!over.aborted) {
@@ -178,14 +175,14 @@ async function send(response: Response, outgoing: ServerResponse, isHead: boolea
 }
 
 function drained(outgoing: ServerResponse, over: AbortSignal): Promise<void> {
-  if (over.aborted) return Promise.resolve();
   return new Promise((resolve) => {
+    let leave = () => {};
     const done = () => {
       outgoing.off("drain", done);
-      over.removeEventListener("abort", done);
+      leave();
       resolve();
     };
     outgoing.once("drain", done);
-    over.addEventListener("abort", done, { once: true });
+    leave = onAbort(over, done);
   });
 }

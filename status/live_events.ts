@@ -2,6 +2,7 @@
  * Events of the core as browsers hear them: names and words, never a payload. Must not wait for a slow browser.
  */
 import type { Emit, ServiceEvent } from "../ports.ts";
+import { onAbort } from "../util/abort.ts";
 import { cut } from "../util/text.ts";
 
 /** What browsers are told of an event: names and words, never a payload. */
@@ -93,13 +94,13 @@ export function eventStream(events: LiveEvents, signal: AbortSignal): ReadableSt
         end();
         controller.close();
       };
+      let leave = () => {};
       end = () => {
         unsubscribe();
         clearInterval(keepalive);
-        signal.removeEventListener("abort", stop);
+        leave();
       };
-      if (signal.aborted) stop();
-      else signal.addEventListener("abort", stop, { once: true });
+      leave = onAbort(signal, stop);
     },
     pull(controller) {
       if (!missed) return;

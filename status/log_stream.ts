@@ -2,6 +2,7 @@
  * The log of a run: whole, as a stream for `/runs/{run}/log`, and its last part for the run's page.
  * Must not know where logs come from.
  */
+import type { Scope } from "../util/abort.ts";
 import { chunksOf, joinBytes } from "../util/streams.ts";
 import type { StatusView } from "./view.ts";
 
@@ -51,13 +52,13 @@ export async function readTail(
 }
 
 /**
- * `log` until it ends or `closing` aborts. `gone` aborts when the reader went away, so that a source which waits for
+ * `log` until it ends or `scope` does. The scope ends when the reader goes away, so that a source which waits for
  * output hears of it.
  */
-export function boundToReader(
-  log: ReadableStream<Uint8Array>,
-  { signal, gone }: { signal: AbortSignal; gone: AbortController },
-): ReadableStream<Uint8Array> {
-  const pipe = new TransformStream<Uint8Array, Uint8Array>({ cancel: (reason) => gone.abort(reason) });
-  return log.pipeThrough(pipe, { signal });
+export function boundToReader(log: ReadableStream<Uint8Array>, scope: Scope): ReadableStream<Uint8Array> {
+  const pipe = new TransformStream<Uint8Array, Uint8Array>({
+    flush: () => scope.leave(),
+    cancel: (reason) => scope.end(reason),
+  });
+  return log.pipeThrough(pipe, { signal: scope.signal });
 }

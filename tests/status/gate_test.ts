@@ -68,6 +68,11 @@ Deno.test("the page is answered under its own names only, however they are spelt
   await server.close();
 });
 
+Deno.test("the name that STATUS_ADDR itself has is answered", async () => {
+  const { get } = anApp({ listen: { hostname: "page.lab.example", port: 0 } });
+  equal((await get("/healthz", { headers: { host: "page.lab.example:8080" } })).status, 200);
+});
+
 Deno.test("refusals bear the headers of security too", async (t) => {
   const { get } = anApp();
   const cases: [string, Response][] = [

@@ -1,4 +1,6 @@
 import { deepEqual, doesNotMatch, equal } from "node:assert/strict";
+import { setFlagsFromString } from "node:v8";
+import { runInNewContext } from "node:vm";
 import type { RunRecord } from "../../ports.ts";
 import { RunRecords } from "../../records.ts";
 import { History, selectRecords } from "../../status/history.ts";
@@ -18,6 +20,25 @@ Deno.test("History keeps nothing of a record that the list does not show", () =>
   doesNotMatch(kept, /ppp|JobJobJob/);
   equal(kept.length < 1_000, true, `${kept.length} characters of one run`);
 });
+
+Deno.test("History holds no long text of a record by a piece of it", () => {
+  const history = new History(new RunRecords(new FakeStore()));
+  const before = heapMb();
+  for (let second = 0; second < 500; second++) {
+    const long = JSON.parse(JSON.stringify(`${second} ${"x".repeat(100_000)}`));
+    const more = { message: long, job_name: long, node: long, parent_run: long, started_at: long };
+    history.emit({ type: "finished", record: recordAt(second, more), completionMs: 1 });
+  }
+  const grown = heapMb() - before;
+  equal(grown < 25, true, `${grown} MB for 500 runs with texts of 50 MB`);
+});
+
+/** After a collection of what nothing holds. */
+function heapMb(): number {
+  setFlagsFromString("--expose-gc");
+  runInNewContext("gc")();
+  return Deno.memoryUsage().heapUsed / 1e6;
+}
 
 Deno.test("History reads what former processes left and says that it looks at all of it", async () => {
   const records = new RunRecords(new FakeStore());

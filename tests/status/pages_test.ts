@@ -69,6 +69,13 @@ Deno.test("overviewPage() shows live runs with state, age, message, node and res
   }
 });
 
+Deno.test("runPage() shows the GPUs of an ended run as of a live one", () => {
+  const page = (more: Partial<Parameters<typeof runPage>[0]>) =>
+    runPage({ now: NOW, runName: "a-1", startedRuns: [], actions: false, ...more });
+  match(page({ live: aRunView({ gpu: 2 }) }), /, 2 GPUs</);
+  match(page({ record: aRecord({ gpu: 2 }) }), /, 2 GPUs</);
+});
+
 Deno.test("overviewPage() counts the live runs that it does not show", () => {
   const live = Array.from({ length: 1_000 }, (_, at) => aRunView({ runName: `run-${at}` }));
   match(overview({ live }), /1000 runs, 700 of them not shown/);
