@@ -101,7 +101,7 @@ export class MqttBroker implements Broker {
   publish(
     topic: string,
     payload: string | Uint8Array,
-    options: { qos?: 0 | 1; retain?: boolean; signal?: AbortSignal; properties?: Record<string, string> } = {},
+    options: { qos?: 0 | 1; retain?: boolean; signal?: AbortSignal } = {},
   ): Promise<void> {
     if (this.#closed.signal.aborted) {
       return Promise.reject(new UnavailableError(`Cannot publish to "${topic}": the connection was closed`));
@@ -111,7 +111,6 @@ export class MqttBroker implements Broker {
       payload: typeof payload === "string" ? Buffer.from(payload) : asBuffer(payload),
       qos: options.qos ?? 1,
       retain: options.retain ?? false,
-      properties: options.properties,
     }, options.signal);
   }
 
@@ -173,7 +172,7 @@ export class MqttBroker implements Broker {
       const end = await connection.ended;
       if (end.kind === "no retain") this.#retains = false;
       this.#connection = undefined;
-      this.#outbox.detach(connection);
+      this.#outbox.detach(connection, end.code);
       this.#early = this.#early.filter((arrival) => arrival.connection !== connection);
       this.#copies.forget(connection);
       if (connection.heldMs > 0) this.#expectLink();

@@ -77,11 +77,14 @@ export interface Broker {
    * (the others stay, those are tried again), and waits for a connection where there is none.
    */
   subscribe(filters: ReadonlySet<string>, signal?: AbortSignal): Promise<void>;
-  /** Resolves when the broker acknowledged (QoS 1) or the bytes were written (QoS 0); over a reconnect it goes on trying. */
+  /**
+   * Resolves when the broker acknowledged (QoS 1) or the bytes were written (QoS 0); over a reconnect it goes on trying.
+   * Rejects with TooLargeError where the broker takes no such size, with another RefusedError where it refuses it.
+   */
   publish(
     topic: string,
     payload: string | Uint8Array,
-    options?: { qos?: 0 | 1; retain?: boolean; signal?: AbortSignal; properties?: Record<string, string> },
+    options?: { qos?: 0 | 1; retain?: boolean; signal?: AbortSignal },
   ): Promise<void>;
   /** Ends the connection in order and connects anew at once; the session stays. Nothing where there is no connection. */
   reconnect(): void;
@@ -430,6 +433,11 @@ export interface RunView {
 /** Refused for good: trying again changes nothing. The message holds the refuser's own words. */
 export class RefusedError extends Error {
   override name = "RefusedError";
+}
+
+/** A publication is larger than its broker takes. */
+export class TooLargeError extends RefusedError {
+  override name = "TooLargeError";
 }
 
 /** What a peer may ask us to wait at most, whatever it says: none may silence the service for years. */

@@ -6,7 +6,7 @@ import { onAbort } from "../util/abort.ts";
 import type { Connection } from "./connection.ts";
 import { reasonCode } from "./errors.ts";
 import { HIGHEST_CLIENT_ID } from "./options.ts";
-import { RefusedError, UnavailableError } from "../ports.ts";
+import { RefusedError, TooLargeError, UnavailableError } from "../ports.ts";
 import { Queue } from "../util/queue.ts";
 import { errorMessage } from "../util/retry.ts";
 
@@ -16,12 +16,21 @@ export interface Publication {
   readonly payload: Buffer;
   readonly qos: 0 | 1;
   readonly retain: boolean;
-  readonly properties?: Record<string, string> | undefined;
   /** Means nothing after this connection. */
   readonly onlyOn?: Connection;
 }
 
+/** Reason code "Packet too large". */
+const TOO_LARGE = 0x95;
+/**
+ * A broker of MQTT 3.1.1 ends the connection at what is too large for it, and says nothing. What is retained (the table,
+ * which may be large) and was under way so often is believed to be that; ends of runs are sent for ever.
+ */
+const MOST_CUTS = 3;
+
 interface Pending extends Publication {
+  /** Connections that ended while it was under way. */
+  cuts: number;
   /** Its caller waits no longer; the packet identifier stays taken until the broker answers. */
   abandoned: boolean;
   readonly settled: PromiseWithResolvers<void>;
@@ -45,7 +54,7 @@ export class Outbox {
 
   publish(publication: Publication, signal?: AbortSignal): Promise<void> {
     if (signal?.aborted) return Promise.reject(signal.reason);
-    const pending: Pending = { ...publication, abandoned: false, settled: Promise.withResolvers<void>() };
+    const pending: Pending = { ...publication, cuts: 0, abandoned: false, settled: Promise.withResolvers<void>() };
     const leave = onAbort(signal, () => {
       pending.abandoned = true;
       this.#waiting.remove(pending);
@@ -69,8 +78,10 @@ export class Outbox {
     this.#pump();
   }
 
-  detach(connection: Connection): void {
+  /** `code`: the DISCONNECT's, where there was one. */
+  detach(connection: Connection, code?: number | string): void {
     this.#connection = undefined;
+    this.#giveUpTooLarge(code === TOO_LARGE);
     const lost = new UnavailableError("Connection lost");
     for (const pending of [...this.#sent.values(), ...this.#waiting.items()]) {
       if (pending.onlyOn !== connection) continue;
@@ -84,7 +95,8 @@ export class Outbox {
     const pending = this.#sent.get(packetId);
     if (!pending) return; // MQTT.js' own
     this.#sent.delete(packetId);
-    if (code >= 0x80) pending.settled.reject(publishRefusal(pending.topic, reasonCode(code)));
+    if (code === TOO_LARGE) pending.settled.reject(tooLarge(pending, reasonCode(code)));
+    else if (code >= 0x80) pending.settled.reject(publishRefusal(pending.topic, reasonCode(code)));
     else pending.settled.resolve();
     this.#pump();
   }
@@ -96,15 +108,26 @@ export class Outbox {
     this.#waiting.clear();
   }
 
+  /** Of what was under way when the connection ended: `said`, the largest; else a retained one that it happened to often. */
+  #giveUpTooLarge(said: boolean): void {
+    const sent = [...this.#sent].sort(([, a], [, b]) => bytesOf(b) - bytesOf(a));
+    for (const [, pending] of sent) pending.cuts++;
+    const [packetId, pending] = sent[0] ?? [];
+    if (packetId === undefined || !pending || !(said || pending.retain && pending.cuts >= MOST_CUTS)) return;
+    this.#sent.delete(packetId);
+    pending.settled.reject(
+      tooLarge(pending, said ? reasonCode(TOO_LARGE) : "the broker ended the connection each time"),
+    );
+  }
+
   #pump(): void {
     const connection = this.#connection;
     for (let pending = this.#waiting.first; pending && connection?.open; pending = this.#waiting.first) {
       if (pending.qos === 1 && this.#sent.size >= connection.publishWindow) return;
       this.#waiting.shift();
-      const bytes = pending.payload.length + Buffer.byteLength(pending.topic);
-      if (bytes > connection.maximumPacketSize) {
-        const why = `its ${bytes} bytes are more than the broker's Maximum Packet Size ${connection.maximumPacketSize}`;
-        pending.settled.reject(publishRefusal(pending.topic, why));
+      if (bytesOf(pending) > connection.maximumPacketSize) {
+        const limit = connection.maximumPacketSize;
+        pending.settled.reject(tooLarge(pending, `more than the broker's Maximum Packet Size ${limit}`));
       } else if (pending.qos === 0) {
         this.#write(connection, pending, undefined, false);
       } else {
@@ -116,7 +139,7 @@ export class Outbox {
   }
 
   #write(connection: Connection, pending: Pending, packetId: number | undefined, dup: boolean): void {
-    const { topic, payload, qos, retain, properties } = pending;
+    const { topic, payload, qos, retain } = pending;
     try {
       connection.write({
         cmd: "publish",
@@ -127,8 +150,6 @@ export class Outbox {
         retain: retain && connection.retains,
         dup,
         ...(packetId === undefined ? {} : { messageId: packetId }),
-        // Left out by the writer where the protocol is MQTT 3.1.1, which has none.
-        ...(properties ? { properties: { userProperties: properties } } : {}),
       });
       if (qos === 0) pending.settled.resolve();
     } catch (error) {
@@ -148,4 +169,15 @@ export class Outbox {
 
 function publishRefusal(topic: string, why: string): RefusedError {
   return new RefusedError(`Broker refused the message for "${topic}": ${why}`);
+}
+
+function tooLarge(publication: Publication, why: string): TooLargeError {
+  return new TooLargeError(
+    `Broker refused the message for "${publication.topic}" of ${bytesOf(publication)} bytes: ${why}`,
+  );
+}
+
+/** The least that its packet has; a properties' length, an identifier and the header come to at most 9 more. */
+function bytesOf({ topic, payload }: Publication): number {
+  return payload.length + Buffer.byteLength(topic) + 9;
 }

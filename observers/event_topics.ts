@@ -5,15 +5,23 @@
 import type { Table } from "../catalog.ts";
 import { failedTopic } from "../topics.ts";
 import type { ErrorPayload, RefusedPayload, RunPayload, TablePayload } from "../payloads.ts";
-import type { Broker, ErrorReport, RunView, ServiceEvent } from "../ports.ts";
+import { type Broker, type ErrorReport, type RunView, type ServiceEvent, TooLargeError } from "../ports.ts";
 
 const MAX_QUEUED = 1_000;
+
+interface News {
+  readonly topic: string;
+  readonly body: string;
+  readonly retain?: boolean;
+  /** A shorter body for a broker that does not take this one; undefined: there is none. */
+  readonly shorten?: (attempt: number) => unknown;
+}
 
 export class EventTopics {
   readonly #broker: Broker;
   readonly #prefix: string;
   readonly #signal: AbortSignal;
-  readonly #queue: { topic: string; body: string; retain: boolean }[] = [];
+  readonly #queue: News[] = [];
   #sending = false;
 
   constructor({ broker, topicPrefix, signal }: { broker: Broker; topicPrefix: string; signal: AbortSignal }) {
@@ -55,7 +63,7 @@ export class EventTopics {
   }
 
   info(info: Readonly<Record<string, unknown>>): void {
-    this.#say("info", info, true);
+    this.#say("info", info, { retain: true });
   }
 
   table({ rows, problems }: Table): void {
@@ -64,8 +72,15 @@ export class EventTopics {
       mqtt_topic: mqttTopic,
       image,
     }));
-    const told: TablePayload = { rows: rows.length, shown, problems: problems.slice(0, 100) };
-    this.#say("table", told, true);
+    const told = (part: number): TablePayload => ({
+      rows: rows.length,
+      shown: shown.slice(0, Math.ceil(shown.length * part)),
+      problems: problems.slice(0, Math.ceil(Math.min(100, problems.length) * part)),
+    });
+    this.#say("table", told(1), {
+      retain: true,
+      shorten: (attempt) => attempt > 10 ? undefined : told(0.5 ** attempt),
+    });
   }
 
   #runEvent(event: "created" | "started", run: RunView): void {
@@ -79,20 +94,31 @@ export class EventTopics {
     this.#say(`run/${run.jobName}/${run.runName}`, news);
   }
 
-  #say(topic: string, body: unknown, retain = false): void {
+  #say(topic: string, body: unknown, options: Pick<News, "retain" | "shorten"> = {}): void {
     if (this.#queue.length >= MAX_QUEUED) this.#queue.shift();
-    this.#queue.push({ topic: `${this.#prefix}/${topic}`, body: JSON.stringify(body), retain });
+    this.#queue.push({ topic: `${this.#prefix}/${topic}`, body: JSON.stringify(body), ...options });
     if (!this.#sending) void this.#send();
   }
 
   async #send(): Promise<void> {
     this.#sending = true;
     for (let next = this.#queue.shift(); next; next = this.#queue.shift()) {
-      const { topic, body, retain } = next;
-      // ERROR and what is retained must arrive; the rest is worth one write.
-      const qos = retain || !topic.startsWith(`${this.#prefix}/run/`) ? 1 : 0;
-      await this.#broker.publish(topic, body, { qos, retain, signal: this.#signal }).catch(() => {});
+      await this.#publish(next).catch(() => {});
     }
     this.#sending = false;
+  }
+
+  async #publish({ topic, body, retain = false, shorten }: News): Promise<void> {
+    // ERROR and what is retained must arrive; the rest is worth one write.
+    const qos = retain || !topic.startsWith(`${this.#prefix}/run/`) ? 1 : 0;
+    for (let attempt = 1;; attempt++) {
+      try {
+        return await this.#broker.publish(topic, body, { qos, retain, signal: this.#signal });
+      } catch (error) {
+        const shorter = error instanceof TooLargeError ? shorten?.(attempt) : undefined;
+        if (shorter === undefined) throw error;
+        body = JSON.stringify(shorter);
+      }
+    }
   }
 }

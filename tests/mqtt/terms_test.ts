@@ -1,7 +1,9 @@
 /** MqttBroker on brokers with narrow terms: filters a packet, no retained messages, short sessions, small packets. */
 import { deepEqual, equal, match, ok, rejects } from "node:assert/strict";
 import { MqttBroker, type MqttOptions } from "../../mqtt.ts";
-import { type Delivery, RefusedError } from "../../ports.ts";
+import type { Table } from "../../catalog.ts";
+import { EventTopics } from "../../observers/event_topics.ts";
+import { type Delivery, RefusedError, TooLargeError } from "../../ports.ts";
 import { uncovered } from "../../topics.ts";
 import { startStrictBroker, type StrictBroker } from "../harness/brokers/strict.ts";
 import { eventually } from "../harness/wait.ts";
@@ -286,4 +288,42 @@ Deno.test("copies that were not acknowledged come again after a cut and are one 
   held[1]!.done();
   await eventually(() => server.sent("puback").length === before + 2, { intervalMs: 5 });
   await broker.close();
+});
+
+Deno.test("an own message that is too large is refused by its size; what the broker takes goes on", async () => {
+  await using server = await startStrictBroker({ maximumPacketSize: 1_000 });
+  await using client = await new Client(server).connect();
+  await rejects(client.broker.publish("lab/table", "x".repeat(2_000), { retain: true }), (error: Error) => {
+    ok(error instanceof TooLargeError);
+    equal(
+      error.message,
+      `Broker refused the message for "lab/table" of 2018 bytes: more than the broker's Maximum Packet Size 1000`,
+    );
+    return true;
+  });
+  await client.broker.publish("lab/x", "small");
+  equal(server.connections, 1);
+});
+
+Deno.test("a retained message at which an old broker ends the connection is given up, the others arrive", async () => {
+  await using server = await startStrictBroker({ maximumPacketSize: 1_000 });
+  await using client = await new Client(server, { protocolVersion: 4 }).connect();
+  const small = client.broker.publish("lab/x", "small");
+  await rejects(client.broker.publish("lab/table", "x".repeat(2_000), { retain: true }), TooLargeError);
+  await small;
+  await client.broker.publish("lab/y", "later");
+});
+
+Deno.test("a table that is too large for the broker is published in part", async () => {
+  await using server = await startStrictBroker({ maximumPacketSize: 10_000 });
+  await using client = await new Client(server).connect();
+  const topics = new EventTopics({ broker: client.broker, topicPrefix: "lab", signal: new AbortController().signal });
+  const rows = Array.from({ length: 500 }, (_, n) => ({ jobName: `row${n}`, mqttTopic: `lab/${n}`, image: "busybox" }));
+  topics.table({ rows, problems: [] } as unknown as Table);
+  const [table] = await eventually(() => server.sent("publish").length > 0 && server.sent("publish"), {
+    intervalMs: 5,
+  });
+  const told = JSON.parse(String(table!.payload));
+  deepEqual([table!.topic, told.rows], ["lab/table", 500]);
+  ok(told.shown.length > 50 && told.shown.length < 500, String(told.shown.length));
 });

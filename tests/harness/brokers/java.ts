@@ -76,7 +76,7 @@ export class JavaBroker extends RestartableServer {
       dir: this.dir,
       cwd: this.dir,
       ready: () => accepts(this.port),
-      readyTimeoutMs: 60_000,
+      readyTimeoutMs: 180_000,
     });
   }
 }

@@ -65,7 +65,7 @@ export class RabbitMq extends RestartableServer {
       dir,
       cwd: dir,
       ready: () => accepts(this.port),
-      readyTimeoutMs: 60_000,
+      readyTimeoutMs: 180_000,
     });
   }
 
