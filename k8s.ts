@@ -36,6 +36,7 @@ import {
   type RunSpec,
   UnavailableError,
 } from "./ports.ts";
+import { compact } from "./util/compact.ts";
 
 export interface KubernetesOptions extends KubeClientOptions {
   /** Label by which this service knows its Jobs. */
@@ -93,7 +94,7 @@ export class KubernetesCluster implements Cluster, Disposable {
       namespace: client.namespace,
       instance,
       ttlSecondsAfterFinished: ttlSeconds,
-      ...(imagePullPolicy === undefined ? {} : { imagePullPolicy }),
+      ...compact({ imagePullPolicy }),
     };
     this.namespace = client.namespace;
     const namespace = encodeURIComponent(client.namespace);

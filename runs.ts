@@ -6,6 +6,7 @@
 import type { ClusterEvents, Emit, JobFacts, PodFacts, RunSpec, RunView } from "./ports.ts";
 import { type Trouble, withFailingSince } from "./outcome.ts";
 import { resourcesOf } from "./run_spec.ts";
+import { compact } from "./util/compact.ts";
 
 /** A run as the table keeps it. `pods` is the table's own map; read it only. */
 export interface LiveRun {
@@ -107,7 +108,7 @@ export class RunTable {
       jobName: spec.row.jobName,
       topic: spec.message.topic,
       messageHash: spec.messageHash,
-      ...(spec.parentRun === undefined ? {} : { parentRun: spec.parentRun }),
+      ...compact({ parentRun: spec.parentRun }),
       rootRun: spec.rootRun,
       chainDepth: spec.chainDepth,
       image: spec.row.image,
@@ -225,7 +226,7 @@ export function viewOf(run: LiveRun): RunView {
     topic: job.topic,
     state: run.state,
     detail: run.detail,
-    ...(job.parentRun === undefined ? {} : { parentRun: job.parentRun }),
+    ...compact({ parentRun: job.parentRun, startedAt: job.startedAt }),
     rootRun: job.rootRun,
     chainDepth: job.chainDepth,
     messageHash: job.messageHash,
@@ -235,7 +236,6 @@ export function viewOf(run: LiveRun): RunView {
     limits: job.limits,
     receivedAt: job.receivedAt,
     createdAt: job.createdAt,
-    ...(job.startedAt === undefined ? {} : { startedAt: job.startedAt }),
     nodes: [...new Set([...run.pods.values()].flatMap((pod) => pod.node ?? []))],
   };
 }

@@ -8,6 +8,7 @@ import { imageFault } from "./cells/image.ts";
 import { commandDoubts, commandFault } from "./cells/command_doubts.ts";
 import { parseCommand } from "./cells/command.ts";
 import type { Enabled, RunAs } from "../ports.ts";
+import { MAX_JOB_NAME } from "../run_spec.ts";
 import { filterFault } from "../topics.ts";
 import { quantityAdvice, quantityValue, type Resource } from "../util/quantities.ts";
 
@@ -39,16 +40,14 @@ export interface Kind<T = unknown> {
 export const MAX_INT32 = 2_147_483_647;
 export const MAX_PARALLELISM = 100_000;
 
-const MAX_NAME = 200;
-
 export const jobName: Kind<string> = {
-  schema: { type: "string", minLength: 1, maxLength: MAX_NAME, pattern: "^[^/+#\\u0000-\\u001f\\u007f]+$" },
+  schema: { type: "string", minLength: 1, maxLength: MAX_JOB_NAME, pattern: "^[^/+#\\u0000-\\u001f\\u007f]+$" },
   read(name, report) {
     const odd = /[/+#]/.exec(name);
     if (odd) {
       report.error(`a name cannot hold "${odd[0]}", for it becomes one level of an MQTT topic; write "-" instead`);
-    } else if (name.length > MAX_NAME) {
-      report.error(`the name has ${name.length} characters, ${MAX_NAME} are allowed`);
+    } else if (name.length > MAX_JOB_NAME) {
+      report.error(`the name has ${name.length} characters, ${MAX_JOB_NAME} are allowed`);
     } else {
       if (/^["'“‘«]/.test(name)) report.warn("the quote is part of the name; take it away if that is not meant");
       return name;

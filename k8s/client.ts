@@ -145,7 +145,7 @@ export class KubeClient implements Disposable {
         signal,
         redirect: "manual",
         headers: headersFor(method, used.headers, body === undefined ? undefined : contentType),
-        ...(body === undefined ? {} : { body }),
+        ...compact({ body }),
       });
       return await readAnswer(response, maxBytes, signal);
     });
@@ -233,7 +233,7 @@ export class KubeClient implements Disposable {
       http2: false,
       poolMaxIdlePerHost: 64,
       caCerts: tls.caCerts,
-      ...(proxy === undefined ? {} : { proxy: { url: proxy } }),
+      ...compact({ proxy: proxy === undefined ? undefined : { url: proxy } }),
       ...(tls.cert === undefined || tls.key === undefined ? {} : { cert: tls.cert, key: tls.key }),
     });
   }

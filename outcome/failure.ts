@@ -4,6 +4,7 @@
  */
 import type { ContainerFacts, Outcome, PodFacts } from "../ports.ts";
 import type { RunReason } from "../reasons.ts";
+import { compact } from "../util/compact.ts";
 import { type Facts, isMain, nameOf } from "./verdict.ts";
 
 /** How the run failed, by what its Job and pods say. */
@@ -41,7 +42,7 @@ export function explainFailure(job: Facts, pods: readonly PodFacts[]): Outcome {
 }
 
 function failed(reason: RunReason, message: string, exitCode?: number): Outcome {
-  return { status: "failed", reason, message, ...(exitCode === undefined ? {} : { exitCode }) };
+  return { status: "failed", reason, message, ...compact({ exitCode }) };
 }
 
 /** With a reason in the cluster's words. */

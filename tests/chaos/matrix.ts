@@ -7,6 +7,14 @@ import { eventually, pause } from "../harness/wait.ts";
 import { FAULTS } from "./faults.ts";
 import type { Case, Stage } from "./stage.ts";
 
+/** A process that is killed leaves its lease, which the next one waits out. */
+const SHORT_LEASE = {
+  LEADER_ELECT: "true",
+  LEASE_DURATION: "6s",
+  LEASE_RENEW_DEADLINE: "4s",
+  LEASE_RETRY_PERIOD: "500ms",
+};
+
 /** Which cases: a few, one of each kind of crash, what peers do wrong, or all. */
 export type Extent = "test" | "short" | "faults" | "full";
 
@@ -48,7 +56,7 @@ export function casesOf(extent: Extent): Case[] {
 function crash(fault: string): Case {
   const [operation, when, nth] = fault.split(":");
   const name = `killed ${when} ${operation} no. ${nth}`;
-  if (operation === "lease") return { name, fault, env: { LEADER_ELECT: "true" } };
+  if (operation === "lease") return { name, fault, env: SHORT_LEASE };
   return { name, fault, ...(operation === "log-part" ? { env: { LOG_MEMORY: "1Mi" }, ...THREE_SEGMENTS } : {}) };
 }
 
