@@ -74,7 +74,8 @@ export class History {
     const read = async () => {
       for (let next = left.pop(); next && !signal.aborted; next = left.pop()) {
         const record = await this.#records.get(next.runName, signal).catch(() => undefined);
-        if (record) this.#add(record);
+        // Whoever may write there could put a record under another run's name.
+        if (record?.run_name === next.runName) this.#add(record);
       }
     };
     await Promise.all(Array.from({ length: READS_AT_ONCE }, read));

@@ -49,6 +49,14 @@ Deno.test("History reads what former processes left and says that it looks at al
   deepEqual(history.reach(), { runs: 3, kind: "all", oldest: "2026-01-01T00:00:01.000Z" });
 });
 
+Deno.test("History leaves out a record that stands under another run's name", async () => {
+  const store = new FakeStore();
+  await store.put("run-1.json", JSON.stringify(recordAt(2)));
+  const history = new History(new RunRecords(store));
+  await history.load(new AbortController().signal);
+  deepEqual([...history.values()], []);
+});
+
 Deno.test("History says that it looks at the newest where it left some out", async () => {
   const history = new History(new RunRecords(new FakeStore()));
   await history.load(new AbortController().signal);
