@@ -2,6 +2,7 @@
  * MQTT topic names and filters: validation, matching, an index of filters, and the names of the service's own topics.
  * Owns the rules of MQTT 5.0 section 4.7: pure, no broker, no table.
  */
+import { cut } from "./util/text.ts";
 
 /** MQTT strings carry their length in two bytes [MQTT-1.5.4]. */
 const MAX_TOPIC_BYTES = 65_535;
@@ -17,9 +18,9 @@ export function filterFault(filter: string): string | undefined {
     return `shared subscriptions (${levels[0]}/…) are not supported: give the topic alone`;
   }
   for (const [at, level] of levels.entries()) {
-    if (level.includes("#") && level !== "#") return `"#" must stand alone in its level, not in "${level}"`; // [MQTT-4.7.1-1]
+    if (level.includes("#") && level !== "#") return `"#" must stand alone in its level, not in "${cut(level, 100)}"`; // [MQTT-4.7.1-1]
     if (level === "#" && at !== levels.length - 1) return `"#" must be the last level`;
-    if (level.includes("+") && level !== "+") return `"+" must stand alone in its level, not in "${level}"`; // [MQTT-4.7.1-2]
+    if (level.includes("+") && level !== "+") return `"+" must stand alone in its level, not in "${cut(level, 100)}"`; // [MQTT-4.7.1-2]
   }
   return undefined;
 }

@@ -82,7 +82,7 @@ function unknownColumn(line: number, name: string, free: readonly NamedColumn[])
   return {
     severity: "warning",
     line,
-    column: name,
+    column: cut(name),
     message: `unknown column "${cut(name)}" is ignored${hint}`,
   };
 }

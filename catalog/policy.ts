@@ -48,7 +48,7 @@ export function parsePolicy(text: string): Policy {
     const { line } = lineCounter.linePos(broken.pos[0]);
     throw new TypeError(`Cannot read the policy, line ${line}: ${broken.message}`, { cause: broken });
   }
-  const content: unknown = document.toJS() ?? {};
+  const content = contentOf(document) ?? {};
   const result = FILE.safeParse(content);
   if (!result.success) {
     const faults = result.error.issues.flatMap((issue) => describeIssue(issue, content));
@@ -63,6 +63,15 @@ export function parsePolicy(text: string): Policy {
     maxGpu: file.max_gpu,
     maxParallelism: file.max_parallelism,
   });
+}
+
+function contentOf(document: ReturnType<typeof parseDocument>): unknown {
+  try {
+    return document.toJS({ maxAliasCount: 100 });
+  } catch (cause) {
+    // An alias of nothing, or aliases of aliases that would fill the memory.
+    throw new TypeError("Cannot read the policy: its YAML aliases (*name) cannot be followed", { cause });
+  }
 }
 
 function dropAbsent(rules: { [K in keyof Policy]: Policy[K] | undefined }): Policy {

@@ -100,3 +100,13 @@ Deno.test("parseTable() leaves out rows that the policy refuses", () => {
   equal(table.problems[0]?.line, 2);
   equal(table.problems[0]?.column, "command");
 });
+
+Deno.test("parsePolicy() says so where an alias leads nowhere, or to far too much", () => {
+  const bomb = [
+    "a0: &a0 [x]",
+    ...Array.from({ length: 12 }, (_, at) => `a${at + 1}: &a${at + 1} [*a${at}, *a${at}, *a${at}]`),
+  ];
+  for (const text of ["max_jobs: *a\n", bomb.join("\n")]) {
+    throws(() => parsePolicy(text), /^TypeError: Cannot read the policy: its YAML aliases/);
+  }
+});
