@@ -20,7 +20,7 @@ export function storeConformance(
     async fn(t) {
       await using fixture = await start();
       let number = 0;
-      for (const [title, body] of CASES) {
+      for (const [title, body] of STORE_CASES) {
         const store = fixture.store(`case-${++number}`);
         await t.step(title, async () => await body(store));
       }
@@ -28,7 +28,8 @@ export function storeConformance(
   });
 }
 
-const CASES: readonly (readonly [title: string, body: (store: ObjectStore) => Promise<void>])[] = [
+/** What is asked of a store, case by case; each gets an empty one. */
+export const STORE_CASES: readonly (readonly [title: string, body: (store: ObjectStore) => Promise<void>])[] = [
   ["get() returns what was put, with an ETag and a time", async (store) => {
     const bytes = Uint8Array.from([0, 255, 10, 13, 128]);
     await store.put("a.bin", bytes);

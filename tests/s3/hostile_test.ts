@@ -248,6 +248,28 @@ Deno.test("an object in an archive is there, and cannot be read", () =>
     await rejects(store.get("a"), says(RefusedError, /lies in an archive \(Glacier\). Restore it/));
   }));
 
+Deno.test("the end of an object is read from servers that have ranges of their own, or none of the kind", async (t) => {
+  const ranged = (first: number, last: number) => ({
+    status: 206,
+    headers: { "content-range": `bytes ${first}-${last}/10` },
+    body: "0123456789".slice(first, last + 1),
+  });
+  const cases: Record<string, HttpHook> = {
+    "-3 is 0-3": ({ headers }) => headers.get("range") === "bytes=-3" ? ranged(0, 3) : ranged(7, 9),
+    "416": ({ headers }) => headers.get("range") === "bytes=-3" ? failure("InvalidRange", "No", 416) : ranged(7, 9),
+    "nothing comes": ({ headers }) => headers.get("range") === "bytes=-3" ? { status: 206, body: "" } : ranged(7, 9),
+  };
+  for (const [name, hook] of Object.entries(cases)) {
+    await t.step(name, () =>
+      withAnswers((request, count) => {
+        return request.method === "HEAD" ? { status: 200, headers: { "content-length": "10" } } : hook(request, count);
+      }, async (store) => {
+        const stream = await store.read("a", { tail: 3 });
+        equal(await new Response(stream as ReadableStream<Uint8Array<ArrayBuffer>>).text(), "789");
+      }));
+  }
+});
+
 Deno.test("a server that knows no If-None-Match is understood by its ETag", () =>
   withAnswers(() => ({ status: 200, headers: { etag: '"same"' }, body: "x" }), async (store) => {
     equal(await store.get("a", { ifNoneMatch: '"same"' }), "unchanged");
