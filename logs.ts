@@ -17,7 +17,7 @@ export interface LogSettings extends SpoolSettings {
   readonly maxBytes: number;
   /** A stream that says nothing for so long after its run has ended counts as dead. Default 45,000 ms. */
   readonly silentMs?: number;
-  /** How often the newest line on the node of a large log is looked at. Default 2,000 ms. */
+  /** How often the newest line on the node of a large log is looked at. Default 1,500 ms. */
   readonly lookMs?: number;
 }
 

@@ -31,11 +31,14 @@ const FILE_MS = 8_000;
  * How often the newest line on the node is looked at, several times for each file that a node begins: it must come by the
  * stream too.
  */
-const LOOK_MS = 2_000;
+const LOOK_MS = 1_500;
 /** So much less often while nothing comes. */
 const LOOK_LESS = 15;
-/** A stream that is silent for so many looks, though the node has newer lines, stands at the end of an old file. */
-const STUCK_LOOKS = 1.5;
+/**
+ * A stream that is silent from one look to the next so often, though the node has newer lines, stands at the end of an old
+ * file. Before the node begins the next one, but no sooner: the rest of a file would be lost if it were only slow.
+ */
+const STUCK_LOOKS = 3;
 /** Of what a node says instead of output, no more lines are kept. */
 const MOST_REMARKS = 20;
 /** The runtime parts lines after 16 KiB, so two are less. */
@@ -87,8 +90,6 @@ export class ContainerLog {
   #remarks = 0;
   /** The last stream came to the end of what its file had. */
   #wasAtEnd = false;
-  /** Since when the node is known to have lines that have not come. */
-  #behindMs = 0;
   #facts: ContainerFacts | undefined;
   #terminatedAtMs: number | undefined;
   #isGone = false;
@@ -350,19 +351,22 @@ export class ContainerLog {
    */
   async #lookAtNewest(signal: AbortSignal): Promise<void> {
     const { lookMs = LOOK_MS } = this.#options;
-    for (let restMs = lookMs, cameBytes = 0, lookedMs = 0;;) {
+    let [restMs, lookedMs, cameBytes, silentLooks] = [lookMs, 0, 0, 0];
+    for (;;) {
       await delay(lookMs, signal);
       if (this.#cameBytes < ROTATED_BYTES) continue;
-      restMs = this.#cameBytes === cameBytes ? Math.min(LOOK_LESS * lookMs, restMs * 2) : lookMs;
-      if (this.#cameBytes === cameBytes && !this.#reader.isBehind && Date.now() - lookedMs < restMs) continue;
+      const isSilent = this.#cameBytes === cameBytes;
+      restMs = isSilent ? Math.min(LOOK_LESS * lookMs, restMs * 2) : lookMs;
+      if (isSilent && !this.#reader.isBehind && Date.now() - lookedMs < restMs) continue;
       [cameBytes, lookedMs] = [this.#cameBytes, Date.now()];
-      const wasBehind = this.#reader.isBehind;
       const newest = await this.#newestLine(signal).catch(() => undefined);
       signal.throwIfAborted();
       if (newest !== undefined) this.#reader.expect(newest);
-      if (!this.#reader.isBehind) continue;
-      if (!wasBehind) this.#behindMs = Date.now();
-      if (this.#isWaiting || Date.now() - Math.max(this.#heardMs, this.#behindMs) < STUCK_LOOKS * lookMs) continue;
+      // Only what the node has answered meanwhile proves that it is not merely slow.
+      const isStuck = isSilent && this.#cameBytes === cameBytes && newest !== undefined && this.#reader.isBehind &&
+        !this.#isWaiting;
+      silentLooks = isStuck ? silentLooks + 1 : 0;
+      if (silentLooks < STUCK_LOOKS) continue;
       this.#stuck = new Error("its stream stands at the end of an old file");
       this.#breakStream?.(this.#stuck);
     }

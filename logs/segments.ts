@@ -12,6 +12,9 @@ import { joinBytes } from "../util/streams.ts";
 
 /** A piece is cut when there is so much. */
 const PIECE_BYTES = 8 * 1024 * 1024;
+/** Or so much, when so long has gone by since the last one and the store has that. */
+const EARLY_BYTES = 1024 * 1024;
+const EARLY_MS = 4_000;
 /** No piece smaller than this is cut for the common bound's sake. */
 const LEAST_BYTES = 64 * 1024;
 /** Where many wait they are put together up to this size: a store that is late is late for each. */
@@ -45,6 +48,7 @@ export class Segments {
   #stored = 0;
   #uploading: Promise<void> | undefined;
   #isSettled = false;
+  #cutMs = Date.now();
 
   constructor(
     readonly folder: string,
@@ -88,11 +92,17 @@ export class Segments {
 
   /** Call where a piece may end: cuts one where there is enough, which goes to the store by itself. */
   mayCut(at: Position, isWhole: boolean): void {
-    if (this.#buffer.bytes < (this.#spool.isPressed ? LEAST_BYTES : PIECE_BYTES)) return;
+    const { bytes } = this.#buffer;
+    if (bytes < (this.#spool.isPressed ? LEAST_BYTES : PIECE_BYTES) && !this.#isDue(bytes)) return;
     // In the middle of a line only where the line is endless.
     if (!at.complete && at.bytes < LEAST_BYTES) return;
     const piece = this.#cut(at, isWhole);
     if (this.#spool.isPressed && this.#pieces.length > 1) void this.#park(piece);
+  }
+
+  /** A store that keeps up gets smaller pieces: after a crash the node must still have what it did not get. */
+  #isDue(bytes: number): boolean {
+    return bytes >= EARLY_BYTES && this.#pieces.length === 0 && Date.now() - this.#cutMs >= EARLY_MS;
   }
 
   /** Sends all that is here; resolves when the store has it. Nothing is to be read meanwhile. */
@@ -103,6 +113,7 @@ export class Segments {
 
   #cut(at: Position, isWhole: boolean): Piece {
     const { bytes } = this.#buffer;
+    this.#cutMs = Date.now();
     const piece: Piece = { bytes, at: { ...at }, isWhole, blocks: this.#buffer.takeAll(), parked: undefined };
     this.#pieces.push(piece);
     this.#upload();

@@ -86,7 +86,7 @@ export async function runChatty({ minutes, seed, onProgress = () => {} }: Chatty
     else if (end.log_bytes !== log.bytes) result.wrong.push(`${name}: ${log.bytes} bytes, said ${end.log_bytes}`);
     else if (log.whole) result[end.log_complete ? "whole" : "doubted"]++;
     else if (!end.log_complete && log.notes.length > 0) result.said++;
-    else result.wrong.push(`${name}: ${log.bytes} bytes of ${LINES * 100}, and not a word`);
+    else result.wrong.push(`${name}: ${log.bytes} bytes of ${LINES * 100}, and not a word: ${JSON.stringify(end)}`);
   }
   return { runs: sent, ...result, kills };
 }
