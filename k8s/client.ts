@@ -12,7 +12,7 @@ import { firstLine } from "./files.ts";
 import { type KubeConfigOptions, type KubeTarget, openKubeConfig } from "./kubeconfig.ts";
 import { RefusedError, UnavailableError } from "../ports.ts";
 import { retryAfterMs } from "../util/retry_after.ts";
-import { chunksOf, joinBytes } from "../util/streams.ts";
+import { readAtMost, TooManyBytes } from "../util/streams.ts";
 
 export interface KubeClientOptions extends KubeConfigOptions {
   /** Default: that of the context, else `default`. */
@@ -291,16 +291,13 @@ export class AnswerTooLargeError extends UnavailableError {}
 
 /** Counted as it comes, for a small packed answer may be gigabytes. */
 async function readAnswer(response: Response, maxBytes: number, signal: AbortSignal): Promise<Answer> {
-  const chunks: Uint8Array<ArrayBuffer>[] = [];
-  let bytes = 0;
-  for await (const chunk of response.body ? chunksOf(response.body, signal) : []) {
-    bytes += chunk.length;
-    if (bytes > maxBytes) {
-      throw new AnswerTooLargeError(`The API server's answer is larger than ${maxBytes / 1024 / 1024} MiB; it is left`);
-    }
-    chunks.push(chunk);
-  }
-  const text = new TextDecoder().decode(joinBytes(chunks));
+  const bytes = response.body
+    ? await readAtMost(response.body, maxBytes, signal).catch((error) => {
+      if (!(error instanceof TooManyBytes)) throw error;
+      throw new AnswerTooLargeError(`Cannot take the API server's answer: ${error.message}`);
+    })
+    : new Uint8Array();
+  const text = new TextDecoder().decode(bytes);
   const location = response.headers.get("location");
   return {
     status: response.status,

@@ -4,22 +4,15 @@
  */
 import { cut } from "../util/text.ts";
 import { errorMessage } from "../util/errors.ts";
-import { chunksOf, joinBytes } from "../util/streams.ts";
+import { readAtMost } from "../util/streams.ts";
 
 /** A kubeconfig of a hundred clusters has less. */
 const MAX_BYTES = 8 * 1024 * 1024;
 
-/** The file's text. Throws as Deno does, or a RangeError for one that is larger than any such file. */
+/** The file's text. Throws as Deno does, or TooManyBytes for one that is larger than any such file. */
 export async function readBounded(path: string): Promise<string> {
   const file = await Deno.open(path);
-  const chunks: Uint8Array<ArrayBuffer>[] = [];
-  let bytes = 0;
-  for await (const chunk of chunksOf(file.readable)) {
-    bytes += chunk.length;
-    if (bytes > MAX_BYTES) throw new RangeError(`it is larger than ${MAX_BYTES / 1024 / 1024} MiB`);
-    chunks.push(chunk);
-  }
-  return new TextDecoder().decode(joinBytes(chunks));
+  return new TextDecoder().decode(await readAtMost(file.readable, MAX_BYTES));
 }
 
 /** Why a file could not be read, a clause. */

@@ -4,8 +4,10 @@
  */
 import { readBounded } from "./files.ts";
 import { errorMessage } from "../util/errors.ts";
+import { readAtMost } from "../util/streams.ts";
 
 const TIMEOUT_MS = 15_000;
+const MAX_ANSWER_BYTES = 1024 * 1024;
 /** A token that ends while a call is under way is of no use. */
 const EARLY_MS = 10_000;
 
@@ -73,7 +75,13 @@ async function ask(client: Deno.HttpClient, url: string, body?: URLSearchParams)
   const method = body ? "POST" : "GET";
   const signal = AbortSignal.timeout(TIMEOUT_MS);
   const response = await fetch(url, { client, method, signal, redirect: "error", ...(body ? { body } : {}) });
-  const value: unknown = await response.json().catch(() => ({}));
+  const bytes = response.body ? await readAtMost(response.body, MAX_ANSWER_BYTES, signal) : new Uint8Array();
+  let value: unknown;
+  try {
+    value = JSON.parse(new TextDecoder().decode(bytes));
+  } catch {
+    // It may hold a token, so its words are not shown.
+  }
   if (!response.ok) throw new Error(`it answered ${response.status}`);
   return typeof value === "object" && value !== null ? value as Record<string, unknown> : {};
 }

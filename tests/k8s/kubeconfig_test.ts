@@ -301,7 +301,7 @@ Deno.test("who starts it with a wrong kubeconfig gets one sentence, without what
   await t.step("a file without an end", async () => {
     await rejects(
       KubeClient.open({ kubeconfig: "/dev/zero" }),
-      /Cannot read the kubeconfig \/dev\/zero: it is larger than 8 MiB/,
+      /Cannot read the kubeconfig \/dev\/zero: it has more than 8 MiB/,
     );
   });
   await t.step("another context than it has", async () => {
