@@ -1,22 +1,32 @@
 /**
  * From delivery to runs: matches rows, tells new messages from redelivered ones, asks the Starter for one run a row,
- * and says `done` only when each of them exists or is refused for good. Creates nothing itself.
+ * and lets a message be acknowledged only when each of them exists or is refused for good. Creates nothing itself.
  *
- * MQTT gives a message no identity, so one is made: a hash over the session's epoch (a random word made when the
- * broker begins a new session), packet identifier, topic and payload. A redelivery has the same packet identifier
- * [MQTT-4.4.0-1] and DUP = 1; only then is that hash looked up among live runs and records. Where the message names
- * an idempotency key, or the run that it announces, its runs are named by that instead, and a second one is refused
- * by the name itself.
+ * MQTT gives a message no identity, and packet identifiers are used again as soon as they are acknowledged. So deliveries
+ * are counted: each has a number that its runs carry in their names, and session.ts says which numbers are acknowledged.
+ * After a reconnect the first u deliveries of equal messages are the u that are not, whatever their identifiers and DUP;
+ * all others are new. Only where a broker was seen to give identifiers in order (packet_order.ts) do these decide, too.
+ * Where the message names an idempotency key, or the run that it announces, its runs are named by that instead, and a
+ * second one is refused by the name itself. In doubt a message runs: lost is worse than twice.
  */
 import type { Catalog } from "./catalog.ts";
-import { isEndTopic, isUnderPrefix } from "./topics.ts";
-import { runNameFor, runNamePrefix, shortHash } from "./run_spec.ts";
+import { FormerRuns } from "./listener/former_runs.ts";
+import { NO_ORIGIN, originOf } from "./listener/origin.ts";
+import { OrderTrial, type TrialOptions } from "./listener/order_trial.ts";
+import { PacketOrder } from "./listener/packet_order.ts";
+import { chainTooDeep, endNotBelieved, refused } from "./listener/reports.ts";
+import { Session } from "./listener/session.ts";
+import { hashOf, uniqueName, type Work } from "./listener/work.ts";
 import type { Delivery, Emit, Message, Row, RunSpec } from "./ports.ts";
 import type { RunRecords } from "./records.ts";
-import { delay, errorMessage, retryForever } from "./util/retry.ts";
+import { messageHashOf, runNameFor } from "./run_spec.ts";
 import type { RunTable } from "./runs.ts";
 import type { Starter, StartResult } from "./starter.ts";
+import { endName, isEndTopic, isUnderPrefix } from "./topics.ts";
+import { errorMessage, retryForever } from "./util/retry.ts";
 import { Semaphore } from "./util/semaphore.ts";
+
+export { type Origin, originOf } from "./listener/origin.ts";
 
 export interface ListenerOptions {
   readonly catalog: Pick<Catalog, "match">;
@@ -30,15 +40,8 @@ export interface ListenerOptions {
   readonly signal: AbortSignal;
   /** Messages under the service's prefix that are no end of a run: REFRESH and requests. */
   readonly onControl: (delivery: Delivery) => void;
-}
-
-/** What a message says of its origin. */
-export interface Origin {
-  /** What makes two messages one; undefined: each is its own. */
-  readonly key?: string;
-  readonly parentRun?: string;
-  readonly rootRun?: string;
-  readonly chainDepth: number;
+  /** How long after a reconnect messages may come again. Default 30 s. */
+  readonly redeliveryMs?: number;
 }
 
 /**
@@ -47,128 +50,337 @@ export interface Origin {
  */
 const LOOKUPS_AT_ONCE = 16;
 
-/** How long after the first list of Jobs one may still come by a create call that a killed process has left behind. */
-const LATE_CREATE_MS = 3_000;
+/**
+ * Brokers send again at once what was open. What did not come by then expired there, and an equal message that comes
+ * later is a new one.
+ */
+const REDELIVERY_MS = 30_000;
 
-/** A message in work. As many wait as the broker may leave unacknowledged, so it holds what is needed and no more. */
-interface Work {
-  delivery: Delivery;
-  readonly hash: string;
-  readonly origin: Origin;
-  readonly dup: boolean;
-  /** By Date.now(). */
-  readonly receivedAtMs: number;
-  readonly rows: number;
-  /** Rows whose start is not through. */
-  left: number;
-  outcome: MessageOutcome;
-}
-
-type MessageOutcome = "refused" | "duplicate" | "runs";
-
-/** Of a message that says nothing of its origin, as nearly all do. */
-const NO_ORIGIN: Origin = { chainDepth: 0 };
+const NO_ROWS: readonly Row[] = [];
 
 export class Listener {
   readonly #options: ListenerOptions;
-  /** Messages in work by their hash: a redelivery over a new connection takes the place of the old one. */
-  readonly #working = new Map<string, Work>();
+  readonly #session: Session<Work>;
   /** Starts of keyed runs that are not through, by the run's name. */
   readonly #starting = new Map<string, Promise<StartResult>>();
-  #epoch = newEpoch();
-  #waitingBytes = 0;
   readonly #lookups = new Semaphore(LOOKUPS_AT_ONCE);
+  /** Work of earlier connections whose messages have not come again, by the hash of these, the oldest first. */
+  readonly #open = new Map<string, Work[]>();
+  #former: FormerRuns | undefined;
+  #order: PacketOrder;
+  /** Deliveries that wait for the record of a new session to be in the store. */
+  #held: Delivery[] | undefined = [];
+  #isRecorded = false;
+  /** Deliveries that wait to be told apart, in the order of receipt. */
+  #telling: Promise<void> = Promise.resolve();
+  #tellingCount = 0;
+  #timer: ReturnType<typeof setTimeout> | undefined;
+  /** Hears of the service's own messages on a topic, while the broker's order is tried. */
+  #trial: OrderTrial | undefined;
 
   constructor(options: ListenerOptions) {
     this.#options = options;
+    const { records, topicPrefix: scope, emit, signal } = options;
+    this.#session = new Session({ records, scope, emit, signal });
+    this.#order = new PacketOrder({ orderly: undefined, newest: undefined });
+    signal.addEventListener("abort", () => clearTimeout(this.#timer), { once: true });
   }
 
-  /** The broker's session under which packet identifiers mean something; see records.ts. */
-  get epoch(): string {
-    return this.#epoch;
-  }
-
-  set epoch(epoch: string) {
-    this.#epoch = epoch;
-  }
-
-  /** Messages that are not done, and the bytes of their payloads. */
+  /** Messages that are not acknowledged, and the bytes of their payloads. */
   get waiting(): { readonly messages: number; readonly bytes: number } {
-    return { messages: this.#working.size, bytes: this.#waitingBytes };
+    return this.#session.waiting;
+  }
+
+  /** Reads what the former process knew of the session; before the first connection. Waits for the store. */
+  async recall(): Promise<void> {
+    await this.#session.recall();
+  }
+
+  /** Says in the store that nothing is open, if so; at the end, when nothing is handed over any more. */
+  async finish(): Promise<void> {
+    await this.#session.finish();
+  }
+
+  /**
+   * A connection begins; call it before its first delivery. Resolves when deliveries are taken: those of a new session,
+   * and of a new process, wait until the store has the record of it.
+   */
+  async connected(sessionPresent: boolean): Promise<void> {
+    const { runs, records, signal } = this.#options;
+    const isFirst = !this.#isRecorded && this.#former === undefined;
+    this.#collectOpen(sessionPresent);
+    this.#session.begin(sessionPresent);
+    if (!sessionPresent) {
+      this.#former = undefined;
+      this.#order = new PacketOrder({ orderly: undefined, newest: undefined });
+      this.#isRecorded = false;
+    } else if (isFirst && this.#session.former) {
+      const record = this.#session.former;
+      this.#former = new FormerRuns({ record, runs, records, signal });
+      this.#order = new PacketOrder({ orderly: record.orderly, newest: record.lastId });
+    }
+    this.#session.orderly = this.#order.orderly;
+    this.#expectRedeliveries();
+    if (this.#isRecorded) return;
+    const held: Delivery[] = this.#held = [];
+    await this.#session.write();
+    if (this.#held !== held) return; // another connection has begun
+    this.#isRecorded = true;
+    this.#held = undefined;
+    for (const delivery of held) this.receive(delivery);
+  }
+
+  /** The connection has ended: what is not acknowledged comes again on another one. */
+  disconnected(): void {
+    this.#session.end();
   }
 
   /** Takes a delivery over; returns at once. */
   receive(delivery: Delivery): void {
-    const { topicPrefix, catalog, handleRetained, emit, onControl } = this.#options;
-    const { topic } = delivery;
-    if (isUnderPrefix(topicPrefix, topic) && !isEndTopic(topicPrefix, topic)) {
-      onControl(delivery);
-      delivery.done();
+    if (this.#held) {
+      this.#held.push(delivery);
       return;
     }
-    const rows = delivery.retain && !handleRetained
-      ? []
+    const { topicPrefix, catalog, handleRetained } = this.#options;
+    const { topic, packetId } = delivery;
+    const isControl = isUnderPrefix(topicPrefix, topic) && !isEndTopic(topicPrefix, topic);
+    const rows = isControl || (delivery.retain && !handleRetained)
+      ? NO_ROWS
       : catalog.match({ topic, ...(delivery.filters ? { filters: delivery.filters } : {}) });
-    if (rows.length === 0) {
-      emit({ type: "message", topic, rows: 0, outcome: "ignored" });
-      delivery.done();
-      return;
+    if (packetId !== undefined) {
+      this.#see(delivery);
+      if (this.#takeOver(delivery, rows)) return;
     }
-    const hash = this.#hashOf(delivery);
-    const known = this.#working.get(hash);
-    if (known && delivery.dup) {
-      known.delivery = delivery;
-      emit({ type: "message", topic, rows: rows.length, outcome: "duplicate" });
-      return;
+    const work = this.#newWork(delivery, rows);
+    if (packetId !== undefined) {
+      this.#session.add(work);
+      if (!work.counted) this.#order.take(packetId);
     }
-    // A broker that says it again without DUP: two messages, as far as anybody can know.
-    if (known) this.#forget(known);
-    const origin = originOf(delivery, topicPrefix);
-    const work = newWork(delivery, { hash, origin, rows: rows.length });
-    this.#working.set(hash, work);
-    this.#waitingBytes += delivery.payload.length;
-    if (origin.chainDepth > this.#options.maxChainDepth) {
-      this.#refuseDepth(topic, rows, origin);
+    if (isControl) this.#control(work);
+    else if (rows.length === 0) this.#finish(work);
+    else if (work.origin.chainDepth > this.#options.maxChainDepth) {
+      this.#refuseDepth(work);
       this.#finish(work);
-    } else {
-      for (const row of rows) this.#startRow(row, work);
-    }
+    } else if (work.origin.parentRun !== undefined) this.#startChild(work, work.origin.parentRun);
+    else this.#tellApart(work);
   }
 
   /** Runs a row without a message of a broker's; resolves when its Job exists or is refused. */
   async run(row: Row, message: Message): Promise<StartResult> {
     const delivery: Delivery = { ...message, qos: 0, retain: false, dup: false, done() {} };
-    const work = newWork(delivery, { hash: shortHash([newEpoch()]), origin: NO_ORIGIN, rows: 1 });
-    const result = await this.#started(row, work);
+    const result = await this.#started(row, this.#newWork(delivery, [row]), uniqueName(row));
     this.#emitRefusal(message.topic, row, result);
     return result;
   }
 
-  #startRow(row: Row, work: Work): void {
-    if (work.origin.key === undefined && !work.dup) {
-      this.#options.starter.start({
-        row,
-        spec: () => this.#specOf(row, work, this.#newRunName(row, work)),
-        settle: (result) => this.#through(row, work, result),
-      });
+  /**
+   * Finds out whether the broker gives packet identifiers in order over connections, see listener/order_trial.ts. For a
+   * new session, before anything else is subscribed.
+   */
+  async tryOrder(options: TrialOptions): Promise<void> {
+    const trial = this.#trial = new OrderTrial(options);
+    await trial.run().finally(() => this.#trial = undefined);
+  }
+
+  // ---------------------------------------------------------------- which message it is
+
+  #see(delivery: Delivery): void {
+    this.#order.see(delivery);
+    if (this.#order.orderly === this.#session.orderly) return;
+    this.#session.orderly = this.#order.orderly;
+    void this.#session.write();
+  }
+
+  /** What is not acknowledged comes again, if the broker has kept the session. */
+  #collectOpen(sessionPresent: boolean): void {
+    const works = this.#session.pending;
+    if (!sessionPresent) {
+      this.#open.clear();
+      for (const work of works) work.dropped = work.counted && work.number === 0;
       return;
     }
-    this.#startUnlessThere(row, work).then(
-      (result) => this.#through(row, work, result),
-      // Only the service's end comes here: the message stays with the broker and comes again.
-      () => this.#forget(work),
+    for (const work of works) work.dropped = work.counted && work.number === 0;
+    const ids = works.map(({ delivery }) => delivery.packetId!);
+    const untold = ids.find((packetId, at) => works[at]!.dropped && !this.#order.wasReceived(packetId));
+    const onTrial = this.#trial && ids.length === 1 && this.#open.size === 0 ? ids[0] : undefined;
+    this.#order.reconnected({ untold, onTrial });
+    for (const work of works) {
+      if (work.dropped) continue;
+      const hash = hashOf(work);
+      const others = this.#open.get(hash);
+      if (others) others.push(work);
+      else this.#open.set(hash, [work]);
+    }
+    for (const equal of this.#open.values()) equal.sort((one, other) => one.number - other.number);
+  }
+
+  /** Whether the message is one of those that were open when an earlier connection of this process ended. */
+  #takeOver(delivery: Delivery, rows: readonly Row[]): boolean {
+    if (this.#open.size === 0) return false;
+    const hash = messageHashOf(delivery);
+    const equal = this.#open.get(hash);
+    const index = equal?.findIndex((work) => this.#mayBe(work, delivery, rows)) ?? -1;
+    if (index === -1) return false;
+    const [work] = equal!.splice(index, 1);
+    if (equal!.length === 0) this.#open.delete(hash);
+    const { emit } = this.#options;
+    work!.delivery = delivery;
+    this.#order.take(delivery.packetId!);
+    this.#session.add(work!);
+    if (work!.settled) this.#session.settle(work!);
+    else if (delivery.topic === this.#trial?.topic) this.#trial.received(() => this.#session.settle(work!));
+    emit({ type: "message", topic: delivery.topic, rows: rows.length, outcome: "duplicate" });
+    this.#expectRedeliveries();
+    return true;
+  }
+
+  #mayBe(work: Work, { dup, packetId }: Delivery, rows: readonly Row[]): boolean {
+    if (this.#order.orderly && !(dup && packetId === work.delivery.packetId)) return false;
+    if (work.rows.length === 0 || rows.length === 0) return work.rows.length === rows.length;
+    // Copies for other filters have other rows; of an edited table some may be the same.
+    return work.rows.some(({ jobName }) => rows.some((row) => row.jobName === jobName));
+  }
+
+  /** Gives a message without a key its number: that of the delivery which it repeats, or a new one. */
+  #tellApart(work: Work): void {
+    const { dup, packetId } = work.delivery;
+    if (!work.counted) return this.#startRows(work);
+    const mayRepeat = this.#former !== undefined && (!this.#former.allAcknowledged || (this.#order.orderly && dup));
+    if (!mayRepeat && this.#tellingCount === 0) {
+      const isKnown = this.#order.orderly && dup && this.#order.wasReceived(packetId!);
+      return this.#startNew(work, isKnown ? (row) => this.#findRun(row, work) : undefined);
+    }
+    // Asked for now, so that the lists of many rows are under way together.
+    this.#former?.load(work.rows).catch(() => {});
+    this.#tellingCount++;
+    this.#telling = this.#telling.then(() => this.#tellFromFormer(work)).catch(() => {/* The service stops. */})
+      .finally(
+        () => this.#tellingCount--,
+      );
+  }
+
+  async #tellFromFormer(work: Work): Promise<void> {
+    const { signal } = this.#options;
+    const former = this.#former;
+    const { dup, packetId } = work.delivery;
+    if (work.dropped) return;
+    if (!former || (this.#order.orderly && !dup)) return this.#startNew(work);
+    const wasReceived = this.#order.orderly && this.#order.wasReceived(packetId!);
+    await retryForever(() => former.load(work.rows), { signal, onRetry: (error) => this.#emitLookup(work, error) });
+    if (work.dropped) return;
+    const isOpen = (number: number) => this.#session.isOpen(number);
+    // What an orderly broker sends again of what was acknowledged has an identifier of before; what is open has none.
+    let number = wasReceived ? undefined : former.take(hashOf(work), work.rows, isOpen);
+    if (number === undefined && wasReceived) {
+      const known = (row: Row) =>
+        this.#findRun(row, work) ??
+          (former.hasAcknowledged(hashOf(work), row, isOpen) ? "" : undefined);
+      if (work.rows.some((row) => known(row) !== undefined)) return this.#startNew(work, known);
+    }
+    if (number === undefined) {
+      await former.settled();
+      if (work.dropped) return;
+      number = former.take(hashOf(work), work.rows, isOpen);
+    }
+    if (number === undefined) return this.#startNew(work);
+    work.number = number;
+    this.#expectRedeliveries();
+    this.#startRows(work, (row) => former.has(hashOf(work), row, number) ? this.#runName(row, work) : undefined);
+  }
+
+  /** What does not come again within some time after a reconnect is not there any more. */
+  #expectRedeliveries(): void {
+    const { signal, redeliveryMs = REDELIVERY_MS } = this.#options;
+    clearTimeout(this.#timer);
+    if (signal.aborted) return;
+    this.#timer = setTimeout(() => {
+      this.#open.clear();
+      this.#former = undefined;
+      this.#session.closeOlder();
+    }, redeliveryMs);
+  }
+
+  /** Name of the run that a message equal to this one made of the row, if it lives or ended in the last ten minutes. */
+  #findRun(row: Row, work: Work): string | undefined {
+    return this.#options.runs.findByMessage(row.jobName, hashOf(work));
+  }
+
+  // ---------------------------------------------------------------- its runs
+
+  #control(work: Work): void {
+    const { onControl } = this.#options;
+    const { delivery } = work;
+    if (delivery.topic === this.#trial?.topic) {
+      if (delivery.retain) this.#session.settle(work);
+      else this.#trial.received(() => this.#session.settle(work));
+      return;
+    }
+    onControl(delivery);
+    if (delivery.packetId === undefined) delivery.done();
+    else this.#session.settle(work);
+  }
+
+  #startNew(work: Work, known?: (row: Row) => string | undefined): void {
+    work.number = this.#session.nextNumber();
+    this.#startRows(work, known);
+  }
+
+  /** Starts a run of each row; `known`: the name of the one that is there already. */
+  #startRows(work: Work, known: (row: Row) => string | undefined = () => undefined): void {
+    if (work.counted) this.#order.take(work.delivery.packetId!);
+    for (const row of work.rows) {
+      const runName = known(row);
+      if (runName !== undefined) this.#through(row, work, { result: "exists", runName });
+      else if (work.origin.key !== undefined) this.#startKeyed(row, work, work.origin.key);
+      else {
+        this.#options.starter.start({
+          row,
+          spec: () => this.#specOf(row, work, work.counted ? this.#runName(row, work) : uniqueName(row)),
+          settle: (result) => this.#through(row, work, result),
+        });
+      }
+    }
+  }
+
+  /** An end of a run that is known to live and has not ended was not told by this service. */
+  #startChild(work: Work, parentRun: string): void {
+    const { runs, records, topicPrefix, signal } = this.#options;
+    const run = runs.get(parentRun);
+    const { topic } = work.delivery;
+    if (run === undefined) return this.#startRows(work);
+    if (run.job.jobName !== endName(topicPrefix, topic)) return this.#refuseEnd(work, parentRun);
+    if (run.state === "ending" || run.job.end !== undefined) return this.#startRows(work);
+    // After a restart its end may have been told already, and not be seen yet.
+    retryForever(() => records.exists(parentRun, signal), {
+      signal,
+      onRetry: (error) => this.#emitLookup(work, error),
+    }).then(
+      (hasEnded) => hasEnded ? this.#startRows(work) : this.#refuseEnd(work, parentRun),
+      () => {/* The service stops: the message comes again. */},
     );
   }
 
-  async #startUnlessThere(row: Row, work: Work): Promise<StartResult> {
-    const { runs } = this.#options;
-    const { origin, hash, dup } = work;
-    const known = await this.#findEarlier(row, hash, origin, dup);
-    if (known !== undefined) return { result: "exists", runName: known };
-    if (origin.key === undefined) return await this.#started(row, work);
-    const runName = runNameFor(row, { key: origin.key });
-    // No await between these looks and the start: nothing can end and be forgotten in between.
+  #startKeyed(row: Row, work: Work, key: string): void {
+    this.#startUnlessThere(row, work, key).then(
+      (result) => this.#through(row, work, result),
+      () => {/* The service stops: the message comes again. */},
+    );
+  }
+
+  async #startUnlessThere(row: Row, work: Work, key: string): Promise<StartResult> {
+    const { runs, records, signal } = this.#options;
+    const runName = runNameFor(row, { key });
     if (runs.knows(runName)) return { result: "exists", runName };
+    const hasEnded = await this.#lookups.take(
+      () =>
+        retryForever(() => records.exists(runName, signal), {
+          signal,
+          onRetry: (error) => this.#emitLookup(work, error),
+        }),
+      signal,
+    );
+    // No await between these looks and the start: nothing can end and be forgotten in between.
+    if (hasEnded || runs.knows(runName)) return { result: "exists", runName };
     // A start may wait for long. Did both wait, the first one's run could be over and its Job gone when the second
     // one's create call leaves, which would then succeed.
     const twin = this.#starting.get(runName);
@@ -182,7 +394,7 @@ export class Listener {
   }
 
   /** Stays open where the service stops first. */
-  #started(row: Row, work: Work, runName = this.#newRunName(row, work)): Promise<StartResult> {
+  #started(row: Row, work: Work, runName: string): Promise<StartResult> {
     return new Promise((settle) => {
       this.#options.starter.start({ row, spec: () => this.#specOf(row, work, runName), settle });
     });
@@ -198,27 +410,43 @@ export class Listener {
 
   #finish(work: Work): void {
     const { delivery, rows, outcome } = work;
-    this.#options.emit({ type: "message", topic: delivery.topic, rows, outcome });
-    delivery.done();
-    this.#forget(work);
+    this.#options.emit({ type: "message", topic: delivery.topic, rows: rows.length, outcome });
+    if (delivery.packetId === undefined) delivery.done();
+    else this.#session.settle(work);
   }
 
-  #forget(work: Work): void {
-    if (this.#working.get(work.hash) !== work) return;
-    this.#working.delete(work.hash);
-    this.#waitingBytes -= work.delivery.payload.length;
+  #newWork(delivery: Delivery, rows: readonly Row[]): Work {
+    const origin = rows.length === 0 ? NO_ORIGIN : originOf(delivery, this.#options.topicPrefix);
+    return {
+      delivery,
+      origin,
+      rows,
+      hash: "",
+      receivedAtMs: Date.now(),
+      left: rows.length,
+      outcome: rows.length === 0 ? "ignored" : "refused",
+      number: 0,
+      settled: false,
+      counted: delivery.packetId !== undefined && rows.length > 0 && origin.key === undefined,
+      dropped: false,
+    };
   }
 
-  #newRunName(row: Row, { hash }: Work): string {
-    return runNameFor(row, { messageHash: hash });
+  #runName(row: Row, work: Work): string {
+    return runNameFor(row, {
+      epoch: this.#session.epoch,
+      number: work.number,
+      messageHash: hashOf(work),
+    });
   }
 
-  #specOf(row: Row, { delivery, hash, origin, receivedAtMs }: Work, runName: string): RunSpec {
+  #specOf(row: Row, work: Work, runName: string): RunSpec {
+    const { delivery, origin, receivedAtMs } = work;
     return {
       runName,
       row,
       message: { topic: delivery.topic, payload: delivery.payload },
-      messageHash: hash,
+      messageHash: hashOf(work),
       ...(origin.parentRun === undefined ? {} : { parentRun: origin.parentRun }),
       rootRun: origin.rootRun ?? runName,
       chainDepth: origin.chainDepth,
@@ -226,128 +454,28 @@ export class Listener {
     };
   }
 
-  /** Name of the run that this message made of the row before; waits for the store where only it can know. */
-  async #findEarlier(row: Row, messageHash: string, origin: Origin, dup: boolean): Promise<string | undefined> {
-    const { runs, records, signal, emit } = this.#options;
-    const onRetry = (error: unknown) => {
-      const reason = `whether it ran before cannot be read: ${errorMessage(error)}`;
-      emit({ type: "waiting", runName: "", jobName: row.jobName, reason });
-    };
-    if (origin.key !== undefined) {
-      const runName = runNameFor(row, { key: origin.key });
-      if (runs.knows(runName)) return runName;
-      const exists = await this.#lookups.take(
-        () => retryForever(() => records.exists(runName, signal), { signal, onRetry }),
-        signal,
-      );
-      return exists ? runName : undefined;
-    }
-    if (!dup) return undefined;
-    const known = runs.findByMessage(row.jobName, messageHash) ??
-      await retryForever(() => records.findByPrefix(runNamePrefix(row, messageHash), signal), { signal, onRetry });
-    if (known !== undefined) return known;
-    const leftMs = runs.syncedAtMs + LATE_CREATE_MS - performance.now();
-    if (leftMs > 0) await delay(leftMs, signal);
-    return runs.findByMessage(row.jobName, messageHash);
+  // ---------------------------------------------------------------- what is said
+
+  #emitLookup(work: Work, error: unknown): void {
+    const reason = `whether it ran before cannot be read: ${errorMessage(error)}`;
+    for (const { jobName } of work.rows) this.#options.emit({ type: "waiting", runName: "", jobName, reason });
   }
 
-  #refuseDepth(topic: string, rows: readonly Row[], origin: Origin): void {
+  #refuseDepth({ delivery, rows, origin }: Work): void {
     const { maxChainDepth, emit } = this.#options;
     for (const row of rows) {
-      emit({
-        type: "error",
-        scope: "message",
-        report: {
-          reason: "ChainTooDeep",
-          message: `Job "${row.jobName}" was not started: its chain is ${origin.chainDepth} runs deep and at most ` +
-            `${maxChainDepth} are allowed (MAX_CHAIN_DEPTH); look for rows that start each other in a circle`,
-          job_name: row.jobName,
-          topic,
-          line: row.line,
-          ...(origin.parentRun === undefined ? {} : { run_name: origin.parentRun }),
-        },
-      });
+      emit({ type: "error", scope: "message", report: chainTooDeep(delivery.topic, row, origin, maxChainDepth) });
     }
+  }
+
+  #refuseEnd(work: Work, parentRun: string): void {
+    const report = endNotBelieved(work.delivery.topic, parentRun);
+    this.#options.emit({ type: "error", scope: "message", report });
+    this.#finish(work);
   }
 
   #emitRefusal(topic: string, row: Row, started: StartResult): void {
     if (started.result !== "refused") return;
-    this.#options.emit({
-      type: "error",
-      scope: "message",
-      report: {
-        reason: "Refused",
-        message: `No run for job "${row.jobName}": ${started.error.message}`,
-        job_name: row.jobName,
-        topic,
-        line: row.line,
-      },
-    });
+    this.#options.emit({ type: "error", scope: "message", report: refused(topic, row, started.error) });
   }
-
-  #hashOf({ topic, payload, packetId }: Delivery): string {
-    return shortHash([this.#epoch, packetId === undefined ? newEpoch() : String(packetId), topic, payload]);
-  }
-}
-
-function newWork(
-  delivery: Delivery,
-  { hash, origin, rows }: Pick<Work, "hash" | "origin" | "rows">,
-): Work {
-  const { dup } = delivery;
-  return { delivery, hash, origin, dup, receivedAtMs: Date.now(), rows, left: rows, outcome: "refused" };
-}
-
-/** A new word for a new session of the broker's. */
-export function newEpoch(): string {
-  return crypto.randomUUID();
-}
-
-/** Payloads larger than this are not searched for a key or a parent. */
-const MAX_PARSED_BYTES = 1024 * 1024;
-
-/** What the message says of its origin: its parent run, or an idempotency key. */
-export function originOf(
-  delivery: Pick<Delivery, "topic" | "payload" | "idempotencyKey">,
-  topicPrefix: string,
-): Origin {
-  const fields = jsonObject(delivery.payload);
-  const end = isEndTopic(topicPrefix, delivery.topic);
-  const parentRun = end ? stringIn(fields, "run_name") : undefined;
-  const depth = fields["chain_depth"];
-  const chainDepth = !end ? 0 : typeof depth === "number" && depth >= 0 ? Math.floor(depth) + 1 : 1;
-  const given = delivery.idempotencyKey ?? stringIn(fields, "idempotency-key");
-  const key = parentRun !== undefined
-    ? `parent\0${delivery.topic}\0${parentRun}`
-    : given !== undefined
-    ? `key\0${delivery.topic}\0${given}`
-    : undefined;
-  const rootRun = end ? stringIn(fields, "root_run") ?? parentRun : undefined;
-  if (!end && key === undefined) return NO_ORIGIN;
-  return {
-    chainDepth,
-    ...(key === undefined ? {} : { key }),
-    ...(parentRun === undefined ? {} : { parentRun }),
-    ...(rootRun === undefined ? {} : { rootRun }),
-  };
-}
-
-/** Names of runs and keys go into annotations: longer ones are no such thing. */
-function stringIn(fields: Record<string, unknown>, name: string): string | undefined {
-  const value = fields[name];
-  return typeof value === "string" && value !== "" && value.length <= 1024 ? value : undefined;
-}
-
-function jsonObject(payload: Uint8Array): Record<string, unknown> {
-  if (payload.length > MAX_PARSED_BYTES || payload[0] !== 0x7b && !/^\s*\{/.test(head(payload))) return {};
-  try {
-    const value: unknown = JSON.parse(new TextDecoder().decode(payload));
-    return typeof value === "object" && value !== null && !Array.isArray(value) ? value as Record<string, unknown> : {};
-  } catch {
-    return {};
-  }
-}
-
-function head(payload: Uint8Array): string {
-  return new TextDecoder().decode(payload.subarray(0, 64));
 }

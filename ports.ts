@@ -150,7 +150,7 @@ export interface ObjectStore {
 
 /** Everything that one run needs to be started, and later to be ended without the table. */
 export interface RunSpec {
-  /** `{row as an RFC 1123 label}-{12 characters}`, at most 63 characters (52 where parallelism > 1). */
+  /** `{row as an RFC 1123 label}-{12 or 16 characters}`, at most 63 characters (52 where parallelism > 1). */
   readonly runName: string;
   readonly row: Row;
   readonly message: Message;

@@ -103,12 +103,16 @@ export const REPORT_REASONS = {
     meaning: "More than `MAX_CHAIN_DEPTH` runs in a row started each other.",
     whatToDo: "Look for rows in a circle (`check`, the page's graph).",
   },
+  EndNotBelieved: {
+    meaning: "A message says that a run has ended which lives and has not; it starts nothing.",
+    whatToDo: "Look for who publishes below the service's prefix, and allow that to the service alone.",
+  },
   SubscriptionRefused: {
     meaning: "The broker does not let the service read a row's topic.",
     whatToDo: "Ask who runs the broker to allow the topics that the message names.",
   },
   StoreUnavailable: {
-    meaning: "What the service must remember cannot be read; it waits.",
+    meaning: "What the service must remember cannot be read or written; it waits, and acknowledges no message.",
     whatToDo: "Check `RUNS_URL` and the store.",
   },
   LeaseUnavailable: {

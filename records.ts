@@ -1,40 +1,53 @@
 /**
- * Run records in the store: `{RUNS_URL}/{run name}.json` for each run that ended, and `.live.json`, a list of the
- * runs under way, so that one whose Job vanished while the service was down still gets an outcome.
- * Owns their names and shapes; knows nothing of the cluster or the broker.
+ * Run records in the store: `{RUNS_URL}/{run name}.json` for each run that ended; `.live.json`, a list of the runs under
+ * way, so that one whose Job vanished while the service was down still gets an outcome; and in `.session/` what outlives
+ * a process of the broker's session. Owns their names and shapes; knows nothing of the cluster or the broker.
  */
-import { MAX_GET_BYTES, type ObjectStore, type RunRecord } from "./ports.ts";
+import { MAX_GET_BYTES, type ObjectStore, type Row, type RunRecord } from "./ports.ts";
 import { asLiveEntries, asRunRecord } from "./records/shape.ts";
-import { isRunName } from "./run_spec.ts";
+import { isRunName, runNameStart, shortHash } from "./run_spec.ts";
 import type { LiveRun } from "./runs.ts";
+import { compact } from "./util/compact.ts";
 import { safeWords } from "./util/errors.ts";
 
 const LIVE_KEY = ".live.json";
-const SESSION_KEY = ".session.json";
+const SESSIONS = ".session/";
 /** Largest record that is read; one with the largest payload and Job has less than 1 MiB. */
 const MAX_RECORD_BYTES = 4 * 1024 * 1024;
 
-/** What outlives a process of the broker's session: its epoch, see listener.ts. */
+/** What outlives a process of the broker's session, see listener/session.ts. Numbers are those of deliveries. */
 export interface SessionRecord {
+  /** A word of this session of the broker's: a new session has a new one. */
   readonly epoch: string;
+  /** All deliveries up to this one are acknowledged, or about to be, but for those of `open`. */
+  readonly acknowledged: number;
+  /** Ranges of older ones, first and last, in which some are not acknowledged. */
+  readonly open: readonly (readonly [number, number])[];
+  /** No delivery has had this number or a higher one. */
+  readonly reserved: number;
+  /** The lowest number of those that were acknowledged last, of which the broker may not have heard. */
+  readonly from: number;
+  /** Packet identifier of the newest delivery that is acknowledged. */
+  readonly lastId?: number;
+  /** What was seen of the broker: it keeps packet identifiers and gives them out in order, over connections too. */
+  readonly orderly?: boolean;
+  /** The service ended with nothing open. */
+  readonly clean: boolean;
+}
+
+/** A revision of the record of one session. */
+export interface StoredSession {
+  readonly record: SessionRecord;
+  readonly revision: number;
 }
 
 /** Facts of a live run as `.live.json` keeps them; dates as RFC 3339. */
 export type LiveRecord = LiveRun["job"];
 
-interface Wanted {
-  readonly prefix: string;
-  resolve(runName: string | undefined): void;
-  reject(error: unknown): void;
-}
-
-/** S3's own page: to go on to the next one costs as much as to list from elsewhere. */
-const PAGE_KEYS = 1_000;
-
 export class RunRecords {
   readonly #store: ObjectStore;
-  #wanted: Wanted[] = [];
-  #isSearching = false;
+  /** Of the newest revision that was written or read. */
+  #sessionKey: string | undefined;
 
   constructor(store: ObjectStore) {
     this.#store = store;
@@ -61,14 +74,18 @@ export class RunRecords {
   }
 
   /**
-   * Name of an ended run whose name begins so. After a reconnect thousands may be asked for at a time: those that wait
-   * while others are looked for go together, and each page of the list answers all whose place it shows.
+   * Names of ended runs of a row whose delivery's number is between these two, both included; by one call, for the names
+   * sort as the numbers do. Others of the store's keys may be among them.
    */
-  findByPrefix(prefix: string, signal?: AbortSignal): Promise<string | undefined> {
-    return new Promise((resolve, reject) => {
-      this.#wanted.push({ prefix, resolve, reject });
-      if (!this.#isSearching) void this.#search(signal);
-    });
+  async endedBetween(row: Pick<Row, "jobName" | "parallelism">, from: number, to: number, signal?: AbortSignal) {
+    const [first, last] = [runNameStart(row, from), runNameStart(row, to)];
+    let common = 0;
+    while (common < first.length && first[common] === last[common]) common++;
+    const names: string[] = [];
+    for await (const { key } of this.#store.list(first.slice(0, common), { after: first, ...compact({ signal }) })) {
+      if (key.endsWith(".json")) names.push(key.slice(0, -".json".length));
+    }
+    return names;
   }
 
   /** Names of the runs that ended, and when; in the order of names. */
@@ -93,42 +110,36 @@ export class RunRecords {
     }));
   }
 
-  async putSession(session: SessionRecord, signal?: AbortSignal): Promise<void> {
-    await this.#putJson(SESSION_KEY, session, signal);
+  /**
+   * Each revision is an object of its own: a write that seemed to fail, or one of a process that was killed, may be
+   * carried out long after a newer one, and must not take its place.
+   */
+  async putSession(scope: string, { record, revision }: StoredSession, signal?: AbortSignal): Promise<void> {
+    await this.#putJson(sessionKey(scope, revision), record, signal);
+    // What stays behind after a crash is removed at the next start.
+    if (this.#sessionKey !== undefined) void this.#store.delete(this.#sessionKey, compact({ signal })).catch(() => {});
+    this.#sessionKey = sessionKey(scope, revision);
   }
 
-  getSession(signal?: AbortSignal): Promise<SessionRecord | undefined> {
-    return this.#getJson(SESSION_KEY, MAX_RECORD_BYTES, signal) as Promise<SessionRecord | undefined>;
-  }
-
-  async #search(signal: AbortSignal | undefined): Promise<void> {
-    this.#isSearching = true;
-    while (this.#wanted.length > 0) {
-      const wanted = this.#wanted.sort((a, b) => a.prefix < b.prefix ? 1 : a.prefix > b.prefix ? -1 : 0);
-      this.#wanted = [];
-      try {
-        while (wanted.length > 0) await this.#searchPage(wanted, signal);
-      } catch (error) {
-        for (const { reject } of wanted) reject(error);
+  /** The newest revision; undefined: there is none. Throws SyntaxError for what is no record; the next write removes it. */
+  async getSession(scope: string, signal?: AbortSignal): Promise<StoredSession | undefined> {
+    for (;;) {
+      const keys: string[] = [];
+      for await (const { key } of this.#store.list(sessionKey(scope), compact({ signal }))) keys.push(key);
+      keys.sort();
+      const newest = keys.at(-1);
+      if (newest === undefined) return undefined;
+      this.#sessionKey = newest;
+      const record = await this.#getJson(newest, MAX_RECORD_BYTES, signal);
+      // Removed meanwhile by who wrote a newer one.
+      if (record === undefined) continue;
+      for (const old of keys.slice(0, -1)) void this.#store.delete(old, compact({ signal })).catch(() => {});
+      const revision = Number(/([0-9]+)\.json$/.exec(newest)?.[1]);
+      if (!isSessionRecord(record) || !Number.isSafeInteger(revision)) {
+        throw this.#unreadable(newest, "it is no record of a session");
       }
+      return { record, revision };
     }
-    this.#isSearching = false;
-  }
-
-  /** Answers those of `wanted`, the first of which stands last, that the page after the first one tells of. */
-  async #searchPage(wanted: Wanted[], signal: AbortSignal | undefined): Promise<void> {
-    const after = wanted.at(-1)!.prefix;
-    let left = PAGE_KEYS;
-    for await (const { key } of this.#store.list("", { after, ...(signal ? { signal } : {}) })) {
-      for (let next = wanted.at(-1); next && next.prefix < key; next = wanted.at(-1)) {
-        const found = key.startsWith(next.prefix);
-        if (found && !key.endsWith(".json")) break;
-        wanted.pop();
-        next.resolve(found ? key.slice(0, -".json".length) : undefined);
-      }
-      if (wanted.length === 0 || --left === 0) return;
-    }
-    for (const { resolve } of wanted.splice(0)) resolve(undefined);
   }
 
   async #putJson(key: string, value: unknown, signal?: AbortSignal): Promise<void> {
@@ -149,4 +160,24 @@ export class RunRecords {
   #unreadable(key: string, why: string, cause?: unknown): SyntaxError {
     return new SyntaxError(`Cannot read ${this.#store.url}/${key}: ${why}; delete or mend it`, { cause });
   }
+}
+
+/** Below `.session/`; without a revision: how all of them begin. */
+function sessionKey(scope: string, revision?: number): string {
+  const folder = `${SESSIONS}${shortHash([scope])}/`;
+  return revision === undefined ? folder : `${folder}${String(revision).padStart(16, "0")}.json`;
+}
+
+/** What comes from the store is checked before it is believed. */
+function isSessionRecord(value: unknown): value is SessionRecord {
+  if (typeof value !== "object" || value === null) return false;
+  const { epoch, acknowledged, open, reserved, from, lastId, orderly, clean } = value as Record<string, unknown>;
+  return typeof epoch === "string" && [acknowledged, reserved, from].every(isNumber) && Array.isArray(open) &&
+    open.every((range) => Array.isArray(range) && range.length === 2 && range.every(isNumber)) &&
+    (lastId === undefined || isNumber(lastId)) && (orderly === undefined || typeof orderly === "boolean") &&
+    typeof clean === "boolean";
+}
+
+function isNumber(value: unknown): boolean {
+  return Number.isSafeInteger(value) && (value as number) >= 0;
 }

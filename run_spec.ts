@@ -47,25 +47,36 @@ export function rowLabel(jobName: string, maxLength: number = NAME_LENGTH - SUFF
   return label.slice(0, maxLength).replace(/-$/, "") || "row";
 }
 
+/** One delivery that was taken over, see listener/session.ts. The same delivery and row always have the same name. */
+export interface DeliveryIdentity {
+  /** Of the broker's session. */
+  readonly epoch: string;
+  /** Rises with each delivery; below 2 ** 40. */
+  readonly number: number;
+  /** Of what the message says, see `messageHashOf`. */
+  readonly messageHash: string;
+}
+
 /**
- * What makes a run the same run again. `key`: a publisher's idempotency key or the parent run; the same key and row
- * always have the same name. `messageHash`: the hash of one delivery; each call has a name of its own.
+ * What makes a run the same run again. `key`: a publisher's idempotency key, the parent run, or a random word where
+ * nothing has to be found again; the same key and row always have the same name.
  */
-export type RunIdentity = { readonly key: string } | { readonly messageHash: string };
+export type RunIdentity = { readonly key: string } | DeliveryIdentity;
 
 /** Whether a run may have that name: a label of RFC 1123. */
 export function isRunName(text: string): boolean {
   return text.length <= NAME_LENGTH && /^[a-z0-9]([-a-z0-9]*[a-z0-9])?$/.test(text);
 }
 
-/** A run's name ends with so many digits of shortHash's, see runNameFor. */
-const NAME_END = /-[a-z2-7]{12}$/;
+/** How a run's name ends, see runNameFor. */
+const NAME_END = /-([a-z2-7]{12}|[a-z2-7]{16})$/;
 
 /** Whether runNameFor can have made the name for a run of that row. */
 export function isRunNameOf(runName: string, jobName: string): boolean {
-  if (!isRunName(runName) || !NAME_END.test(runName)) return false;
-  const label = runName.slice(0, -SUFFIX_LENGTH - 1);
-  return [1, 2].some((parallelism) => label === labelOf({ jobName, parallelism }));
+  const suffix = isRunName(runName) ? NAME_END.exec(runName)?.[1] : undefined;
+  if (suffix === undefined) return false;
+  const label = runName.slice(0, -suffix.length - 1);
+  return [1, 2].some((parallelism) => label === labelOf({ jobName, parallelism }, suffix.length));
 }
 
 /** Longest job_name, in UTF-16 units. */
@@ -83,19 +94,59 @@ export function jobNameFault(name: string): string | undefined {
 
 type NamedRow = Pick<Row, "jobName" | "parallelism">;
 
-/** `{row label}-{12 characters}`: at most 63 characters, 52 where the row has several pods at once. */
+/** The same for equal messages: 12 characters. */
+export function messageHashOf({ topic, payload }: Message): string {
+  return shortHash(["message", topic, payload]);
+}
+
+/**
+ * `{row label}-{suffix}`: at most 63 characters, 52 where the row has several pods at once. The suffix has 12 characters
+ * for a key; for a delivery 16: its number in 8, in the order of numbers, and a hash.
+ */
 export function runNameFor(row: NamedRow, identity: RunIdentity): string {
-  if ("key" in identity) return `${labelOf(row)}-${shortHash(["key", identity.key, row.jobName])}`;
-  return runNamePrefix(row, identity.messageHash) + base32(crypto.getRandomValues(new Uint8Array(4))).slice(0, 4);
+  if ("key" in identity) {
+    return `${labelOf(row, SUFFIX_LENGTH)}-${shortHash(["key", identity.key, row.jobName])}`;
+  }
+  return runNameStart(row, identity.number) + deliveryHash(row, identity);
 }
 
-/** How the name of each run begins that this row made of this delivery: all but the last 4 characters. */
-export function runNamePrefix(row: NamedRow, messageHash: string): string {
-  return `${labelOf(row)}-${shortHash(["message", messageHash, row.jobName], SUFFIX_LENGTH - 4)}`;
+/** How the names of a row's runs begin that were made of the delivery of this number. */
+export function runNameStart(row: NamedRow, number: number): string {
+  return `${labelOf(row, NUMBER_LENGTH + HASH_LENGTH)}-${numberDigits(number)}`;
 }
 
-function labelOf({ jobName, parallelism }: NamedRow): string {
-  return rowLabel(jobName, (parallelism > 1 ? INDEXED_NAME_LENGTH : NAME_LENGTH) - SUFFIX_LENGTH - 1);
+/** Number and hash in the name of a run that a delivery made; undefined: something else made it. */
+export function deliveryPartsOf(runName: string): { readonly number: number; readonly hash: string } | undefined {
+  const suffix = runName.slice(runName.lastIndexOf("-") + 1);
+  if (suffix.length !== NUMBER_LENGTH + HASH_LENGTH) return undefined;
+  let number = 0;
+  for (const digit of suffix.slice(0, NUMBER_LENGTH)) number = number * 32 + SORTED_DIGITS.indexOf(digit);
+  return { number, hash: suffix.slice(NUMBER_LENGTH) };
+}
+
+const NUMBER_LENGTH = 8;
+const HASH_LENGTH = 8;
+/** Base32's digits in the order of their bytes, so that names sort as their numbers do. */
+const SORTED_DIGITS = "234567abcdefghijklmnopqrstuvwxyz";
+
+function numberDigits(number: number): string {
+  let digits = "";
+  for (let rest = number; digits.length < NUMBER_LENGTH; rest = Math.floor(rest / 32)) {
+    digits = SORTED_DIGITS[rest % 32] + digits;
+  }
+  return digits;
+}
+
+/** The last 8 characters: they tell apart what has the same number and label, be it session, service, message or row. */
+export function deliveryHash(
+  { jobName }: Pick<Row, "jobName">,
+  { epoch, messageHash }: Omit<DeliveryIdentity, "number">,
+): string {
+  return shortHash(["delivery", epoch, messageHash, jobName], HASH_LENGTH);
+}
+
+function labelOf({ jobName, parallelism }: NamedRow, suffixLength: number): string {
+  return rowLabel(jobName, (parallelism > 1 ? INDEXED_NAME_LENGTH : NAME_LENGTH) - suffixLength - 1);
 }
 
 // ---------------------------------------------------------------- resources

@@ -206,7 +206,8 @@ export class RunTable {
     for (const [name, ended] of this.#ended) {
       if (ended.forgetAt > now) break;
       this.#ended.delete(name);
-      this.#byMessage.delete(messageKey(ended));
+      // An equal message may have made a later run.
+      if (this.#byMessage.get(messageKey(ended)) === name) this.#byMessage.delete(messageKey(ended));
     }
     const { runName, jobName, messageHash } = run.job;
     this.#ended.set(runName, { jobName, messageHash, forgetAt: now + REMEMBER_MS });

@@ -5,7 +5,7 @@
 import { Catalog, checkRow, type Policy, type Table } from "./catalog.ts";
 import { Completion } from "./completion.ts";
 import { becomeLeader, type Leadership, type LeaseTimes } from "./leader.ts";
-import { Listener, newEpoch } from "./listener.ts";
+import { Listener } from "./listener.ts";
 import { LogCollector, type LogSettings } from "./logs.ts";
 import type { MetricsSnapshot } from "./observers/metrics.ts";
 import type { GracePeriods } from "./outcome.ts";
@@ -13,7 +13,7 @@ import type { Broker, Cluster, Emit, Lease, ObjectStore, RunView, ServiceEvent }
 import { RunRecords } from "./records.ts";
 import { EventTopics } from "./observers/event_topics.ts";
 import { Actions, controlFilters, handleControl } from "./control.ts";
-import { delay, errorMessage, retryForever } from "./util/retry.ts";
+import { delay, errorMessage } from "./util/retry.ts";
 import { RunTable } from "./runs.ts";
 import { Starter } from "./starter.ts";
 
@@ -59,6 +59,8 @@ const DRAIN_MS = 5_000;
 const RELEASE_MS = 5_000;
 /** How often the list of live runs is written, where it changed. */
 const LIVE_LIST_MS = 10_000;
+/** How long the broker's order may be tried. */
+const TRIAL_MS = 2_000;
 /** A broker or watch silent for so long is not healthy. */
 const SILENT_MS = 5 * 60_000;
 
@@ -175,7 +177,7 @@ export class Service {
     this.#completion.start();
     const watching = this.#options.cluster.watch(this.runs.clusterEvents, signal);
     watching.catch((error) => signal.aborted || this.#failed.resolve(`The watch ended: ${error}`));
-    await Promise.all([this.catalog.start(signal), this.runs.synced, this.#recallSession()]);
+    await Promise.all([this.catalog.start(signal), this.runs.synced, this.#listener.recall()]);
     await this.#endVanished();
     void this.#keepLiveList().catch(() => {});
     await this.#connect();
@@ -195,7 +197,7 @@ export class Service {
     }
     if (this.#started && drain) {
       await Promise.all([
-        atMost(1_000, this.#putLiveList()),
+        atMost(1_000, Promise.all([this.#putLiveList(), this.#listener.finish()])),
         atMost(Math.max(1_000, untilMs - Date.now()), this.#logs.flush()),
       ]);
     }
@@ -284,28 +286,6 @@ export class Service {
     );
   }
 
-  /** What the former process knew of the broker's session; without it a redelivery could not be recognised. */
-  async #recallSession(): Promise<void> {
-    const { signal } = this.#abort;
-    const session = await retryForever(() => this.records.getSession(signal), {
-      signal,
-      onRetry: (error, attempt) => attempt === 0 && this.#emitStore("the session's record cannot be read", error),
-      isFinal: (error) => error instanceof SyntaxError,
-    }).catch((error) => {
-      signal.throwIfAborted();
-      this.#emitStore("the session's record cannot be read", error);
-      return undefined;
-    });
-    if (session) this.#listener.epoch = session.epoch;
-    else this.#rememberSession();
-  }
-
-  #rememberSession(): void {
-    const { signal } = this.#abort;
-    const session = { epoch: this.#listener.epoch };
-    retryForever(() => this.records.putSession(session, signal), { signal, onRetry: () => {} }).catch(() => {});
-  }
-
   async #endVanished(): Promise<void> {
     const { signal } = this.#abort;
     const listed = await this.records.getLive(signal).catch(() => []);
@@ -334,20 +314,46 @@ export class Service {
   async #connect(): Promise<void> {
     const { broker, settings, topicPrefix } = this.#options;
     const { signal } = this.#abort;
+    const taking = Promise.withResolvers<void>();
+    taking.promise.catch(() => {/* The service stops; nobody need be waiting. */});
+    let isNew: boolean | undefined;
     await broker.connect({
       onConnect: ({ sessionPresent }) => {
-        if (!sessionPresent) {
-          this.#listener.epoch = newEpoch();
-          this.#rememberSession();
-        }
+        isNew ??= !sessionPresent;
+        this.#listener.connected(sessionPresent).then(taking.resolve, taking.reject);
         this.emit({ type: "broker", connected: true });
         this.#eventTopics.info({ ...settings.info, topic_prefix: topicPrefix });
       },
       onDelivery: (delivery) => this.#listener.receive(delivery),
-      onDisconnect: (reason) => this.emit({ type: "broker", connected: false, reason }),
+      onDisconnect: (reason) => {
+        this.#listener.disconnected();
+        this.emit({ type: "broker", connected: false, reason });
+      },
     }, signal);
+    await taking.promise;
+    if (isNew) await this.#tryOrder();
     await this.#subscribe();
     if (this.catalog.table) this.#eventTopics.table(this.catalog.table);
+  }
+
+  /** Whether the broker gives packet identifiers in order, see listener.ts; of a new session nobody's message waits. */
+  async #tryOrder(): Promise<void> {
+    const { broker, settings, topicPrefix } = this.#options;
+    const topic = `${topicPrefix}/info`;
+    const signal = AbortSignal.any([this.#abort.signal, AbortSignal.timeout(TRIAL_MS)]);
+    const body = JSON.stringify({ ...settings.info, topic_prefix: topicPrefix });
+    try {
+      await broker.subscribe(new Set([topic]), signal);
+      await this.#listener.tryOrder({
+        topic,
+        publish: () => broker.publish(topic, body, { signal }),
+        reconnect: () => broker.reconnect(),
+        signal,
+      });
+    } catch {
+      // Not allowed, or no answer: then identifiers decide nothing.
+      this.#abort.signal.throwIfAborted();
+    }
   }
 
   #onTable(table: Table): void {
@@ -366,15 +372,6 @@ export class Service {
       const message = errorMessage(error);
       this.emit({ type: "error", scope: "broker", report: { reason: "SubscriptionRefused", message } });
     }
-  }
-
-  #emitStore(what: string, error: unknown): void {
-    const why = errorMessage(error);
-    this.emit({
-      type: "error",
-      scope: "store",
-      report: { reason: "StoreUnavailable", message: `Waiting: ${what}: ${why}` },
-    });
   }
 }
 

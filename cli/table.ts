@@ -202,7 +202,7 @@ async function runSpec(row: Row, message: RunSpec["message"], config: Config): P
   const { payloadFits, runNameFor, shortHash } = await import("../run_spec.ts");
   const { key, parentRun, rootRun, chainDepth } = originOf(message, config.topicPrefix);
   const messageHash = shortHash([crypto.randomUUID()]);
-  const runName = runNameFor(row, key === undefined ? { messageHash } : { key });
+  const runName = runNameFor(row, { key: key ?? messageHash });
   const object = `${config.runs.url}/.payloads/${messageHash}`;
   const stored = !payloadFits(message.payload);
   return {

@@ -1,48 +1,51 @@
-import { deepStrictEqual, ok, rejects } from "node:assert/strict";
+import { deepStrictEqual, rejects, strictEqual } from "node:assert/strict";
 import fc from "fast-check";
-import { UnavailableError } from "../ports.ts";
-import { RunRecords } from "../records.ts";
-import { FakeStore } from "./harness/fakes.ts";
+import { RunRecords, type SessionRecord } from "../records.ts";
+import { runNameFor } from "../run_spec.ts";
+import { FakeStore, row } from "./harness/fakes.ts";
+import { eventually } from "./harness/wait.ts";
 
-function setUp(names: readonly string[]) {
-  const store = new FakeStore();
-  for (const name of names) store.objects.set(name, new Uint8Array());
-  let lists = 0;
-  const { list } = store;
-  store.list = (...args) => (lists++, list.apply(store, args));
-  return { store, records: new RunRecords(store), lists: () => lists };
-}
+const SESSION: SessionRecord = { epoch: "e", acknowledged: 3, open: [[1, 2]], reserved: 9, from: 1, clean: false };
 
-Deno.test("findByPrefix() finds what is there, whichever look-ups go together", async () => {
-  const word = fc.string({ unit: fc.constantFrom("a", "b", "-"), minLength: 1, maxLength: 4 });
-  await fc.assert(fc.asyncProperty(fc.uniqueArray(word), fc.array(word), async (names, prefixes) => {
-    const { records } = setUp([...names.map((name) => `${name}.json`), ".live.json", "zz.txt"]);
-    const found = await Promise.all(prefixes.map((prefix) => records.findByPrefix(prefix)));
-    prefixes.forEach((prefix, index) => {
-      const name = found[index];
-      if (name === undefined) ok(!names.some((name) => name.startsWith(prefix)), `${prefix} in ${names}`);
-      else ok(names.includes(name) && name.startsWith(prefix), `${prefix} is not ${name}`);
-    });
+Deno.test("endedBetween() finds the ended runs of a row by one list that leaves out other rows", async () => {
+  const number = fc.integer({ min: 0, max: 2 ** 40 - 1 });
+  await fc.assert(fc.asyncProperty(fc.uniqueArray(number), number, number, async (numbers, one, other) => {
+    const [from, to] = [Math.min(one, other), Math.max(one, other)];
+    const store = new FakeStore();
+    const nameOf = (number: number, jobName = "count") =>
+      runNameFor(row({ jobName }), { epoch: "e", number, messageHash: "m" });
+    for (const number of numbers) {
+      store.objects.set(`${nameOf(number)}.json`, new Uint8Array());
+      store.objects.set(`${nameOf(number, "sum")}.json`, new Uint8Array());
+    }
+    const found = await new RunRecords(store).endedBetween(row(), from, to);
+    const wanted = numbers.filter((number) => from <= number && number <= to).map((number) => nameOf(number));
+    deepStrictEqual(wanted.filter((name) => !found.includes(name)), []);
+    deepStrictEqual(found.filter((name) => !name.startsWith("count-")), []);
+    strictEqual(store.calls.filter((call) => call.startsWith("list")).length, 1);
   }));
 });
 
-Deno.test("findByPrefix() answers a thousand look-ups with one page of the list for each thousand records", async () => {
-  const names = Array.from({ length: 5_000 }, (_, n) => `plain-${String(n).padStart(8, "0")}abcd`);
-  const { records, lists } = setUp(names.map((name) => `${name}.json`));
-  const found = await Promise.all(names.map((name) => records.findByPrefix(name.slice(0, -4))));
-  deepStrictEqual(found, names);
-  // The first look-up goes alone.
-  ok(lists() <= 7, `${lists()} lists`);
+Deno.test("getSession() reads the newest revision, and older ones are removed", async () => {
+  const store = new FakeStore();
+  const records = new RunRecords(store);
+  strictEqual(await records.getSession("lab"), undefined);
+  await records.putSession("lab", { record: SESSION, revision: 9 });
+  await records.putSession("lab", { record: { ...SESSION, acknowledged: 4 }, revision: 10 });
+  await new RunRecords(store).putSession("lab", { record: SESSION, revision: 2 });
+  deepStrictEqual(await new RunRecords(store).getSession("lab"), {
+    record: { ...SESSION, acknowledged: 4 },
+    revision: 10,
+  });
+  await eventually(() => store.objects.size === 1);
+  strictEqual(await records.getSession("another service"), undefined);
 });
 
-Deno.test("findByPrefix() says of each look-up that the store is away, and works again after that", async () => {
-  const { store, records } = setUp(["run-abc.json"]);
-  const { list } = store;
-  store.list = () => {
-    throw new UnavailableError("away");
-  };
-  const asked = ["run-a", "run-b", "run-c"].map((prefix) => records.findByPrefix(prefix));
-  for (const answer of asked) await rejects(answer, UnavailableError);
-  store.list = list;
-  deepStrictEqual(await records.findByPrefix("run-a"), "run-abc");
+Deno.test("getSession() does not believe what is no record of a session", async () => {
+  for (const text of ["", "null", "{}", '{"epoch":1}', JSON.stringify({ ...SESSION, open: [[1]] })]) {
+    const store = new FakeStore();
+    await new RunRecords(store).putSession("lab", { record: SESSION, revision: 1 });
+    for (const key of store.objects.keys()) store.objects.set(key, new TextEncoder().encode(text));
+    await rejects(new RunRecords(store).getSession("lab"), SyntaxError, text);
+  }
 });

@@ -1,10 +1,86 @@
-/** starter.ts: what is told of runs that cannot be made now. */
-import { deepStrictEqual, strictEqual } from "node:assert/strict";
-import { UnavailableError } from "../ports.ts";
+/** Starts of runs, most of them asked for by deliveries as the listener does, and what is told of those that wait. */
+import { deepStrictEqual, match, notStrictEqual, strictEqual } from "node:assert/strict";
+import { RefusedError, UnavailableError } from "../ports.ts";
 import { RunTable } from "../runs.ts";
 import { Starter } from "../starter.ts";
-import { events, FakeCluster, FakeStore, row } from "./harness/fakes.ts";
+import { startCore } from "./harness/core.ts";
+import { delivery, events, FakeCluster, FakeStore, job, row } from "./harness/fakes.ts";
 import { eventually } from "./harness/wait.ts";
+
+Deno.test("start() waits out a refusal for now, and reports one for good", async () => {
+  using bed = await startCore();
+  bed.cluster.answers.push(new UnavailableError("exceeded quota", { retryAfterMs: 5 }));
+  const waits = delivery({ packetId: 1 });
+  bed.listener.receive(waits);
+  await eventually(() => waits.acks === 1);
+  strictEqual(bed.cluster.created.length, 1);
+  bed.cluster.answers.push(new RefusedError("image is invalid"));
+  const refused = delivery({ packetId: 2 });
+  bed.listener.receive(refused);
+  await eventually(() => refused.acks === 1);
+  const error = bed.all.find((event) => event.type === "error");
+  match(error?.type === "error" ? error.report.message : "", /image is invalid/);
+});
+
+Deno.test("start() lets other rows go on while one row's quota is full", async () => {
+  using bed = await startCore();
+  const full = row({ jobName: "full" });
+  const rows = [full];
+  const listener = bed.listener;
+  bed.cluster.answers.push(new UnavailableError("exceeded quota", { retryAfterMs: 60_000 }));
+  void listener.run(full, { topic: "t", payload: new Uint8Array() });
+  await eventually(() => bed.all.some(({ type }) => type === "waiting"));
+  const other = await listener.run(row({ jobName: "other" }), { topic: "t", payload: new Uint8Array() });
+  strictEqual(other.result, "created");
+  strictEqual(rows.length, 1);
+});
+
+Deno.test("start() puts a payload too large for the environment into the store", async () => {
+  using bed = await startCore();
+  const message = delivery({ text: "x".repeat(100 * 1024) });
+  bed.listener.receive(message);
+  await eventually(() => message.acks === 1);
+  const spec = bed.cluster.created[0]!;
+  strictEqual(spec.message.payload.length, 0);
+  strictEqual(bed.store.text(`.payloads/${spec.runName}`)?.length, 100 * 1024);
+  notStrictEqual(spec.payloadLink?.url, undefined);
+});
+
+Deno.test("start() holds back what exceeds the most Jobs at a time", async () => {
+  using bed = await startCore({ maxRuns: 1 });
+  const [first, second] = [delivery({ packetId: 1 }), delivery({ packetId: 2 })];
+  bed.listener.receive(first);
+  bed.listener.receive(second);
+  await eventually(() => first.acks === 1);
+  strictEqual(second.acks, 0);
+  bed.runs.deleted(bed.cluster.created[0]!.runName);
+  bed.starter.pump();
+  await eventually(() => second.acks === 1);
+});
+
+Deno.test("a create call whose answer was lost makes no second run of one that has ended since", async () => {
+  using bed = await startCore();
+  const names: string[] = [];
+  const { create } = bed.cluster;
+  bed.cluster.create = (spec) => (names.push(spec.runName), create.call(bed.cluster, spec));
+  bed.cluster.answers.push(new UnavailableError("no answer", { retryAfterMs: 500 }));
+  const message = delivery();
+  bed.listener.receive(message);
+  await eventually(() => bed.all.some(({ type }) => type === "waiting"));
+  bed.runs.clusterEvents.onJob(job({ runName: names[0]! }));
+  bed.runs.deleted(names[0]!);
+  await eventually(() => message.acks === 1);
+  deepStrictEqual([names.length, bed.cluster.created.length], [1, 0]);
+});
+
+Deno.test("create calls that fail together double the wait once, not once each", async () => {
+  using bed = await startCore({ concurrency: 16 });
+  const messages = Array.from({ length: 16 }, (_, index) => delivery({ packetId: index + 1 }));
+  messages.forEach(() => bed.cluster.answers.push(new UnavailableError("the API server is away")));
+  messages.forEach((message) => bed.listener.receive(message));
+  // 16 doublings of 0.2 s would be half a minute at the bound.
+  await eventually(() => messages.every(({ acks }) => acks === 1), { timeoutMs: 5_000 });
+});
 
 Deno.test("a setting that somebody has to mend is told on ERROR, once until a run could be made", async () => {
   const stop = new AbortController();

@@ -26,6 +26,12 @@ export class Queue<T> {
     this.#items = [...items, ...this.#items.slice(this.#head)];
     this.#head = 0;
   }
+  get length(): number {
+    return this.#items.length - this.#head;
+  }
+  *[Symbol.iterator](): Iterator<T> {
+    for (let at = this.#head; at < this.#items.length; at++) yield this.#items[at]!;
+  }
   items(): T[] {
     return this.#items.slice(this.#head);
   }

@@ -14,6 +14,7 @@ import { Service, type ServiceOptions } from "../../service.ts";
 export const OPERATIONS = [
   "receive",
   "create",
+  "number",
   "acknowledge",
   "log-part",
   "log",
@@ -136,7 +137,11 @@ export function withFault(options: ServiceOptions, fault: Fault | undefined): Se
     stores: {
       ...stores,
       logs: faultyStore(stores.logs, killer, (key) => /^[^/]+\.txt$/.test(key) ? "log" : "log-part"),
-      runs: faultyStore(stores.runs, killer, (key) => /^[^./][^/]*\.json$/.test(key) ? "record" : undefined),
+      runs: faultyStore(
+        stores.runs,
+        killer,
+        (key) => /^[^./][^/]*\.json$/.test(key) ? "record" : key.startsWith(".session/") ? "number" : undefined,
+      ),
     },
     ...(election ? { election: { ...election, lease: faultyLease(election.lease, killer) } } : {}),
   };

@@ -2,7 +2,7 @@
  * The cases of the crash matrix: the service killed before and after each of its side effects, its peers and the wire
  * killed meanwhile. What peers may do besides dying is in faults.ts.
  */
-import { OPERATIONS } from "./entry.ts";
+import { type Operation, OPERATIONS } from "./entry.ts";
 import { eventually, pause } from "../harness/wait.ts";
 import { FAULTS } from "./faults.ts";
 import type { Case, Stage } from "./stage.ts";
@@ -27,7 +27,7 @@ export function casesOf(extent: Extent): Case[] {
     (["before", "after"] as const).map((when) => ({ operation, when }))
   );
   const points = crashes.flatMap(({ operation, when }) => {
-    const nths = operation === "lease" ? [1] : extent === "full" ? [1, 2, 3] : [2];
+    const nths = operation === "lease" ? [1] : numbersOf(operation, extent);
     return nths.map((nth) => crash(`${operation}:${when}:${nth}`));
   });
   const peers: Case[] = [
@@ -49,8 +49,21 @@ export function casesOf(extent: Extent): Case[] {
   if (extent === "full") return [...points, ...troubles, ...peers, ...FAULTS];
   const inTurn = { name: "broker, API server and S3 killed in turn", trouble: restartPeers, alone: true };
   if (extent === "short") return [...points, ...troubles, inTurn].map((one) => ({ ...one, few: true }));
-  const chosen = ["create:after:2", "acknowledge:before:2", "publish:after:2", "record:after:2"];
+  const chosen = [
+    "create:after:2",
+    "number:before:3",
+    "number:after:3",
+    "acknowledge:before:2",
+    "publish:after:2",
+    "record:after:2",
+  ];
   return [...chosen.map(crash), troubles[0]!];
+}
+
+/** The first writes of a session's record are made at the start, before any message: one for it, one for the trial. */
+function numbersOf(operation: Operation, extent: Extent): readonly number[] {
+  if (operation === "number") return extent === "full" ? [3, 4, 5] : [3];
+  return extent === "full" ? [1, 2, 3] : [2];
 }
 
 function crash(fault: string): Case {

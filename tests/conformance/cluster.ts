@@ -55,7 +55,7 @@ export class Seen implements AsyncDisposable {
       backoffLimit: 0,
       ...row,
     };
-    const runName = runNameFor(whole, { messageHash: "abcdefghijkl" });
+    const runName = runNameFor(whole, { key: crypto.randomUUID() });
     return {
       runName,
       row: whole,

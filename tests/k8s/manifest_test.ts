@@ -5,13 +5,15 @@ import fc from "fast-check";
 import { labelValue } from "../../k8s/labels.ts";
 import { buildJob, unescapeDollars } from "../../k8s/manifest.ts";
 import {
+  deliveryHash,
+  deliveryPartsOf,
   MAX_ENV_PAYLOAD_BYTES,
   messageEnv,
   payloadFits,
   payloadText,
   rowLabel,
   runNameFor,
-  runNamePrefix,
+  runNameStart,
   shortHash,
 } from "../../run_spec.ts";
 import { jobFacts } from "../../k8s/facts.ts";
@@ -79,7 +81,7 @@ Deno.test("run names are RFC 1123 labels of at most 63 characters, 52 for severa
     fc.integer({ min: 1, max: 50 }),
     (jobName, text, parallelism) => {
       const row = { jobName, parallelism };
-      for (const identity of [{ key: text }, { messageHash: text }]) {
+      for (const identity of [{ key: text }, { epoch: text, number: 7, messageHash: text }]) {
         const name = runNameFor(row, identity);
         match(name, LABEL);
         ok(name.length <= (parallelism > 1 ? 52 : 63));
@@ -98,15 +100,31 @@ Deno.test("a keyed run name is the same for the same key and row, and only for t
   notEqual(runNameFor({ jobName: "Sort", parallelism: 1 }, { key: "k1" }), name);
 });
 
-Deno.test("a fresh run name differs each time but begins with the prefix of its message and row", () => {
+Deno.test("names of a delivery's runs sort as the deliveries' numbers do, and give these back", () => {
   const row = { jobName: "sort", parallelism: 1 };
-  const names = Array.from({ length: 5 }, () => runNameFor(row, { messageHash: "m" }));
-  equal(new Set(names).size, 5);
-  for (const name of names) {
-    ok(name.startsWith(runNamePrefix(row, "m")));
-    match(name, /^sort-[a-z2-7]{12}$/);
-  }
-  notEqual(runNamePrefix(row, "m"), runNamePrefix(row, "n"));
+  const number = fc.integer({ min: 0, max: 2 ** 40 - 1 });
+  fc.assert(fc.property(number, number, (one, other) => {
+    const [first, second] = [one, other].map((number) => runNameFor(row, { epoch: "e", number, messageHash: "m" }));
+    match(first!, /^sort-[a-z2-7]{16}$/);
+    equal(first! < second!, one < other);
+    equal(deliveryPartsOf(first!)?.number, one);
+    ok(first!.startsWith(runNameStart(row, one)));
+  }));
+});
+
+Deno.test("names of a delivery's runs are others for another session, message or row", () => {
+  const row = { jobName: "sort", parallelism: 1 };
+  const identity = { epoch: "e", number: 7, messageHash: "m" };
+  const names = [
+    runNameFor(row, identity),
+    runNameFor(row, { ...identity, epoch: "f" }),
+    runNameFor(row, { ...identity, messageHash: "n" }),
+    runNameFor({ ...row, jobName: "Sort" }, identity),
+  ];
+  equal(new Set(names).size, 4);
+  equal(runNameFor(row, identity), names[0]);
+  equal(deliveryPartsOf(names[0]!)?.hash, deliveryHash(row, identity));
+  equal(deliveryPartsOf(runNameFor(row, { key: "k" })), undefined);
 });
 
 Deno.test("shortHash() tells apart where one part ends and the next begins", () => {

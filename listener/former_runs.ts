@@ -1,0 +1,112 @@
+/**
+ * The runs of deliveries that a former process had taken over: owns the answer to "which of them was this one?" after a
+ * restart. Counts, and does not identify: the first deliveries of a kind are those that are not acknowledged, the oldest
+ * first. Live runs are in the table of runs; those that ended are found in the store by one list a row, whose names sort
+ * as the deliveries' numbers do.
+ */
+import type { Row } from "../ports.ts";
+import type { RunRecords, SessionRecord } from "../records.ts";
+import { deliveryHash, deliveryPartsOf } from "../run_spec.ts";
+import type { RunTable } from "../runs.ts";
+import { delay } from "../util/retry.ts";
+import { Semaphore } from "../util/semaphore.ts";
+
+export interface FormerRunsOptions {
+  readonly record: SessionRecord;
+  readonly runs: RunTable;
+  readonly records: RunRecords;
+  readonly signal: AbortSignal;
+}
+
+/** Lists at a time: after a restart there may be one for each of thousands of rows. */
+const LISTS_AT_ONCE = 16;
+/** How long after the first list of Jobs one may still come by a create call that a killed process has left behind. */
+const LATE_CREATE_MS = 3_000;
+
+export class FormerRuns {
+  readonly #options: FormerRunsOptions;
+  /** Numbers by the hash of session, message and row. */
+  readonly #numbers = new Map<string, Set<number>>();
+  readonly #taken = new Set<number>();
+  readonly #lists = new Map<string, Promise<void>>();
+  readonly #turns = new Semaphore(LISTS_AT_ONCE);
+
+  constructor(options: FormerRunsOptions) {
+    this.#options = options;
+    this.#scan();
+  }
+
+  /** The former process had acknowledged all, and said so. */
+  get allAcknowledged(): boolean {
+    return this.#options.record.clean;
+  }
+
+  /** Resolves when the ended runs of these rows are known too; rejects where the store cannot be read. */
+  async load(rows: readonly Row[]): Promise<void> {
+    const { record, records, signal } = this.#options;
+    const first = Math.min(record.from, record.acknowledged + 1, ...record.open.map(([first]) => first));
+    await Promise.all(rows.map((row) => {
+      const known = this.#lists.get(row.jobName);
+      if (known) return known;
+      const list = this.#turns.take(async () => {
+        this.#add(await records.endedBetween(row, first, record.reserved, signal));
+      }, signal);
+      this.#lists.set(row.jobName, list);
+      list.catch(() => this.#lists.delete(row.jobName));
+      return list;
+    }));
+  }
+
+  /** Resolves when no Job can come any more that a killed process had asked for. */
+  async settled(): Promise<void> {
+    const { runs, signal } = this.#options;
+    const leftMs = runs.syncedAtMs + LATE_CREATE_MS - performance.now();
+    if (leftMs > 0) await delay(leftMs, signal);
+    this.#scan();
+  }
+
+  /**
+   * The oldest delivery of this kind that was not acknowledged and has a run; nobody gets it twice.
+   * `among` leaves out numbers that it cannot be.
+   */
+  take(messageHash: string, rows: readonly Row[], among: (number: number) => boolean): number | undefined {
+    let oldest = Infinity;
+    for (const row of rows) {
+      for (const number of this.#of(messageHash, row)) {
+        if (number < oldest && !this.#taken.has(number) && among(number)) oldest = number;
+      }
+    }
+    if (oldest === Infinity) return undefined;
+    this.#taken.add(oldest);
+    return oldest;
+  }
+
+  /** Whether the delivery of this number has a run of the row. */
+  has(messageHash: string, row: Row, number: number): boolean {
+    return this.#of(messageHash, row).has(number);
+  }
+
+  /** Whether a delivery of this kind that is acknowledged has a run of the row. */
+  hasAcknowledged(messageHash: string, row: Row, isOpen: (number: number) => boolean): boolean {
+    return [...this.#of(messageHash, row)].some((number) => !isOpen(number));
+  }
+
+  #of(messageHash: string, row: Row): ReadonlySet<number> {
+    return this.#numbers.get(deliveryHash(row, { epoch: this.#options.record.epoch, messageHash })) ?? NONE;
+  }
+
+  #scan(): void {
+    this.#add([...this.#options.runs.values()].filter(({ adopted }) => adopted).map(({ job }) => job.runName));
+  }
+
+  #add(runNames: readonly string[]): void {
+    for (const { number, hash } of runNames.flatMap((name) => deliveryPartsOf(name) ?? [])) {
+      if (number > this.#options.record.reserved) continue;
+      const numbers = this.#numbers.get(hash);
+      if (numbers) numbers.add(number);
+      else this.#numbers.set(hash, new Set([number]));
+    }
+  }
+}
+
+const NONE: ReadonlySet<number> = new Set();

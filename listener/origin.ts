@@ -1,0 +1,67 @@
+/**
+ * What a message says of where it comes from: the run whose end it announces, its place in a chain, an idempotency key.
+ * Pure. What is read here was written by others: it is bounded, and names nothing that is not checked by who uses it.
+ */
+import type { Delivery } from "../ports.ts";
+import { isEndTopic } from "../topics.ts";
+
+/** What a message says of its origin. */
+export interface Origin {
+  /** What makes two messages one; undefined: each is its own. */
+  readonly key?: string;
+  readonly parentRun?: string;
+  readonly rootRun?: string;
+  readonly chainDepth: number;
+}
+
+/** Of a message that says nothing of its origin, as nearly all do. */
+export const NO_ORIGIN: Origin = { chainDepth: 0 };
+
+/** Payloads larger than this are not searched for a key or a parent. */
+const MAX_PARSED_BYTES = 1024 * 1024;
+
+/** What the message says of its origin: its parent run, or an idempotency key. */
+export function originOf(
+  delivery: Pick<Delivery, "topic" | "payload" | "idempotencyKey">,
+  topicPrefix: string,
+): Origin {
+  const fields = jsonObject(delivery.payload);
+  const end = isEndTopic(topicPrefix, delivery.topic);
+  const parentRun = end ? stringIn(fields, "run_name") : undefined;
+  const depth = fields["chain_depth"];
+  const chainDepth = !end ? 0 : typeof depth === "number" && depth >= 0 ? Math.floor(depth) + 1 : 1;
+  const given = delivery.idempotencyKey?.toWellFormed() ?? stringIn(fields, "idempotency-key");
+  const key = parentRun !== undefined
+    ? `parent\0${delivery.topic}\0${parentRun}`
+    : given !== undefined
+    ? `key\0${delivery.topic}\0${given}`
+    : undefined;
+  const rootRun = end ? stringIn(fields, "root_run") ?? parentRun : undefined;
+  if (!end && key === undefined) return NO_ORIGIN;
+  return {
+    chainDepth,
+    ...(key === undefined ? {} : { key }),
+    ...(parentRun === undefined ? {} : { parentRun }),
+    ...(rootRun === undefined ? {} : { rootRun }),
+  };
+}
+
+/** Names of runs and keys go into annotations: longer ones are no such thing, and JSON can say lone surrogates. */
+function stringIn(fields: Record<string, unknown>, name: string): string | undefined {
+  const value = fields[name];
+  return typeof value === "string" && value !== "" && value.length <= 1024 ? value.toWellFormed() : undefined;
+}
+
+function jsonObject(payload: Uint8Array): Record<string, unknown> {
+  if (payload.length > MAX_PARSED_BYTES || payload[0] !== 0x7b && !/^\s*\{/.test(head(payload))) return {};
+  try {
+    const value: unknown = JSON.parse(new TextDecoder().decode(payload));
+    return typeof value === "object" && value !== null && !Array.isArray(value) ? value as Record<string, unknown> : {};
+  } catch {
+    return {};
+  }
+}
+
+function head(payload: Uint8Array): string {
+  return new TextDecoder().decode(payload.subarray(0, 64));
+}
