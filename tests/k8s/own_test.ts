@@ -12,7 +12,7 @@ const options = { namespace: "lab", instance: "test", ttlSecondsAfterFinished: 6
 
 function made(jobName: string, parallelism = 1, topic = "lab/x", payload = new Uint8Array()): Json<V1Job> {
   const ours = row({ jobName, parallelism });
-  const runName = runNameFor(ours, { messageHash: "h" });
+  const runName = runNameFor(ours, { epoch: "e", number: 1, messageHash: "h" });
   const job = buildJob({
     runName,
     row: ours,
