@@ -16,6 +16,7 @@ import { Actions, controlFilters, handleControl } from "./control.ts";
 import { delay, errorMessage } from "./util/retry.ts";
 import { RunTable } from "./runs.ts";
 import { Starter } from "./starter.ts";
+import { safeWords } from "./util/errors.ts";
 
 export interface ServiceSettings {
   readonly pollMs: number;
@@ -157,7 +158,8 @@ export class Service {
 
   /** Tells all listeners. */
   readonly emit = (event: ServiceEvent): void => {
-    for (const listener of this.#listeners) listener(event);
+    const safe = withSafeWords(event);
+    for (const listener of this.#listeners) listener(safe);
   };
 
   /** Adds a listener. */
@@ -387,4 +389,23 @@ export async function startService(options: ServiceOptions): Promise<Service> {
   const service = new Service(options);
   await service.start();
   return service;
+}
+
+/** Words of peers are cut and lose their secrets here, on their way to log, topics, page and webhook. */
+function withSafeWords(event: ServiceEvent): ServiceEvent {
+  switch (event.type) {
+    case "waiting":
+      return { ...event, reason: safeWords(event.reason) };
+    case "broker":
+      return event.reason === undefined ? event : { ...event, reason: safeWords(event.reason) };
+    case "finished":
+      return { ...event, record: { ...event.record, message: safeWords(event.record.message) } };
+    case "error": {
+      const { message, value } = event.report;
+      const report = { ...event.report, message: safeWords(message) };
+      return { ...event, report: value === undefined ? report : { ...report, value: safeWords(value) } };
+    }
+    default:
+      return event;
+  }
 }

@@ -4,6 +4,7 @@
  */
 import { UnavailableError } from "../ports.ts";
 import { errorMessage } from "../util/errors.ts";
+import { startOf } from "../util/streams.ts";
 import { type Call, CommandError, printLine } from "./context.ts";
 
 const HEALTH_MS = 5_000;
@@ -30,20 +31,10 @@ export async function health({ json, io, ...call }: Call): Promise<number> {
 async function get(url: string): Promise<{ text: string; status: number }> {
   try {
     const answer = await fetch(url, { signal: AbortSignal.timeout(HEALTH_MS) });
-    return { text: await startOf(answer), status: answer.status };
+    return { text: await startOf(answer.body, LONGEST_ANSWER), status: answer.status };
   } catch (cause) {
     throw new UnavailableError(`Cannot reach the service at ${url} (STATUS_ADDR): ${errorMessage(cause)}`, { cause });
   }
-}
-
-/** The answer's text, as much of it as may be the service's. */
-async function startOf(answer: Response): Promise<string> {
-  let text = "";
-  for await (const part of answer.body?.pipeThrough(new TextDecoderStream()) ?? []) {
-    text += part;
-    if (text.length > LONGEST_ANSWER) break;
-  }
-  return text;
 }
 
 function readHealth(text: string): { ok: boolean; checks: Record<string, string> } | undefined {

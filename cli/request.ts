@@ -7,6 +7,9 @@ import { type Call, CommandError, type Io } from "./context.ts";
 import type { Config } from "../config.ts";
 import { UnavailableError } from "../ports.ts";
 import { delay, errorMessage } from "../util/retry.ts";
+import { isRunName } from "../run_spec.ts";
+import { safeWords } from "../util/errors.ts";
+import { cut } from "../util/text.ts";
 import { durationMs } from "../util/duration.ts";
 
 /** How long a running service is given to answer a request; a cluster may be slow to take a Job. */
@@ -30,12 +33,21 @@ const DONE: Readonly<Record<Request, string>> = { run: "Started", rerun: "Starte
 export async function ask(what: Request, call: Call): Promise<number> {
   const { words: [name = "", given = ""], json, io } = call;
   const timeoutMs = readTimeout(call.flag("timeout"));
+  if (what !== "run" && !isRunName(name)) {
+    throw new CommandError(2, `"${cut(name, 63)}" is no name of a run: see the command runs`);
+  }
   const config = call.config();
   const payload = given === "-" ? new TextDecoder().decode(await io.read()) : given;
   const asked = what === "run" ? { job_name: name, payload } : { run_name: name };
   const answer = await request({ config, io }, what, asked, timeoutMs);
-  if (answer.status !== "ok") throw new CommandError(1, answer.error ?? "The service refused without a reason");
-  const runName = answer.data?.run_name ?? "";
+  if (answer.status !== "ok") {
+    const { error } = answer;
+    throw new CommandError(1, typeof error === "string" ? safeWords(error) : "The service refused without a reason");
+  }
+  const runName = answer.data?.run_name;
+  if (typeof runName !== "string" || !isRunName(runName)) {
+    throw new CommandError(1, "The answer names no run: does something else answer for the service?");
+  }
   await io.write(json ? JSON.stringify(answer.data ?? {}) + "\n" : `${runName}\n`);
   if (!json) io.tell(`${DONE[what]}; see it with the command: logs -f ${runName}`);
   return 0;

@@ -144,7 +144,7 @@ export class Reader {
     if (!url) return;
     if (url.password) this.hide(decoded(url.password) ?? url.password);
     const more = [url.password, url.search.slice(1), ...url.searchParams.values()];
-    if (isSecret) more.push(url.href, url.pathname.slice(1));
+    if (isSecret) more.push(url.href, url.pathname.slice(1), decoded(url.pathname.slice(1)) ?? "");
     // A short word of a query would blot out half of the log.
     for (const part of more) if (part.length >= 8) registerSecret(part);
   }

@@ -4,10 +4,13 @@
  */
 import type { Table } from "../catalog.ts";
 import { failedTopic } from "../topics.ts";
+import { cut } from "../util/text.ts";
 import type { ErrorPayload, RefusedPayload, RunPayload, TablePayload } from "../payloads.ts";
 import { type Broker, type ErrorReport, type RunView, type ServiceEvent, TooLargeError } from "../ports.ts";
 
 const MAX_QUEUED = 1_000;
+/** Of a cell in the retained table, in characters: a topic alone may have 64 KB. */
+const LONGEST_CELL = 256;
 
 interface News {
   readonly topic: string;
@@ -69,13 +72,18 @@ export class EventTopics {
   table({ rows, problems }: Table): void {
     const shown = rows.slice(0, 1_000).map(({ jobName, mqttTopic, image }) => ({
       job_name: jobName,
-      mqtt_topic: mqttTopic,
-      image,
+      mqtt_topic: cut(mqttTopic, LONGEST_CELL),
+      image: cut(image, LONGEST_CELL),
+    }));
+    const first = problems.slice(0, 100).map((problem) => ({
+      ...problem,
+      message: cut(problem.message, LONGEST_CELL),
+      ...("value" in problem && problem.value !== undefined ? { value: cut(problem.value, LONGEST_CELL) } : {}),
     }));
     const told = (part: number): TablePayload => ({
       rows: rows.length,
       shown: shown.slice(0, Math.ceil(shown.length * part)),
-      problems: problems.slice(0, Math.ceil(Math.min(100, problems.length) * part)),
+      problems: first.slice(0, Math.ceil(first.length * part)),
     });
     this.#say("table", told(1), {
       retain: true,

@@ -5,6 +5,8 @@
  */
 import type { Emit, RunRecord } from "../ports.ts";
 import { durationWords } from "../util/duration.ts";
+import { errorMessage, safeWords } from "../util/errors.ts";
+import { startOf } from "../util/streams.ts";
 import { backoffMs, delay } from "../util/retry.ts";
 import { retryAfterMs } from "../util/retry_after.ts";
 
@@ -36,6 +38,8 @@ export interface Notice {
 const LONGEST_RETRY_MS = 60_000;
 /** A webhook that asks for more than this is not worth the wait. */
 const LONGEST_RETRY_AFTER_MS = 10 * 60_000;
+/** Of the webhook's answer, in bytes; 200 characters of it are told. */
+const LONGEST_ANSWER = 4_096;
 /** Slack takes 3,000 characters in a block's text. */
 const LONGEST_TEXT = 2_900;
 
@@ -120,7 +124,7 @@ export class Webhook {
     } catch (error) {
       return { reason: this.#words(error), final: this.#ended.signal.aborted };
     }
-    const words = (await response.text().catch(() => "")).trim().slice(0, 200);
+    const words = safeWords((await startOf(response.body, LONGEST_ANSWER).catch(() => "")).trim(), 200);
     if (response.ok) return "sent";
     const reason = `the webhook answered ${response.status}${words === "" ? "" : `: ${words}`}`;
     const isTemporary = response.status === 408 || response.status === 429 || response.status >= 500;
@@ -135,10 +139,8 @@ export class Webhook {
     if (error instanceof DOMException && error.name === "TimeoutError") {
       return `no answer within ${this.#options.timeoutMs} ms`;
     }
-    const { message, cause } = error as Error;
-    const words = cause instanceof Error ? cause.message : message;
     const { origin, href } = new URL(this.#options.url);
-    return words.replaceAll(this.#options.url, origin).replaceAll(href, origin);
+    return errorMessage(error).replaceAll(this.#options.url, origin).replaceAll(href, origin);
   }
 
   #trouble(reason: string, runName?: string): void {

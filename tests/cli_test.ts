@@ -208,6 +208,28 @@ Deno.test("the demo names what is odd about an edited table, and where commands 
   });
 });
 
+Deno.test("a terminal is shown what a job wrote, and takes no order from it; a pipe gets each byte", async () => {
+  await inFolder(async (dir) => {
+    const log = "\x1b[2J\x1b]0;title\x07red \u009b31m\u202etxt\r\nend\n";
+    await Deno.writeTextFile(`${dir}/align-a.txt`, log);
+    const env = { LOGS_URL: dir, NO_COLOR: "1" };
+    const command = `${Deno.execPath()} run -A main.ts logs align-a`;
+    const seen = async (args: string[]) =>
+      new TextDecoder().decode(
+        (await new Deno.Command(args[0]!, { args: args.slice(1), cwd: ROOT, env }).output()).stdout,
+      );
+    const [terminal, pipe] = await Promise.all([
+      seen(["script", "-qec", command, "/dev/null"]),
+      seen(command.split(" ")),
+    ]);
+    ok(
+      terminal.includes("\\u001b[2J\\u001b]0;title\\u0007red \\u009b31m\\u202etxt\r\nend\r\n"),
+      JSON.stringify(terminal),
+    );
+    strictEqual(pipe, log);
+  });
+});
+
 // ---------------------------------------------------------------- table
 
 Deno.test("check finds the misspelt completion topic of the lab's own tables", async () => {

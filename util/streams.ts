@@ -63,3 +63,16 @@ export async function readAtMost(
   }
   return joinBytes(pieces);
 }
+
+/** The beginning of an answer's text, about `mostBytes` of it; the rest is not read. */
+export async function startOf(stream: ReadableStream<Uint8Array> | null, mostBytes: number): Promise<string> {
+  const pieces: Uint8Array[] = [];
+  let size = 0;
+  if (stream) {
+    for await (const piece of chunksOf(stream)) {
+      pieces.push(piece);
+      if ((size += piece.length) >= mostBytes) break;
+    }
+  }
+  return new TextDecoder().decode(joinBytes(pieces).subarray(0, mostBytes));
+}

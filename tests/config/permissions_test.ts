@@ -28,6 +28,12 @@ Deno.test("the start task names each permission", () => {
   ok(flags.includes("--allow-write=/var/lib/mqtt-job-listener"));
 });
 
+Deno.test("the binary has the rights of the start task, in the same words", () => {
+  // Deno's permission sets take no $HOME, and `deno compile` calls them an experiment: so they stand twice, and are held here.
+  const compiled = String(tasks.compile.command).split(" ").filter((word) => word.startsWith("--allow"));
+  deepStrictEqual(compiled, String(tasks.start.command).split(" ").filter((word) => word.startsWith("--allow")));
+});
+
 for (const name of ["--allow-net", "--allow-sys"]) {
   Deno.test(`the service does not start without ${name}, and says so`, async () => {
     const { code, err } = await start(flags.filter((flag) => !flag.startsWith(name)));
