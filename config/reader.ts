@@ -143,9 +143,12 @@ export class Reader {
     const url = URL.parse(text);
     if (!url) return;
     if (url.password) this.hide(decoded(url.password) ?? url.password);
-    const more = [url.password, url.search.slice(1), ...url.searchParams.values()];
+    for (const [name, value] of url.searchParams) {
+      // A short word of another parameter would blot out half of the log.
+      if (value.length >= 8 || /token|pass|secret|key|sig|auth/i.test(name)) this.hide(value);
+    }
+    const more = [url.password, url.search.slice(1)];
     if (isSecret) more.push(url.href, url.pathname.slice(1), decoded(url.pathname.slice(1)) ?? "");
-    // A short word of a query would blot out half of the log.
     for (const part of more) if (part.length >= 8) registerSecret(part);
   }
 }
