@@ -94,7 +94,7 @@ export async function serviceOptions(
       maxChainDepth: config.maxChainDepth,
       gracePeriods: { ...config.grace, nodeLostMs: NODE_LOST_MS },
       logs: config.logs,
-      ...(config.policy ? { policy: parsePolicy(config.policy.text) } : {}),
+      ...(config.policy ? { policy: parsePolicy(config.policy.text, config.policy.file) } : {}),
       info: { version, replica: config.replicaName, cluster: cluster.url, config: config.shown },
     },
   };

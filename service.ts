@@ -102,7 +102,7 @@ export class Service {
       pollMs: settings.pollMs,
       emit,
       onChange: (table) => this.#onTable(table),
-      ...(policy ? { check: (row) => checkRow(policy, row) } : {}),
+      check: (row) => checkRow(policy ?? {}, row),
     });
     this.#starter = new Starter({
       cluster,

@@ -6,12 +6,17 @@ import { LineCounter, parseDocument } from "yaml";
 import { z } from "zod";
 import type { Row } from "../ports.ts";
 import { quantityValue } from "../util/quantities.ts";
+import { type AllowLists, findForbidden } from "./allow_lists.ts";
 import type { Problem } from "./problem.ts";
 import { nearest } from "../util/nearest.ts";
 import { trimEnd } from "../util/text.ts";
 
-/** Rules; an absent one is not checked. */
-export interface Policy {
+/** Rules; an absent one is not checked, but see AllowLists. */
+export interface Policy extends AllowLists {
+  /** The file that it was read from, for people. */
+  readonly file?: string;
+  /** Pod templates of the operator's may ask for host paths, host namespaces, privilege and capabilities. */
+  readonly allowPrivileged?: boolean;
   /** A limit may be at most this much above its request, in percent. */
   readonly limitsWithinPercentOfRequests?: number;
   /** Jobs of this service at a time; those beyond it wait. */
@@ -30,6 +35,8 @@ const count = (least: number) =>
 const word = z.string("must be text; put it in quotes").trim().min(1, "must not be empty");
 const list = z.array(word, "must be a list, such as [sleep, watch]");
 
+const yesNo = z.boolean("must be true or false");
+
 const FILE = z.strictObject({
   limits_within_percent_of_requests: z.number("must be a number of percent, such as 20").min(0, "must be at least 0"),
   max_jobs: count(1),
@@ -37,10 +44,25 @@ const FILE = z.strictObject({
   gpu_products: list,
   max_gpu: count(0),
   max_parallelism: count(1),
+  secrets: list,
+  config_maps: list,
+  claims: list,
+  service_accounts: list,
+  priority_classes: list,
+  queues: list,
+  images: list,
+  output_prefixes: list,
+  runtime_classes: list,
+  pod_templates: list,
+  run_as_root: yesNo,
+  allow_privileged: yesNo,
 }).partial();
 
-/** Reads a policy file; an empty one has no rules. Throws TypeError naming each wrong line, key and value. */
-export function parsePolicy(text: string): Policy {
+/**
+ * Reads the text of a policy file; an empty one has no rules. `file`: its path, for people.
+ * Throws TypeError naming each wrong line, key and value.
+ */
+export function parsePolicy(text: string, file?: string): Policy {
   const lineCounter = new LineCounter();
   const document = parseDocument(text, { lineCounter, prettyErrors: false });
   const [broken] = document.errors;
@@ -54,15 +76,8 @@ export function parsePolicy(text: string): Policy {
     const faults = result.error.issues.flatMap((issue) => describeIssue(issue, content));
     throw new TypeError(`Cannot use the policy: ${faults.join("; ")}`);
   }
-  const file = result.data;
-  return dropAbsent({
-    limitsWithinPercentOfRequests: file.limits_within_percent_of_requests,
-    maxJobs: file.max_jobs,
-    bannedCommands: file.banned_commands,
-    gpuProducts: file.gpu_products,
-    maxGpu: file.max_gpu,
-    maxParallelism: file.max_parallelism,
-  });
+  const rules = Object.entries(result.data).map(([key, rule]) => [camelCase(key), rule]);
+  return { ...Object.fromEntries(rules), ...(file === undefined ? {} : { file }) };
 }
 
 function contentOf(document: ReturnType<typeof parseDocument>): unknown {
@@ -74,8 +89,8 @@ function contentOf(document: ReturnType<typeof parseDocument>): unknown {
   }
 }
 
-function dropAbsent(rules: { [K in keyof Policy]: Policy[K] | undefined }): Policy {
-  return Object.fromEntries(Object.entries(rules).filter(([, rule]) => rule !== undefined));
+function camelCase(key: string): string {
+  return key.replace(/_([a-z])/g, (_, letter: string) => letter.toUpperCase());
 }
 
 function describeIssue(issue: z.core.$ZodIssue, content: unknown): string[] {
@@ -92,7 +107,7 @@ function describeIssue(issue: z.core.$ZodIssue, content: unknown): string[] {
   return [`${issue.path.join(".")} ${issue.message}, not ${JSON.stringify(value)}`];
 }
 
-/** What the policy has against a row: errors only, in the order of the rules. */
+/** What the policy has against a row: errors only, in the order of the rules. An empty policy allows no Secret. */
 export function checkRow(policy: Policy, row: Row): Problem[] {
   const problems: Problem[] = [];
   const refuse = (column: string, value: string, message: string) =>
@@ -119,6 +134,8 @@ export function checkRow(policy: Policy, row: Row): Problem[] {
   if (policy.maxParallelism !== undefined && row.parallelism > policy.maxParallelism) {
     refuse("parallelism", String(row.parallelism), `at most ${policy.maxParallelism} pods at a time are allowed`);
   }
+  const file = policy.file ?? "the file that POLICY_FILE names";
+  for (const { column, value, message } of findForbidden(policy, row, file)) refuse(column, value, message);
   return problems;
 }
 

@@ -14,7 +14,7 @@ async function readTable(config: Config, io: Io, where?: string): Promise<{ tabl
   const { checkRow } = await import("../catalog/policy.ts");
   const policy = await readPolicy(config);
   const { topicPrefix } = config;
-  const table = parseTable(source, { topicPrefix, ...(policy ? { check: (row) => checkRow(policy, row) } : {}) });
+  const table = parseTable(source, { topicPrefix, check: (row) => checkRow(policy ?? {}, row) });
   return { table, url };
 }
 
@@ -22,7 +22,7 @@ async function readPolicy({ policy }: Config) {
   if (!policy) return undefined;
   const { parsePolicy } = await import("../catalog/policy.ts");
   try {
-    return parsePolicy(policy.text);
+    return parsePolicy(policy.text, policy.file);
   } catch (cause) {
     throw new CommandError(2, `POLICY_FILE ${policy.file}: ${(cause as Error).message}`, { cause });
   }

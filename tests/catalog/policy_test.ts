@@ -1,5 +1,5 @@
 import { deepEqual, equal, match, throws } from "node:assert/strict";
-import { checkRow, parsePolicy } from "../../catalog/policy.ts";
+import { checkRow, parsePolicy, type Policy } from "../../catalog/policy.ts";
 import type { Row } from "../../ports.ts";
 import { parseTable } from "../../catalog.ts";
 
@@ -109,4 +109,102 @@ Deno.test("parsePolicy() says so where an alias leads nowhere, or to far too muc
   for (const text of ["max_jobs: *a\n", bomb.join("\n")]) {
     throws(() => parsePolicy(text), /^TypeError: Cannot read the policy: its YAML aliases/);
   }
+});
+
+Deno.test("parsePolicy() reads every rule that the shipped example names", () => {
+  const text = Deno.readTextFileSync(new URL("../../deploy/policy.yaml", import.meta.url));
+  const rules = text.replace(/^# (?=[a-z_]+: )/gm, "");
+  const policy = parsePolicy(rules, "policy.yaml");
+  deepEqual(policy.secrets, ["lab-s3", "registry-*"]);
+  deepEqual(policy.outputPrefixes, ["s3://lab/results/"]);
+  equal(policy.allowPrivileged, true);
+  equal(Object.keys(policy).length, 19);
+});
+
+Deno.test("checkRow() allows no Secret, account or output that no list names", () => {
+  const row: Row = {
+    ...ROW,
+    env: [
+      { from: "secret", name: "A", object: "lab-s3", key: "k" },
+      { from: "all", kind: "config", object: "settings" },
+    ],
+    mounts: [
+      { from: "secret", object: "ssh", path: "/s" },
+      { from: "pvc", object: "data", path: "/d", readOnly: false },
+    ],
+    imagePullSecret: ["registry"],
+    serviceAccount: "admin",
+    output: ["s3://lab/", { root: "payload", path: ["x"], source: "{payload.x}" }],
+    runAs: { user: 0 },
+  };
+  deepEqual(checkRow({}, row).map(({ column, value, message }) => `${column} ${value}: ${message}`), [
+    'env lab-s3: against the policy: the secret "lab-s3" is not allowed; add the line secrets: [lab-s3] in the file ' +
+    "that POLICY_FILE names",
+    'mounts ssh: against the policy: the secret "ssh" is not allowed; add the line secrets: [ssh] in the file that ' +
+    "POLICY_FILE names",
+    'image_pull_secret registry: against the policy: the secret "registry" is not allowed; add the line ' +
+    "secrets: [registry] in the file that POLICY_FILE names",
+    'output s3://lab/: against the policy: an output that begins with "s3://lab/" is not allowed; add the line ' +
+    "output_prefixes: [s3://lab/] in the file that POLICY_FILE names",
+    'service_account admin: against the policy: the service account "admin" is not allowed; add the line ' +
+    "service_accounts: [admin] in the file that POLICY_FILE names",
+    "run_as 0: against the policy: user and group 0 are not allowed; add the line run_as_root: true in the file that " +
+    "POLICY_FILE names",
+  ]);
+});
+
+Deno.test("checkRow() goes by the lists of the policy", async (t) => {
+  const columns = (policy: Policy, row: Partial<Row>) =>
+    checkRow({ file: "p.yaml", ...policy }, { ...ROW, ...row }).map(({ column }) => column);
+  await t.step("a list that is there names where to add to it", () => {
+    const [problem] = checkRow({ file: "/etc/p.yaml", secrets: ["a"] }, { ...ROW, imagePullSecret: ["b"] });
+    match(problem?.message ?? "", /; add b to the list secrets in \/etc\/p\.yaml$/);
+  });
+  await t.step("globs", () => {
+    const secrets = ["lab-*", "*-s3", "a*b*c"];
+    for (const name of ["lab-", "lab-x", "x-s3", "abc", "a1b2c"]) {
+      deepEqual(columns({ secrets }, { imagePullSecret: [name] }), []);
+    }
+    for (const name of ["lab", "xlab-x", "s3", "ac", "abcd", "acb"]) {
+      deepEqual(columns({ secrets }, { imagePullSecret: [name] }), ["image_pull_secret"], name);
+    }
+  });
+  await t.step("images by whole parts of their beginning", () => {
+    const images = ["ghcr.io/lab", "python", "braingeneers/", "registry.example.org/*/public"];
+    for (
+      const image of [
+        "ghcr.io/lab/x:1",
+        "ghcr.io/lab@sha256:0",
+        "python",
+        "python:3.12",
+        "docker.io/library/python:3",
+        "braingeneers/x",
+        "docker.io/braingeneers/x",
+        "registry.example.org/a/public",
+      ]
+    ) deepEqual(columns({ images }, { image }), [], image);
+    for (
+      const image of ["ghcr.io/lab-x/y", "pythonx", "evil.org/python", "ghcr.io/labx", "registry.example.org/a/publicx"]
+    ) deepEqual(columns({ images }, { image }), ["image"], image);
+  });
+  await t.step("outputs by whole folders, before the first placeholder", () => {
+    const outputPrefixes = ["s3://lab/results"];
+    const x = { root: "payload" as const, path: ["x"], source: "{payload.x}" };
+    deepEqual(columns({ outputPrefixes }, { output: ["s3://lab/results/", x] }), []);
+    deepEqual(columns({ outputPrefixes }, { output: ["s3://lab/results-x/", x] }), ["output"]);
+    deepEqual(columns({ outputPrefixes }, { output: ["s3://lab/", x] }), ["output"]);
+    deepEqual(columns({ outputPrefixes }, { output: ["s3://lab/results", x] }), ["output"]);
+  });
+  await t.step("classes, queues, claims and templates are free without a list, also by Kueue's label", () => {
+    const row = {
+      priorityClass: "high",
+      queue: "q",
+      runtimeClass: "r",
+      podTemplate: "t",
+      labels: [{ key: "kueue.x-k8s.io/priority-class", value: ["high"] }],
+    };
+    deepEqual(columns({}, row), []);
+    const none = { priorityClasses: [], queues: [], runtimeClasses: [], podTemplates: [] };
+    deepEqual(columns(none, row), ["labels", "priority_class", "queue", "runtime_class", "pod_template"]);
+  });
 });
