@@ -5,6 +5,10 @@
 import { Buffer } from "node:buffer";
 import { createHash } from "node:crypto";
 import type { Message, Row, RunSpec } from "./ports.ts";
+import { payloadText } from "./run_spec/payload_text.ts";
+
+export { payloadText };
+export { Filler } from "./run_spec/placeholders.ts";
 
 // ---------------------------------------------------------------- names
 
@@ -185,18 +189,6 @@ const MAX_FIELDS_BYTES = 128 * 1024;
 export function payloadFits(payload: Uint8Array): boolean {
   if (payload.length <= MAX_BINARY_BYTES) return true;
   return payload.length <= MAX_ENV_PAYLOAD_BYTES && payloadText(payload) !== undefined;
-}
-
-const decoder = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
-
-/** The payload as text; undefined where it is none: not UTF-8, or with a NUL, which no variable can hold. */
-export function payloadText(payload: Uint8Array): string | undefined {
-  if (payload.includes(0)) return undefined;
-  try {
-    return decoder.decode(payload);
-  } catch {
-    return undefined;
-  }
 }
 
 /**

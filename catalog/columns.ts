@@ -59,7 +59,7 @@ export interface Column<T = unknown> {
 }
 
 const NONE = "none";
-const PLANNED = { since: "0.2.0", planned: true } as const;
+const PLANNED = { since: "0.1.0", planned: true } as const;
 const ENTRIES = "Entries are parted by `;` or a line break.";
 
 /** By the field of `Row`; in the table the column has the same name in snake_case. In the order of the documentation. */
@@ -109,7 +109,7 @@ export const COLUMNS = {
       "`sh -c 'sort \"$1\"' -` into `command` and the placeholder into `args`.",
     empty: NONE,
     kubernetes: "`args` of the container",
-    ...PLANNED,
+    since: "0.1.0",
   },
   env: {
     kind: env,
@@ -125,7 +125,7 @@ export const COLUMNS = {
       "the policy says.",
     empty: "the variables that the service sets",
     kubernetes: "`env` and `envFrom` of the container",
-    ...PLANNED,
+    since: "0.1.0",
   },
   mounts: {
     kind: mounts,
@@ -135,7 +135,7 @@ export const COLUMNS = {
     notation: `${ENTRIES} Folders of the node can be mounted by an operator's pod template only.`,
     empty: NONE,
     kubernetes: "`volumes` of the pod and `volumeMounts` of the container",
-    ...PLANNED,
+    since: "0.1.0",
   },
   workingDir: {
     kind: workingDir,
@@ -143,7 +143,7 @@ export const COLUMNS = {
     meaning: "Folder in which the container starts.",
     empty: "the image's own",
     kubernetes: "`workingDir` of the container",
-    ...PLANNED,
+    since: "0.1.0",
   },
   runAs: {
     kind: runAs,
@@ -151,7 +151,7 @@ export const COLUMNS = {
     meaning: "Numbers of the user and group that the container runs as. The group owns the mounted volumes too.",
     empty: "the image's own",
     kubernetes: "`runAsUser`, `runAsGroup` and `fsGroup` of the pod's `securityContext`",
-    ...PLANNED,
+    since: "0.1.0",
   },
   cpuRequest: {
     kind: quantity("cpu"),
@@ -210,7 +210,7 @@ export const COLUMNS = {
     notation: ENTRIES,
     empty: NONE,
     kubernetes: "`resources.requests` and `resources.limits`",
-    ...PLANNED,
+    since: "0.1.0",
   },
   diskRequest: {
     kind: quantity("disk"),
@@ -243,7 +243,7 @@ export const COLUMNS = {
       "`key in (a,b)`, `key notin (a,b)`, `key`, `!key`, `key>11`.",
     empty: "any node",
     kubernetes: "required `nodeAffinity`",
-    ...PLANNED,
+    since: "0.1.0",
   },
   nodePreference: {
     kind: nodeRules,
@@ -251,7 +251,7 @@ export const COLUMNS = {
     meaning: "Labels that a node should have if there is a choice; written as `node_selector`.",
     empty: NONE,
     kubernetes: "preferred `nodeAffinity`",
-    ...PLANNED,
+    since: "0.1.0",
   },
   tolerations: {
     kind: tolerations,
@@ -259,7 +259,7 @@ export const COLUMNS = {
     meaning: "Taints of nodes that the run may be put to: `key[=value][:Effect]`; `*`: all.",
     empty: NONE,
     kubernetes: "`tolerations` of the pod",
-    ...PLANNED,
+    since: "0.1.0",
   },
   parallelism: {
     kind: count(1, MAX_PARALLELISM, "1"),
@@ -301,7 +301,7 @@ export const COLUMNS = {
     meaning: "Seconds between the signal to end and the kill.",
     empty: "30, as Kubernetes has it",
     kubernetes: "`terminationGracePeriodSeconds` of the pod",
-    ...PLANNED,
+    since: "0.1.0",
   },
   labels: {
     kind: labels,
@@ -310,7 +310,7 @@ export const COLUMNS = {
     notation: ENTRIES,
     empty: NONE,
     kubernetes: "`metadata.labels` of Job and pods",
-    ...PLANNED,
+    since: "0.1.0",
   },
   annotations: {
     kind: annotations,
@@ -319,7 +319,7 @@ export const COLUMNS = {
     notation: ENTRIES,
     empty: NONE,
     kubernetes: "`metadata.annotations` of Job and pods",
-    ...PLANNED,
+    since: "0.1.0",
   },
   imagePullPolicy: {
     kind: choice("Always", "IfNotPresent", "Never"),
@@ -327,7 +327,7 @@ export const COLUMNS = {
     meaning: "When the node fetches the image.",
     empty: "Kubernetes' own rule: `Always` for the tag `latest`, else `IfNotPresent`",
     kubernetes: "`imagePullPolicy` of the container",
-    ...PLANNED,
+    since: "0.1.0",
   },
   imagePullSecret: {
     kind: objectNames,
@@ -336,7 +336,7 @@ export const COLUMNS = {
     notation: "Several are parted by `;` or `,`.",
     empty: NONE,
     kubernetes: "`imagePullSecrets` of the pod",
-    ...PLANNED,
+    since: "0.1.0",
   },
   serviceAccount: {
     kind: objectName,
@@ -344,7 +344,7 @@ export const COLUMNS = {
     meaning: "Account by which the run may talk to the cluster. The policy says which may be named.",
     empty: "no account's token is mounted",
     kubernetes: "`serviceAccountName` of the pod, and its token mounted",
-    ...PLANNED,
+    since: "0.1.0",
   },
   priorityClass: {
     kind: objectName,
@@ -352,7 +352,7 @@ export const COLUMNS = {
     meaning: "How urgent the run is beside others. The policy says which may be named.",
     empty: "the cluster's own",
     kubernetes: "`priorityClassName` of the pod",
-    ...PLANNED,
+    since: "0.1.0",
   },
   runtimeClass: {
     kind: objectName,
@@ -360,15 +360,15 @@ export const COLUMNS = {
     meaning: "Container runtime of the run. The policy says which may be named.",
     empty: "the cluster's own",
     kubernetes: "`runtimeClassName` of the pod",
-    ...PLANNED,
+    since: "0.1.0",
   },
   queue: {
     kind: objectName,
     examples: ["lab-queue"],
     meaning: "Kueue's local queue, which lets the run start when there is quota.",
     empty: NONE,
-    kubernetes: "the label `kueue.x-k8s.io/queue-name` of the Job, which begins suspended",
-    ...PLANNED,
+    kubernetes: "the label `kueue.x-k8s.io/queue-name` of the Job, which Kueue suspends and admits",
+    since: "0.1.0",
   },
   podTemplate: {
     kind: objectName,

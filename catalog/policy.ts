@@ -7,7 +7,7 @@ import { z } from "zod";
 import type { Row } from "../ports.ts";
 import { quantityValue } from "../util/quantities.ts";
 import { type AllowLists, findForbidden } from "./allow_lists.ts";
-import type { Problem } from "./problem.ts";
+import { cut, type Problem } from "./problem.ts";
 import { nearest } from "../util/nearest.ts";
 import { trimEnd } from "../util/text.ts";
 
@@ -120,9 +120,12 @@ export function checkRow(policy: Policy, row: Row): Problem[] {
       jobName: row.jobName,
     });
   checkLimits(policy, row, refuse);
-  const banned = findBanned(policy.bannedCommands ?? [], row.command ?? []);
+  const args = (row.args ?? []).map((word) => word.map((piece) => typeof piece === "string" ? piece : "…").join(""));
+  const banned = findBanned(policy.bannedCommands ?? [], [...row.command ?? [], ...args]);
   if (banned !== undefined) {
-    refuse("command", (row.command ?? []).join(" "), `"${banned}" may not be run; take it out of the command`);
+    const column = findBanned([banned], row.command ?? []) === undefined ? "args" : "command";
+    const words = column === "args" ? args : row.command ?? [];
+    refuse(column, cut(words.join(" ")), `"${banned}" may not be run; take it out of the ${column}`);
   }
   if (policy.maxGpu !== undefined && row.gpu > policy.maxGpu) {
     refuse("gpu", String(row.gpu), `at most ${policy.maxGpu} GPUs are allowed`);

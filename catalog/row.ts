@@ -6,6 +6,7 @@ import type { Row } from "../ports.ts";
 import { isMore } from "../util/quantities.ts";
 import { type NamedColumn, PRESETS } from "./columns.ts";
 import { findInvisible, mayHoldInvisible } from "./invisible.ts";
+import { scriptFault } from "./cells/words.ts";
 import { cachedValue, type Report } from "./kinds.ts";
 import { cut, type Problem } from "./problem.ts";
 
@@ -72,7 +73,7 @@ export class RowReader implements Report {
       }
     }
     const whole = row as unknown as Row;
-    this.#checkPairs(whole);
+    this.#checkTogether(whole);
     return whole;
   }
 
@@ -128,8 +129,9 @@ export class RowReader implements Report {
     }
   }
 
-  /** Kubernetes refuses a request above its limit. */
-  #checkPairs(row: Row): void {
+  /** What cells must be together. */
+  #checkTogether(row: Row): void {
+    // Kubernetes refuses a request above its limit.
     for (const { request, limit, columns } of PAIRS) {
       const [asked, most] = [row[request], row[limit]];
       if (asked === undefined || most === undefined || asked === most) continue;
@@ -137,6 +139,11 @@ export class RowReader implements Report {
       const message = `more than ${columns.limit} (${most}), which Kubernetes refuses; ` +
         "raise the limit or lower the request";
       this.refuse(columns.request, asked, message);
+    }
+    const script = scriptFault(row);
+    if (script) this.refuse(script.column, script.value, script.message);
+    if (row.mounts?.some(({ path }) => path === row.diskMount)) {
+      this.refuse("mounts", row.diskMount, "disk_mount has this path already; give one of them another");
     }
     if (row.gpuProduct !== undefined && row.gpu === 0) {
       const message = "the row asks for this GPU model but for no GPU; set gpu to 1 or empty this cell";

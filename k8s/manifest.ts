@@ -1,10 +1,12 @@
 /**
  * The Job of a run for Kubernetes: RunSpec → V1Job. Pure.
- * A payload becomes values of environment variables and nothing else: never an image, a name or a piece of shell.
+ * A payload becomes values of environment variables, labels and annotations, and parts of single arguments: never an
+ * image, a name, a limit, a mount or a piece of script.
  */
 import type { V1EnvVar, V1Job } from "@kubernetes/client-node";
 import type { Row, RunSpec } from "../ports.ts";
 import { ANNOTATION, LABEL, labelValue, ownLabels } from "./labels.ts";
+import { containerOf, escapeDollars, metadataOf, podOf } from "./row_parts.ts";
 import { CONTAINER_NAME, messageEnv, resourcesOf } from "../run_spec.ts";
 
 export interface JobOptions {
@@ -20,14 +22,19 @@ export interface JobOptions {
 const DISK_VOLUME = "disk";
 const GPU = "nvidia.com/gpu";
 
-/** The Job of a run, complete and ready to be sent. */
+/**
+ * The Job of a run, complete and ready to be sent: what the row's columns say, then what is the service's own.
+ * Throws RefusedError where the message lacks what a placeholder names.
+ */
 export function buildJob(spec: RunSpec, options: JobOptions): V1Job {
   const { row } = spec;
-  const labels = jobLabels(spec, options.instance);
+  const own = metadataOf(spec);
+  const labels = { ...own.labels, ...jobLabels(spec, options.instance) };
+  const annotations = { ...own.annotations, ...jobAnnotations(spec) };
   return {
     apiVersion: "batch/v1",
     kind: "Job",
-    metadata: { name: spec.runName, namespace: options.namespace, labels, annotations: jobAnnotations(spec) },
+    metadata: { name: spec.runName, namespace: options.namespace, labels, annotations },
     spec: {
       backoffLimit: row.backoffLimit,
       ...(row.parallelism > 1
@@ -35,7 +42,10 @@ export function buildJob(spec: RunSpec, options: JobOptions): V1Job {
         : {}),
       ...(row.activeDeadlineSeconds === undefined ? {} : { activeDeadlineSeconds: row.activeDeadlineSeconds }),
       ttlSecondsAfterFinished: options.ttlSecondsAfterFinished,
-      template: { metadata: { labels }, spec: podSpec(spec, options) },
+      template: {
+        metadata: { labels, ...(row.annotations === undefined ? {} : { annotations: own.annotations }) },
+        spec: podSpec(spec, options),
+      },
     },
   };
 }
@@ -71,29 +81,34 @@ type PodSpec = NonNullable<NonNullable<V1Job["spec"]>["template"]["spec"]>;
 function podSpec(spec: RunSpec, options: JobOptions): PodSpec {
   const { row } = spec;
   const { requests, limits } = resourcesOf(row);
+  const pod = podOf(row);
+  const container = containerOf(spec);
   const size = row.diskLimit ?? row.diskRequest;
+  const disk = row.diskMount === undefined ? [] : [{ name: DISK_VOLUME, mountPath: row.diskMount }];
+  const volumes = [
+    ...(disk.length === 0 ? [] : [{ name: DISK_VOLUME, emptyDir: size === undefined ? {} : { sizeLimit: size } }]),
+    ...pod.volumes ?? [],
+  ];
+  const volumeMounts = [...disk, ...container.volumeMounts ?? []];
   return {
     restartPolicy: "Never",
-    // What a message can start must not talk to the API server.
+    // What a message can start must not talk to the API server, unless the row names an account for it.
     automountServiceAccountToken: false,
     enableServiceLinks: false,
-    securityContext: { seccompProfile: { type: "RuntimeDefault" } },
-    ...gpuModel(row),
-    ...(row.diskMount === undefined
-      ? {}
-      : { volumes: [{ name: DISK_VOLUME, emptyDir: size === undefined ? {} : { sizeLimit: size } }] }),
+    ...pod,
+    securityContext: { seccompProfile: { type: "RuntimeDefault" }, ...pod.securityContext },
+    ...(volumes.length === 0 ? {} : { volumes }),
     containers: [{
+      ...(options.imagePullPolicy === undefined ? {} : { imagePullPolicy: options.imagePullPolicy }),
+      ...container,
       name: CONTAINER_NAME,
       image: row.image,
-      ...(options.imagePullPolicy === undefined ? {} : { imagePullPolicy: options.imagePullPolicy }),
-      // Escaped too: `$(MQTT_PAYLOAD)` after `sh -c` would make a payload a piece of shell.
-      ...(row.command === undefined ? {} : { command: row.command.map(escapeDollars) }),
-      env: containerEnv(spec),
+      env: [...containerEnv(spec), ...container.env ?? []],
       resources: {
-        requests: withGpu(requests, row),
-        limits: withGpu(limits, row),
+        requests: withDevices(requests, row),
+        limits: withDevices(limits, row),
       },
-      ...(row.diskMount === undefined ? {} : { volumeMounts: [{ name: DISK_VOLUME, mountPath: row.diskMount }] }),
+      ...(volumeMounts.length === 0 ? {} : { volumeMounts }),
       securityContext: {
         allowPrivilegeEscalation: false,
         capabilities: { drop: ["NET_RAW", "MKNOD", "AUDIT_WRITE", "SETFCAP"] },
@@ -106,30 +121,19 @@ function containerEnv(spec: RunSpec): V1EnvVar[] {
   return Object.entries(messageEnv(spec)).map(([name, value]) => ({ name, value: escapeDollars(value) }));
 }
 
-/** Kubernetes expands `$(NAME)` and makes `$` of `$$`, in values and in commands. */
-function escapeDollars(text: string): string {
-  return text.replaceAll("$", "$$$$");
-}
-
 /** The value that the container gets, of one in a Job. */
 export function unescapeDollars(text: string): string {
   return text.replaceAll("$$", "$");
 }
 
-function withGpu(
+/** Requests or limits with what has one number for both: GPUs and other devices. */
+function withDevices(
   quantities: Readonly<Record<string, string>>,
-  { gpu, gpuResource = GPU }: Pick<Row, "gpu" | "gpuResource">,
+  { gpu, gpuResource = GPU, resources = [] }: Pick<Row, "gpu" | "gpuResource" | "resources">,
 ): Record<string, string> {
-  return { ...quantities, ...(gpu > 0 ? { [gpuResource]: String(gpu) } : {}) };
-}
-
-/** The node must have this model, or one of several. */
-function gpuModel({ gpuProduct }: Pick<Row, "gpuProduct">): Pick<PodSpec, "nodeSelector" | "affinity"> {
-  const [product, ...others] = gpuProduct ?? [];
-  if (product === undefined) return {};
-  const key = "nvidia.com/gpu.product";
-  if (others.length === 0) return { nodeSelector: { [key]: product } };
-  const rule = { key, operator: "In", values: [product, ...others] };
-  const required = { nodeSelectorTerms: [{ matchExpressions: [rule] }] };
-  return { affinity: { nodeAffinity: { requiredDuringSchedulingIgnoredDuringExecution: required } } };
+  return {
+    ...quantities,
+    ...(gpu > 0 ? { [gpuResource]: String(gpu) } : {}),
+    ...Object.fromEntries(resources.map(({ name, quantity }) => [name, quantity])),
+  };
 }

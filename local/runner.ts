@@ -156,9 +156,13 @@ export class LocalRunner implements Cluster {
     return await readRunLog(this.#logPath(run, index), { ...options, live: run.logs.get(index) });
   }
 
-  /** This machine keeps no event log. */
-  events(): Promise<EventFacts[]> {
-    return Promise.resolve([]);
+  /** This machine keeps no event log; the one thing to say is what of the row it cannot do. */
+  events(runName: string): Promise<EventFacts[]> {
+    const run = this.#runs.get(runName);
+    if (!run?.leftOut?.length) return Promise.resolve([]);
+    const message = `left out, for only Kubernetes does it: ${run.leftOut.join(", ")}`;
+    const at = run.job.createdAt;
+    return Promise.resolve([{ at, type: "Warning", object: runName, reason: "LeftOut", message, count: 1 }]);
   }
 
   /** Stops all processes (SIGTERM, SIGKILL after 5 s). The next start reports their runs as lost. */
@@ -235,11 +239,12 @@ export class LocalRunner implements Cluster {
     return { reason: status.success ? "Completed" : "Error", exitCode: status.code, ...signal };
   }
 
-  #spawn(run: Run, index: number): Promise<Deno.ChildProcess> {
-    const { command, env, memoryLimit, pods } = run;
-    return startProcess({
+  async #spawn(run: Run, index: number): Promise<Deno.ChildProcess> {
+    const { command, env, memoryLimit, pods, workingDir } = run;
+    const isHere = workingDir !== undefined && await Deno.stat(workingDir).then((it) => it.isDirectory, () => false);
+    return await startProcess({
       command,
-      cwd: join(this.#folder(run), String(index)),
+      cwd: isHere ? workingDir : join(this.#folder(run), String(index)),
       env: { ...env, ...(pods.length > 1 ? { JOB_COMPLETION_INDEX: String(index) } : {}) },
       path: this.#env.PATH,
       home: this.#env.HOME,

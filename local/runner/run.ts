@@ -4,7 +4,7 @@
  */
 import { basename, join } from "node:path";
 import { type JobFacts, type PodFacts, RefusedError, type RunSpec } from "../../ports.ts";
-import { CONTAINER_NAME, isRunName, keptValue, messageEnv, resourcesOf } from "../../run_spec.ts";
+import { CONTAINER_NAME, Filler, isRunName, keptValue, messageEnv, resourcesOf } from "../../run_spec.ts";
 import { errorMessage } from "../../util/retry.ts";
 import { readAtMost } from "../../util/streams.ts";
 import type { RunLog } from "./log.ts";
@@ -20,6 +20,10 @@ export interface Run {
   readonly pods: PodFacts[];
   readonly command: readonly string[];
   readonly env: Readonly<Record<string, string>>;
+  /** Where the processes start, if this machine has that folder. */
+  readonly workingDir?: string;
+  /** Columns of the row that need Kubernetes and do nothing here. */
+  readonly leftOut?: readonly string[];
   readonly activeDeadlineSeconds?: number;
   readonly memoryLimit?: string;
   /** Process groups that live, by index of the pod. */
@@ -57,6 +61,12 @@ export function newRun(spec: RunSpec): Run {
   } catch (error) {
     throw refuse(errorMessage(error), error);
   }
+  const filler = new Filler(spec);
+  const args = (row.args ?? []).map((word) => filler.fill(word, "args"));
+  const variables = Object.fromEntries(
+    (row.env ?? []).flatMap((entry) => entry.from === "value" ? [[entry.name, filler.fill(entry.value, "env")]] : []),
+  );
+  const workingDir = row.workingDir && filler.fill(row.workingDir, "working_dir");
   const job = newFacts(spec);
   const pods = Array.from({ length: row.parallelism }, (_, index): PodFacts => ({
     podName: `${runName}-${index}`,
@@ -69,12 +79,25 @@ export function newRun(spec: RunSpec): Run {
   return {
     job,
     pods,
-    command: row.command,
-    env,
+    command: [...row.command, ...args],
+    env: { ...env, ...variables },
+    ...(workingDir === undefined ? {} : { workingDir }),
+    leftOut: leftOutHere(row),
     ...(row.activeDeadlineSeconds === undefined ? {} : { activeDeadlineSeconds: row.activeDeadlineSeconds }),
     ...(row.memoryLimit === undefined ? {} : { memoryLimit: row.memoryLimit }),
     ...idle(),
   };
+}
+
+/** Columns that a process of this machine cannot follow, and that are not about the place where Kubernetes runs it. */
+function leftOutHere({ env, mounts, runAs, diskMount }: RunSpec["row"]): string[] {
+  const isForeign = env?.some(({ from }) => from !== "value") ?? false;
+  return [
+    ...(isForeign ? ["env (secrets, config maps and fields of the pod)"] : []),
+    ...(mounts ? ["mounts"] : []),
+    ...(diskMount === undefined ? [] : ["disk_mount"]),
+    ...(runAs ? ["run_as"] : []),
+  ];
 }
 
 function newFacts(spec: RunSpec): JobFacts {

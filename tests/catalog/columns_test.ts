@@ -1,7 +1,7 @@
 import { deepEqual, equal, ok } from "node:assert/strict";
 import { renderColumnSections, renderColumnTable, rowSchema } from "../../catalog/column_docs.ts";
 import { allColumns, columnOf, columns } from "../../catalog/columns.ts";
-import { read } from "./kit.ts";
+import { messages, read } from "./kit.ts";
 
 const file = (path: string) => new URL(`../../docs/${path}`, import.meta.url);
 const UPDATE = "UPDATE_DOCS=1 deno test -A tests/catalog/columns_test.ts && deno fmt docs";
@@ -58,6 +58,17 @@ Deno.test("each example of a planned column is right, and no table can have the 
         ok(kind.read(example, report, {}) !== undefined);
         deepEqual(said, []);
       }
+    });
+  }
+});
+
+Deno.test("the tables that the documentation shows are right", async (t) => {
+  for (const page of ["README.md", "docs/table.md"]) {
+    await t.step(page, async () => {
+      const text = await Deno.readTextFile(new URL(`../../${page}`, import.meta.url));
+      const tables = [...text.matchAll(/^```csv\n([^]*?)^```$/gm)].map(([, csv]) => csv!);
+      ok(tables.length > 0);
+      for (const csv of tables) deepEqual(messages(read(csv)), []);
     });
   }
 });

@@ -340,6 +340,13 @@ Deno.test("the time that a cell takes grows as its length does", async (t) => {
     "gpu_product",
     "disk_mount",
     "parallelism",
+    "args",
+    "env",
+    "mounts",
+    "node_selector",
+    "tolerations",
+    "labels",
+    "resources",
   ];
   const measure = (column: string, value: string) => {
     let best = Infinity;
@@ -354,9 +361,13 @@ Deno.test("the time that a cell takes grows as its length does", async (t) => {
     await t.step(column, () => {
       for (const unit of units) {
         const text = (length: number) => unit.repeat(Math.ceil(length / unit.length)).slice(0, length - 1) + "!";
-        measure(column, text(2_000));
-        const [short, long] = [measure(column, text(4_000)), measure(column, text(32_000))];
-        // 8 times as long: linear takes 8 times as long, quadratic 64 times. Of less nobody notices.
+        // 8 times as long: linear takes 8 times as long, quadratic 64 times. Of less nobody notices. A machine that is
+        // busy may be slow once, but not each time.
+        let [short, long] = [0, 0];
+        for (let attempt = 0; attempt < 5; attempt++) {
+          [short, long] = [measure(column, text(4_000)), measure(column, text(32_000))];
+          if (long < 20 || long < short * 30) break;
+        }
         ok(long < 20 || long < short * 30, `${column} ${JSON.stringify(unit)}: ${short} ms, then ${long} ms`);
       }
     });

@@ -421,3 +421,26 @@ function alive(pid: number): boolean {
     return false;
   }
 }
+
+Deno.test("LocalRunner does of a row's columns what it can, and says what it leaves out", async () => {
+  await withRunner(async (fixture) => {
+    const file = { root: "payload" as const, path: ["file"], source: "{payload.file}" };
+    const folder = await Deno.realPath(fixture.dir);
+    const row: Partial<Row> = {
+      command: ["sh", "-c", 'printf "%s|" "$1" "$2" "$A" "$(pwd)"', "-"],
+      args: [[file], ["x ", file]],
+      env: [
+        { from: "value", name: "A", value: ["<", file, ">"] },
+        { from: "secret", name: "B", object: "s", key: "k" },
+      ],
+      mounts: [{ from: "pvc", object: "data", path: "/data", readOnly: false }],
+      workingDir: [folder],
+    };
+    await fixture.runner.create(spec("r", row, JSON.stringify({ file: "a b; $(id)" })));
+    await ended(fixture, "r");
+    equal(await log(fixture, "r-0"), `a b; $(id)|x a b; $(id)|<a b; $(id)>|${folder}|`);
+    const [event] = await fixture.runner.events("r");
+    match(event?.message ?? "", /^left out, for only Kubernetes does it: env \(secrets.*\), mounts$/);
+    deepEqual(await fixture.runner.events("other"), []);
+  });
+});

@@ -98,7 +98,8 @@ Deno.test("a template knows roots, paths, defaults and the doubled brace", () =>
     ["/{payload uuid}", /cannot be read/],
     ["/{payload.uuid", /is not closed; end it with "}"/],
     ["/{topic.a}", /has levels only/],
-    ["/{index[0]}", /has no parts; write \{index\}/],
+    ["/{job_name.x}", /has no parts; write \{job_name\}/],
+    ["/{item.key}", /has no value in this version/],
     ["/{run_name=x}", /is never missing/],
     ["data", /not an absolute path; write "\/data"/],
   ]);

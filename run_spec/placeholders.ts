@@ -1,0 +1,123 @@
+/**
+ * Fills the placeholders of a row with what the message says, each within the word or value that it stands in: a value
+ * with blanks, quotes or line breaks stays one argument. Pure. Must not know Kubernetes, which expands `$( )` once more.
+ */
+import { Buffer } from "node:buffer";
+import { type Placeholder, RefusedError, type RunSpec, type Template } from "../ports.ts";
+import { payloadText } from "./payload_text.ts";
+
+/** Bytes of one word or value: Linux allows 131,072 with the NUL behind it (MAX_ARG_STRLEN, execve(2)). */
+const MAX_WORD_BYTES = 131_071;
+
+/** The values of one run. */
+export type FillingSpec = Pick<RunSpec, "message" | "runName" | "rootRun" | "payloadLink"> & {
+  readonly row: Pick<RunSpec["row"], "jobName" | "line">;
+};
+
+export class Filler {
+  readonly #spec: FillingSpec;
+  /** The payload as JSON, once it was asked for; undefined: it is none. */
+  #json: { readonly value: unknown } | undefined;
+
+  constructor(spec: FillingSpec) {
+    this.#spec = spec;
+  }
+
+  /**
+   * The text of a template. Throws RefusedError, for the same message can never do better: a value is missing, holds a
+   * NUL or is too long. `column`: for the sentence.
+   */
+  fill(template: Template, column: string): string {
+    const text = template.map((piece) => typeof piece === "string" ? piece : this.#valueOf(piece, column)).join("");
+    const bytes = text.length * 3 > MAX_WORD_BYTES ? Buffer.byteLength(text) : 0;
+    if (bytes > MAX_WORD_BYTES) {
+      throw this.#refusal(column, `a word of it would have ${bytes} bytes, ${MAX_WORD_BYTES} are allowed`);
+    }
+    return text;
+  }
+
+  #valueOf(placeholder: Placeholder, column: string): string {
+    const found = this.#find(placeholder);
+    if (typeof found !== "string") {
+      if (placeholder.preset !== undefined) return placeholder.preset;
+      throw this.#refusal(column, `${placeholder.source} has no value: ${found.missing}`);
+    }
+    if (!found.includes("\0")) return found.toWellFormed();
+    throw this.#refusal(column, `the value of ${placeholder.source} holds a NUL character, which no argument can`);
+  }
+
+  #refusal(column: string, why: string): RefusedError {
+    const { jobName, line } = this.#spec.row;
+    return new RefusedError(`Cannot fill the column ${column} of job "${jobName}" (line ${line}): ${why}`);
+  }
+
+  /** The value, or why there is none. */
+  #find({ root, path }: Placeholder): string | { readonly missing: string } {
+    const { message, row, runName, rootRun } = this.#spec;
+    switch (root) {
+      case "job_name":
+        return row.jobName;
+      case "run_name":
+        return runName;
+      case "root_run":
+        return rootRun;
+      case "topic":
+        return levelOf(message.topic, path[0]);
+      case "payload":
+        return this.#ofPayload(path);
+      default:
+        return { missing: `nothing gives a run its ${root}` };
+    }
+  }
+
+  #ofPayload(path: Placeholder["path"]): string | { readonly missing: string } {
+    const { message, payloadLink } = this.#spec;
+    if (payloadLink) return { missing: "the payload is too large, and was put into the store (MQTT_PAYLOAD_URL)" };
+    const text = payloadText(message.payload);
+    if (text === undefined) return { missing: "the payload is no text" };
+    if (path.length === 0) return text;
+    const { value } = this.#json ??= { value: parseJson(text) };
+    if (value === undefined) return { missing: "the payload is no JSON" };
+    return textAt(value, path);
+  }
+}
+
+function levelOf(topic: string, level: string | number | undefined): string | { readonly missing: string } {
+  if (level === undefined) return topic;
+  const levels = topic.split("/");
+  return levels[Number(level)] ?? { missing: `the topic "${topic.slice(0, 120)}" has ${levels.length} levels` };
+}
+
+function parseJson(text: string): unknown {
+  try {
+    // A number stays as it was written: 12345678901234567890 and 1.0 are not what a double makes of them.
+    return JSON.parse(
+      text,
+      (_, value, context?: { source?: string }) =>
+        typeof value === "number" && context?.source !== undefined ? rawJson(context.source) : value,
+    );
+  } catch (error) {
+    // Nested too deeply for a reviver, which V8 calls recursively; a parse without one does not mind.
+    if (error instanceof RangeError) return JSON.parse(text);
+    return undefined;
+  }
+}
+
+// Of ECMAScript 2026, and not in TypeScript's library yet.
+const { rawJSON: rawJson } = JSON as unknown as { rawJSON(source: string): object };
+
+function textAt(whole: unknown, path: Placeholder["path"]): string | { readonly missing: string } {
+  let value = whole;
+  for (const [at, step] of path.entries()) {
+    const has = typeof value === "object" && value !== null && Object.hasOwn(value, step) &&
+      Array.isArray(value) === (typeof step === "number");
+    if (!has) return { missing: `the payload has no ${fieldName(path.slice(0, at + 1))}` };
+    value = (value as Record<PropertyKey, unknown>)[step];
+  }
+  if (value === null) return { missing: `the payload's ${fieldName(path)} is null` };
+  return typeof value === "string" ? value : JSON.stringify(value);
+}
+
+function fieldName(path: Placeholder["path"]): string {
+  return `"${path.map((step, at) => typeof step === "number" ? `[${step}]` : at === 0 ? step : `.${step}`).join("")}"`;
+}
