@@ -16,7 +16,15 @@ export type Lack =
   /** Each overlapping subscription has a copy of its own, which names it alone. Else one copy names all. */
   | "copies"
   /** A redelivery has the packet identifier that it had, and DUP. */
-  | "packet identifiers";
+  | "packet identifiers"
+  /** Publishes the last will of a client that is back at once. */
+  | "will"
+  /** Redeliveries come in the order of the first deliveries. */
+  | "order"
+  /** Keeps all that waits for a client which is slow to acknowledge. */
+  | "queue"
+  /** What was acknowledged just before the connection ended does not come again, nor is lost what the broker acknowledged. */
+  | "acknowledgements";
 
 /** Options that the suite gives to the client it tests, in the words of mqtt.ts. */
 export interface ClientOptions {
@@ -120,7 +128,7 @@ const CASES: readonly Case[] = [
     deliveries[4]!.done();
     await eventually(() => tap.acknowledged.length === 6);
     deepEqual(tap.acknowledged, ids);
-  }, []],
+  }, ["queue"]],
 
   ["done() twice acknowledges once", async (bench) => {
     const tap = bench.tap();
@@ -132,7 +140,7 @@ const CASES: readonly Case[] = [
     second!.done();
     await client.broker.publish(`other/${bench.id}`, "a round trip");
     deepEqual(tap.acknowledged, [first!.packetId, second!.packetId]);
-  }, []],
+  }, ["queue"]],
 
   ["what was not done comes again after the connection broke, as the same packet with DUP", async (bench) => {
     const tap = bench.tap();
@@ -143,7 +151,8 @@ const CASES: readonly Case[] = [
     tap.cut();
     const again = await client.received(5);
     deepEqual(client.sessions, [true, true]);
-    deepEqual(again.slice(3).map(text), ["b", "c"]);
+    const redelivered = again.slice(3).map(text);
+    deepEqual(bench.lacks.includes("order") ? redelivered.sort() : redelivered, ["b", "c"]);
     if (!bench.lacks.includes("packet identifiers")) {
       deepEqual(again.slice(3).map(({ packetId }) => packetId), [b!.packetId, c!.packetId]);
       ok(again.slice(3).every(({ dup }) => dup));
@@ -153,7 +162,7 @@ const CASES: readonly Case[] = [
     c!.done();
     await client.broker.publish(`other/${bench.id}`, "a round trip");
     equal(tap.acknowledged.length, 1);
-  }, []],
+  }, ["queue"]],
 
   ["nothing that was done comes again", async (bench) => {
     const tap = bench.tap();
@@ -165,7 +174,7 @@ const CASES: readonly Case[] = [
     await eventually(() => client.sessions.length === 2 && client.broker.connected);
     await bench.publisher.publish(`${bench.id}/x`, "last");
     equal(text((await client.received(51))[50]!), "last");
-  }, []],
+  }, ["acknowledgements"]],
 
   ["messages wait in the session while the client is away", async (bench) => {
     const first = await bench.connect("away", [`${bench.id}/#`]);
@@ -174,7 +183,7 @@ const CASES: readonly Case[] = [
     const second = await bench.connect("away", [`${bench.id}/#`]);
     deepEqual(second.sessions, [true]);
     deepEqual((await second.received(2)).map(text), ["a", "b"]);
-  }, []],
+  }, ["queue"]],
 
   ["messages of a resumed session wait until somebody says what is subscribed", async (bench) => {
     const first = await bench.connect("early", [`${bench.id}/+`]);
@@ -186,7 +195,7 @@ const CASES: readonly Case[] = [
     await second.broker.subscribe(new Set([`${bench.id}/+`]));
     const [delivery] = await second.received(1);
     ok(delivery!.filters === undefined || delivery!.filters[0] === `${bench.id}/+`);
-  }, []],
+  }, ["queue"]],
 
   ["each overlapping filter has its copy", async (bench) => {
     const filters = [`${bench.id}/+`, `${bench.id}/b`, `${bench.id}/#`, `+/b`];
@@ -271,7 +280,7 @@ const CASES: readonly Case[] = [
     client.broker.reconnect();
     const [, , again] = await client.received(3);
     deepEqual([text(again!), client.sessions], ["b", [true, true]]);
-  }, []],
+  }, ["queue", "acknowledgements"]],
 
   ["publish() loses nothing while the connection is cut again and again", async (bench) => {
     const observer = await bench.connect("observer", [`${bench.id}/#`]);
@@ -282,6 +291,8 @@ const CASES: readonly Case[] = [
       const sent = client.broker.publish(`${bench.id}/x`, String(n));
       return sent.then(() => void settled++);
     });
+    // A case that fails before leaves them open.
+    for (const sent of all) sent.catch(() => {});
     for (const after of [1, 200, 400]) {
       await eventually(() => settled >= after, { intervalMs: 1 });
       tap.cut();
@@ -291,7 +302,7 @@ const CASES: readonly Case[] = [
       (await observer.received((deliveries) => new Set(deliveries.map(text)).size === 600)).map(text),
     );
     equal(seen.size, 600);
-  }, []],
+  }, ["acknowledgements"]],
 
   ["publish() goes on over a restart of the broker", async (bench) => {
     const client = await bench.connect("restart");
@@ -360,7 +371,7 @@ const CASES: readonly Case[] = [
     equal(text((await observer.received(4))[3]!), "offline");
     equal(observer.deliveries.length, 4);
     equal(client.broker.connected, false);
-  }, []],
+  }, ["will"]],
 
   ["after pause() nothing is handed over; it comes in the next session", async (bench) => {
     const first = await bench.connect("paused", [`${bench.id}/#`], { done: false });
@@ -392,7 +403,7 @@ const CASES: readonly Case[] = [
     }, { intervalMs: 5, timeoutMs: 30_000, what: () => `1,000 messages (${seen.size} came)` });
     ok(most <= 100, `${most} were held at once`);
     ok(client.reasons.every((reason) => reason.includes("More messages waited")), client.reasons.join("\n"));
-  }, []],
+  }, ["queue"]],
 
   ["a message that is not done for long holds up those after it, and none is lost or doubled", async (bench) => {
     const client = await bench.connect("stuck", [`${bench.id}/#`], { done: false, maxWaiting: 50 });
@@ -416,7 +427,7 @@ const CASES: readonly Case[] = [
       return new Set(seen).size === 200;
     }, { intervalMs: 5, what: () => `200 messages (${new Set(seen).size} came)` });
     equal(seen.length, 200);
-  }, []],
+  }, ["queue"]],
 
   ["a bound in bytes lets one large message through", async (bench) => {
     const client = await bench.connect("large", [`${bench.id}/#`], { done: false, maxWaitingBytes: 1_000 });
@@ -428,7 +439,7 @@ const CASES: readonly Case[] = [
     equal(client.deliveries.length, 1);
     large!.done();
     equal(text((await client.received(2))[1]!), "small");
-  }, []],
+  }, ["acknowledgements"]],
 
   ["keepalive holds while a burst of messages waits", async (bench) => {
     const { burst = 20_000 } = bench.fixture;

@@ -32,7 +32,8 @@ function row(name: string, topic: string): Cells {
 
 /** A service with a table of its own, and the eyes on it. */
 async function startStage(id: string, rows: readonly Cells[], more: Record<string, string> = {}) {
-  const env: Record<string, string> = { ...kit.env(`services/${id}`), CATALOG_POLL: "100ms", ...more };
+  const own = { CATALOG_POLL: "100ms", MQTT_MAX_PACKET_SIZE: "255Mi" };
+  const env: Record<string, string> = { ...kit.env(`services/${id}`), ...own, ...more };
   await kit.s3.put(env["CATALOG_URL"]!, csv(rows));
   const jobs = await JobWatch.start(kit.cluster.api);
   const ear = await MqttEar.connect(kit.broker.url, [`services/${id}/#`]);

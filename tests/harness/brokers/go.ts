@@ -27,7 +27,7 @@ export function startNats(): Promise<GoBroker> {
       port: freePort(),
       jetstream: { store_dir: `${dir}/jetstream` },
       // All subscriptions of a session together may have 65,535, one with "#" counts twice.
-      mqtt: { host: "127.0.0.1", port, ack_wait: "600s", max_ack_pending: 100 },
+      mqtt: { host: "127.0.0.1", port, ack_wait: "2s", max_ack_pending: 100 },
     }));
 }
 
