@@ -4,7 +4,7 @@
  * `{LOGS_URL}/{run name}.txt`. Knows nothing of how a run ended: the head is given to it.
  */
 import { ContainerLog, type Quota } from "./logs/container.ts";
-import { readPieces } from "./logs/segments.ts";
+import { markOf, readPieces } from "./logs/segments.ts";
 import { Spool, type SpoolSettings } from "./logs/spool.ts";
 import type { LiveRun } from "./runs.ts";
 import type { Cluster, ObjectStore, PodFacts } from "./ports.ts";
@@ -127,8 +127,7 @@ export class LogCollector {
       ...strangers.length === 0 ? [] : ["The rest of a container's log could not be read: its pod is gone"],
     ];
     const missing = [...unread, ...logs.flatMap(({ missing }) => missing)];
-    const bytes = [...strangers.flat().map(({ size }) => size), ...logs.map((log) => log.bytes)]
-      .reduce((sum, more) => sum + more, 0);
+    const bytes = [...strangers.map(totalOf), ...logs.map((log) => log.bytes)].reduce((sum, more) => sum + more, 0);
     const summary: LogSummary = {
       bytes,
       complete: missing.length === 0,
@@ -269,6 +268,11 @@ interface Piece {
 /** The Job has come to an end that it has by pods alone. */
 function hadPod({ job: { end } }: LiveRun): boolean {
   return end?.type === "Complete" || end?.reason === "BackoffLimitExceeded";
+}
+
+/** Of the output in a container's pieces. */
+function totalOf(pieces: readonly Piece[]): number {
+  return markOf(pieces.at(-1)!.key, pieces.reduce((sum, { size }) => sum + size, 0)).total;
 }
 
 function heading([podName, container]: readonly string[]): Uint8Array {

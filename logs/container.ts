@@ -88,6 +88,7 @@ export class ContainerLog {
   /** What came by streams, repetitions and times included. */
   #cameBytes = 0;
   #remarks = 0;
+  #isEmptyTold = false;
   /** The last stream came to the end of what its file had. */
   #wasAtEnd = false;
   #facts: ContainerFacts | undefined;
@@ -159,7 +160,9 @@ export class ContainerLog {
 
   /** Sends what is here to the store, for a process that goes on; small logs are read again instead. */
   async flush(): Promise<void> {
-    if (this.#cameBytes >= ROTATED_BYTES) await this.segments.flush(this.#reader.at, this.missing.length === 0);
+    if (this.#cameBytes >= ROTATED_BYTES) {
+      await this.segments.flush({ at: this.#reader.at, isWhole: this.missing.length === 0, total: this.bytes });
+    }
   }
 
   drop(): void {
@@ -209,6 +212,21 @@ export class ContainerLog {
         `Lines between ${from} and ${to} may be missing: the node began a new file while its log could not be read`,
       );
     }
+  }
+
+  /** A stream has ended without a line, not even the last one that is known: the newest file may have just begun. */
+  #onEmptyStream(): void {
+    if (!this.#options.cluster.rotatesLogs || !this.#ended || this.#isEmptyTold) return;
+    const { time } = this.#reader.at;
+    const { startedAt, finishedAt } = this.#facts ?? {};
+    const ranMs = startedAt && finishedAt ? finishedAt.getTime() - startedAt.getTime() : 0;
+    if (time === "" ? !this.#isLate || ranMs < FILE_MS : this.#wasAtEnd) return;
+    if (time !== "" && this.#cameBytes < ROTATED_BYTES && !this.#options.isAdopted) return;
+    this.#isEmptyTold = true;
+    this.#miss(
+      `${time === "" ? "Its output" : `Lines after ${time}`} may be missing: the node's newest file is empty, ` +
+        "and it reads out no other",
+    );
   }
 
   /** Says it in the output and in the record. */
@@ -265,10 +283,11 @@ export class ContainerLog {
         await this.#take(stream, scope, !wasEnded).finally(() => this.#breakStream = undefined);
         if (this.#isFullUp) return;
         failures = 0;
+        if (this.#reader.isEmptyStream) this.#onEmptyStream();
         if (wasEnded) return this.#reader.end();
         const isEnd = await this.#endedWithStream(Date.now(), signal);
         // At the end of an old file the stream may end as if it were the last.
-        if (isEnd && this.#cameBytes < ROTATED_BYTES) return;
+        if (isEnd && this.#cameBytes < ROTATED_BYTES && !this.#options.isAdopted) return;
         this.#wasAtEnd = isEnd;
       } catch (error) {
         signal.throwIfAborted();
@@ -311,8 +330,8 @@ export class ContainerLog {
         const left = await this.segments.resume(signal);
         if (!left) return;
         this.#reader = this.#newReader(left.at);
-        this.bytes = left.bytes;
-        this.#options.quota.left -= Math.min(left.bytes, this.#options.quota.left);
+        this.bytes = left.total;
+        this.#options.quota.left -= Math.min(left.total, this.#options.quota.left);
         if (!left.isWhole) this.missing.push("Lines are missing, as the log says where they would stand");
         return;
       } catch (error) {
@@ -333,7 +352,7 @@ export class ContainerLog {
       this.#cameBytes += chunk.length;
       this.#reader.push(chunk);
       if (this.#isFullUp) return;
-      this.segments.mayCut(this.#reader.at, this.missing.length === 0);
+      this.segments.mayCut({ at: this.#reader.at, isWhole: this.missing.length === 0, total: this.bytes });
       if (this.segments.mustWait) await this.#room(scope.signal);
     }
   }

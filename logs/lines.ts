@@ -92,6 +92,11 @@ export class LineReader {
     if (isLater(time, this.#at.time)) this.#expected.push({ time, passed: undefined });
   }
 
+  /** The stream has brought no line so far, not even the last one that is known. */
+  get isEmptyStream(): boolean {
+    return this.#at.time === "" || (this.#seam?.isNew ?? false);
+  }
+
   /** A line that the cluster has has not come yet. */
   get isBehind(): boolean {
     return this.#expected.length > 0;

@@ -1,7 +1,8 @@
 /**
  * The output of one container in pieces: what is in memory, what waits for the store in memory or on disk, and what the
  * store has. Pieces go to the store one after the other, beside the reading. Owns their keys,
- * `{folder}/{number}_{time of the last line}_{bytes of it}_{flags}`, by which a later process goes on.
+ * `{folder}/{number}_{time of the last line}_{bytes of it}_{flags}_{bytes of output so far}`, by which a later process
+ * goes on.
  */
 import type { ObjectStore } from "../ports.ts";
 import type { Position } from "./lines.ts";
@@ -23,17 +24,16 @@ const MANY = 4;
 /** Flag of a key: lines are missing up to there. */
 const NOT_WHOLE = "m";
 
-/** What a former process left of a container's output. */
-export interface Left {
+/** What is known of the output up to some place. */
+export interface Mark {
   readonly at: Position;
-  readonly bytes: number;
   readonly isWhole: boolean;
+  /** Bytes of output, without what is said between the lines. */
+  readonly total: number;
 }
 
-interface Piece {
+interface Piece extends Mark {
   readonly bytes: number;
-  readonly at: Position;
-  readonly isWhole: boolean;
   blocks: readonly Uint8Array[] | undefined;
   parked: Parked | undefined;
 }
@@ -70,17 +70,12 @@ export class Segments {
   }
 
   /** Takes up where a former process left off; undefined: it left nothing. */
-  async resume(signal: AbortSignal): Promise<Left | undefined> {
-    let left: Left | undefined;
+  async resume(signal: AbortSignal): Promise<Mark | undefined> {
+    let left: Mark | undefined;
     this.#stored = 0;
     for await (const { key, size } of this.#store.list(`${this.folder}/`, { signal })) {
-      const [number, time = "", bytes = "0", flags = ""] = key.slice(key.lastIndexOf("/") + 1).split("_");
-      this.#stored = Number(number);
-      left = {
-        at: { time: decodeURIComponent(time), bytes: Number(bytes), complete: Number(bytes) === 0 },
-        bytes: (left?.bytes ?? 0) + size,
-        isWhole: (left?.isWhole ?? true) && !flags.includes(NOT_WHOLE),
-      };
+      this.#stored = Number.parseInt(key.slice(key.lastIndexOf("/") + 1));
+      left = markOf(key, (left?.total ?? 0) + size);
     }
     return left;
   }
@@ -91,12 +86,13 @@ export class Segments {
   }
 
   /** Call where a piece may end: cuts one where there is enough, which goes to the store by itself. */
-  mayCut(at: Position, isWhole: boolean): void {
+  mayCut(mark: Mark): void {
+    const { at } = mark;
     const { bytes } = this.#buffer;
     if (bytes < (this.#spool.isPressed ? LEAST_BYTES : PIECE_BYTES) && !this.#isDue(bytes)) return;
     // In the middle of a line only where the line is endless.
     if (!at.complete && at.bytes < LEAST_BYTES) return;
-    const piece = this.#cut(at, isWhole);
+    const piece = this.#cut(mark);
     if (this.#spool.isPressed && this.#pieces.length > 1) void this.#park(piece);
   }
 
@@ -106,15 +102,16 @@ export class Segments {
   }
 
   /** Sends all that is here; resolves when the store has it. Nothing is to be read meanwhile. */
-  async flush(at: Position, isWhole: boolean): Promise<void> {
-    if (this.#buffer.bytes > 0) this.#cut(at, isWhole);
+  async flush(mark: Mark): Promise<void> {
+    if (this.#buffer.bytes > 0) this.#cut(mark);
     await this.#uploading;
   }
 
-  #cut(at: Position, isWhole: boolean): Piece {
+  #cut(mark: Mark): Piece {
     const { bytes } = this.#buffer;
     this.#cutMs = Date.now();
-    const piece: Piece = { bytes, at: { ...at }, isWhole, blocks: this.#buffer.takeAll(), parked: undefined };
+    const blocks = this.#buffer.takeAll();
+    const piece: Piece = { ...mark, at: { ...mark.at }, bytes, blocks, parked: undefined };
     this.#pieces.push(piece);
     this.#upload();
     return piece;
@@ -190,12 +187,13 @@ export class Segments {
       bytes += this.#pieces[next.length]!.bytes;
       if (next.length > 0 && bytes > (this.#pieces.length > MANY ? MOST_BYTES : PIECE_BYTES)) break;
     }
-    const { at, isWhole } = next.at(-1)!;
+    const { at, isWhole, total } = next.at(-1)!;
     const key = [
       `${this.folder}/${String(this.#stored + 1).padStart(8, "0")}`,
       encodeURIComponent(at.time),
       at.complete ? 0 : at.bytes,
       isWhole ? "" : NOT_WHOLE,
+      total,
     ].join("_");
     const parts = await Promise.all(next.map(({ blocks, parked }) => blocks ?? parked!.read().then((one) => [one])));
     const body = joinBytes(parts.flat());
@@ -213,6 +211,16 @@ export class Segments {
     this.#pieces = this.#pieces.slice(next.length);
     next.forEach((piece) => this.#free(piece));
   }
+}
+
+/** What a piece's key says; `size`: of all pieces up to it, for keys of former versions. */
+export function markOf(key: string, size: number): Mark {
+  const [, time = "", bytes = "0", flags = "", total] = key.slice(key.lastIndexOf("/") + 1).split("_");
+  return {
+    at: { time: decodeURIComponent(time), bytes: Number(bytes), complete: Number(bytes) === 0 },
+    isWhole: !flags.includes(NOT_WHOLE),
+    total: total === undefined ? size : Number(total),
+  };
 }
 
 /** What the keys hold, one after the other. */

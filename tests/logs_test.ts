@@ -273,6 +273,42 @@ Deno.test("what is held of a large log goes to the store before a stop, and the 
   strictEqual(bed.output(), textOf(lines));
 });
 
+Deno.test("a later process says that lines may be missing where the node's newest file is empty", async () => {
+  using bed = setUp({ memoryBytes: 1_000, adopted: true });
+  bed.cluster.rotatesLogs = true;
+  bed.writes(stream(manyLines(2_000).map((one) => `${one}\n`), "is silent"));
+  bed.sees("running");
+  await eventually(() => [...bed.store.objects.keys()].some((key) => key.startsWith(".parts/")));
+  bed.logs = bed.begin();
+  bed.writes("");
+  bed.sees("terminated");
+  match((await bed.finish()).missing!, /^Lines after .* may be missing: the node's newest file is empty/);
+});
+
+Deno.test("a later process that finds an empty log of a run that went on for long does not call it whole", async () => {
+  using bed = setUp({ adopted: true });
+  bed.cluster.rotatesLogs = true;
+  bed.writes("");
+  bed.sees("terminated");
+  match((await bed.finish()).missing!, /^Its output may be missing: /);
+});
+
+Deno.test("the bytes of a log count no word of the service, of a former process neither", async () => {
+  using bed = setUp({ memoryBytes: 1_000, adopted: true });
+  bed.cluster.rotatesLogs = true;
+  const lines = manyLines(6_000);
+  const text = (from: number, to: number) => lines.slice(from, to).map((one) => `${one}\n`).join("");
+  bed.writes(stream([text(0, 1_000)], "fails"), stream([text(3_000, 5_000)], "is silent"));
+  bed.sees("running");
+  await eventually(() => [...bed.store.objects.values()].some((body) => /^\[/m.test(new TextDecoder().decode(body))));
+  bed.logs = bed.begin();
+  bed.writes(text(3_000, 6_000));
+  bed.sees("terminated");
+  const { bytes, missing } = await bed.finish();
+  match(missing!, /^Lines are missing, as the log says/);
+  strictEqual(bytes, textOf([...lines.slice(0, 1_000), ...lines.slice(3_000)]).length);
+});
+
 Deno.test("a run whose pods were gone before they were seen has no whole log", async () => {
   using bed = setUp({ adopted: true });
   bed.run.job = job({ end: { type: "Complete" } });
