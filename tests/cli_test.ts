@@ -518,7 +518,7 @@ Deno.test("a service that does not answer is given up, with exit code 3", hasMos
 Deno.test("a broker that cannot be reached or refuses is named without its password", hasMosquitto, async () => {
   const gone = await call(["run", "Align"], { MQTT_URL: "mqtt://me:hush@127.0.0.1:1" });
   strictEqual(gone.code, 3);
-  match(gone.err, /Cannot reach the broker mqtt:\/\/\*\*\*@127\.0\.0\.1:1 \(MQTT_URL\): .*ECONNREFUSED/);
+  match(gone.err, /Cannot reach the broker mqtt:\/\/127\.0\.0\.1:1 \(MQTT_URL\): .*ECONNREFUSED/);
   await using broker = await startMosquitto({ users: { me: "secret" } });
   const refused = await call(["run", "Align"], { MQTT_URL: broker.url.replace("//", "//me:hush@") });
   strictEqual(refused.code, 3);
