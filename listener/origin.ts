@@ -20,6 +20,9 @@ export const NO_ORIGIN: Origin = { chainDepth: 0 };
 /** Payloads larger than this are not searched for a key or a parent. */
 const MAX_PARSED_BYTES = 1024 * 1024;
 
+/** A forged depth may be any number. */
+const MAX_DEPTH = 1_000_000;
+
 /** What the message says of its origin: its parent run, or an idempotency key. */
 export function originOf(
   delivery: Pick<Delivery, "topic" | "payload" | "idempotencyKey">,
@@ -29,7 +32,11 @@ export function originOf(
   const end = isEndTopic(topicPrefix, delivery.topic);
   const parentRun = end ? stringIn(fields, "run_name") : undefined;
   const depth = fields["chain_depth"];
-  const chainDepth = !end ? 0 : typeof depth === "number" && depth >= 0 ? Math.floor(depth) + 1 : 1;
+  const chainDepth = !end
+    ? 0
+    : typeof depth === "number" && depth >= 0
+    ? Math.min(Math.floor(depth), MAX_DEPTH) + 1
+    : 1;
   const given = delivery.idempotencyKey?.toWellFormed() ?? stringIn(fields, "idempotency-key");
   const key = parentRun !== undefined
     ? `parent\0${delivery.topic}\0${parentRun}`
