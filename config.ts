@@ -191,7 +191,7 @@ function assemble(reader: Reader, input: ConfigInput): Config {
       maxBytes: need("MAX_LOG_BYTES"),
     }),
     runs: { url: reader.get("RUNS_URL") ?? `${beside}/runs` },
-    s3: s3Of(reader, input.env),
+    s3: s3Of(reader, input),
     awsEnv: awsEnvOf(reader),
     cluster: optional({
       kind: need("CLUSTER"),

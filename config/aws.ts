@@ -5,19 +5,20 @@
 import { X509Certificate } from "node:crypto";
 import type { S3ServerOptions } from "../s3/client.ts";
 import { compact } from "../util/compact.ts";
+import { errorMessage } from "../util/errors.ts";
 import { decoded } from "./kinds.ts";
 import { type ConfigInput, type Reader, shownPlace } from "./reader.ts";
 
 type Env = ConfigInput["env"];
 
 /** How S3 is reached; what is absent is left to the AWS SDK. */
-export function s3Of(reader: Reader, env: Env): S3ServerOptions {
+export function s3Of(reader: Reader, { env, readTextFile }: ConfigInput): S3ServerOptions {
   return compact({
     endpoint: endpointOf(reader),
     region: reader.get("AWS_REGION"),
     profile: reader.get("AWS_PROFILE"),
     forcePathStyle: reader.get("S3_PATH_STYLE"),
-    ca: authorityOf(reader),
+    ca: authorityOf(reader, readTextFile),
     keys: keysOf(reader),
     files: awsFiles(env),
     proxy: proxyOf(reader, env),
@@ -51,20 +52,26 @@ function endpointOf(reader: Reader): string | undefined {
   return own ?? general;
 }
 
-function authorityOf(reader: Reader): string | undefined {
-  const pem = reader.fileOf("AWS_CA_BUNDLE");
-  const given = reader.raw("AWS_CA_BUNDLE");
-  if (!given || pem === undefined) return undefined;
-  const certificates = pem.match(/-----BEGIN CERTIFICATE-----[^-]*-----END CERTIFICATE-----/g) ?? [];
-  if (certificates.length === 0) {
-    reader.fault(given.source, given.text, "the file is not PEM (-----BEGIN CERTIFICATE…)");
-  }
+/**
+ * The variable is set for all programs of many machines, also where no S3 is used: one that is no good is a warning, and
+ * a fault as a flag.
+ */
+function authorityOf(reader: Reader, readTextFile: ConfigInput["readTextFile"]): string | undefined {
+  const path = reader.get("AWS_CA_BUNDLE");
+  const source = reader.raw("AWS_CA_BUNDLE")?.source ?? "AWS_CA_BUNDLE";
+  if (path === undefined) return undefined;
   try {
+    const pem = readTextFile(path);
+    const certificates = pem.match(/-----BEGIN CERTIFICATE-----[^-]*-----END CERTIFICATE-----/g) ?? [];
+    if (certificates.length === 0) throw new Error("the file is not PEM (-----BEGIN CERTIFICATE…)");
     for (const certificate of certificates) new X509Certificate(certificate);
-  } catch {
-    reader.fault(given.source, given.text, "a certificate in the file cannot be read; get the file anew");
+    return pem;
+  } catch (error) {
+    const why = errorMessage(error);
+    if (source.startsWith("--")) reader.fault(source, path, why);
+    else reader.warnings.push(`${source} "${path}" is not used for S3: ${why}`);
+    return undefined;
   }
-  return pem;
 }
 
 /** Where one of the keys stands in a file, which may be written anew while the service runs. */
