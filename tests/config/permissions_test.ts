@@ -10,7 +10,13 @@ async function start(given: readonly string[], env: Record<string, string> = {})
   const { code, stderr } = await new Deno.Command(Deno.execPath(), {
     args: ["run", "--no-prompt", ...given, "main.ts", "start"],
     cwd: root,
-    env: { CATALOG_URL: "/nowhere/jobs.csv", KUBECONFIG: "/nowhere/kubeconfig", STATUS_ADDR: "off", ...env },
+    env: {
+      CATALOG_URL: "/nowhere/jobs.csv",
+      KUBECONFIG: "/nowhere/kubeconfig",
+      STATUS_ADDR: "off",
+      AWS_CA_BUNDLE: "",
+      ...env,
+    },
   }).output();
   return { code, err: new TextDecoder().decode(stderr) };
 }
