@@ -23,7 +23,7 @@ const LACKS: Partial<Record<BrokerPart, readonly Lack[]>> = {
   ],
   rabbitmq: ["packet identifiers"],
   nats: ["packet identifiers"],
-  moquette: ["packet identifiers", "order", "acknowledgements"],
+  moquette: ["packet identifiers", "order", "acknowledgements", "sessions over restart"],
 };
 
 for (const { name, part, protocolVersion, start } of BROKERS) {
