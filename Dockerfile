@@ -32,7 +32,7 @@ RUN deno compile --no-config --no-lock --node-modules-dir=none --no-check \
     --v8-flags=--max-semi-space-size=8 \
     --allow-net \
     --allow-env \
-    --allow-read=/etc/mqtt-job-listener,/run/secrets,/var/run/secrets,/home/nonroot,/data \
+    --allow-read=/etc/mqtt-job-listener,/etc/ssl/certs,/run/secrets,/var/run/secrets,/home/nonroot,/data \
     --allow-write=/data \
     --allow-sys=osRelease,homedir \
     --no-prompt \

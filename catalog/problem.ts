@@ -3,6 +3,8 @@
  * Must not know what is checked; the readers of the file, of rows and of cells do.
  */
 
+import { cut as cutText } from "../util/text.ts";
+
 /** Something wrong with the table. An error leaves the row (or, in `Table.refusal`, the table) out. */
 export interface Problem {
   readonly severity: "error" | "warning";
@@ -23,7 +25,7 @@ export class Refusal extends Error {
   readonly problem: Problem;
   constructor(line: number, message: string, more: { column?: string; value?: string } = {}) {
     super(message);
-    this.problem = { severity: "error", line, message, ...more };
+    this.problem = { severity: "error", line, message: cutMessage(message), ...more };
   }
 }
 
@@ -35,6 +37,11 @@ export function describeProblem({ line, column, value, message }: Problem): stri
     ? `, ${column}`
     : `, ${column} "${value}"`;
   return `Line ${line}${where}: ${message}`;
+}
+
+/** What is wrong, where it quotes cells: far longer than any sentence of ours. */
+export function cutMessage(message: string): string {
+  return cutText(message, 1_500);
 }
 
 /** A cell as it is shown to people: at most 120 characters. */

@@ -8,7 +8,7 @@ import { type NamedColumn, PRESETS } from "./columns.ts";
 import { findInvisible, mayHoldInvisible } from "./invisible.ts";
 import { scriptFault } from "./cells/words.ts";
 import { cachedValue, type Report } from "./kinds.ts";
-import { cut, type Problem } from "./problem.ts";
+import { cut, cutMessage, type Problem } from "./problem.ts";
 
 /** A column of the header: where its cells are. */
 export interface Place {
@@ -104,7 +104,7 @@ export class RowReader implements Report {
       line: this.#line,
       ...(column === undefined ? {} : { column }),
       ...(value === undefined ? {} : { value: cut(value) }),
-      message,
+      message: cutMessage(message),
       ...(this.jobName === undefined ? {} : { jobName: this.jobName }),
     });
   }
