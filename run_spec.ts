@@ -8,7 +8,7 @@ import type { Message, Row, RunSpec } from "./ports.ts";
 import { payloadText } from "./run_spec/payload_text.ts";
 
 export { payloadText };
-export { Filler } from "./run_spec/placeholders.ts";
+export { Filler, sampleMessage } from "./run_spec/placeholders.ts";
 
 // ---------------------------------------------------------------- names
 
@@ -96,7 +96,7 @@ export function jobNameFault(name: string): string | undefined {
   return `holds ${/[/+#]/.test(odd) ? `"${odd}"` : odd === "\n" ? "a line break" : "a control character"}`;
 }
 
-type NamedRow = Pick<Row, "jobName" | "parallelism">;
+type NamedRow = Pick<Row, "jobName" | "parallelism" | "completions">;
 
 /** The same for equal messages: 12 characters. */
 export function messageHashOf({ topic, payload }: Message): string {
@@ -149,8 +149,8 @@ export function deliveryHash(
   return shortHash(["delivery", epoch, messageHash, jobName], HASH_LENGTH);
 }
 
-function labelOf({ jobName, parallelism }: NamedRow, suffixLength: number): string {
-  return rowLabel(jobName, (parallelism > 1 ? INDEXED_NAME_LENGTH : NAME_LENGTH) - suffixLength - 1);
+function labelOf({ jobName, parallelism, completions = 1 }: NamedRow, suffixLength: number): string {
+  return rowLabel(jobName, (parallelism > 1 || completions > 1 ? INDEXED_NAME_LENGTH : NAME_LENGTH) - suffixLength - 1);
 }
 
 // ---------------------------------------------------------------- resources

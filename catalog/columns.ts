@@ -265,7 +265,9 @@ export const COLUMNS = {
     kind: count(1, MAX_PARALLELISM, "1"),
     preset: 1,
     examples: ["3"],
-    meaning: "Pods at a time. Each is one part; `JOB_COMPLETION_INDEX` tells it which (0, 1, 2).",
+    meaning:
+      "Pods at a time. Each is one part, of as many as there are at a time where `completions` says no other number; " +
+      "`JOB_COMPLETION_INDEX` tells it which (0, 1, 2).",
     empty: "1",
     kubernetes: "`parallelism` and `completions` of an Indexed Job",
     since: "0.1.0",
@@ -276,7 +278,7 @@ export const COLUMNS = {
     meaning: "Parts of the run, where they are more than the pods at a time.",
     empty: "as many as `parallelism`",
     kubernetes: "`completions` of an Indexed Job",
-    ...PLANNED,
+    since: "0.1.0",
   },
   backoffLimit: {
     kind: count(0, MAX_INT32),

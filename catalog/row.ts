@@ -145,6 +145,18 @@ export class RowReader implements Report {
     if (row.mounts?.some(({ path }) => path === row.diskMount)) {
       this.refuse("mounts", row.diskMount, "disk_mount has this path already; give one of them another");
     }
+    if (row.completions !== undefined && row.completions < row.parallelism) {
+      const message = `fewer than the pods at a time (parallelism is ${row.parallelism}); write at least as many`;
+      this.refuse("completions", String(row.completions), message);
+    }
+    const pages = row.resources?.find(({ name }) => name.startsWith("hugepages-"));
+    if (pages && [row.cpuRequest, row.cpuLimit, row.memoryRequest, row.memoryLimit].every((one) => one === undefined)) {
+      this.refuse(
+        "resources",
+        pages.name,
+        "Kubernetes gives huge pages only beside CPU or memory; fill memory_request",
+      );
+    }
     if (row.gpuProduct !== undefined && row.gpu === 0) {
       const message = "the row asks for this GPU model but for no GPU; set gpu to 1 or empty this cell";
       this.#report("warning", "gpu_product", row.gpuProduct.join(", "), message);

@@ -4,7 +4,7 @@
  */
 import type { Problem, Table } from "../catalog.ts";
 import type { Config } from "../config.ts";
-import { type Row, type RunSpec, UnavailableError } from "../ports.ts";
+import { RefusedError, type Row, type RunSpec, UnavailableError } from "../ports.ts";
 import { type Call, CommandError, counted, type Io, openCluster, plain, printLine } from "./context.ts";
 
 /** The table that was named, or the configured one, as the service would read it. */
@@ -87,6 +87,7 @@ const ASKED_AT_ONCE = 8;
 async function askServer(config: Config, rows: readonly Row[], io: Io): Promise<Problem[]> {
   // The local runner takes runs that it finds for those of a dead service and ends them.
   if (config.cluster.kind === "local") throw new CommandError(2, "--server: needs CLUSTER=kubernetes");
+  const { sampleMessage } = await import("../run_spec.ts");
   const cluster = await openCluster(config);
   const problems: Problem[] = [];
   const left = [...rows.entries()];
@@ -94,7 +95,7 @@ async function askServer(config: Config, rows: readonly Row[], io: Io): Promise<
     for (let next = left.shift(); next; next = left.shift()) {
       const [at, row] = next;
       io.progress?.(`Asking ${cluster.url}: row ${at + 1} of ${rows.length}`);
-      const spec = await runSpec(row, { topic: sampleTopic(row.mqttTopic), payload: new Uint8Array() }, config);
+      const spec = await runSpec(row, sampleMessage(row), config);
       await cluster.create(spec, { dryRun: true }).catch((error) => {
         if (error instanceof UnavailableError) throw error;
         const message = `the API server refuses its Job: ${(error as Error).message}`;
@@ -109,11 +110,6 @@ async function askServer(config: Config, rows: readonly Row[], io: Io): Promise<
     cluster[Symbol.dispose]?.();
   }
   return problems;
-}
-
-/** A topic that the filter matches. */
-function sampleTopic(filter: string): string {
-  return filter.split("/").map((level) => level === "+" || level === "#" ? "any" : level).join("/");
 }
 
 /** Draws the table. */
@@ -157,14 +153,19 @@ export async function explain({ words: [topic = "", given = ""], json, io, ...ca
   const rows = rowsFor(table, topic);
   await tellLeftOut(table, topic, io);
   const { namespace = "default", instance, jobTtlSeconds: ttlSecondsAfterFinished } = config.cluster;
-  const found = await Promise.all(rows.map(async (row) => {
-    const job = buildJob(await runSpec(row, { topic, payload }, config), {
-      namespace,
-      instance,
-      ttlSecondsAfterFinished,
-    });
-    return { job_name: row.jobName, line: row.line, job };
+  const options = { namespace, instance, ttlSecondsAfterFinished };
+  const made = await Promise.all(rows.map(async (row) => {
+    const spec = await runSpec(row, { topic, payload }, config);
+    try {
+      return [{ job_name: row.jobName, line: row.line, job: buildJob(spec, options) }];
+    } catch (error) {
+      // The message lacks what a placeholder names.
+      if (!(error instanceof RefusedError)) throw error;
+      io.tell(error.message);
+      return [];
+    }
   }));
+  const found = made.flat();
   if (json) await printLine(io, JSON.stringify(found));
   else {
     const texts = found.map(({ job_name, line, job }) => {
@@ -173,6 +174,7 @@ export async function explain({ words: [topic = "", given = ""], json, io, ...ca
     });
     await io.write(texts.join("---\n"));
   }
+  if (rows.length > found.length) return 1;
   if (rows.length > 0) {
     const place = config.cluster.namespace === undefined
       ? " The kubeconfig's namespace takes the place of default."

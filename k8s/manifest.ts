@@ -37,9 +37,7 @@ export function buildJob(spec: RunSpec, options: JobOptions): V1Job {
     metadata: { name: spec.runName, namespace: options.namespace, labels, annotations },
     spec: {
       backoffLimit: row.backoffLimit,
-      ...(row.parallelism > 1
-        ? { parallelism: row.parallelism, completions: row.parallelism, completionMode: "Indexed" }
-        : {}),
+      ...partsOf(row),
       ...(row.activeDeadlineSeconds === undefined ? {} : { activeDeadlineSeconds: row.activeDeadlineSeconds }),
       ttlSecondsAfterFinished: options.ttlSecondsAfterFinished,
       template: {
@@ -48,6 +46,12 @@ export function buildJob(spec: RunSpec, options: JobOptions): V1Job {
       },
     },
   };
+}
+
+/** Several parts, each a pod that knows its index: as many as `completions`, `parallelism` of them at a time. */
+function partsOf({ parallelism, completions = parallelism }: Row): Partial<NonNullable<V1Job["spec"]>> {
+  if (parallelism === 1 && completions === 1) return {};
+  return { parallelism, completions, completionMode: "Indexed" };
 }
 
 function jobLabels(spec: RunSpec, instance: string): Record<string, string> {

@@ -121,3 +121,37 @@ function textAt(whole: unknown, path: Placeholder["path"]): string | { readonly 
 function fieldName(path: Placeholder["path"]): string {
   return `"${path.map((step, at) => typeof step === "number" ? `[${step}]` : at === 0 ? step : `.${step}`).join("")}"`;
 }
+
+/** A message that has a value for each placeholder of the row, on a topic of its filter: for trying out what it makes. */
+export function sampleMessage(row: RunSpec["row"]): { readonly topic: string; readonly payload: Uint8Array } {
+  const placeholders = templatesOf(row).flat().filter((piece) => typeof piece !== "string");
+  const sample: Record<string, unknown> = {};
+  let levels = 1;
+  for (const { root, path } of placeholders) {
+    if (root === "payload") addSample(sample, path);
+    if (root === "topic" && typeof path[0] === "number") levels = Math.max(levels, path[0] + 1);
+  }
+  const given = row.mqttTopic.split("/");
+  const topic = given.flatMap((level, at) =>
+    level === "#" ? Array.from({ length: Math.max(1, levels - at) }, () => "any") : level === "+" ? "any" : level
+  );
+  return { topic: topic.join("/"), payload: new TextEncoder().encode(JSON.stringify(sample)) };
+}
+
+function templatesOf({ args, env, workingDir, labels, annotations }: RunSpec["row"]): Template[] {
+  const variables = (env ?? []).flatMap((entry) => entry.from === "value" ? [entry.value] : []);
+  const pairs = [...labels ?? [], ...annotations ?? []].map(({ value }) => value);
+  return [...args ?? [], ...variables, ...workingDir ? [workingDir] : [], ...pairs];
+}
+
+/** Makes the field that the path names, with a text in it; what is there already stays. */
+function addSample(whole: Record<string, unknown>, path: Placeholder["path"]): void {
+  let at: Record<PropertyKey, unknown> = whole;
+  for (const [depth, step] of path.entries()) {
+    const next = path[depth + 1];
+    if (typeof at[step] !== "object" || at[step] === null) {
+      at[step] = next === undefined ? at[step] ?? "any" : typeof next === "number" ? [] : {};
+    }
+    at = at[step] as Record<PropertyKey, unknown>;
+  }
+}

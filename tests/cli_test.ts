@@ -363,6 +363,17 @@ Deno.test("explain names rows that would run but for their errors", async () => 
   });
 });
 
+Deno.test("explain says what the message lacks for a row, and shows the others", async () => {
+  await inFolder(async (dir) => {
+    const table = "job_name,mqtt_topic,image,args\na,t,i,{payload.uuid}\nb,t,i,{payload.uuid=none}\n";
+    await Deno.writeTextFile(`${dir}/jobs.csv`, table);
+    const { code, out, err } = await call(["explain", "t", "{}"], { CATALOG_URL: `${dir}/jobs.csv` });
+    strictEqual(code, 1);
+    match(err, /column args of job "a" \(line 2\): \{payload\.uuid\} has no value: the payload has no "uuid"/);
+    match(out, /^# Row "b", line 3 of [^]*args:\n\s+- none\n/);
+  });
+});
+
 Deno.test("explain refuses a filter where a topic is meant", async () => {
   strictEqual((await call(["explain", "a/#"], { CATALOG_URL: LAB })).code, 2);
 });

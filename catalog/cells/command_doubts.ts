@@ -89,7 +89,8 @@ function scriptDoubt(words: readonly string[], bare: readonly string[]): string 
   const [program = "", option = ""] = words;
   if (!/^(\/\S{1,100}\/)?(sh|bash|dash|ash|zsh|ksh)$/.test(program) || !/^-[a-z]*c$/.test(option)) return undefined;
   const script = words[2];
-  if (script === undefined) return `"${option}" needs a script after it; write ${program} ${option} '…'`;
+  // The script may stand in args.
+  if (script === undefined) return undefined;
   // What follows is $0, $1, …; a sign alone is there to be $0.
   if (words.length === 3 || /^(|[-_]+|\S{0,20}sh)$/.test(words[3] ?? "") || /\$[0-9@*#{]|\bshift\b/.test(script)) {
     return undefined;

@@ -53,6 +53,9 @@ export function newRun(spec: RunSpec): Run {
         "Write the command into the row, or set up a cluster",
     );
   }
+  if ((row.completions ?? row.parallelism) > row.parallelism) {
+    throw refuse("only Kubernetes runs more parts (completions) than there are at a time (parallelism)");
+  }
   // It becomes the name of a folder.
   if (!isRunName(runName)) throw refuse(`"${runName}" is no run name`);
   let env: Record<string, string>;

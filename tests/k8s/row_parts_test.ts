@@ -2,6 +2,7 @@
 import { deepEqual, equal, match, ok, throws } from "node:assert/strict";
 import { buildJob, unescapeDollars } from "../../k8s/manifest.ts";
 import type { Row, RunSpec } from "../../ports.ts";
+import { runNameFor } from "../../run_spec.ts";
 import { read } from "../catalog/kit.ts";
 
 /** The row of a table with these cells, free of problems. */
@@ -93,6 +94,7 @@ Deno.test("placement follows selector, preference, tolerations and GPU models", 
     gpu: "1",
     gpu_product: "NVIDIA-A10, NVIDIA-L4",
     resources: "rdma/ib=2; hugepages-2Mi=96Mi",
+    memory_request: "1Gi",
     node_selector: "zone=lab, !spot, cores>11",
     node_preference: "fast",
     tolerations: "nvidia.com/gpu; lab=x:NoSchedule; *",
@@ -118,7 +120,7 @@ Deno.test("placement follows selector, preference, tolerations and GPU models", 
     { operator: "Exists" },
   ]);
   const devices = { "nvidia.com/gpu": "1", "rdma/ib": "2", "hugepages-2Mi": "96Mi" };
-  deepEqual(container.resources, { requests: devices, limits: devices });
+  deepEqual(container.resources, { requests: { memory: "1Gi", ...devices }, limits: devices });
 });
 
 Deno.test("the other columns stand where Kubernetes has them", () => {
@@ -155,6 +157,17 @@ Deno.test("the other columns stand where Kubernetes has them", () => {
   equal(job.metadata?.annotations?.["example.org/note"], "a b a b");
   deepEqual(job.spec?.template.metadata?.annotations, { "example.org/note": "a b a b" });
   equal(pod.restartPolicy, "Never");
+});
+
+Deno.test("completions make an Indexed Job, whose name has room for the index", () => {
+  const { job } = jobOf({ completions: "100", parallelism: "3" });
+  equal(job.spec?.completions, 100);
+  equal(job.spec?.parallelism, 3);
+  equal(job.spec?.completionMode, "Indexed");
+  const name = (cells: Record<string, string>) =>
+    runNameFor(rowOf({ job_name: "x".repeat(80), ...cells }), { key: "k" });
+  equal(name({ completions: "2" }).length, 52);
+  equal(name({}).length, 63);
 });
 
 Deno.test("a row of the old columns makes the Job that it made", () => {

@@ -2,7 +2,7 @@ import { deepEqual, equal, match, ok, throws } from "node:assert/strict";
 import fc from "fast-check";
 import { parseTemplate } from "../../catalog/cells/template.ts";
 import { RefusedError, type RunSpec, type Template } from "../../ports.ts";
-import { Filler } from "../../run_spec.ts";
+import { Filler, sampleMessage } from "../../run_spec.ts";
 
 function template(text: string): Template {
   const parsed = parseTemplate(text);
@@ -128,4 +128,24 @@ Deno.test("one word stays one argument of a real shell", async () => {
   const seen = new TextDecoder("utf-8", { ignoreBOM: true }).decode(stdout).split("\0").slice(0, -1);
   deepEqual(seen, values.map((value) => value.toWellFormed()));
   match(words.join("\n"), /\$\(id\)/);
+});
+
+Deno.test("sampleMessage() has a value for each placeholder of a row", () => {
+  const row = {
+    line: 2,
+    jobName: "a",
+    mqttTopic: "lab/+/#",
+    image: "i",
+    gpu: 0,
+    parallelism: 1,
+    backoffLimit: 0,
+    args: ["{payload.a.b[1].c}", "{payload.a}", "{topic[4]}", "{payload.x}"].map(template),
+    env: [{ from: "value" as const, name: "A", value: template("{payload.list[0]}") }],
+    workingDir: template("/{payload.dir}"),
+  };
+  const message = sampleMessage(row);
+  equal(message.topic, "lab/any/any/any/any");
+  const filler = new Filler({ row, message, runName: "r", rootRun: "r" });
+  for (const word of [...row.args, row.env[0]!.value, row.workingDir]) ok(filler.fill(word, "args") !== "");
+  equal(new TextDecoder().decode(sampleMessage({ ...row, args: [], env: [], workingDir: [] }).payload), "{}");
 });
