@@ -1,0 +1,84 @@
+/** The table of live runs, as the cluster's events and the starter's calls fill it. */
+import { deepStrictEqual, strictEqual } from "node:assert/strict";
+import type { JobFacts, PodFacts } from "../ports.ts";
+import { type LiveRun, RunTable } from "../runs.ts";
+import { events, job, pod } from "./harness/fakes.ts";
+
+function setUp() {
+  const { emit, all } = events();
+  const runs = new RunTable({ emit });
+  const seen: string[] = [];
+  runs.observe({
+    onRun: (run: LiveRun, full?: JobFacts) => void seen.push(`run ${run.job.runName}${full ? "" : " without its Job"}`),
+    onPod: (_run: LiveRun, { podName }: PodFacts) => void seen.push(`pod ${podName}`),
+    onPodGone: (_run: LiveRun, podName: string) => void seen.push(`pod ${podName} gone`),
+    onRunGone: ({ job }: LiveRun) => void seen.push(`run ${job.runName} gone`),
+    onSynced: () => void seen.push("synced"),
+  });
+  return { runs, seen, all, tell: runs.clusterEvents };
+}
+
+Deno.test("a pod that is told before its Job is told on when the Job is", () => {
+  const { seen, tell } = setUp();
+  tell.onPod(pod());
+  tell.onJob(job());
+  deepStrictEqual(seen, ["run count-abc", "pod count-abc-x"]);
+});
+
+Deno.test("a run that this service deleted is known for a while, and a late event of its Job is none", () => {
+  const { runs, seen, tell } = setUp();
+  tell.onJob(job());
+  runs.deleted("count-abc");
+  tell.onJob(job());
+  tell.onPod(pod());
+  strictEqual(runs.knows("count-abc"), true);
+  strictEqual(runs.get("count-abc"), undefined);
+  deepStrictEqual(seen, ["run count-abc"]);
+});
+
+Deno.test("a Job that somebody else deleted is told as gone, once", () => {
+  const { seen, tell } = setUp();
+  tell.onJob(job());
+  tell.onJobGone("count-abc", job());
+  tell.onJobGone("count-abc", job());
+  deepStrictEqual(seen, ["run count-abc", "run count-abc gone"]);
+});
+
+Deno.test("a run whose create call is under way counts, and is not adopted when the watch tells it first", () => {
+  const { runs, tell } = setUp();
+  runs.creating("count-abc");
+  strictEqual(runs.size, 1);
+  strictEqual(runs.knows("count-abc"), true);
+  tell.onJob(job());
+  strictEqual(runs.get("count-abc")?.adopted, false);
+  runs.creating("other");
+  runs.notCreated("other");
+  strictEqual(runs.knows("other"), false);
+});
+
+Deno.test("findByMessage() finds a run of an equal message, live or ended lately", () => {
+  const { runs, tell } = setUp();
+  tell.onJob(job({ runName: "count-a", messageHash: "m" }));
+  strictEqual(runs.findByMessage("count", "m"), "count-a");
+  strictEqual(runs.findByMessage("sum", "m"), undefined);
+  runs.deleted("count-a");
+  strictEqual(runs.findByMessage("count", "m"), "count-a");
+});
+
+Deno.test("findByMessage() does not forget a run when an equal message's earlier one is forgotten", () => {
+  const { runs, tell } = setUp();
+  const now = Date.now;
+  try {
+    tell.onJob(job({ runName: "count-a", messageHash: "m" }));
+    runs.deleted("count-a");
+    tell.onJob(job({ runName: "count-b", messageHash: "m" }));
+    Date.now = () => now() + 3_600_000;
+    tell.onJob(job({ runName: "count-c", messageHash: "n" }));
+    // What ended an hour ago is forgotten when another one ends.
+    runs.deleted("count-c");
+    strictEqual(runs.knows("count-a"), false);
+    strictEqual(runs.findByMessage("count", "m"), "count-b");
+  } finally {
+    Date.now = now;
+  }
+});
