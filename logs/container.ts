@@ -96,8 +96,6 @@ export class ContainerLog {
   #isGone = false;
   #changed = Promise.withResolvers<void>();
   #breakStream: ((why: Error) => void) | undefined;
-  /** Why a stream was broken off that had come to the end of its file. */
-  #stuck: Error | undefined;
   #done: Promise<void> | undefined;
   readonly #gaveUp = Promise.withResolvers<void>();
   /** Ends what this log does: it is dropped or given up, or the service stops. */
@@ -291,7 +289,7 @@ export class ContainerLog {
         this.#wasAtEnd = isEnd;
       } catch (error) {
         signal.throwIfAborted();
-        this.#wasAtEnd = error === this.#stuck;
+        this.#wasAtEnd = false;
         this.#isLate ||= Date.now() - this.#seenMs > LATE_MS;
         const hasMore = this.#reader.at.time !== time || this.#reader.at.bytes !== bytes;
         failures = hasMore ? 1 : failures + 1;
@@ -383,11 +381,10 @@ export class ContainerLog {
       if (newest !== undefined) this.#reader.expect(newest);
       // Only what the node has answered meanwhile proves that it is not merely slow.
       const isStuck = isSilent && this.#cameBytes === cameBytes && newest !== undefined && this.#reader.isBehind &&
-        !this.#isWaiting;
+        !this.#reader.isEmptyStream && !this.#isWaiting;
       silentLooks = isStuck ? silentLooks + 1 : 0;
       if (silentLooks < STUCK_LOOKS) continue;
-      this.#stuck = new Error("its stream stands at the end of an old file");
-      this.#breakStream?.(this.#stuck);
+      this.#breakStream?.(new Error("its stream stands at the end of an old file"));
     }
   }
 
