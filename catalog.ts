@@ -183,7 +183,7 @@ export class Catalog {
     if (rows.length > 0 || (this.#table?.rows.length ?? 0) === 0) return undefined;
     const first = problems.find(({ severity }) => severity === "error");
     if (badRows.length === 0 || !first) {
-      const message = "it has no rows; to stop all rows on purpose, leave one with a topic that nobody uses";
+      const message = "it has no rows; to stop all rows on purpose, write no into their cells enabled";
       return { severity: "error", line: 1, message };
     }
     return { ...first, message: `none of its rows can be used. The first error: ${first.message}` };

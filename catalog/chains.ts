@@ -51,7 +51,7 @@ function* link({ topicPrefix, rows }: ChainSource): Generator<void, Links> {
   const index = new TopicIndex<number>();
   for (const [at, row] of rows.entries()) {
     if (at % 4096 === 4095) yield;
-    if (!isUnderPrefix(topicPrefix, row.mqttTopic)) continue;
+    if (row.enabled === "no" || !isUnderPrefix(topicPrefix, row.mqttTopic)) continue;
     let id = idOf.get(row.mqttTopic);
     if (id === undefined) {
       idOf.set(row.mqttTopic, id = links.filters.length);
@@ -156,7 +156,7 @@ function* findCycles(rows: readonly Row[], links: Links): Generator<void, Row[][
 }
 
 /** What a picture should make visible about a node. */
-export type Mark = "bad" | "orphan" | "cycle" | "self-trigger" | "never";
+export type Mark = "bad" | "orphan" | "cycle" | "self-trigger" | "never" | "off";
 
 export interface ChainNode {
   /** Unique in the graph, and made of letters and digits only. */
@@ -282,6 +282,7 @@ export function markRows(findings: ChainFindings, of: ReadonlySet<Row>): Map<Row
   mark(findings.cycles.flat(), "cycle");
   mark(findings.orphans, "orphan");
   mark(findings.never, "never");
+  mark([...of].filter(({ enabled }) => enabled === "no"), "off");
   return marks;
 }
 
@@ -291,6 +292,7 @@ const MARK_WORDS: Readonly<Record<Mark, string>> = {
   "cycle": "in a circle",
   "self-trigger": "starts itself",
   "never": "never runs",
+  "off": "switched off",
 };
 
 function caption(node: ChainNode): string[] {

@@ -421,10 +421,10 @@ export const COLUMNS = {
   },
   enabled: {
     kind: enabled,
-    examples: ["no", "yes", "paused"],
-    meaning: "`no`: messages do not start the row. `paused`: they wait.",
+    examples: ["no", "yes"],
+    meaning: "`no`: messages do not start the row; a person still can.",
     empty: "yes",
-    ...PLANNED,
+    since: "0.1.0",
   },
   owner: {
     kind: note,

@@ -265,11 +265,10 @@ export const flag: Kind<boolean> = {
 };
 
 export const enabled: Kind<Enabled> = {
-  schema: { type: ["boolean", "string"], pattern: "^(|[yY]es|[nN]o|true|True|false|False|on|off|0|1|[pP]aused)$" },
+  schema: { type: ["boolean", "string"], pattern: "^(|[yY]es|[nN]o|true|True|false|False|on|off|0|1)$" },
   read(text, report) {
-    if (text.toLowerCase() === "paused") return "paused";
     const value = yesNo(text);
-    if (value === undefined) report.error("write yes, no or paused");
+    if (value === undefined) report.error("write yes or no; a row cannot be paused in this version");
     return value === undefined ? undefined : value ? "yes" : "no";
   },
 };

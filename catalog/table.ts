@@ -161,7 +161,8 @@ class TableBuilder {
     }
     this.#tell(reader.problems);
     this.#rows.push(row);
-    this.#index.add(row.mqttTopic, row);
+    // A row that is switched off has no subscription; a person may still run it.
+    if (row.enabled !== "no") this.#index.add(row.mqttTopic, row);
     this.#warnOfTwin(row);
     this.#warnOfCase(row);
   }

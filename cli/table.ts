@@ -196,6 +196,10 @@ async function tellLeftOut(table: Table, topic: string, io: Io): Promise<void> {
     if (mqttTopic === "" || filterFault(mqttTopic) !== undefined || !matches(mqttTopic, topic)) continue;
     io.tell(`Row "${jobName}", line ${line}, would not run, for it has errors: see the command check`);
   }
+  for (const { jobName, line, mqttTopic, enabled } of table.rows) {
+    if (enabled !== "no" || !matches(mqttTopic, topic)) continue;
+    io.tell(`Row "${jobName}", line ${line}, would not run, for it is switched off (its cell enabled says no)`);
+  }
 }
 
 /** The run that the listener would make of the message. */

@@ -15,6 +15,7 @@ export const MARK_WORDS: Readonly<Record<Mark, string>> = {
   "cycle": "in a circle",
   "self-trigger": "starts itself",
   "never": "never runs: not the end of a job",
+  "off": "switched off",
 };
 /** Width of a character of the drawing's font at 12 px, in px; a little more than DejaVu Sans Mono's 7.22. */
 const CHAR_PX = 7.4;

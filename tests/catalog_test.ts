@@ -114,7 +114,11 @@ Deno.test("Catalog keeps the last good table whatever the store has", async (t) 
   for (
     const [name, spoil, expected] of [
       ["empty", () => store.write(""), /the file is empty/],
-      ["without rows", () => store.write("job_name,mqtt_topic,image\n"), /it has no rows; to stop all rows on purpose/],
+      [
+        "without rows",
+        () => store.write("job_name,mqtt_topic,image\n"),
+        /it has no rows; to stop all rows on purpose, write no/,
+      ],
       [
         "all wrong",
         () => store.write(table("a,x,I", "b,x,I")),

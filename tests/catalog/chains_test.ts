@@ -101,3 +101,10 @@ Deno.test("toMermaid() and toDot() let no name break out of its label", () => {
   match(dot, /r0 \[label="x\\"\]; evil\[\\"<b>`#35;", shape=box\];/);
   match(dot, /t0 \[label="t\\\\", shape=ellipse\];/);
 });
+
+Deno.test("a row that is switched off is marked, and is part of no circle", () => {
+  const { rows, ...rest } = source({ a: done("b"), b: done("a") });
+  const table = { ...rest, rows: rows.map((row): Row => row.jobName === "a" ? { ...row, enabled: "no" } : row) };
+  deepEqual(finish(findChains(table)).cycles, []);
+  match(toMermaid(chainGraph(table)), /a<br\/>\(switched off\)|a<br\/>#40;switched off#41;/);
+});

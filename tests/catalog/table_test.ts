@@ -407,6 +407,14 @@ Deno.test("rowsFor() starts the rows of a topic in table order", () => {
   deepEqual(rowsFor(table, "$SYS/x").length, 0);
 });
 
+Deno.test("rowsFor() starts no row that is switched off, and nobody subscribes for it", () => {
+  const table = read("job_name,mqtt_topic,image,enabled\na,x,i,no\nb,x,i,yes\nc,y,i,No\nd,z,i,\n");
+  deepEqual(rowsFor(table, "x").map((row) => row.jobName), ["b"]);
+  deepEqual(table.index.filters(), ["x", "z"]);
+  deepEqual(table.rows.map((row) => row.jobName), ["a", "b", "c", "d"]);
+  deepEqual(table.problems, []);
+});
+
 Deno.test("rowsFor() keeps the service's own messages to rows that name its prefix", () => {
   const table = read(
     `job_name,mqtt_topic,image\na,#,i\nb,services/+/job_complete/x,i\nc,${PREFIX}/job_complete/x,i\nd,${PREFIX}/#,i\n`,
