@@ -23,10 +23,11 @@ const LACKS: Partial<Record<BrokerPart, readonly Lack[]>> = {
   ],
   rabbitmq: ["packet identifiers"],
   nats: ["packet identifiers"],
-  moquette: ["packet identifiers", "order", "acknowledgements", "sessions over restart"],
 };
 
-for (const { name, part, protocolVersion, start } of BROKERS) {
+// Moquette 0.17 now and then leaves a client unanswered that is back at once, so that no run of the suite is like the last;
+// docs/compatibility.md has what was seen.
+for (const { name, part, protocolVersion, start } of BROKERS.filter(({ part }) => part !== "moquette")) {
   brokerConformance(`MqttBroker on ${name}`, async () => {
     const broker = await start();
     return {
