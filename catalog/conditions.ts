@@ -39,6 +39,8 @@ type Expr = ReturnType<typeof parse>["expr"];
 const ROOTS = ["payload", "topic", "input", "item", "result"];
 /** Nodes of a condition's tree: far more than anybody writes in a cell. */
 const MAX_NODES = 500;
+/** Brackets within brackets: the parser calls itself for each. */
+const MAX_DEPTH = 32;
 /** Fields named in `because`, and characters of each value. */
 const MAX_FIELDS = 8;
 const MAX_VALUE = 60;
@@ -49,6 +51,9 @@ type Test = (bindings: Bindings) => boolean;
 
 /** A condition, or what is wrong with it as a clause to follow a colon. */
 export function compileCondition(text: string): Condition | { readonly fault: string } {
+  if (depthOf(text) > MAX_DEPTH) {
+    return { fault: `its brackets are nested more than ${MAX_DEPTH} deep; make it simpler` };
+  }
   let expr: Expr;
   try {
     expr = parse(text).expr;
@@ -74,6 +79,16 @@ export function compileCondition(text: string): Condition | { readonly fault: st
   } catch (error) {
     return { fault: `it cannot be used: ${firstLine(error)}` };
   }
+}
+
+/** Most brackets that are open at a time; those in quotes count too. */
+function depthOf(text: string): number {
+  let [depth, most] = [0, 0];
+  for (const char of text) {
+    if ("([{".includes(char)) most = Math.max(most, ++depth);
+    else if (")]}".includes(char)) depth--;
+  }
+  return most;
 }
 
 // ---------------------------------------------------------------- logic over tests

@@ -72,6 +72,7 @@ const FAULTS: [text: string, fault: RegExp][] = [
   ['kind == "raw"', /^there is no "kind"; write payload\.kind for a field of the payload, or "kind" for text$/],
   ["payload.items.all(x, x > 1)", /^all, exists, exists_one, map and filter go through lists/],
   ["payload.items.map(x, x * 2).size() > 3", /go through lists/],
+  [`${"(".repeat(40)}payload.a${")".repeat(40)}`, /nested more than 32 deep/],
   [Array.from({ length: 300 }, () => "payload.a == 1").join(" || "), /more than 500 parts/],
 ];
 
