@@ -61,7 +61,7 @@ const RELEASE_MS = 5_000;
 /** How often the list of live runs is written, where it changed. */
 const LIVE_LIST_MS = 10_000;
 /** How long the broker's order may be tried. */
-const TRIAL_MS = 2_000;
+const TRIAL_MS = 10_000;
 /** A broker or watch silent for so long is not healthy. */
 const SILENT_MS = 5 * 60_000;
 

@@ -226,7 +226,7 @@ export class Session<P extends Pending = Pending> {
   async #written(batch: readonly Pending[]): Promise<boolean> {
     const { records, scope, signal } = this.#options;
     const waitMs = this.#wroteAtMs + WRITE_MS - performance.now();
-    if (waitMs > 0) {
+    if (waitMs > 0 && !this.#dirty) {
       await delay(waitMs, signal); // More may join.
       return false;
     }

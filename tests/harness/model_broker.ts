@@ -64,6 +64,11 @@ export class ModelBroker {
     return this.#unacknowledged.map(({ message }) => message);
   }
 
+  /** All that is not acknowledged, sent or not. */
+  get held(): readonly ModelMessage[] {
+    return [...this.unacknowledged, ...this.#queue.map(({ message }) => message)];
+  }
+
   /** False: there is no session that it is for. */
   publish(message: ModelMessage): boolean {
     if (!this.#hasSession) return false;
@@ -125,7 +130,7 @@ export class ModelBroker {
 
   /** Ends the session with all that it holds; only while nobody is connected. Returns what was not acknowledged. */
   loseSession(): ModelMessage[] {
-    const gone = [...this.unacknowledged, ...this.#queue.map(({ message }) => message)];
+    const gone = [...this.held];
     [this.#queue, this.#unacknowledged, this.#hasSession] = [[], [], false];
     if (this.#manners.ids !== "from anywhere") this.#lastId = 0;
     return gone;

@@ -47,6 +47,7 @@ class World {
   #subscribed = false;
   readonly #time: VirtualTime;
   sessionsLost = 0;
+  #isRecorded = true;
 
   constructor(readonly manners: Manners, time: VirtualTime) {
     this.#time = time;
@@ -122,7 +123,8 @@ class World {
     const isFirst = !this.#subscribed;
     const sessionPresent = this.#connectWire(process);
     const taking = process.listener.connected(sessionPresent);
-    taking.catch(() => {/* It was killed. */});
+    this.#isRecorded = sessionPresent && this.#isRecorded;
+    taking.then(() => this.#isRecorded = true, () => {/* It was killed. */});
     if (!isFirst || sessionPresent) return;
     const topic = `${PREFIX}/info`;
     const stop = new AbortController();
@@ -168,6 +170,8 @@ class World {
     const { process } = this;
     // A write that was asked for may be carried out, and say that what the broker holds is acknowledged.
     if (this.late.some(({ by, isCreate }) => by === process && !isCreate)) this.#doubt(this.broker.unacknowledged);
+    // The one case that is not promised: a new session of which nobody has written down that it is one.
+    if (!this.#isRecorded) this.#excuse();
     this.cut();
     process?.kill();
     this.process = undefined;
@@ -176,6 +180,10 @@ class World {
     this.late = this.late.filter((one) => !asked.includes(one));
     asked.forEach(({ run }, n) => n % 2 === 0 && setTimeout(run, 2_000));
     this.boot();
+  }
+
+  #excuse(): void {
+    for (const { topic } of this.broker.held) if (topic in this.excused) this.excused[topic]!++;
   }
 
   #doubt(messages: readonly { readonly topic: string }[]): void {
