@@ -3,7 +3,8 @@
  * Must not touch subscriptions nor runs (listener.ts, service.ts) nor know CSV (catalog/table.ts).
  */
 import type { Emit, ObjectStore, Row } from "./ports.ts";
-import { backoffMs, delay, errorMessage } from "./util/retry.ts";
+import { errorMessage } from "./util/errors.ts";
+import { backoffMs, delay } from "./util/retry.ts";
 import { MAX_TABLE_BYTES } from "./catalog/csv.ts";
 import { describeProblem, type Problem } from "./catalog/problem.ts";
 import { parseTableInSlices, rowsFor, type Table, type TableOptions } from "./catalog/table.ts";

@@ -11,7 +11,8 @@ import type { EndPayload } from "./payloads.ts";
 import type { RunRecords } from "./records.ts";
 import { compact } from "./util/compact.ts";
 import { Scope } from "./util/abort.ts";
-import { delay, errorMessage, retryForever } from "./util/retry.ts";
+import { errorMessage } from "./util/errors.ts";
+import { delay, retryForever } from "./util/retry.ts";
 import { type LiveRun, type RunObserver, type RunTable, viewOf } from "./runs.ts";
 
 export interface CompletionOptions {

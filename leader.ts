@@ -5,7 +5,8 @@
  */
 import type { Lease, LeaseRecord } from "./ports.ts";
 import { Scope } from "./util/abort.ts";
-import { delay, errorMessage } from "./util/retry.ts";
+import { errorMessage } from "./util/errors.ts";
+import { delay } from "./util/retry.ts";
 
 /** In milliseconds; each is less than the one before it. */
 export interface LeaseTimes {

@@ -23,7 +23,8 @@ import { messageHashOf, runNameFor } from "./run_spec.ts";
 import type { RunTable } from "./runs.ts";
 import type { Starter, StartResult } from "./starter.ts";
 import { endName, isEndTopic, isUnderPrefix } from "./topics.ts";
-import { errorMessage, retryForever } from "./util/retry.ts";
+import { errorMessage } from "./util/errors.ts";
+import { retryForever } from "./util/retry.ts";
 import { Semaphore } from "./util/semaphore.ts";
 
 export { type Origin, originOf } from "./listener/origin.ts";

@@ -12,7 +12,8 @@ import { Outbox } from "./mqtt/outbox.ts";
 import { describeEnd, reasonCode, refusedFilterWords } from "./mqtt/errors.ts";
 import { type MqttOptions, settle, type Settled } from "./mqtt/options.ts";
 import { Subscriptions } from "./mqtt/subscriptions.ts";
-import { delayAtMost, errorMessage } from "./util/retry.ts";
+import { errorMessage } from "./util/errors.ts";
+import { delayAtMost } from "./util/retry.ts";
 import { type Broker, type BrokerEvents, type Delivery, RefusedError, UnavailableError } from "./ports.ts";
 
 export type { MqttOptions } from "./mqtt/options.ts";

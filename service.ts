@@ -13,10 +13,10 @@ import type { Broker, Cluster, Emit, Lease, ObjectStore, RunView, ServiceEvent }
 import { RunRecords } from "./records.ts";
 import { EventTopics } from "./observers/event_topics.ts";
 import { Actions, controlFilters, handleControl } from "./control.ts";
-import { delay, errorMessage } from "./util/retry.ts";
+import { delay } from "./util/retry.ts";
 import { RunTable } from "./runs.ts";
 import { Starter } from "./starter.ts";
-import { safeWords } from "./util/errors.ts";
+import { errorMessage, safeWords } from "./util/errors.ts";
 
 export interface ServiceSettings {
   readonly pollMs: number;

@@ -5,8 +5,9 @@
  */
 import type { Cluster, Emit, ObjectStore, Row, RunSpec } from "./ports.ts";
 import { RefusedError, UnavailableError } from "./ports.ts";
+import { errorMessage } from "./util/errors.ts";
 import { Queue } from "./util/queue.ts";
-import { backoffMs, errorMessage, retryForever } from "./util/retry.ts";
+import { backoffMs, retryForever } from "./util/retry.ts";
 import type { RunTable } from "./runs.ts";
 import { viewOf } from "./runs.ts";
 import { payloadFits } from "./run_spec.ts";

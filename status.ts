@@ -20,8 +20,8 @@ import { Reading } from "./status/reading.ts";
 import { type StatusView, statusView } from "./status/view.ts";
 import { Scope } from "./util/abort.ts";
 import { compact } from "./util/compact.ts";
+import { errorMessage } from "./util/errors.ts";
 import { getLogger } from "./util/log.ts";
-import { errorMessage } from "./util/retry.ts";
 
 export interface StatusOptions extends GateOptions, ActionOptions {
   readonly listen: { readonly hostname: string; readonly port: number };

@@ -13,7 +13,7 @@ import { Metrics } from "../observers/metrics.ts";
 import type { Emit, ServiceEvent } from "../ports.ts";
 import { Service, type ServiceOptions } from "../service.ts";
 import { openPage } from "../status.ts";
-import { errorMessage } from "../util/retry.ts";
+import { errorMessage } from "../util/errors.ts";
 import { VERSION } from "../util/version.ts";
 import { type Call, CommandError, plain, printLine } from "./context.ts";
 import { Narrator } from "./narrator.ts";

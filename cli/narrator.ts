@@ -5,7 +5,7 @@
 import { describeProblem } from "../catalog.ts";
 import type { Problem } from "../catalog.ts";
 import type { Emit, ObjectStore, RunRecord, ServiceEvent } from "../ports.ts";
-import { errorMessage } from "../util/retry.ts";
+import { errorMessage } from "../util/errors.ts";
 
 /** Warnings of one table that are said in lines. */
 const MAX_WARNINGS = 10;

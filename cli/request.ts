@@ -6,9 +6,9 @@ import mqtt, { type MqttClient } from "mqtt";
 import { type Call, CommandError, type Io } from "./context.ts";
 import type { Config } from "../config.ts";
 import { UnavailableError } from "../ports.ts";
-import { delay, errorMessage } from "../util/retry.ts";
+import { delay } from "../util/retry.ts";
 import { isRunName } from "../run_spec.ts";
-import { safeWords } from "../util/errors.ts";
+import { errorMessage, safeWords } from "../util/errors.ts";
 import { cut } from "../util/text.ts";
 import { durationMs } from "../util/duration.ts";
 

@@ -4,12 +4,13 @@
  */
 import type { V1ObjectMeta } from "@kubernetes/client-node";
 import { Scope } from "../util/abort.ts";
+import { errorMessage } from "../util/errors.ts";
 import { cut } from "../util/text.ts";
 import { chunksOf, joinBytes } from "../util/streams.ts";
 import { type Answer, answerError, AnswerTooLargeError, type KubeClient } from "./client.ts";
 import type { Json } from "./facts.ts";
 import { UnavailableError } from "../ports.ts";
-import { delay, errorMessage } from "../util/retry.ts";
+import { delay } from "../util/retry.ts";
 
 export interface WatchedObject {
   readonly metadata?: Json<V1ObjectMeta>;

@@ -5,9 +5,10 @@
  */
 import { type Delivery, type Emit } from "../ports.ts";
 import type { RunRecords, SessionRecord } from "../records.ts";
+import { errorMessage } from "../util/errors.ts";
 import { Queue } from "../util/queue.ts";
 import { newerId } from "./packet_order.ts";
-import { backoffMs, delay, errorMessage, retryForever } from "../util/retry.ts";
+import { backoffMs, delay, retryForever } from "../util/retry.ts";
 
 /** A delivery until it is acknowledged. Thousands may wait. */
 export interface Pending {

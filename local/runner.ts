@@ -21,7 +21,8 @@ import {
   UnavailableError,
 } from "../ports.ts";
 import { CONTAINER_NAME } from "../run_spec.ts";
-import { delayAtMost, errorMessage } from "../util/retry.ts";
+import { errorMessage } from "../util/errors.ts";
+import { delayAtMost } from "../util/retry.ts";
 import { readRunLog, RunLog } from "./runner/log.ts";
 import { killLeftBehind, signalGroup, startProcess } from "./runner/process.ts";
 import { endOf, factsOf, newRun, readRun, type Run, saveRun, type Stop } from "./runner/run.ts";

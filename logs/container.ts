@@ -10,7 +10,8 @@ import type { Cluster, ContainerFacts, ObjectStore } from "../ports.ts";
 import { UnavailableError } from "../ports.ts";
 import { Scope } from "../util/abort.ts";
 import { compact } from "../util/compact.ts";
-import { backoffMs, delay, errorMessage } from "../util/retry.ts";
+import { errorMessage } from "../util/errors.ts";
+import { backoffMs, delay } from "../util/retry.ts";
 import { chunksOf } from "../util/streams.ts";
 
 /**

@@ -2,8 +2,8 @@
  * Output on its way to the store: how much of it may be held, in memory and on a disk, by all runs together. Must not
  * know whose output it is. What is on disk has no name there: it is gone when the process is, whatever ends that.
  */
-import { errorMessage } from "../util/retry.ts";
 import { onAbort } from "../util/abort.ts";
+import { errorMessage } from "../util/errors.ts";
 import { Semaphore } from "../util/semaphore.ts";
 
 export interface SpoolSettings {

@@ -7,8 +7,8 @@ import type { Connection } from "./connection.ts";
 import { reasonCode } from "./errors.ts";
 import { HIGHEST_CLIENT_ID } from "./options.ts";
 import { RefusedError, TooLargeError, UnavailableError } from "../ports.ts";
+import { errorMessage } from "../util/errors.ts";
 import { Queue } from "../util/queue.ts";
-import { errorMessage } from "../util/retry.ts";
 
 /** What is to be published. */
 export interface Publication {

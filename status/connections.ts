@@ -9,8 +9,8 @@
  */
 import { Buffer } from "node:buffer";
 import { Duplex } from "node:stream";
+import { errorMessage } from "../util/errors.ts";
 import { getLogger } from "../util/log.ts";
-import { errorMessage } from "../util/retry.ts";
 
 export interface ConnectionLimits {
   /** Connections of all visitors, and of one address. */

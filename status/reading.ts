@@ -8,7 +8,7 @@ import type { Table } from "../catalog.ts";
 import type { RunRecord, RunView } from "../ports.ts";
 import { isRunName } from "../run_spec.ts";
 import { compact } from "../util/compact.ts";
-import { errorMessage } from "../util/retry.ts";
+import { errorMessage } from "../util/errors.ts";
 import { finishInSlices } from "../util/slices.ts";
 import { drawGraphSteps, type GraphPicture, MAX_DRAWN_ROWS } from "./graph.tsx";
 import type { RecordFilter } from "./history.ts";

@@ -4,8 +4,6 @@
 import { onAbort } from "./abort.ts";
 import { UnavailableError } from "../ports.ts";
 
-export { errorMessage } from "./errors.ts";
-
 /** Resolves after `ms`; rejects with the signal's reason as soon as it aborts. */
 export function delay(ms: number, signal?: AbortSignal): Promise<void> {
   return new Promise((resolve, reject) => {

@@ -3,7 +3,7 @@
  * format, `{RFC 3339 time, 9 digits} {F|P} {text}`, where P means that the line goes on in the next one (as in
  * Kubernetes' own logs, https://github.com/kubernetes/design-proposals-archive/blob/main/node/kubelet-cri-logging.md).
  */
-import { errorMessage } from "../../util/retry.ts";
+import { errorMessage } from "../../util/errors.ts";
 import { chunksOf, joinBytes } from "../../util/streams.ts";
 
 const TIME_LENGTH = 30;

@@ -5,7 +5,7 @@
 import { basename, join } from "node:path";
 import { type JobFacts, type PodFacts, RefusedError, type RunSpec } from "../../ports.ts";
 import { CONTAINER_NAME, Filler, isRunName, keptValue, messageEnv, resourcesOf } from "../../run_spec.ts";
-import { errorMessage } from "../../util/retry.ts";
+import { errorMessage } from "../../util/errors.ts";
 import { readAtMost } from "../../util/streams.ts";
 import type { RunLog } from "./log.ts";
 

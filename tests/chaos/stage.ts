@@ -3,7 +3,7 @@
  * done to it meanwhile, and the count of what came of it. Knows no case by name; see matrix.ts and faults.ts.
  */
 import type { V1Job } from "@kubernetes/client-node";
-import { errorMessage } from "../../util/retry.ts";
+import { errorMessage } from "../../util/errors.ts";
 import { envOf, JobWatch } from "../harness/job_watch.ts";
 import type { Kit } from "../harness/kit.ts";
 import { type Mosquitto, startMosquitto } from "../harness/mosquitto.ts";

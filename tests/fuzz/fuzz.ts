@@ -1,6 +1,6 @@
 /** Feeds one target for a time, or a number of inputs, and keeps what broke a promise. */
 import { cpuUsage } from "node:process";
-import { errorMessage } from "../../util/retry.ts";
+import { errorMessage } from "../../util/errors.ts";
 import { cacheFolder } from "../harness/cache.ts";
 import { inputOf } from "./mutate.ts";
 import { TARGETS } from "./targets.ts";

@@ -22,7 +22,7 @@ import { RefusedError, UnavailableError } from "../../ports.ts";
 import { RunRecords } from "../../records.ts";
 import { jobNameFault, messageEnv, payloadFits, runNameFor } from "../../run_spec.ts";
 import { completeTopic, covers, endName, filterFault, matches, overlap, topicFault, uncovered } from "../../topics.ts";
-import { errorMessage } from "../../util/retry.ts";
+import { errorMessage } from "../../util/errors.ts";
 import { aRecord, delivery, FakeBroker, FakeCluster, FakeStore, row } from "../harness/fakes.ts";
 import { FakeApi, isWatch } from "../harness/fake_api.ts";
 import { anApp, ORIGIN, PREFIX } from "../harness/page_kit.ts";
