@@ -31,6 +31,21 @@ type ListName = Exclude<keyof AllowLists, "runAsRoot">;
 /** Lists that allow nothing where they are not there. */
 const NONE_WITHOUT: ReadonlySet<ListName> = new Set(["secrets", "serviceAccounts", "outputPrefixes"]);
 
+/** Fields of a row that may name something, beside its image. */
+const FIELDS = [
+  "env",
+  "mounts",
+  "imagePullSecret",
+  "labels",
+  "serviceAccount",
+  "priorityClass",
+  "queue",
+  "runtimeClass",
+  "podTemplate",
+  "output",
+  "runAs",
+] as const satisfies readonly (keyof Row)[];
+
 /** Something that a row names and a list must allow. */
 interface Claim {
   readonly list: ListName;
@@ -47,7 +62,9 @@ export function findForbidden(
   row: Row,
   file: string,
 ): { readonly column: string; readonly value: string; readonly message: string }[] {
-  const found = claimsOf(row).filter((claim) => !isAllowed(lists, claim)).map(({ list, column, name, what }) => {
+  // Most rows name nothing but their image.
+  if (lists.images === undefined && FIELDS.every((field) => row[field] === undefined)) return [];
+  const found = [...allClaims(row)].filter((claim) => !isAllowed(lists, claim)).map(({ list, column, name, what }) => {
     const key = list.replace(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`);
     const line = lists[list] === undefined ? `add the line ${key}: [${name}]` : `add ${name} to the list ${key}`;
     return { column, value: cut(name), message: `${what} "${cut(name)}" is not allowed; ${line} in ${file}` };
@@ -103,10 +120,6 @@ function* allClaims(row: Row): Generator<Claim> {
 
 const SECRET = { list: "secrets", what: "the secret" } as const;
 const CONFIG = { list: "configMaps", what: "the config map" } as const;
-
-function claimsOf(row: Row): Claim[] {
-  return [...allClaims(row)];
-}
 
 function objectOf(entry: NonNullable<Row["env"]>[number]): string {
   return "object" in entry ? entry.object : "";
