@@ -7,9 +7,13 @@ import { errorMessage } from "./util/errors.ts";
 import { backoffMs, delay } from "./util/retry.ts";
 import { MAX_TABLE_BYTES } from "./catalog/csv.ts";
 import { describeProblem, type Problem } from "./catalog/problem.ts";
-import { parseTableInSlices, rowsFor, type Table, type TableOptions } from "./catalog/table.ts";
+import { type CompiledTable, readTable } from "./catalog/compile.ts";
+import type { Condition } from "./catalog/conditions.ts";
+import { rowsFor, type Table, type TableOptions } from "./catalog/table.ts";
 
 export { MAX_TABLE_BYTES } from "./catalog/csv.ts";
+export { readTable } from "./catalog/compile.ts";
+export type { Condition, ConditionValues } from "./catalog/conditions.ts";
 export { parseTable, parseTableInSlices, rowsFor } from "./catalog/table.ts";
 export type { Table, TableOptions } from "./catalog/table.ts";
 export { rowSchema } from "./catalog/column_docs.ts";
@@ -56,7 +60,7 @@ export class Catalog {
   readonly #options: CatalogOptions;
   /** Where the table is, for people. */
   readonly url: string;
-  #table: Table | undefined;
+  #table: CompiledTable | undefined;
   #filters: ReadonlySet<string> = new Set();
   /** ETag of the content last looked at, be it good or not. */
   #etag: string | undefined;
@@ -88,6 +92,11 @@ export class Catalog {
   /** Rows that a message starts, in table order; see `rowsFor`. */
   match(delivery: { readonly topic: string; readonly filters?: readonly string[] }): Row[] {
     return this.#table ? rowsFor(this.#table, delivery.topic, delivery.filters) : [];
+  }
+
+  /** The row's condition; undefined: it has none, or is no row of the table in force. */
+  conditionOf({ when }: Row): Condition | undefined {
+    return when === undefined ? undefined : this.#table?.conditions.get(when);
   }
 
   /** When the table in force was put in force. */
@@ -160,7 +169,7 @@ export class Catalog {
         return this.#fail("store", "there is no such object; put the table there");
       }
       if (found === "unchanged") return this.#confirm();
-      const table = await parseTableInSlices(found.body, this.#options, signal ? { signal } : {});
+      const table = await readTable(found.body, this.#options, signal ? { signal } : {});
       this.#etag = found.etag;
       const refusal = table.refusal ?? this.#emptied(table);
       if (refusal) return this.#fail("table", refusal.message, refusal);
@@ -190,7 +199,7 @@ export class Catalog {
     return { ...first, message: `none of its rows can be used. The first error: ${first.message}` };
   }
 
-  #swap(table: Table): LoadResult {
+  #swap(table: CompiledTable): LoadResult {
     this.#table = table;
     this.#filters = new Set(table.index.filters());
     this.#loadedAt = this.#confirmedAt = new Date();

@@ -15,6 +15,7 @@ import { NO_ORIGIN, originOf } from "./listener/origin.ts";
 import { OrderTrial, type TrialOptions } from "./listener/order_trial.ts";
 import { PacketOrder } from "./listener/packet_order.ts";
 import { chainTooDeep, endNotBelieved, refused } from "./listener/reports.ts";
+import { NOTHING_SELECTED, type Selection, selectRows } from "./listener/selection.ts";
 import { Session } from "./listener/session.ts";
 import { hashOf, uniqueName, type Work } from "./listener/work.ts";
 import type { Delivery, Emit, Message, Row, RunSpec } from "./ports.ts";
@@ -30,7 +31,7 @@ import { Semaphore } from "./util/semaphore.ts";
 export { type Origin, originOf } from "./listener/origin.ts";
 
 export interface ListenerOptions {
-  readonly catalog: Pick<Catalog, "match">;
+  readonly catalog: Pick<Catalog, "match" | "conditionOf">;
   readonly runs: RunTable;
   readonly records: RunRecords;
   readonly starter: Starter;
@@ -56,8 +57,6 @@ const LOOKUPS_AT_ONCE = 16;
  * later is a new one.
  */
 const REDELIVERY_MS = 30_000;
-
-const NO_ROWS: readonly Row[] = [];
 
 export class Listener {
   readonly #options: ListenerOptions;
@@ -145,14 +144,18 @@ export class Listener {
     const { topicPrefix, catalog, handleRetained } = this.#options;
     const { topic, packetId } = delivery;
     const isControl = isUnderPrefix(topicPrefix, topic) && !isEndTopic(topicPrefix, topic);
-    const rows = isControl || (delivery.retain && !handleRetained)
-      ? NO_ROWS
-      : catalog.match({ topic, ...(delivery.filters ? { filters: delivery.filters } : {}) });
+    const selection = isControl || (delivery.retain && !handleRetained)
+      ? NOTHING_SELECTED
+      : selectRows(catalog.match({ topic, ...(delivery.filters ? { filters: delivery.filters } : {}) }), delivery, {
+        topicPrefix,
+        conditionOf: (row) => catalog.conditionOf(row),
+      });
+    const { rows } = selection;
     if (packetId !== undefined) {
       this.#see(delivery);
       if (this.#takeOver(delivery, rows)) return;
     }
-    const work = this.#newWork(delivery, rows);
+    const work = this.#newWork(delivery, selection);
     if (packetId !== undefined) {
       this.#session.add(work);
       if (!work.counted) this.#order.take(packetId);
@@ -169,7 +172,11 @@ export class Listener {
   /** Runs a row without a message of a broker's; resolves when its Job exists or is refused. */
   async run(row: Row, message: Message): Promise<StartResult> {
     const delivery: Delivery = { ...message, qos: 0, retain: false, dup: false, done() {} };
-    const result = await this.#started(row, this.#newWork(delivery, [row]), uniqueName(row));
+    const result = await this.#started(
+      row,
+      this.#newWork(delivery, { ...NOTHING_SELECTED, rows: [row] }),
+      uniqueName(row),
+    );
     this.#emitRefusal(message.topic, row, result);
     return result;
   }
@@ -410,22 +417,30 @@ export class Listener {
   }
 
   #finish(work: Work): void {
-    const { delivery, rows, outcome } = work;
-    this.#options.emit({ type: "message", topic: delivery.topic, rows: rows.length, outcome });
+    const { delivery, rows, filtered, outcome } = work;
+    const told = filtered.length === 0 ? {} : { filtered };
+    this.#options.emit({
+      type: "message",
+      topic: delivery.topic,
+      rows: rows.length + filtered.length,
+      outcome,
+      ...told,
+    });
     if (delivery.packetId === undefined) delivery.done();
     else this.#session.settle(work);
   }
 
-  #newWork(delivery: Delivery, rows: readonly Row[]): Work {
+  #newWork(delivery: Delivery, { rows, filtered }: Selection): Work {
     const origin = rows.length === 0 ? NO_ORIGIN : originOf(delivery, this.#options.topicPrefix);
     return {
       delivery,
       origin,
       rows,
+      filtered,
       hash: "",
       receivedAtMs: Date.now(),
       left: rows.length,
-      outcome: rows.length === 0 ? "ignored" : "refused",
+      outcome: rows.length > 0 ? "refused" : filtered.length > 0 ? "filtered" : "ignored",
       number: 0,
       settled: false,
       counted: delivery.packetId !== undefined && rows.length > 0 && origin.key === undefined,

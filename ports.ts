@@ -377,7 +377,16 @@ export interface RunRecord {
 
 /** Something that happened, told to metrics, page, MQTT reports and notices. They must not throw nor block. */
 export type ServiceEvent =
-  | { type: "message"; topic: string; rows: number; outcome: "runs" | "ignored" | "duplicate" | "refused" }
+  | {
+    type: "message";
+    topic: string;
+    /** That it is for. */
+    rows: number;
+    /** `filtered`: the conditions of all its rows are false. */
+    outcome: "runs" | "ignored" | "filtered" | "duplicate" | "refused";
+    /** Rows whose condition is false for it, with the values that decided. */
+    filtered?: readonly FilteredRow[];
+  }
   | { type: "created"; run: RunView; createMs: number; sinceReceiptMs: number }
   | { type: "waiting"; runName: string; jobName: string; reason: string }
   | { type: "started"; run: RunView }
@@ -391,6 +400,15 @@ export type ServiceEvent =
     scope: "table" | "message" | "run" | "broker" | "store" | "cluster" | "service";
     report: ErrorReport;
   };
+
+/** A row that a message does not start, for its condition (`when`) is false. */
+export interface FilteredRow {
+  readonly jobName: string;
+  /** Line of the table. */
+  readonly line: number;
+  /** `payload.size is 12, payload.kind is missing` */
+  readonly because: string;
+}
 
 export type Emit = (event: ServiceEvent) => void;
 

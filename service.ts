@@ -394,6 +394,11 @@ export async function startService(options: ServiceOptions): Promise<Service> {
 /** Words of peers are cut and lose their secrets here, on their way to log, topics, page and webhook. */
 function withSafeWords(event: ServiceEvent): ServiceEvent {
   switch (event.type) {
+    case "message":
+      return event.filtered === undefined ? event : {
+        ...event,
+        filtered: event.filtered.map((row) => ({ ...row, because: safeWords(row.because) })),
+      };
     case "waiting":
       return { ...event, reason: safeWords(event.reason) };
     case "broker":

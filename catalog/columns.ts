@@ -396,7 +396,7 @@ export const COLUMNS = {
       "Condition in CEL over `payload`, `topic`, `input`, `item` and `result`; a message for which it is false " +
       "does not start the row.",
     empty: "every message starts the row",
-    ...PLANNED,
+    since: "0.1.0",
   },
   idempotencyKey: {
     kind: idempotencyKey,

@@ -3,18 +3,19 @@
  * modules asked, each imported when it is wanted: `check` needs no Kubernetes.
  */
 import type { Problem, Table } from "../catalog.ts";
+import type { CompiledTable } from "../catalog/compile.ts";
 import type { Config } from "../config.ts";
 import { RefusedError, type Row, type RunSpec, UnavailableError } from "../ports.ts";
 import { type Call, CommandError, counted, type Io, openCluster, plain, printLine } from "./context.ts";
 
 /** The table that was named, or the configured one, as the service would read it. */
-async function readTable(config: Config, io: Io, where?: string): Promise<{ table: Table; url: string }> {
-  const { parseTable } = await import("../catalog/table.ts");
+async function openTable(config: Config, io: Io, where?: string): Promise<{ table: CompiledTable; url: string }> {
+  const { readTable } = await import("../catalog/compile.ts");
   const { source, url } = await tableText(config, io, where);
   const { checkRow } = await import("../catalog/policy.ts");
   const policy = await readPolicy(config);
   const { topicPrefix } = config;
-  const table = parseTable(source, { topicPrefix, check: (row) => checkRow(policy ?? {}, row) });
+  const table = await readTable(source, { topicPrefix, check: (row) => checkRow(policy ?? {}, row) });
   return { table, url };
 }
 
@@ -64,7 +65,7 @@ async function download(url: string): Promise<Uint8Array> {
 export async function check({ words: [where], json, io, ...call }: Call): Promise<number> {
   const config = call.config();
   const { describeProblem } = await import("../catalog.ts");
-  const { table, url } = await readTable(config, io, where);
+  const { table, url } = await openTable(config, io, where);
   const problems = [...table.problems, ...call.flag("server") ? await askServer(config, table.rows, io) : []]
     .sort((a, b) => a.line - b.line);
   const errors = problems.filter(({ severity }) => severity === "error").length;
@@ -116,7 +117,7 @@ async function askServer(config: Config, rows: readonly Row[], io: Io): Promise<
 export async function graph({ words: [where], json, io, ...call }: Call): Promise<number> {
   const config = call.config();
   const { chainGraph, toDot, toMermaid } = await import("../catalog/chains.ts");
-  const { table } = await readTable(config, io, where);
+  const { table } = await openTable(config, io, where);
   if (table.refusal) throw new CommandError(1, `Cannot draw the table: ${table.refusal.message}`);
   const drawing = chainGraph(table);
   const format = call.flag("format");
@@ -149,8 +150,12 @@ export async function explain({ words: [topic = "", given = ""], json, io, ...ca
   const { rowsFor } = await import("../catalog/table.ts");
   const { buildJob } = await import("../k8s/manifest.ts");
   const { stringify } = await import("yaml");
-  const { table, url } = await readTable(config, io);
-  const rows = rowsFor(table, topic);
+  const { table, url } = await openTable(config, io);
+  const { selectRows } = await import("../listener/selection.ts");
+  const { rows, filtered } = selectRows(rowsFor(table, topic), { topic, payload }, {
+    topicPrefix: config.topicPrefix,
+    conditionOf: ({ when = "" }) => table.conditions.get(when),
+  });
   await tellLeftOut(table, topic, io);
   const { namespace = "default", instance, jobTtlSeconds: ttlSecondsAfterFinished } = config.cluster;
   const options = { namespace, instance, ttlSecondsAfterFinished };
@@ -166,8 +171,13 @@ export async function explain({ words: [topic = "", given = ""], json, io, ...ca
     }
   }));
   const found = made.flat();
-  if (json) await printLine(io, JSON.stringify(found));
-  else {
+  for (const { jobName, line, because } of filtered) {
+    io.tell(plain(`Row "${jobName}", line ${line}, would not run, for its condition (when) is false: ${because}`));
+  }
+  if (json) {
+    const others = filtered.map(({ jobName: job_name, line, because }) => ({ job_name, line, filtered: because }));
+    await printLine(io, JSON.stringify([...found, ...others]));
+  } else {
     const texts = found.map(({ job_name, line, job }) => {
       return plain(`# Row "${job_name}", line ${line} of ${url}`) +
         `\n${stringify(job, { lineWidth: 0, aliasDuplicateObjects: false })}`;
@@ -182,6 +192,7 @@ export async function explain({ words: [topic = "", given = ""], json, io, ...ca
     io.tell(`${counted(rows.length, "row")} would run; each run gets a name of its own.${place}`);
     return 0;
   }
+  if (filtered.length > 0) return 1;
   const { nearest } = await import("../util/nearest.ts");
   const guess = nearest(topic, table.index.filters());
   io.tell(`No row is for "${topic}"${guess === undefined ? "" : `: did you mean "${guess}"?`}`);

@@ -1,7 +1,7 @@
 /**
  * A message in work, as the listener holds it until it is acknowledged. Owns its shape only.
  */
-import type { Row } from "../ports.ts";
+import type { FilteredRow, Row } from "../ports.ts";
 import { messageHashOf, runNameFor } from "../run_spec.ts";
 import type { Origin } from "./origin.ts";
 import type { Pending } from "./session.ts";
@@ -11,7 +11,9 @@ export interface Work extends Pending {
   readonly origin: Origin;
   /** By Date.now(). */
   readonly receivedAtMs: number;
+  /** Those that it starts. */
   readonly rows: readonly Row[];
+  readonly filtered: readonly FilteredRow[];
   /** Of what the message says; "" until it is asked for. */
   hash: string;
   /** Rows whose start is not through. */
@@ -22,7 +24,7 @@ export interface Work extends Pending {
 }
 
 /** As the event `message` says it. */
-export type MessageOutcome = "ignored" | "refused" | "duplicate" | "runs";
+export type MessageOutcome = "ignored" | "filtered" | "refused" | "duplicate" | "runs";
 
 /** Of what its message says; made when it is first asked for. */
 export function hashOf(work: Work): string {

@@ -13,8 +13,15 @@ export function eventLog(): Emit {
         if (event.outcome === "ignored") {
           return log.debug("Ignored a message on {topic}: no row is for it", { topic: event.topic });
         }
+        for (const { jobName: job, because } of event.filtered ?? []) {
+          log.info("Message on {topic} does not start {job}: its condition is false, since {because}", {
+            topic: event.topic,
+            job,
+            because,
+          });
+        }
         // What a message started is said by the lines of its runs; one line less for each is worth it in a burst.
-        if (event.outcome === "runs") return;
+        if (event.outcome === "runs" || event.outcome === "filtered") return;
         return log.info("Message on {topic}: {outcome}", {
           topic: event.topic,
           outcome: event.outcome,

@@ -201,7 +201,7 @@ export class Metrics {
 
   /** Series that exist from the start, so that a first failure is an increase. */
   #startFromZero(): void {
-    for (const outcome of ["runs", "ignored", "duplicate", "refused"]) this.#messages.inc({ outcome }, 0);
+    for (const outcome of ["runs", "ignored", "filtered", "duplicate", "refused"]) this.#messages.inc({ outcome }, 0);
     for (const why of ["host", "size", "busy", "token"]) this.#pageRefusals.inc({ why }, 0);
     for (const scope of ["table", "message", "run", "broker", "store", "cluster", "service"]) {
       this.#errors.inc({ scope }, 0);

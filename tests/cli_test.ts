@@ -374,6 +374,34 @@ Deno.test("explain says what the message lacks for a row, and shows the others",
   });
 });
 
+Deno.test("explain says which conditions are false, and the values that decided", async () => {
+  await inFolder(async (dir) => {
+    const table = "job_name,mqtt_topic,image,when\na,t,i,payload.size > 3\nb,t,i,payload.size <= 3\n";
+    await Deno.writeTextFile(`${dir}/jobs.csv`, table);
+    const settings = { CATALOG_URL: `${dir}/jobs.csv` };
+    const { code, out, err } = await call(["explain", "t", '{"size":4}'], settings);
+    strictEqual(code, 0);
+    match(err, /^Row "b", line 3, would not run, for its condition \(when\) is false: payload\.size is 4$/m);
+    match(out, /^# Row "a", line 2 of /);
+    const other = await call(["explain", "t", "{}", "--json"], settings);
+    strictEqual(other.code, 1);
+    deepStrictEqual(JSON.parse(other.out), [
+      { job_name: "a", line: 2, filtered: "payload.size is missing" },
+      { job_name: "b", line: 3, filtered: "payload.size is missing" },
+    ]);
+  });
+});
+
+Deno.test("check names line and column of a condition that is none", async () => {
+  await inFolder(async (dir) => {
+    const path = `${dir}/jobs.csv`;
+    await Deno.writeTextFile(path, `job_name,mqtt_topic,image,when\na,t,i,"payload.files.all(x, x > 1)"\n`);
+    const { code, out } = await call(["check", path], {});
+    strictEqual(code, 1);
+    match(out, /^error: Line 2, when .*which a condition may not/);
+  });
+});
+
 Deno.test("explain refuses a filter where a topic is meant", async () => {
   strictEqual((await call(["explain", "a/#"], { CATALOG_URL: LAB })).code, 2);
 });

@@ -2,6 +2,7 @@
  * The core's way from a delivery to a Job, on fake ports: one process of the service, as often as a test wants one on the
  * same store. Owns no check.
  */
+import type { Condition } from "../../catalog.ts";
 import { Listener } from "../../listener.ts";
 import type { Row } from "../../ports.ts";
 import { RunRecords } from "../../records.ts";
@@ -13,6 +14,7 @@ export interface CoreOptions {
   readonly rows?: readonly Row[];
   /** Default: all rows, whatever the topic. */
   readonly match?: (delivery: { readonly topic: string; readonly filters?: readonly string[] }) => Row[];
+  readonly conditionOf?: (row: Row) => Condition | undefined;
   readonly maxRuns?: number;
   readonly concurrency?: number;
   /** What outlives the process. Default: nothing. */
@@ -26,6 +28,7 @@ export async function startProcess(
   {
     rows = [row()],
     match = () => [...rows],
+    conditionOf = () => undefined,
     maxRuns = Infinity,
     concurrency = 4,
     store = new FakeStore(),
@@ -40,7 +43,7 @@ export async function startProcess(
   const records = new RunRecords(store);
   const starter = new Starter({ cluster, runs, payloads: store, concurrency, maxRuns, emit, signal });
   const listener = new Listener({
-    catalog: { match },
+    catalog: { match, conditionOf },
     runs,
     records,
     starter,
