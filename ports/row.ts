@@ -104,5 +104,5 @@ export interface Input {
   readonly choices?: readonly string[];
 }
 
-/** Whether messages start the row. `paused`: they wait for it with the broker's words kept. */
+/** Whether messages start the row. `paused`, they wait: no cell can say that yet. */
 export type Enabled = "yes" | "no" | "paused";

@@ -23,7 +23,6 @@ const NOT_YET: ReadonlySet<PlaceholderRoot> = new Set(["input", "result", "item"
 
 const NAMES = Object.keys(ROOTS) as PlaceholderRoot[];
 const MAX_STEPS = 16;
-const MAX_POSITION = 9_999;
 
 export interface ParsedTemplate {
   readonly template: Template;
@@ -110,7 +109,7 @@ function pathOf(text: string): (string | number)[] | undefined {
     const match = step.exec(text);
     if (!match) return undefined;
     if (match[1] !== undefined) path.push(match[1]);
-    else path.push(Math.min(Number(match[2]), MAX_POSITION));
+    else path.push(Number(match[2]));
   }
   return path;
 }
