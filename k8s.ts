@@ -14,6 +14,7 @@ import {
   jsonOf,
   KubeClient,
   type KubeClientOptions,
+  objectOf,
   statusOf,
 } from "./k8s/client.ts";
 import { EventBook } from "./k8s/events.ts";
@@ -124,7 +125,10 @@ export class KubernetesCluster implements Cluster, Disposable {
     if (fault !== undefined) throw new RefusedError(`Cannot ${what}: ${fault}`);
     const path = dryRun ? `${this.#jobs}?dryRun=All` : this.#jobs;
     const answer = await this.#client.call("POST", path, { body: JSON.stringify(job), signal });
-    if (isSuccess(answer)) return "created";
+    if (isSuccess(answer)) {
+      objectOf(answer, spec.runName);
+      return "created";
+    }
     if (!isAlreadyThere(answer)) throw answerError(what, answer);
     const there = await this.#read(spec.runName, signal);
     const foreign = there && jobFault(there, this.#jobOptions.instance);
@@ -141,6 +145,7 @@ export class KubernetesCluster implements Cluster, Disposable {
     if (!isSuccess(answer) && !isMissing(answer) && !isAnother(answer)) {
       throw answerError(`delete the Job ${runName}`, answer);
     }
+    if (isSuccess(answer)) objectOf(answer, runName);
   }
 
   /**
@@ -159,6 +164,7 @@ export class KubernetesCluster implements Cluster, Disposable {
     const answer = await this.#client.call("PATCH", this.#pathOf(runName), options);
     if (isMissing(answer) || isAnother(answer)) return false;
     if (!isSuccess(answer)) throw answerError(`cancel the Job ${runName}`, answer);
+    objectOf(answer, runName);
     return true;
   }
 
@@ -185,7 +191,7 @@ export class KubernetesCluster implements Cluster, Disposable {
     const answer = await this.#client.call("GET", this.#pathOf(runName), { signal });
     if (isMissing(answer)) return undefined;
     if (!isSuccess(answer)) throw answerError(`read the Job ${runName}`, answer);
-    return jsonOf(answer);
+    return objectOf<Json<V1Job>>(answer, runName);
   }
 
   async watch(events: ClusterEvents, signal: AbortSignal): Promise<void> {

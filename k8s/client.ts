@@ -13,6 +13,7 @@ import { type KubeConfigOptions, type KubeTarget, openKubeConfig } from "./kubec
 import { RefusedError, UnavailableError } from "../ports.ts";
 import { retryAfterMs } from "../util/retry_after.ts";
 import { readAtMost, TooManyBytes } from "../util/streams.ts";
+import { parseJson } from "../util/json.ts";
 
 export interface KubeClientOptions extends KubeConfigOptions {
   /** Default: that of the context, else `default`. */
@@ -319,7 +320,7 @@ export interface KubeStatus {
 /** What the API server says of a failure; of an answer that is no Status, the beginning of its text. */
 export function statusOf(answer: Pick<Answer, "text">): KubeStatus {
   try {
-    const { code, reason, message } = JSON.parse(answer.text) ?? {};
+    const { code, reason, message } = parseJson(answer.text) ?? {};
     return compact({
       code: typeof code === "number" ? code : undefined,
       reason: typeof reason === "string" ? cut(reason, 100) : undefined,
@@ -334,10 +335,25 @@ export function statusOf(answer: Pick<Answer, "text">): KubeStatus {
 /** What an answer holds; UnavailableError where that is not whole JSON, as of a proxy in between. */
 export function jsonOf<T>(answer: Pick<Answer, "status" | "text">): T {
   try {
-    return JSON.parse(answer.text);
+    return parseJson(answer.text);
   } catch (error) {
     throw new UnavailableError(`The API server's answer (${answer.status}) is not whole JSON`, { cause: error });
   }
+}
+
+/**
+ * The object of that name in an answer of 2xx, also one that tells that it is deleted. UnavailableError where it is another
+ * thing: a login page between here and the API server answers 200 too, and has done nothing.
+ */
+export function objectOf<T extends { metadata?: { name?: string } }>(
+  answer: Pick<Answer, "status" | "text">,
+  name: string,
+): T {
+  const object = jsonOf<T & { details?: { name?: string } } | null>(answer);
+  if (object?.metadata?.name === name || object?.details?.name === name) return object;
+  throw new UnavailableError(
+    `The API server's answer (${answer.status}) does not hold ${name}: does a proxy or a login page answer in its place?`,
+  );
 }
 
 /** Whether the call did what it was to do. */

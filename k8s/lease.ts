@@ -3,7 +3,7 @@
  * leader.ts.
  */
 import type { V1Lease } from "@kubernetes/client-node";
-import { answerError, isAlreadyThere, isMissing, isSuccess, jsonOf, type KubeClient, statusOf } from "./client.ts";
+import { answerError, isAlreadyThere, isMissing, isSuccess, type KubeClient, objectOf, statusOf } from "./client.ts";
 import type { Json } from "./facts.ts";
 import { LABEL, ownLabels } from "./labels.ts";
 import type { Lease, LeaseRecord } from "../ports.ts";
@@ -33,7 +33,7 @@ export class KubernetesLease implements Lease {
     const answer = await this.#client.call("GET", `${this.#path}/${this.#name}`, { urgent: true, signal });
     if (isMissing(answer)) return undefined;
     if (!isSuccess(answer)) throw answerError(`read the Lease ${this.#name}`, answer);
-    const { metadata, spec }: Json<V1Lease> = jsonOf(answer);
+    const { metadata, spec } = objectOf<Json<V1Lease>>(answer, this.#name);
     const instance = metadata?.labels?.[LABEL.instance];
     return {
       holder: spec?.holderIdentity ?? "",
@@ -66,7 +66,7 @@ export class KubernetesLease implements Lease {
     const path = isNew ? this.#path : `${this.#path}/${this.#name}`;
     const answer = await this.#client.call(isNew ? "POST" : "PUT", path, { body, urgent: true, signal });
     if (isSuccess(answer)) {
-      const { metadata }: { metadata?: { resourceVersion?: string } } = jsonOf(answer);
+      const { metadata } = objectOf<Json<V1Lease>>(answer, this.#name);
       return { ...next, version: metadata?.resourceVersion ?? "" };
     }
     if (isAlreadyThere(answer) || statusOf(answer).reason === "Conflict" || (!isNew && isMissing(answer))) {

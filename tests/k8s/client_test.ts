@@ -4,6 +4,7 @@ import { connectKubernetes } from "../../k8s.ts";
 import { answerError, AnswerTooLargeError, KubeClient, RateLimiter } from "../../k8s/client.ts";
 import { RefusedError, UnavailableError } from "../../ports.ts";
 import { freePort } from "../harness/ports.ts";
+import { row } from "../harness/fakes.ts";
 import { FakeApi } from "../harness/fake_api.ts";
 
 // ---------------------------------------------------------------- credentials
@@ -178,6 +179,34 @@ Deno.test("KubeClient follows no redirect, and shows its token to nobody else", 
   await rejects(cluster.get("a-aaaaaaaaaaaa"), /Cannot read the Job .*307.*redirects are not followed/);
   await rejects(cluster.logs("a", "main", { follow: true, timestamps: false }), /redirects are not followed/);
   deepEqual(asked, []);
+});
+
+Deno.test("an answer of 200 that holds nothing of what was asked for has done nothing", async (t) => {
+  const spec = {
+    runName: "count-abcdefgh2345",
+    row: row(),
+    message: { topic: "lab/count", payload: new Uint8Array() },
+    messageHash: "hash",
+    rootRun: "count-abcdefgh2345",
+    chainDepth: 0,
+    receivedAt: new Date(),
+  };
+  const words = /does not hold count-abcdefgh2345|not whole JSON/;
+  for (const text of ["<html>Log in, please</html>", "", "{}", "null", '{"metadata":{"name":"other"}}']) {
+    await t.step(JSON.stringify(text), async () => {
+      await using server = await FakeApi.start(() => new Response(text));
+      const kubeconfig = await server.kubeconfig();
+      using cluster = await connectKubernetes({ kubeconfig, instance: "test", ttlSeconds: 60 });
+      for (
+        const call of [() => cluster.create(spec), () => cluster.get(spec.runName), () => cluster.delete(spec.runName)]
+      ) {
+        await rejects(call, (error) => error instanceof UnavailableError && words.test(error.message));
+      }
+      const lease = cluster.lease("count-abcdefgh2345");
+      const renewal = { holder: "a", durationSeconds: 9, renewedAt: new Date(), transitions: 0, version: "1" };
+      await rejects(lease.write(renewal), (error) => error instanceof UnavailableError && words.test(error.message));
+    });
+  }
 });
 
 Deno.test("a Retry-After of years is no wait of years", async () => {
