@@ -9,6 +9,7 @@ import { isRunName, runNameStart, shortHash } from "./run_spec.ts";
 import type { LiveRun } from "./runs.ts";
 import { compact } from "./util/compact.ts";
 import { safeWords } from "./util/errors.ts";
+import { parseJson } from "./util/json.ts";
 
 const LIVE_KEY = ".live.json";
 const SESSIONS = ".session/";
@@ -151,7 +152,7 @@ export class RunRecords {
     const found = await this.#store.get(key, { maxBytes, ...(signal ? { signal } : {}) });
     if (found === undefined || found === "unchanged") return undefined;
     try {
-      return JSON.parse(new TextDecoder().decode(found.body));
+      return parseJson(new TextDecoder().decode(found.body));
     } catch (cause) {
       throw this.#unreadable(key, "it is not JSON", cause);
     }

@@ -6,6 +6,7 @@ import { Buffer } from "node:buffer";
 import { createHash } from "node:crypto";
 import type { Message, Row, RunSpec } from "./ports.ts";
 import { payloadText } from "./run_spec/payload_text.ts";
+import { parseJson } from "./util/json.ts";
 
 export { payloadText };
 export { Filler, sampleMessage } from "./run_spec/placeholders.ts";
@@ -246,11 +247,9 @@ class SourceNumber {
 function parseObject(text: string): Record<string, unknown> | undefined {
   if (!/^\s*\{/.test(text)) return undefined;
   try {
-    const value: unknown = JSON.parse(text, keepSource);
+    const value: unknown = parseJson(text, keepSource);
     return value as Record<string, unknown>;
-  } catch (error) {
-    // Nested too deeply for a reviver, which V8 calls recursively; a parse without one does not mind.
-    if (error instanceof RangeError) return JSON.parse(text);
+  } catch {
     return undefined;
   }
 }

@@ -11,6 +11,7 @@ import { type Answer, answerError, AnswerTooLargeError, type KubeClient } from "
 import type { Json } from "./facts.ts";
 import { UnavailableError } from "../ports.ts";
 import { delay } from "../util/retry.ts";
+import { parseJson } from "../util/json.ts";
 
 export interface WatchedObject {
   readonly metadata?: Json<V1ObjectMeta>;
@@ -168,7 +169,7 @@ export class ListWatch<T extends WatchedObject> {
   #parseList(text: string): { items: T[]; metadata?: { resourceVersion?: string; continue?: string } } {
     const { kind } = this.#options;
     try {
-      const list = JSON.parse(text);
+      const list = parseJson(text);
       const items = list.items ?? [];
       if (!Array.isArray(items) || items.some((item) => typeof item !== "object" || item === null)) {
         throw new TypeError("it is no list");
@@ -257,7 +258,7 @@ export class ListWatch<T extends WatchedObject> {
     const { kind } = this.#options;
     let event: WatchEvent<T>;
     try {
-      event = JSON.parse(this.#decoder.decode(line));
+      event = parseJson(this.#decoder.decode(line));
       if (typeof event?.object !== "object" || event.object === null) throw new TypeError("it is no event");
     } catch (error) {
       throw new UnavailableError(`The watch of ${kind} sent something that is not JSON`, { cause: error });

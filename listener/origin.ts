@@ -4,6 +4,7 @@
  */
 import type { Delivery } from "../ports.ts";
 import { isEndTopic } from "../topics.ts";
+import { parseJson } from "../util/json.ts";
 
 /** What a message says of its origin. */
 export interface Origin {
@@ -62,7 +63,7 @@ function stringIn(fields: Record<string, unknown>, name: string): string | undef
 function jsonObject(payload: Uint8Array): Record<string, unknown> {
   if (payload.length > MAX_PARSED_BYTES || payload[0] !== 0x7b && !/^\s*\{/.test(head(payload))) return {};
   try {
-    const value: unknown = JSON.parse(new TextDecoder().decode(payload));
+    const value: unknown = parseJson(new TextDecoder().decode(payload));
     return typeof value === "object" && value !== null && !Array.isArray(value) ? value as Record<string, unknown> : {};
   } catch {
     return {};

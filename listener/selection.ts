@@ -5,6 +5,7 @@
 import type { Condition, ConditionValues } from "../catalog.ts";
 import type { FilteredRow, Message, Row } from "../ports.ts";
 import { isEndTopic } from "../topics.ts";
+import { parseJson } from "../util/json.ts";
 
 export interface Selection {
   /** Those that it starts. */
@@ -54,7 +55,7 @@ function parsed(payload: Uint8Array): unknown {
 
 function jsonOr(text: string): unknown {
   try {
-    return JSON.parse(text);
+    return parseJson(text);
   } catch {
     return text;
   }

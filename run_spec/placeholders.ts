@@ -5,6 +5,7 @@
 import { Buffer } from "node:buffer";
 import { type Placeholder, RefusedError, type RunSpec, type Template } from "../ports.ts";
 import { payloadText } from "./payload_text.ts";
+import { parseJson } from "../util/json.ts";
 
 /** Bytes of one word or value: Linux allows 131,072 with the NUL behind it (MAX_ARG_STRLEN, execve(2)). */
 const MAX_WORD_BYTES = 131_071;
@@ -76,7 +77,7 @@ export class Filler {
     const text = payloadText(message.payload);
     if (text === undefined) return { missing: "the payload is no text" };
     if (path.length === 0) return text;
-    const { value } = this.#json ??= { value: parseJson(text) };
+    const { value } = this.#json ??= { value: read(text) };
     if (value === undefined) return { missing: "the payload is no JSON" };
     return textAt(value, path);
   }
@@ -88,17 +89,15 @@ function levelOf(topic: string, level: string | number | undefined): string | { 
   return levels[Number(level)] ?? { missing: `the topic "${topic.slice(0, 120)}" has ${levels.length} levels` };
 }
 
-function parseJson(text: string): unknown {
+function read(text: string): unknown {
   try {
     // A number stays as it was written: 12345678901234567890 and 1.0 are not what a double makes of them.
-    return JSON.parse(
+    return parseJson(
       text,
-      (_, value, context?: { source?: string }) =>
+      (_, value, context) =>
         typeof value === "number" && context?.source !== undefined ? rawJson(context.source) : value,
     );
-  } catch (error) {
-    // Nested too deeply for a reviver, which V8 calls recursively; a parse without one does not mind.
-    if (error instanceof RangeError) return JSON.parse(text);
+  } catch {
     return undefined;
   }
 }
