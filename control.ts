@@ -11,6 +11,8 @@ import type { RunRecords } from "./records.ts";
 import { isRunName } from "./run_spec.ts";
 import { errorMessage } from "./util/errors.ts";
 import { cut } from "./util/text.ts";
+import { Semaphore } from "./util/semaphore.ts";
+import { parseJson } from "./util/json.ts";
 
 export interface ActionParts {
   readonly catalog: Catalog;
@@ -106,12 +108,55 @@ function checkRunName(runName: string): void {
   if (!isRunName(runName)) throw new RangeError(`"${cut(runName, 63)}" is no name of a run`);
 }
 
+/** Anybody below the prefix may send one, and reading it keeps everything else waiting. */
+const MAX_REQUEST_BYTES = 1024 * 1024;
 /** In JSON, in characters. */
 const LONGEST_TRANSACTION = 1_000;
 
 /** Filters that the service itself subscribes to. */
 export function controlFilters(topicPrefix: string): string[] {
   return [`${topicPrefix}/REFRESH`, `${topicPrefix}/request/+`];
+}
+
+/** Requests under way, each of which may ask cluster and store. */
+const AT_ONCE = 16;
+/** What waits for its turn at most; the broker has been told that it is taken. */
+const MOST_WAITING = { requests: 1_000, bytes: 16 * 1024 * 1024 };
+
+/** Carries out what comes on the control topics, a few at a time; refuses what is too much to be kept. */
+export class Requests {
+  readonly #turns = new Semaphore(AT_ONCE);
+  readonly #parts: Parameters<typeof handleControl>[1];
+  #waiting = 0;
+  #bytes = 0;
+
+  constructor(parts: Parameters<typeof handleControl>[1]) {
+    this.#parts = parts;
+  }
+
+  /** Takes a message over; returns at once. A failure to answer is the broker's, which says so itself. */
+  receive(delivery: Delivery): void {
+    const bytes = delivery.payload.length;
+    if (this.#waiting >= MOST_WAITING.requests || this.#bytes + bytes > MOST_WAITING.bytes) {
+      this.#refuse(delivery).catch(() => {});
+      return;
+    }
+    this.#waiting++;
+    this.#bytes += bytes;
+    this.#turns.take(() => handleControl(delivery, this.#parts), this.#parts.signal).catch(() => {}).finally(() => {
+      this.#waiting--;
+      this.#bytes -= bytes;
+    });
+  }
+
+  async #refuse({ topic }: Delivery): Promise<void> {
+    const { broker, topicPrefix, signal } = this.#parts;
+    const begin = `${topicPrefix}/request/`;
+    if (!topic.startsWith(begin)) return;
+    const answer: AnswerPayload = { status: "error", error: "Too many requests wait: send it again later" };
+    const body = JSON.stringify({ ...answer, transaction: null });
+    await broker.publish(`${topicPrefix}/response/${topic.slice(begin.length)}`, body, { qos: 1, signal });
+  }
 }
 
 /** Carries out a message on one of the control topics; answers on `response/…`. */
@@ -185,7 +230,10 @@ function wordIn(asked: Record<string, unknown>, name: string): string {
 
 function parseRequest(payload: Uint8Array): Record<string, unknown> {
   if (payload.length === 0) return {};
-  const value: unknown = JSON.parse(new TextDecoder().decode(payload));
+  if (payload.length > MAX_REQUEST_BYTES) {
+    throw new RangeError(`The request has ${payload.length} bytes: send at most ${MAX_REQUEST_BYTES}`);
+  }
+  const value: unknown = parseJson(new TextDecoder().decode(payload));
   if (typeof value !== "object" || value === null || Array.isArray(value)) {
     throw new TypeError("The request must be a JSON object");
   }

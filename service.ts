@@ -12,7 +12,7 @@ import type { GracePeriods } from "./outcome.ts";
 import type { Broker, Cluster, Emit, Lease, ObjectStore, RunView, ServiceEvent } from "./ports.ts";
 import { RunRecords } from "./records.ts";
 import { EventTopics } from "./observers/event_topics.ts";
-import { Actions, controlFilters, handleControl } from "./control.ts";
+import { Actions, controlFilters, Requests } from "./control.ts";
 import { delay } from "./util/retry.ts";
 import { RunTable } from "./runs.ts";
 import { Starter } from "./starter.ts";
@@ -123,8 +123,7 @@ export class Service {
       maxChainDepth: settings.maxChainDepth,
       emit,
       signal,
-      onControl: (delivery) =>
-        void handleControl(delivery, { actions: this.actions, broker, topicPrefix, signal }).catch(() => {}),
+      onControl: (delivery) => requests.receive(delivery),
     });
     this.actions = new Actions({
       catalog: this.catalog,
@@ -134,6 +133,7 @@ export class Service {
       cluster,
       topicPrefix,
     });
+    const requests = new Requests({ actions: this.actions, broker, topicPrefix, signal });
     this.#logs = new LogCollector({
       cluster,
       store: stores.logs,

@@ -1,12 +1,13 @@
 /** Requests to the running service: what is asked, what is refused, what is answered. */
 import { deepStrictEqual, doesNotMatch, match, ok, rejects, strictEqual } from "node:assert/strict";
 import type { Catalog } from "../catalog.ts";
-import { Actions, handleControl } from "../control.ts";
+import { Actions, handleControl, Requests } from "../control.ts";
 import type { Listener } from "../listener.ts";
 import { LocalStore } from "../local/store.ts";
 import { type Broker, type Cluster, type JobFacts, type Message, RefusedError, type RunRecord } from "../ports.ts";
 import { RunRecords } from "../records.ts";
 import { aRecord, delivery, FakeStore, row } from "./harness/fakes.ts";
+import { eventually } from "./harness/wait.ts";
 
 const PREFIX = "services/mqtt_job_listener";
 const RUN = "sort-spikes-zzzzzzzz2345";
@@ -101,6 +102,45 @@ Deno.test("what a request holds does not make an answer endless", async () => {
   }
   strictEqual((await ask("run", { job_name: long }))["status"], "error");
   for (const { body } of answers) ok(JSON.stringify(body).length < 3_000);
+});
+
+Deno.test("a request of more than 1 MiB is refused by its size, and not read", async () => {
+  const { ask, ran } = setUp();
+  const payload = "x".repeat(1024 * 1024);
+  const answer = await ask("run", { job_name: "sort-spikes", payload, transaction: 1 });
+  match(String(answer["error"]), /^The request has \d+ bytes: send at most 1048576$/);
+  strictEqual(answer["transaction"], null);
+  strictEqual(ran.length, 0);
+  strictEqual((await ask("run", { job_name: "sort-spikes", payload: payload.slice(100) }))["status"], "ok");
+});
+
+Deno.test("a flood of requests is carried out a few at a time, and what is too much is refused, not kept", async () => {
+  const gate = Promise.withResolvers<boolean>();
+  const { actions, answers } = setUp();
+  let asked = 0;
+  let most = 0;
+  actions.cancel = async (runName) => {
+    most = Math.max(most, ++asked);
+    await gate.promise;
+    asked--;
+    return { run_name: runName };
+  };
+  const { signal } = new AbortController();
+  const broker = {
+    publish: (topic: string, body: string) => (answers.push({ topic, body: JSON.parse(body) }), Promise.resolve()),
+  } as unknown as Broker;
+  const requests = new Requests({ actions, broker, topicPrefix: PREFIX, signal });
+  const payload = new TextEncoder().encode(JSON.stringify({ run_name: RUN }));
+  for (let n = 0; n < 3_000; n++) requests.receive(delivery({ topic: `${PREFIX}/request/cancel`, payload }));
+  await eventually(() => answers.length === 2_000);
+  ok(answers.every(({ body }) => /Too many requests wait/.test(String(body["error"]))));
+  strictEqual(most, 16);
+  gate.resolve(true);
+  await eventually(() => answers.length === 3_000);
+  // Its turn comes again.
+  requests.receive(delivery({ topic: `${PREFIX}/request/cancel`, payload }));
+  await eventually(() => answers.length === 3_001);
+  strictEqual(answers.at(-1)!.body["status"], "ok");
 });
 
 Deno.test("rerun runs the row again with the message that the record has", async () => {
