@@ -1,6 +1,6 @@
 /**
  * Acknowledgements of one connection: owns their order. Knows no payload, and not why a delivery is dealt with: what must
- * be known before its acknowledgement leaves is the core's to wait for (listener/acknowledgements.ts).
+ * be known before its acknowledgement leaves is the core's to wait for (listener/session.ts).
  */
 import type { Packet } from "mqtt";
 import { Queue } from "../util/queue.ts";

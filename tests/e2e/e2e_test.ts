@@ -67,7 +67,7 @@ interface Shared {
   service: ServiceProcess;
 }
 
-/** What is tested: main.ts, or the program that E2E_ENTRY names; see e2e_bundle_test.ts. */
+/** What is tested: main.ts, or the program that E2E_ENTRY names; see bundle_test.ts. */
 const entry = Deno.env.get("E2E_ENTRY");
 const program = entry === undefined ? {} : { entry };
 

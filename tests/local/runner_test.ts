@@ -1,4 +1,4 @@
-/** LocalRunner: what is its own. What it shares with Kubernetes is in cluster_conformance.ts. */
+/** LocalRunner: what is its own. What it shares with Kubernetes is in tests/conformance/cluster.ts. */
 import { deepEqual, equal, match, ok, rejects } from "node:assert/strict";
 import { LocalRunner } from "../../local/runner.ts";
 import { judge } from "../../outcome.ts";

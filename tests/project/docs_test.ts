@@ -90,6 +90,24 @@ Deno.test("relative links of the documentation lead somewhere", async () => {
   deepStrictEqual(broken, []);
 });
 
+/** What a checkout does not have: what is made when the project is built or runs, and names in a store. */
+const NOT_IN_A_CHECKOUT = /^(dist\/|\.cache\/|\.live\.json|\.session\/|job\.json|package\.json)/;
+
+Deno.test("files that ARCHITECTURE.md, CONTRIBUTING.md and SECURITY.md name exist", async () => {
+  const roots = new Set([...Deno.readDirSync(PROJECT)].map(({ name }) => name));
+  const [missing, found]: [string[], string[]] = [[], []];
+  for (const page of ["ARCHITECTURE.md", "CONTRIBUTING.md", "SECURITY.md"]) {
+    for (const [, path] of (await read(page)).matchAll(/`([\w.-]+(?:\/[\w.-]+)*\/?)`/g)) {
+      const isPath = /\.(tsx?|md|ya?ml|json|sh)$/.test(path!) || path!.includes("/") && roots.has(path!.split("/")[0]!);
+      if (!isPath || NOT_IN_A_CHECKOUT.test(path!)) continue;
+      const exists = await Deno.stat(new URL(path!, PROJECT)).then(() => true, () => false);
+      (exists ? found : missing).push(`${page}: ${path}`);
+    }
+  }
+  ok(found.length > 80, `only ${found.length} names of files were found`);
+  deepStrictEqual(missing, []);
+});
+
 Deno.test("the README gives the reason of each dependency that the code imports", async () => {
   const { imports } = JSON.parse(await read("deno.json")) as { imports: Record<string, string> };
   const files = [...await filesOf("", ".ts", true)].filter((file) => !file.startsWith("tests/cluster/"));
