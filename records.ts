@@ -60,7 +60,7 @@ export class RunRecords {
   }
 
   exists(runName: string, signal?: AbortSignal): Promise<boolean> {
-    return this.#store.exists(`${runName}.json`, signal ? { signal } : {});
+    return this.#store.exists(`${runName}.json`, compact({ signal }));
   }
 
   /** undefined: the run has not ended, or never was. Throws SyntaxError for what is no record of that run. */
@@ -91,7 +91,7 @@ export class RunRecords {
 
   /** Names of the runs that ended, and when; in the order of names. */
   async *list(signal?: AbortSignal): AsyncIterable<{ runName: string; modifiedAt: Date }> {
-    for await (const { key, modifiedAt } of this.#store.list("", signal ? { signal } : {})) {
+    for await (const { key, modifiedAt } of this.#store.list("", compact({ signal }))) {
       const runName = key.slice(0, -".json".length);
       if (key.endsWith(".json") && isRunName(runName)) yield { runName, modifiedAt };
     }
@@ -144,12 +144,12 @@ export class RunRecords {
   }
 
   async #putJson(key: string, value: unknown, signal?: AbortSignal): Promise<void> {
-    const options = { contentType: "application/json", ...(signal ? { signal } : {}) };
+    const options = { contentType: "application/json", ...compact({ signal }) };
     await this.#store.put(key, JSON.stringify(value), options);
   }
 
   async #getJson(key: string, maxBytes: number, signal?: AbortSignal): Promise<unknown> {
-    const found = await this.#store.get(key, { maxBytes, ...(signal ? { signal } : {}) });
+    const found = await this.#store.get(key, { maxBytes, ...compact({ signal }) });
     if (found === undefined || found === "unchanged") return undefined;
     try {
       return parseJson(new TextDecoder().decode(found.body));

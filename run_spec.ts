@@ -10,6 +10,7 @@ import { parseJson } from "./util/json.ts";
 
 export { payloadText };
 export { Filler, sampleMessage } from "./run_spec/placeholders.ts";
+import { compact } from "./util/compact.ts";
 
 // ---------------------------------------------------------------- names
 
@@ -166,9 +167,7 @@ export function resourcesOf(row: Row): Record<"requests" | "limits", Record<stri
 
 function quantities(cpu?: string, memory?: string, disk?: string): Record<string, string> {
   return {
-    ...(cpu === undefined ? {} : { cpu }),
-    ...(memory === undefined ? {} : { memory }),
-    ...(disk === undefined ? {} : { "ephemeral-storage": disk }),
+    ...compact({ cpu, memory, "ephemeral-storage": disk }),
   };
 }
 

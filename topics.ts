@@ -50,7 +50,7 @@ function stringFault(text: string): string | undefined {
 }
 
 /** Whether the filter holds a wildcard. */
-export function isWildcard(filter: string): boolean {
+function isWildcard(filter: string): boolean {
   return filter.includes("+") || filter.includes("#");
 }
 

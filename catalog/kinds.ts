@@ -10,6 +10,7 @@ import { parseCommand } from "./cells/command.ts";
 import type { Enabled, RunAs } from "../ports.ts";
 import { MAX_JOB_NAME } from "../run_spec.ts";
 import { filterFault } from "../topics.ts";
+import { compact } from "../util/compact.ts";
 import { quantityAdvice, quantityValue, type Resource } from "../util/quantities.ts";
 
 /** Takes what is wrong with a cell, as a clause to follow column and value: what is wrong, and what would be right. */
@@ -289,7 +290,7 @@ export const runAs: Kind<RunAs> = {
     const match = /^(\d{1,10})(?::(\d{1,10}))?$/.exec(text);
     const [user, group] = [Number(match?.[1]), match?.[2] === undefined ? undefined : Number(match[2])];
     if (match && user <= MAX_INT32 && (group ?? 0) <= MAX_INT32) {
-      return { user, ...(group === undefined ? {} : { group }) };
+      return { user, ...compact({ group }) };
     }
     report.error("write the numbers of user and group, such as 1000 or 1000:100; the node does not know their names");
     return undefined;

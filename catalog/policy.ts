@@ -5,6 +5,7 @@
 import { LineCounter, parseDocument } from "yaml";
 import { z } from "zod";
 import type { Row } from "../ports.ts";
+import { compact } from "../util/compact.ts";
 import { quantityValue } from "../util/quantities.ts";
 import { type AllowLists, findForbidden } from "./allow_lists.ts";
 import { cut, type Problem } from "./problem.ts";
@@ -77,7 +78,7 @@ export function parsePolicy(text: string, file?: string): Policy {
     throw new TypeError(`Cannot use the policy: ${faults.join("; ")}`);
   }
   const rules = Object.entries(result.data).map(([key, rule]) => [camelCase(key), rule]);
-  return { ...Object.fromEntries(rules), ...(file === undefined ? {} : { file }) };
+  return { ...Object.fromEntries(rules), ...compact({ file }) };
 }
 
 function contentOf(document: ReturnType<typeof parseDocument>): unknown {

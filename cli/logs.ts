@@ -5,6 +5,7 @@ import type { Cluster, JobFacts, ObjectStore, PodFacts } from "../ports.ts";
 import { UnavailableError } from "../ports.ts";
 import type { RunRecords } from "../records.ts";
 import { isRunName } from "../run_spec.ts";
+import { compact } from "../util/compact.ts";
 import { delay } from "../util/retry.ts";
 import { type Call, CommandError, type Io, openCluster, printLine } from "./context.ts";
 
@@ -188,7 +189,7 @@ class LogPrinter {
 
   #shape(line: string, pod: string | undefined): string {
     if (this.#jsonRun !== undefined) {
-      return JSON.stringify({ run_name: this.#jsonRun, ...(pod === undefined ? {} : { pod }), line });
+      return JSON.stringify({ run_name: this.#jsonRun, ...compact({ pod }), line });
     }
     return this.#pods.size > 1 ? `${pod}: ${line}` : line;
   }

@@ -6,6 +6,7 @@ import mqtt, { type MqttClient } from "mqtt";
 import { type Call, CommandError, type Io } from "./context.ts";
 import type { Config } from "../config.ts";
 import { UnavailableError } from "../ports.ts";
+import { compact } from "../util/compact.ts";
 import { delay } from "../util/retry.ts";
 import { isRunName } from "../run_spec.ts";
 import { errorMessage, safeWords } from "../util/errors.ts";
@@ -144,8 +145,7 @@ async function connectBy(config: Config, protocolVersion: 4 | 5): Promise<MqttCl
     reconnectPeriod: 0,
     connectTimeout: CONNECT_MS,
     timerVariant: "native",
-    ...(username === undefined ? {} : { username }),
-    ...(password === undefined ? {} : { password }),
+    ...compact({ username, password }),
     // A certificate would make MQTT.js turn mqtt: into mqtts: silently.
     ...(/^(mqtts|ssl|tls|wss):/.test(url) ? tls : {}),
   });

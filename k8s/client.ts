@@ -282,7 +282,7 @@ const METADATA_ONLY = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v
 
 function headersFor(method: string, headers: Record<string, string>, contentType: string | undefined) {
   if (method === "GET") return headers;
-  return { ...headers, accept: METADATA_ONLY, ...(contentType === undefined ? {} : { "content-type": contentType }) };
+  return { ...headers, accept: METADATA_ONLY, ...compact({ "content-type": contentType }) };
 }
 
 // ---------------------------------------------------------------- answers

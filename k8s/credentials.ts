@@ -6,6 +6,7 @@
 import { runExec } from "./exec.ts";
 import { readBounded, whyNotRead } from "./files.ts";
 import { oidcToken } from "./oidc.ts";
+import { compact } from "../util/compact.ts";
 import { registerSecret } from "../util/redact.ts";
 
 /** PEM texts, "" where there is none, and the headers of a call. */
@@ -42,7 +43,7 @@ export function credentialsOf(
     cert: given.cert ?? await pem(user, "client-certificate"),
     key: given.key ?? await pem(user, "client-key"),
     headers: {
-      ...(given.authorization === undefined ? {} : { authorization: given.authorization }),
+      ...compact({ authorization: given.authorization }),
       ...impersonation,
     },
   });
@@ -103,7 +104,7 @@ async function clusterInfo(cluster: RawCluster): Promise<Record<string, unknown>
     server,
     ...Object.fromEntries(texts.flatMap((key) => fields[key] === undefined ? [] : [[key, fields[key]]])),
     ...(ca === "" ? {} : { "certificate-authority-data": new TextEncoder().encode(ca).toBase64() }),
-    ...(config === undefined ? {} : { config }),
+    ...compact({ config }),
   };
 }
 

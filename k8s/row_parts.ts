@@ -149,7 +149,7 @@ export function metadataOf(spec: RunSpec): { labels: Record<string, string>; ann
   return {
     labels: {
       ...Object.fromEntries(labels.map(({ key, value }) => [key, labelValue(filler.fill(value, "labels"))])),
-      ...(queue === undefined ? {} : { "kueue.x-k8s.io/queue-name": queue }),
+      ...compact({ "kueue.x-k8s.io/queue-name": queue }),
     },
     annotations: Object.fromEntries(
       annotations.map(({ key, value }) => [key, filler.fill(value, "annotations")]),

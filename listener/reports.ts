@@ -3,6 +3,7 @@
  */
 import type { ErrorReport, RefusedError, Row } from "../ports.ts";
 import type { Origin } from "./origin.ts";
+import { compact } from "../util/compact.ts";
 
 /** Of a row that a chain of more than `maxChainDepth` runs would start. */
 export function chainTooDeep(topic: string, row: Row, origin: Origin, maxChainDepth: number): ErrorReport {
@@ -13,7 +14,7 @@ export function chainTooDeep(topic: string, row: Row, origin: Origin, maxChainDe
     job_name: row.jobName,
     topic,
     line: row.line,
-    ...(origin.parentRun === undefined ? {} : { run_name: origin.parentRun }),
+    ...compact({ run_name: origin.parentRun }),
   };
 }
 

@@ -5,6 +5,7 @@
  */
 import { type Delivery, type Emit } from "../ports.ts";
 import type { RunRecords, SessionRecord } from "../records.ts";
+import { compact } from "../util/compact.ts";
 import { errorMessage } from "../util/errors.ts";
 import { Queue } from "../util/queue.ts";
 import { newerId } from "./packet_order.ts";
@@ -240,7 +241,7 @@ export class Session<P extends Pending = Pending> {
     const from = batch.reduce((lowest, { number }) => number > 0 ? Math.min(lowest, number) : lowest, Infinity);
     const batches = this.#batches.filter(({ atMs }) => performance.now() - atMs < DOUBT_MS);
     if (from < Infinity) batches.push({ atMs: performance.now(), from });
-    const record = { ...this.#recordOf(acknowledged, open, batches), ...(lastId === undefined ? {} : { lastId }) };
+    const record = { ...this.#recordOf(acknowledged, open, batches), ...compact({ lastId }) };
     this.#wroteAtMs = performance.now();
     for (let attempt = 0;; attempt++) {
       try {
@@ -281,8 +282,7 @@ export class Session<P extends Pending = Pending> {
       open,
       reserved: this.#last + RESERVE,
       from: Math.min(acknowledged + 1, ...batches.map(({ from }) => from)),
-      ...(this.#lastId === undefined ? {} : { lastId: this.#lastId }),
-      ...(this.orderly === undefined ? {} : { orderly: this.orderly }),
+      ...compact({ lastId: this.#lastId, orderly: this.orderly }),
       clean: false,
     };
   }

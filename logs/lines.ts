@@ -276,7 +276,7 @@ class Seam {
 }
 
 /** Compares RFC 3339 times to the nanosecond; Date alone holds milliseconds. "" is before all. */
-export function isLater(a: string, b: string): boolean {
+function isLater(a: string, b: string): boolean {
   // All of one node are of one form, unless its zone has changed.
   if (a.length === b.length && a.slice(29) === b.slice(29)) return a > b;
   if (a === "" || b === "") return a > b;

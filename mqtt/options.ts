@@ -4,6 +4,7 @@
 import { Buffer } from "node:buffer";
 import type { IClientOptions } from "mqtt";
 import { readBrokerUrl } from "../util/broker_url.ts";
+import { compact } from "../util/compact.ts";
 
 /** Options of mqtt.ts. */
 export interface MqttOptions {
@@ -133,8 +134,7 @@ export function clientOptions(options: Settled, { retains }: { retains: boolean 
     ...(protocol.startsWith("ws") ? { path: `${url.pathname}${url.search}` || "/" } : {}),
     // A certificate would make MQTT.js turn mqtt: into mqtts: silently.
     ...(tls && (protocol === "mqtts" || protocol === "wss") ? tls : {}),
-    ...(options.username === undefined ? {} : { username: options.username }),
-    ...(options.password === undefined ? {} : { password: options.password }),
+    ...compact({ username: options.username, password: options.password }),
     clientId: options.clientId,
     protocolVersion,
     clean: false,

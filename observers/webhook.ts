@@ -4,6 +4,7 @@
  * secret and stands in no message.
  */
 import type { Emit, RunRecord } from "../ports.ts";
+import { compact } from "../util/compact.ts";
 import { durationWords } from "../util/duration.ts";
 import { errorMessage, safeWords } from "../util/errors.ts";
 import { startOf } from "../util/streams.ts";
@@ -130,7 +131,7 @@ export class Webhook {
     const isTemporary = response.status === 408 || response.status === 429 || response.status >= 500;
     const askedMs = retryAfterMs(response.headers.get("retry-after"));
     const isTooLong = askedMs !== undefined && askedMs > LONGEST_RETRY_AFTER_MS;
-    return { reason, final: !isTemporary || isTooLong, ...(askedMs === undefined ? {} : { retryAfterMs: askedMs }) };
+    return { reason, final: !isTemporary || isTooLong, ...compact({ retryAfterMs: askedMs }) };
   }
 
   /** An error's words; those of fetch hold the URL, which is a secret. */

@@ -4,6 +4,7 @@
  * SDK does.
  */
 
+import { compact } from "../util/compact.ts";
 import { errorMessage } from "../util/errors.ts";
 import { registerSecret } from "../util/redact.ts";
 import { plainWords } from "./words.ts";
@@ -56,7 +57,7 @@ export async function findCredentials(
     const { defaultProvider } = await import("@aws-sdk/credential-provider-node");
     const requestHandler = asker.callerClientConfig?.requestHandler;
     const provide = defaultProvider({
-      ...(profile === undefined ? {} : { profile }),
+      ...compact({ profile }),
       // STS and the SSO portal are reached as S3 is: by the same proxy, with the same authorities.
       ...(requestHandler === undefined ? {} : { clientConfig: { requestHandler } }),
       ignoreCache: true,

@@ -5,7 +5,6 @@
 import type { Emit, Outcome, RunRecord } from "../ports.ts";
 import type { RunRecords } from "../records.ts";
 import { compact } from "../util/compact.ts";
-import type { EndedRun } from "./pages/overview.tsx";
 import { short } from "./pages/parts.tsx";
 
 /** Runs kept: the newest. */
@@ -30,6 +29,12 @@ export interface RecordFilter {
   /** At most so many. */
   readonly limit: number;
 }
+
+/** What the list of ended runs shows of a record. */
+export type EndedRun = Pick<
+  RunRecord,
+  "run_name" | "job_name" | "status" | "message" | "node" | "parent_run" | "started_at" | "finished_at"
+>;
 
 /** How far back a list of ended runs looks. */
 export interface Reach {

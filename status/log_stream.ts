@@ -14,7 +14,7 @@ export interface LogTail {
 }
 
 /** Bytes of a log on a run's page. */
-export const MAX_TAIL_BYTES = 64 * 1024;
+const MAX_TAIL_BYTES = 64 * 1024;
 
 /** The log's last part, as far as it came until `signal` aborted; undefined: there is no log. */
 export async function logTail(view: StatusView, runName: string, signal: AbortSignal): Promise<LogTail | undefined> {

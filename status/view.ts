@@ -7,8 +7,7 @@ import type { Cluster, JobFacts, ObjectStore, RunRecord, RunView } from "../port
 import { viewOf } from "../runs.ts";
 import type { Service } from "../service.ts";
 import { compact } from "../util/compact.ts";
-import { History, type Reach, type RecordFilter, selectRecords } from "./history.ts";
-import type { EndedRun } from "./pages/overview.tsx";
+import { type EndedRun, History, type Reach, type RecordFilter, selectRecords } from "./history.ts";
 
 /** What the page shows, in the ports' words. Whatever rejects is shown as a sentence, not as a broken page. */
 export interface StatusView {

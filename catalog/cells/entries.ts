@@ -8,7 +8,7 @@ import { cut } from "../problem.ts";
 const MAX_ENTRIES = 200;
 
 /** The parts of a cell between `;` and line breaks, without blanks around them; empty ones do not count. */
-export function entriesOf(text: string): string[] {
+function entriesOf(text: string): string[] {
   return text.split(/[;\n]/).map((entry) => entry.trim()).filter((entry) => entry !== "");
 }
 

@@ -3,6 +3,7 @@
  * scratch[:20Gi]:/tmp`, after docker's -v. Pure.
  */
 import type { Mount } from "../../ports.ts";
+import { compact } from "../../util/compact.ts";
 import { quantityAdvice, quantityValue } from "../../util/quantities.ts";
 import { type Fault, listOf } from "./entries.ts";
 import { dataKeyFault, objectNameFault } from "./names.ts";
@@ -78,7 +79,7 @@ function objectMount(
   if (option === "rw") {
     return { fault: `a ${from === "secret" ? "Secret" : "ConfigMap"} is always read-only; leave out ":rw"` };
   }
-  return { from, object, ...(part === undefined ? {} : { key: part }), path };
+  return { from, object, ...compact({ key: part }), path };
 }
 
 function folderMount(

@@ -5,6 +5,7 @@
 import type { NodeRule, Toleration } from "../../ports.ts";
 import { type Fault, listOf } from "./entries.ts";
 import { labelKeyFault, labelValueFault } from "./names.ts";
+import { compact } from "../../util/compact.ts";
 
 /** Parts at commas, semicolons and line breaks, but not within `( )`. */
 function splitRules(text: string): string[] {
@@ -79,5 +80,5 @@ function readToleration(text: string): Toleration | Fault {
   if (fault !== undefined) {
     return { fault: key === "" ? 'write key, key=value, key:NoSchedule or "*" for every taint' : fault };
   }
-  return { key, ...(value === undefined ? {} : { value }), ...withEffect };
+  return { key, ...compact({ value }), ...withEffect };
 }

@@ -5,6 +5,7 @@
 import { basename, join } from "node:path";
 import { type JobFacts, type PodFacts, RefusedError, type RunSpec } from "../../ports.ts";
 import { CONTAINER_NAME, Filler, isRunName, keptValue, messageEnv, resourcesOf } from "../../run_spec.ts";
+import { compact } from "../../util/compact.ts";
 import { errorMessage } from "../../util/errors.ts";
 import { readAtMost } from "../../util/streams.ts";
 import type { RunLog } from "./log.ts";
@@ -84,10 +85,9 @@ export function newRun(spec: RunSpec): Run {
     pods,
     command: [...row.command, ...args],
     env: { ...env, ...variables },
-    ...(workingDir === undefined ? {} : { workingDir }),
+    ...compact({ workingDir }),
     leftOut: leftOutHere(row),
-    ...(row.activeDeadlineSeconds === undefined ? {} : { activeDeadlineSeconds: row.activeDeadlineSeconds }),
-    ...(row.memoryLimit === undefined ? {} : { memoryLimit: row.memoryLimit }),
+    ...compact({ activeDeadlineSeconds: row.activeDeadlineSeconds, memoryLimit: row.memoryLimit }),
     ...idle(),
   };
 }
@@ -111,7 +111,7 @@ function newFacts(spec: RunSpec): JobFacts {
     topic: message.topic,
     ...(payloadLink === undefined ? { payload: message.payload } : { payloadObject: payloadLink.object }),
     messageHash: spec.messageHash,
-    ...(spec.parentRun === undefined ? {} : { parentRun: spec.parentRun }),
+    ...compact({ parentRun: spec.parentRun }),
     rootRun: spec.rootRun,
     chainDepth: spec.chainDepth,
     image: row.image,

@@ -2,10 +2,10 @@
  * The page `/`: how the service is, live runs, ended ones, the table with its drawing. A pure function of its input.
  */
 import type { Child } from "hono/jsx";
-import type { RunRecord, RunView } from "../../ports.ts";
+import type { RunView } from "../../ports.ts";
 import type { Table } from "../../catalog.ts";
 import type { GraphPicture } from "../graph.tsx";
-import type { Reach } from "../history.ts";
+import type { EndedRun, Reach } from "../history.ts";
 import {
   ageWords,
   durationWords,
@@ -42,12 +42,6 @@ export interface RunQuery {
   readonly since?: Date;
   readonly until?: Date;
 }
-
-/** What the list of ended runs shows of a record. */
-export type EndedRun = Pick<
-  RunRecord,
-  "run_name" | "job_name" | "status" | "message" | "node" | "parent_run" | "started_at" | "finished_at"
->;
 
 export interface OverviewInput {
   readonly now: Date;

@@ -1,10 +1,9 @@
 /** Runs, records, tables and a view of them for the tests of the page. */
 import type { JobFacts, RunRecord, RunView } from "../../ports.ts";
-import type { Reach, RecordFilter } from "../../status/history.ts";
+import type { EndedRun, Reach, RecordFilter } from "../../status/history.ts";
 import { statusApp, type StatusOptions } from "../../status.ts";
 import type { Exchange } from "../../status/http_server.ts";
 import { LiveEvents } from "../../status/live_events.ts";
-import type { EndedRun } from "../../status/pages/overview.tsx";
 import type { StatusView } from "../../status/view.ts";
 import { parseTable, type Table } from "../../catalog/table.ts";
 
