@@ -117,11 +117,13 @@ export class TcpProxy implements AsyncDisposable {
  * - `cutAfterBytes`: hand on the answer's head and so many bytes of its body, then break the stream.
  * - `silentAfterBytes`: hand on so many bytes, then keep the stream open without a word until cut() or the client goes.
  * - `swallow`: hand it on, then break off instead of answering: the client cannot know that it was done.
+ * - `answer`: answer in its own way without asking the server; what it leaves open ends with cut() or the client.
  */
 export type HttpFault =
   | "pass"
   | "swallow"
   | { readonly status: number; readonly headers?: Record<string, string>; readonly body?: string }
+  | { readonly answer: (response: http.ServerResponse) => void | Promise<void> }
   | { readonly delayMs: number }
   | { readonly cutAfterBytes: number }
   | { readonly silentAfterBytes: number };
@@ -226,6 +228,10 @@ export class HttpProxy implements AsyncDisposable {
   async #answer(request: ProxiedRequest, fault: HttpFault, response: http.ServerResponse, signal: AbortSignal) {
     if (typeof fault === "object" && "status" in fault) {
       response.writeHead(fault.status, fault.headers ?? {}).end(fault.body ?? "");
+      return;
+    }
+    if (typeof fault === "object" && "answer" in fault) {
+      await fault.answer(response);
       return;
     }
     if (typeof fault === "object" && "delayMs" in fault) await pause(fault.delayMs);

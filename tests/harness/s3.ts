@@ -14,6 +14,8 @@ import { RestartableServer } from "./restartable.ts";
 export interface S3Options {
   /** Default: one bucket, `braingeneers`. */
   buckets?: readonly string[];
+  /** Default `test-secret-key`. */
+  secretKey?: string;
   /** Serve https with this certificate. */
   tls?: { readonly certificate: Certificate; readonly ca: string };
 }
@@ -26,7 +28,7 @@ export async function startS3(options: S3Options = {}): Promise<S3Server> {
     for (const bucket of buckets) {
       await Deno.mkdir(`${dir}/data/${bucket}`, { recursive: true });
     }
-    const server = new S3Server(dir, buckets, options.tls);
+    const server = new S3Server(dir, buckets, options);
     await server.start();
     return server;
   } catch (error) {
@@ -41,15 +43,18 @@ export class S3Server extends RestartableServer {
   /** The endpoint, `http://127.0.0.1:PORT`; buckets in path style. */
   readonly url: string;
   readonly accessKey = "test-access-key";
-  readonly secretKey = "test-secret-key";
+  readonly secretKey: string;
+  readonly tls: S3Options["tls"];
   readonly region = "us-east-1";
   /** Folder with one folder per bucket, and a file for each object. */
   readonly dataDir: string;
   readonly #client: S3TestClient;
 
   /** Use startS3. */
-  constructor(dir: string, readonly buckets: readonly string[], readonly tls?: S3Options["tls"]) {
+  constructor(dir: string, readonly buckets: readonly string[], { tls, secretKey = "test-secret-key" }: S3Options) {
     super(dir);
+    this.tls = tls;
+    this.secretKey = secretKey;
     this.dataDir = `${dir}/data`;
     this.url = `${tls ? "https" : "http"}://127.0.0.1:${this.port}`;
     this.#client = new S3TestClient(this.url, this);

@@ -21,6 +21,8 @@ export interface ServiceStart {
   extraArgs?: readonly string[];
   /** Flags of `deno run` besides. */
   runFlags?: readonly string[];
+  /** A command and its first arguments that starts what follows it, such as `nice` or `prlimit --nofile=80`. */
+  under?: readonly string[];
   /** Until it says that it is ready. Default 40,000. */
   readyTimeoutMs?: number;
   /** Whether it counts as started when it ended before it was ready, as a process that is told to die may. */
@@ -30,16 +32,19 @@ export interface ServiceStart {
 /** Starts the service; resolves when it says that it is ready. `env` comes on top of this process's environment. */
 export async function startService(
   env: Readonly<Record<string, string>>,
-  { entry = "main.ts", extraArgs = [], runFlags = [], readyTimeoutMs = 40_000, mayEnd = false }: ServiceStart = {},
+  { entry = "main.ts", extraArgs = [], runFlags = [], under = [], readyTimeoutMs = 40_000, mayEnd = false }:
+    ServiceStart = {},
 ): Promise<ServiceProcess> {
   const dir = await scratchFolder("service");
   const log = `${dir}/service.log`;
   try {
+    const [command, ...first] = [...under, Deno.execPath()];
     const process = await spawn({
       name: "service",
-      command: Deno.execPath(),
+      command: command!,
       // Which permissions it needs is another test's question.
       args: [
+        ...first,
         "run",
         "--no-prompt",
         "-A",

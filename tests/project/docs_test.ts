@@ -63,6 +63,14 @@ Deno.test("messages that docs/troubleshoot.md quotes stand in the code", async (
   deepStrictEqual(missing, []);
 });
 
+Deno.test("each threat that SECURITY.md names has a defence and a test", async () => {
+  const [, ...tables] = (await read("SECURITY.md")).split(/^\| Threat .*\n\| -.*\n/m);
+  ok(tables.length >= 10, `only ${tables.length} tables were found`);
+  const threats = tables.flatMap((text) => text.split(/\n(?!\|)/)[0]!.split("\n").filter((line) => line !== ""));
+  ok(threats.length > 40, `only ${threats.length} threats`);
+  deepStrictEqual(threats.filter((line) => !/^\|[^|]{5,}\|[^|]{5,}\|[^|]*`[^`|]+\.(?:ts|yml)`[^|]*\|$/.test(line)), []);
+});
+
 /** As GitHub makes an anchor of a heading. */
 function anchorOf(heading: string): string {
   return heading.toLowerCase().replace(/[^\p{L}\p{N}\s_-]/gu, "").trim().replaceAll(" ", "-");
