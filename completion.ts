@@ -37,8 +37,11 @@ type Ended = LiveRun["job"] & Pick<JobFacts, "payload" | "manifest">;
 
 /** How often hanging runs are looked at. */
 const SWEEP_MS = 1_000;
-/** After so long without a pod the cluster's events are asked why, */
+/** After so long without a pod the cluster's events are asked why, each time, */
 const NO_POD_MS = 30_000;
+/** and of a few runs sooner, so that who tries a row out is told within ten seconds; a burst makes no more calls by it, */
+const NO_POD_YET_MS = 5_000;
+const ASKED_EARLY_AT_A_SWEEP = 2;
 /** of a pod that is on a node and not prepared so, for a mount that fails is no state of the pod, */
 const UNPREPARED_MS = 5_000;
 const UNPREPARED_REASONS = new Set(["FailedMount", "FailedAttachVolume", "FailedMapVolume", "FailedCreatePodSandBox"]);
@@ -151,7 +154,7 @@ export class Completion implements RunObserver {
     if (started) this.#options.emit({ type: "started", run: viewOf(run) });
     // Whoever waits for a pod, or for what its pod needs, has to be asked for: nothing else says why.
     const askAt = run.pods.size === 0
-      ? now.getTime() + this.#noPodMs
+      ? now.getTime() + (this.#isYoung(run, now.getTime()) ? Math.min(NO_POD_YET_MS, this.#noPodMs) : this.#noPodMs)
       : verdict.unprepared
       ? now.getTime() + this.#unpreparedMs
       : Infinity;
@@ -170,15 +173,23 @@ export class Completion implements RunObserver {
   #sweep(): void {
     const now = Date.now();
     let asked = 0;
+    let askedEarly = 0;
     for (const [runName, at] of this.#rechecks) {
       if (at > now) continue;
       const run = this.#options.runs.get(runName);
       if (!run) this.#rechecks.delete(runName);
       else if (run.pods.size > 0 && !this.#unprepared.has(runName)) this.#judge(run);
-      else if (asked++ < ASKED_AT_A_SWEEP) {
+      else if (run.pods.size === 0 && this.#isYoung(run, now)) {
+        if (askedEarly++ < ASKED_EARLY_AT_A_SWEEP) void this.#askWhyNoPod(run);
+      } else if (asked++ < ASKED_AT_A_SWEEP) {
         void (run.pods.size > 0 ? this.#askWhyUnprepared(run) : this.#askWhyNoPod(run));
       }
     }
+  }
+
+  /** A pod may still be on its way, as in a burst. */
+  #isYoung({ job }: LiveRun, nowMs: number): boolean {
+    return nowMs - job.createdAt.getTime() < this.#noPodMs;
   }
 
   async #askWhyNoPod(run: LiveRun): Promise<void> {

@@ -48,8 +48,8 @@ export const RUN_REASONS = {
     whatToDo: "The message says what is short. Ask for less, or for a GPU model that exists.",
   },
   PodRefused: {
-    meaning: "The cluster refuses its pod, by a rule of the namespace.",
-    whatToDo: "Read the cluster's words in the message; ask who runs the cluster.",
+    meaning: "The cluster refuses its pod: a rule of the namespace, or a class or an account that is not there.",
+    whatToDo: "Read the message; check the column that it names, or ask who runs the cluster.",
   },
   PodDeleted: {
     meaning: "Its pod was deleted before it had ended.",

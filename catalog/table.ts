@@ -280,10 +280,11 @@ class TableBuilder {
         jobName: row.jobName,
         message,
       });
-    for (const row of chains.selfTriggers) {
+    // A condition may well be what ends it.
+    for (const row of chains.selfTriggers.filter(({ when }) => when === undefined)) {
       warn(row, "the row waits for its own end, so it starts itself for ever once started; name another job");
     }
-    for (const cycle of chains.cycles) {
+    for (const cycle of chains.cycles.filter((cycle) => cycle.every(({ when }) => when === undefined))) {
       const [first] = cycle;
       const names = cycle.slice(0, 8).map((row) => `"${row.jobName}"`).join(", ");
       const more = cycle.length > 8 ? ` and ${cycle.length - 8} more` : "";

@@ -57,12 +57,14 @@ interface MountParts {
   readonly volumeMounts: V1VolumeMount[];
 }
 
-/** One volume for each object that is mounted, however often; folders have one each. */
+/** One volume for each object that is mounted, however often, and one for single keys of it; folders have one each. */
 function mountParts(mounts: readonly Mount[]): MountParts {
   const volumes = new Map<string, V1Volume>();
   const volumeMounts = mounts.map((mount): V1VolumeMount => {
-    const key = "object" in mount ? `${mount.from} ${mount.object}` : mount.path;
-    const volume = volumes.get(key) ?? { name: `mount-${volumes.size + 1}`, ...sourceOf(mount) };
+    const key = "object" in mount
+      ? `${mount.from} ${mount.object}${"key" in mount && mount.key !== undefined ? " keys" : ""}`
+      : mount.path;
+    const volume = volumes.get(key) ?? { name: `mount-${volumes.size + 1}`, ...sourceOf(mount, mounts) };
     volumes.set(key, volume);
     return compact({ name: volume.name, mountPath: mount.path, ...partOf(mount) });
   });
@@ -74,14 +76,26 @@ function partOf(mount: Mount) {
   return "object" in mount ? { subPath: mount.key, readOnly: true } : {};
 }
 
-function sourceOf(mount: Mount): Partial<V1Volume> {
+/**
+ * The keys that are mounted one by one, by name: the kubelet makes an empty folder of a sub-path that is not there, but
+ * refuses a volume that lacks a key of its list. undefined: all keys.
+ */
+function itemsOf(mount: Mount & { object: string }, mounts: readonly Mount[]) {
+  if (!("key" in mount) || mount.key === undefined) return undefined;
+  const keys = mounts.flatMap((one) =>
+    one.from === mount.from && one.object === mount.object && "key" in one && one.key !== undefined ? [one.key] : []
+  );
+  return [...new Set(keys)].map((key) => ({ key, path: key }));
+}
+
+function sourceOf(mount: Mount, mounts: readonly Mount[]): Partial<V1Volume> {
   switch (mount.from) {
     case "pvc":
       return { persistentVolumeClaim: { claimName: mount.object } };
     case "secret":
-      return { secret: { secretName: mount.object } };
+      return { secret: compact({ secretName: mount.object, items: itemsOf(mount, mounts) }) };
     case "config":
-      return { configMap: { name: mount.object } };
+      return { configMap: compact({ name: mount.object, items: itemsOf(mount, mounts) }) };
     case "memory":
       return { emptyDir: compact({ medium: "Memory", sizeLimit: mount.size }) };
     case "scratch":

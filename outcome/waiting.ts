@@ -19,7 +19,7 @@ export function whySuspended({ suspended }: Facts): Verdict | undefined {
   if (suspended === undefined) return undefined;
   const detail = suspended.queue === undefined
     ? "Suspended: somebody has set `suspend` on its Job; it goes on when that is taken back"
-    : `Suspended: waiting for its turn in the queue "${suspended.queue}" (Kueue)`;
+    : `Waits in queue "${suspended.queue}" for its turn (Kueue keeps its Job suspended)`;
   return { kind: "pending", detail };
 }
 
@@ -29,14 +29,36 @@ export function whyNoPod(reason: string | undefined): Verdict {
   if (/exceeded quota/i.test(reason)) {
     return { kind: "pending", detail: `Waiting, for the namespace's quota is full: ${reason}` };
   }
+  const missing = missingForPod(reason);
+  if (missing !== undefined) {
+    return ended("failed", "PodRefused", `The cluster refuses its pod: ${missing} (the cluster says: ${reason})`);
+  }
   // Of the cluster's own parts, not of the pod.
   if (
     /failed calling webhook|timeout|timed out|connection refused|too many requests|etcdserver|looking up service account/i
-      .test(reason)
+      .test(reason) ||
+    // The call itself failed: that is no answer of the API server's.
+    /\b(?:Post|Get) "https?:|stream error|internal error|unexpected EOF|connection reset/i.test(reason)
   ) {
     return { kind: "pending", detail: `Waiting, for the cluster cannot make its pod now: ${reason}` };
   }
   return ended("failed", "PodRefused", `The cluster refuses its pod: ${reason}`);
+}
+
+/** What the row names for its pod and the cluster does not have. */
+function missingForPod(reason: string): string | undefined {
+  const priority = /no PriorityClass with name "?([^\s"]{1,253}?)"? was found/.exec(reason)?.[1];
+  if (priority !== undefined) return missingClass("priority", priority);
+  const runtime = /RuntimeClass "([^"]{1,253})" not found/i.exec(reason)?.[1];
+  if (runtime !== undefined) return missingClass("runtime", runtime);
+  const account = /serviceaccount "([^"]{1,253})" not found/i.exec(reason)?.[1];
+  // That one comes by itself a moment after its namespace.
+  if (account === undefined || account === "default") return undefined;
+  return `the service account "${account}" does not exist in its namespace; check the column service_account`;
+}
+
+function missingClass(kind: "priority" | "runtime", name: string): string {
+  return `the ${kind} class "${name}" does not exist; check the column ${kind}_class`;
 }
 
 /** What is in the way of one of the run's pods; undefined: nothing. */
@@ -95,8 +117,18 @@ function noNodeWords(job: Facts, message: string): string {
     ? `the claim "${claim}" does not exist in its namespace`
     : /unbound immediate PersistentVolumeClaims/.test(message)
     ? "its claim is bound to no volume yet"
-    : shortWords(job, message);
+    : wrongNode(message) ?? shortWords(job, message);
   return `No node can take it: ${why}${why ? " " : ""}(the scheduler says: ${message})`;
+}
+
+/** Where all nodes are wrong, and none just has too little free. */
+function wrongNode(message: string): string | undefined {
+  if (/Insufficient/.test(message)) return undefined;
+  const labels = /didn't match Pod's node affinity\/selector/.test(message);
+  const taints = /untolerated taint/.test(message);
+  if (labels && !taints) return "no node has the labels that the row asks for";
+  if (taints && !labels) return "all nodes have taints that the row does not tolerate; see the column tolerations";
+  return undefined;
 }
 
 function shortWords(job: Facts, message: string): string {

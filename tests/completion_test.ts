@@ -224,6 +224,19 @@ Deno.test("runs without a pod are asked about in turn, not all at once", async (
   strictEqual(new Set(asked.slice(0, 50)).size, 50);
 });
 
+Deno.test("young runs without a pod are asked about within ten seconds, two at a sweep", async () => {
+  using bed = setUp();
+  const atOnce: number[] = [];
+  let calls = 0;
+  bed.cluster.events = () => {
+    if (calls++ === 0) setTimeout(() => (atOnce.push(calls), calls = 0));
+    return Promise.resolve([]);
+  };
+  for (let n = 0; n < 50; n++) bed.clusterEvents.onJob(job({ runName: `count-${n}`, createdAt: new Date() }));
+  await eventually(() => atOnce.length >= 2, { timeoutMs: 10_000, what: "two sweeps that ask" });
+  deepStrictEqual(atOnce.slice(0, 2), [2, 2]);
+});
+
 Deno.test("what is in the way of a pod's volumes is on its run, by the events, and away when it is mended", async () => {
   using bed = setUp({ imagePullMs: 60_000 });
   const said = {

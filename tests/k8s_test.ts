@@ -536,7 +536,7 @@ const CASES: readonly (readonly [string, Case])[] = [
         [(job) => {
           job.spec!.suspend = true;
           job.metadata!.labels!["kueue.x-k8s.io/queue-name"] = "lab";
-        }, /^Suspended: waiting for its turn in the queue "lab"/],
+        }, /^Waits in queue "lab" for its turn/],
         [
           (job) => template(job).schedulingGates = [{ name: "example.com/wait" }],
           /scheduling gate "example.com\/wait"/,

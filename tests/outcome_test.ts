@@ -114,8 +114,53 @@ Deno.test("judge() does not take a registry's rate limit for a wrong image", () 
 
 Deno.test("judge() waits for a full quota, and fails a pod that is refused for good", () => {
   strictEqual(verdict({}, [], "pods is forbidden: exceeded quota: lab").kind, "pending");
+  const broken =
+    'Error creating: Post "https://10.0.0.1/api/v1/namespaces/lab/pods": stream error: stream ID 425; INTERNAL_ERROR';
+  strictEqual(verdict({}, [], broken).kind, "pending");
   const refused = verdict({}, [], "violates PodSecurity");
   strictEqual(refused.kind === "ended" ? refused.outcome.reason : "", "PodRefused");
+});
+
+Deno.test("judge() names what a row asks of the cluster and the cluster does not have", async (t) => {
+  const scheduler = "0/3 nodes are available: ";
+  for (
+    const [reason, words] of [
+      [
+        'Error creating: pods "a-x" is forbidden: no PriorityClass with name gone was found',
+        /^The cluster refuses its pod: the priority class "gone" does not exist; check the column priority_class/,
+      ],
+      [
+        'Error creating: pods "a-x" is forbidden: pod rejected: RuntimeClass "gone" not found',
+        /^The cluster refuses its pod: the runtime class "gone" does not exist; check the column runtime_class/,
+      ],
+      [
+        'Error creating: pods "a-x" is forbidden: error looking up service account lab/gone: serviceaccount "gone" not found',
+        /^The cluster refuses its pod: the service account "gone" does not exist in its namespace/,
+      ],
+    ] as const
+  ) {
+    await t.step(reason, () => {
+      const got = verdict({}, [], reason);
+      match(got.kind === "ended" ? got.outcome.message : "", words);
+    });
+  }
+  await t.step("the account that each namespace gets is only on its way", () => {
+    const got = verdict({}, [], 'error looking up service account lab/default: serviceaccount "default" not found');
+    strictEqual(got.kind, "pending");
+  });
+  for (
+    const [said, words] of [
+      ["3 node(s) didn't match Pod's node affinity/selector.", /no node has the labels that the row asks for/],
+      ["3 node(s) had untolerated taint(s).", /all nodes have taints that the row does not tolerate/],
+      ["1 node(s) had untolerated taint(s), 2 Insufficient cpu.", /^Waiting for a node: No node can take it: none has/],
+    ] as const
+  ) {
+    await t.step(said, () => {
+      const unschedulable = { since: now, message: scheduler + said };
+      const got = verdict({}, [pod({ phase: "Pending", unschedulable, containers: [] })]);
+      match(got.kind === "pending" ? got.detail : "", words);
+    });
+  }
 });
 
 Deno.test("judge() calls a cancelled run cancelled only when its containers have ended", () => {
@@ -164,7 +209,7 @@ Deno.test("judge() says why a run waits", async (t) => {
       { suspended: { queue: "lab" } },
       [],
       "",
-      /^pending: Suspended: .* in the queue "lab" \(Kueue\)$/,
+      /^pending: Waits in queue "lab" for its turn \(Kueue keeps its Job suspended\)$/,
     ],
     [
       "a gate",

@@ -192,6 +192,17 @@ Deno.test("parseTable() warns of what is right but hardly meant", async (t) => {
   }
 });
 
+Deno.test("parseTable() takes a condition for what ends a circle", () => {
+  const circle = (when: string) =>
+    read(`job_name,mqtt_topic,image,when
+mail,${PREFIX}/job_failed/+,i,${when}
+a,${PREFIX}/job_complete/b,i,${when}
+b,${PREFIX}/job_complete/a,i,
+`);
+  equal(messages(circle("")).filter((message) => /for ever/.test(message)).length, 2);
+  deepEqual(messages(circle("payload.chain_depth < 5")), []);
+});
+
 // ---------------------------------------------------------------- the file
 
 Deno.test("parseTable() reads what spreadsheets write", async (t) => {

@@ -73,7 +73,7 @@ Deno.test("mounts share the volume of one object, beside the disk", () => {
   deepEqual(pod.volumes, [
     { name: "disk", emptyDir: { sizeLimit: "1Gi" } },
     { name: "mount-1", persistentVolumeClaim: { claimName: "data" } },
-    { name: "mount-2", secret: { secretName: "s3" } },
+    { name: "mount-2", secret: { secretName: "s3", items: [{ key: "key", path: "key" }] } },
     { name: "mount-3", configMap: { name: "lab" } },
     { name: "mount-4", emptyDir: { medium: "Memory", sizeLimit: "8Gi" } },
     { name: "mount-5", emptyDir: {} },
@@ -86,6 +86,22 @@ Deno.test("mounts share the volume of one object, beside the disk", () => {
     { name: "mount-3", mountPath: "/etc/lab", readOnly: true },
     { name: "mount-4", mountPath: "/dev/shm" },
     { name: "mount-5", mountPath: "/s" },
+  ]);
+});
+
+Deno.test("keys that are mounted one by one are listed, so that a missing one is no empty folder", () => {
+  const { pod, container } = jobOf({
+    mounts: "config:lab/a:/a; config:lab/b:/b; config:lab/a:/again; config:lab:/all",
+  });
+  deepEqual(pod.volumes, [
+    { name: "mount-1", configMap: { name: "lab", items: [{ key: "a", path: "a" }, { key: "b", path: "b" }] } },
+    { name: "mount-2", configMap: { name: "lab" } },
+  ]);
+  deepEqual(container.volumeMounts?.map(({ name, subPath }) => [name, subPath]), [
+    ["mount-1", "a"],
+    ["mount-1", "b"],
+    ["mount-1", "a"],
+    ["mount-2", undefined],
   ]);
 });
 
