@@ -2,7 +2,7 @@
  * The core, put together on given ports: what a message sets off goes one way, broker → listener → starter → cluster,
  * and what the cluster says goes the other, cluster → runs → completion → store, broker. Knows no adapter.
  */
-import { Catalog, checkRow, type Policy, type Table } from "./catalog.ts";
+import { Catalog, checkRow, type Policy } from "./catalog.ts";
 import { Completion } from "./completion.ts";
 import { becomeLeader, type Leadership, type LeaseTimes } from "./leader.ts";
 import { Listener } from "./listener.ts";
@@ -101,7 +101,7 @@ export class Service {
       topicPrefix,
       pollMs: settings.pollMs,
       emit,
-      onChange: (table) => this.#onTable(table),
+      onChange: () => this.#onTable(),
       check: (row) => checkRow(policy ?? {}, row),
     });
     this.#starter = new Starter({
@@ -335,7 +335,7 @@ export class Service {
     await taking.promise;
     if (isNew) await this.#tryOrder();
     await this.#subscribe();
-    if (this.catalog.table) this.#eventTopics.table(this.catalog.table);
+    this.#announceTable();
   }
 
   /** Whether the broker gives packet identifiers in order, see listener.ts; of a new session nobody's message waits. */
@@ -358,10 +358,13 @@ export class Service {
     }
   }
 
-  #onTable(table: Table): void {
-    if (!this.#started) return;
-    this.#eventTopics.table(table);
-    void this.#subscribe();
+  #onTable(): void {
+    if (this.#started) void this.#subscribe().then(() => this.#announceTable());
+  }
+
+  /** After the subscriptions: who sees a row on `table` may send its message at once. */
+  #announceTable(): void {
+    if (this.catalog.table) this.#eventTopics.table(this.catalog.table);
   }
 
   async #subscribe(): Promise<void> {

@@ -2,6 +2,8 @@
 import { deepStrictEqual, match, ok, strictEqual } from "node:assert/strict";
 import { type EmbeddedBedOptions, PREFIX, startEmbeddedBed } from "./harness/local_bed.ts";
 import { startStrictBroker } from "./harness/brokers/strict.ts";
+import { FakeBroker, FakeCluster, FakeStore } from "./harness/fakes.ts";
+import { Service } from "../service.ts";
 import { eventually } from "./harness/wait.ts";
 
 const TABLE = `job_name,mqtt_topic,image,command
@@ -30,6 +32,38 @@ async function startBed(
   });
   return { ...bed, said, find: (topic: string) => said.find((one) => one.topic === `${PREFIX}/${topic}`) };
 }
+
+Deno.test("a table is announced when its topics are subscribed to, not before", async () => {
+  const [broker, store] = [new FakeBroker(), new FakeStore()];
+  await store.put("jobs.csv", "job_name,mqtt_topic,image\na,lab/a,x:1\n");
+  const service = new Service({
+    broker,
+    cluster: new FakeCluster(),
+    stores: { catalog: store, catalogKey: "jobs.csv", logs: new FakeStore(), runs: new FakeStore() },
+    topicPrefix: PREFIX,
+    settings: {
+      pollMs: 60_000,
+      handleRetained: false,
+      createConcurrency: 4,
+      maxChainDepth: 3,
+      gracePeriods: { imagePullMs: 1000, unschedulableMs: 1000, nodeLostMs: 1000 },
+      logs: { followers: 10, memoryBytes: 1 << 20, maxBytes: 1e9 },
+      info: {},
+    },
+  });
+  await service.start();
+  const tables = () =>
+    broker.published.filter(({ topic }) => topic === `${PREFIX}/table`).map(({ body }) => JSON.parse(body).rows);
+  await eventually(() => tables().length === 1);
+  const granted = Promise.withResolvers<void>();
+  broker.subscribe = () => granted.promise;
+  await store.put("jobs.csv", "job_name,mqtt_topic,image\na,lab/a,x:1\nb,lab/b,x:1\n");
+  await service.catalog.refresh();
+  deepStrictEqual(tables(), [1]);
+  granted.resolve();
+  await eventually(() => tables().at(-1) === 2);
+  await service.stop({ drain: false });
+});
 
 const options = { sanitizeOps: false, sanitizeResources: false };
 
