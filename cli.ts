@@ -97,8 +97,8 @@ const COMMANDS: Readonly<Record<string, Command>> = {
     run: async (call) => await (await import("./cli/logs.ts")).logs(call),
   },
   run: {
-    words: ["ROW", "[PAYLOAD]"],
-    meaning: "Ask the service to run a row; payload `-` reads standard input",
+    words: ["ROW", "[PAYLOAD|FIELD=VALUE…]"],
+    meaning: "Ask the service to run a row; payload `-` reads standard input; fields make a JSON object",
     flags: { json, timeout },
     run: async (call) => await (await import("./cli/request.ts")).ask("run", call),
   },
@@ -198,7 +198,10 @@ function callOf(name: string, command: Command, args: Arguments, io: Io): Call {
   const { positionals: words } = args;
   const missing = command.words.slice(words.length).filter((word) => !word.startsWith("["));
   if (missing.length > 0) faults.push(`${missing.join(" ")} is missing`);
-  for (const word of words.slice(command.words.length)) faults.push(`"${word}": no such argument is expected`);
+  const takesMore = command.words.at(-1)?.includes("…");
+  for (const word of takesMore ? [] : words.slice(command.words.length)) {
+    faults.push(`"${word}": no such argument is expected`);
+  }
   const choices = [
     [words[0], command.choices],
     ...Object.entries(command.flags).map(([flag, { choices }]) => {

@@ -11,14 +11,21 @@
  */
 import type { Catalog } from "./catalog.ts";
 import { FormerRuns } from "./listener/former_runs.ts";
-import { NO_ORIGIN, originOf } from "./listener/origin.ts";
 import { OrderTrial, type TrialOptions } from "./listener/order_trial.ts";
 import { PacketOrder } from "./listener/packet_order.ts";
 import { chainTooDeep, endNotBelieved, refused } from "./listener/reports.ts";
-import { NOTHING_SELECTED, type Selection, selectRows } from "./listener/selection.ts";
+import { inputReport, NOTHING_SELECTED, selectRows } from "./listener/selection.ts";
 import { Session } from "./listener/session.ts";
-import { hashOf, uniqueName, type Work } from "./listener/work.ts";
-import type { Delivery, Emit, Message, Row, RunSpec } from "./ports.ts";
+import { hashOf, keyOf, newWork, uniqueName, type Work } from "./listener/work.ts";
+import {
+  type Delivery,
+  type Emit,
+  type ErrorReport,
+  type Message,
+  RefusedError,
+  type Row,
+  type RunSpec,
+} from "./ports.ts";
 import type { RunRecords } from "./records.ts";
 import { messageHashOf, runNameFor } from "./run_spec.ts";
 import type { RunTable } from "./runs.ts";
@@ -155,7 +162,8 @@ export class Listener {
       this.#see(delivery);
       if (this.#takeOver(delivery, rows)) return;
     }
-    const work = this.#newWork(delivery, selection);
+    const work = newWork(delivery, selection, topicPrefix);
+    for (const report of selection.refused) this.#emitReport(report);
     if (packetId !== undefined) {
       this.#session.add(work);
       if (!work.counted) this.#order.take(packetId);
@@ -171,10 +179,15 @@ export class Listener {
 
   /** Runs a row without a message of a broker's; resolves when its Job exists or is refused. */
   async run(row: Row, message: Message): Promise<StartResult> {
+    const report = inputReport(row, message);
+    if (report) {
+      this.#emitReport(report);
+      return { result: "refused", runName: "", error: new RefusedError(report.message) };
+    }
     const delivery: Delivery = { ...message, qos: 0, retain: false, dup: false, done() {} };
     const result = await this.#started(
       row,
-      this.#newWork(delivery, { ...NOTHING_SELECTED, rows: [row] }),
+      newWork(delivery, { ...NOTHING_SELECTED, rows: [row] }, this.#options.topicPrefix),
       uniqueName(row),
     );
     this.#emitRefusal(message.topic, row, result);
@@ -338,8 +351,10 @@ export class Listener {
     if (work.counted) this.#order.take(work.delivery.packetId!);
     for (const row of work.rows) {
       const runName = known(row);
+      const key = runName === undefined ? keyOf(row, work) : undefined;
       if (runName !== undefined) this.#through(row, work, { result: "exists", runName });
-      else if (work.origin.key !== undefined) this.#startKeyed(row, work, work.origin.key);
+      else if (key instanceof RefusedError) this.#through(row, work, { result: "refused", runName: "", error: key });
+      else if (key !== undefined) this.#startKeyed(row, work, key);
       else {
         this.#options.starter.start({
           row,
@@ -430,24 +445,6 @@ export class Listener {
     else this.#session.settle(work);
   }
 
-  #newWork(delivery: Delivery, { rows, filtered }: Selection): Work {
-    const origin = rows.length === 0 ? NO_ORIGIN : originOf(delivery, this.#options.topicPrefix);
-    return {
-      delivery,
-      origin,
-      rows,
-      filtered,
-      hash: "",
-      receivedAtMs: Date.now(),
-      left: rows.length,
-      outcome: rows.length > 0 ? "refused" : filtered.length > 0 ? "filtered" : "ignored",
-      number: 0,
-      settled: false,
-      counted: delivery.packetId !== undefined && rows.length > 0 && origin.key === undefined,
-      dropped: false,
-    };
-  }
-
   #runName(row: Row, work: Work): string {
     return runNameFor(row, {
       epoch: this.#session.epoch,
@@ -478,20 +475,23 @@ export class Listener {
   }
 
   #refuseDepth({ delivery, rows, origin }: Work): void {
-    const { maxChainDepth, emit } = this.#options;
+    const { maxChainDepth } = this.#options;
     for (const row of rows) {
-      emit({ type: "error", scope: "message", report: chainTooDeep(delivery.topic, row, origin, maxChainDepth) });
+      this.#emitReport(chainTooDeep(delivery.topic, row, origin, maxChainDepth));
     }
   }
 
   #refuseEnd(work: Work, parentRun: string): void {
-    const report = endNotBelieved(work.delivery.topic, parentRun);
-    this.#options.emit({ type: "error", scope: "message", report });
+    this.#emitReport(endNotBelieved(work.delivery.topic, parentRun));
     this.#finish(work);
   }
 
   #emitRefusal(topic: string, row: Row, started: StartResult): void {
     if (started.result !== "refused") return;
-    this.#options.emit({ type: "error", scope: "message", report: refused(topic, row, started.error) });
+    this.#emitReport(refused(topic, row, started.error));
+  }
+
+  #emitReport(report: ErrorReport): void {
+    this.#options.emit({ type: "error", scope: "message", report });
   }
 }

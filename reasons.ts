@@ -103,6 +103,14 @@ export const REPORT_REASONS = {
     meaning: "More than `MAX_CHAIN_DEPTH` runs in a row started each other.",
     whatToDo: "Look for rows in a circle (`check`, the page's graph).",
   },
+  InputMissing: {
+    meaning: "A message lacks a field that its row needs (`inputs`); the row is not started.",
+    whatToDo: "Send the fields that the message names, or give them a value in the column: `params=default.json`.",
+  },
+  InputRefused: {
+    meaning: "A field of a message is none of the row's choices (`inputs`); the row is not started.",
+    whatToDo: "Send one of the values that the message names.",
+  },
   EndNotBelieved: {
     meaning: "A message says that a run has ended which lives and has not; it starts nothing.",
     whatToDo: "Look for who publishes below the service's prefix, and allow that to the service alone.",

@@ -9,6 +9,7 @@ import { payloadText } from "./run_spec/payload_text.ts";
 import { parseJson } from "./util/json.ts";
 
 export { payloadText };
+export { inputFault } from "./run_spec/inputs.ts";
 export { Filler, sampleMessage } from "./run_spec/placeholders.ts";
 import { compact } from "./util/compact.ts";
 
@@ -200,7 +201,7 @@ export function payloadFits(payload: Uint8Array): boolean {
 export function messageEnv(
   { message, row, runName, payloadLink }: {
     readonly message: Message;
-    readonly row: Pick<Row, "jobName">;
+    readonly row: Pick<Row, "jobName" | "inputs">;
     readonly runName: string;
     readonly payloadLink?: RunSpec["payloadLink"];
   },
@@ -220,17 +221,33 @@ export function messageEnv(
     env["MQTT_PAYLOAD_URL"] = payloadLink.url;
     env["MQTT_PAYLOAD_OBJECT"] = payloadLink.object;
   }
-  if (text !== undefined) addFields(env, text);
+  const object = text === undefined ? undefined : parseObject(text);
+  if (object !== undefined) addFields(env, object);
+  // Whether a payload in the store has the field is not known here.
+  if (payloadLink === undefined) addPresets(env, row.inputs ?? [], object ?? {});
   return env;
 }
 
-function addFields(env: Record<string, string>, text: string): void {
-  const object = parseObject(text);
-  if (object === undefined) return;
+function addPresets(
+  env: Record<string, string>,
+  inputs: NonNullable<Row["inputs"]>,
+  object: Readonly<Record<string, unknown>>,
+): void {
+  for (const { name, preset } of inputs) {
+    const isGiven = Object.hasOwn(object, name) && object[name] !== null;
+    if (preset !== undefined && !isGiven) env[fieldVariable(name)] = preset;
+  }
+}
+
+function fieldVariable(field: string): string {
+  return `PAYLOAD_${field.toUpperCase().replace(/[^A-Z0-9_]/g, "_")}`;
+}
+
+function addFields(env: Record<string, string>, object: Readonly<Record<string, unknown>>): void {
   let [count, bytes] = [0, 0];
   for (const [field, raw] of Object.entries(object)) {
     const value = scalarText(raw);
-    const name = `PAYLOAD_${field.toUpperCase().replace(/[^A-Z0-9_]/g, "_")}`;
+    const name = fieldVariable(field);
     if (value === undefined || name.length > MAX_FIELD_NAME || name in env) continue;
     bytes += name.length + Buffer.byteLength(value);
     if (++count > MAX_FIELDS || bytes > MAX_FIELDS_BYTES) return;

@@ -387,7 +387,7 @@ export const COLUMNS = {
       "Fields that a message must have (`uuid`), may have (`params=default.json`) or choose (`mode=fast|slow`; the " +
       "first one is taken where the message has none). A message that does not fit is refused before a Job is made.",
     empty: "every message fits",
-    ...PLANNED,
+    since: "0.1.0",
   },
   when: {
     kind: when,
@@ -403,7 +403,7 @@ export const COLUMNS = {
     examples: ["{payload.uuid}"],
     meaning: "Messages for which this text is the same are one run, where the message brings no key of its own.",
     empty: "each message is a run of its own",
-    ...PLANNED,
+    since: "0.1.0",
   },
   output: {
     kind: output,

@@ -32,13 +32,13 @@ const DONE: Readonly<Record<Request, string>> = { run: "Started", rerun: "Starte
 
 /** Sends a request to the running service and waits for its answer. */
 export async function ask(what: Request, call: Call): Promise<number> {
-  const { words: [name = "", given = ""], json, io } = call;
+  const { words: [name = "", ...given], json, io } = call;
   const timeoutMs = readTimeout(call.flag("timeout"));
   if (what !== "run" && !isRunName(name)) {
     throw new CommandError(2, `"${cut(name, 63)}" is no name of a run: see the command runs`);
   }
   const config = call.config();
-  const payload = given === "-" ? new TextDecoder().decode(await io.read()) : given;
+  const payload = given[0] === "-" ? new TextDecoder().decode(await io.read()) : payloadOf(given);
   const asked = what === "run" ? { job_name: name, payload } : { run_name: name };
   const answer = await request({ config, io }, what, asked, timeoutMs);
   if (answer.status !== "ok") {
@@ -52,6 +52,17 @@ export async function ask(what: Request, call: Call): Promise<number> {
   await io.write(json ? JSON.stringify(answer.data ?? {}) + "\n" : `${runName}\n`);
   if (!json) io.tell(`${DONE[what]}; see it with the command: logs -f ${runName}`);
   return 0;
+}
+
+/** `uuid=x mode=fast` is the JSON object of these fields; one word of another form is the payload as it is. */
+function payloadOf(words: readonly string[]): string {
+  const fields = words.map((word) => /^([A-Za-z_][\w-]*)=(.*)$/s.exec(word));
+  const odd = fields.indexOf(null);
+  if (odd === -1) {
+    return words.length === 0 ? "" : JSON.stringify(Object.fromEntries(fields.map((one) => one!.slice(1))));
+  }
+  if (words.length === 1) return words[0]!;
+  throw new CommandError(2, `"${cut(words[odd]!, 63)}": write one payload, or fields such as uuid=x mode=fast`);
 }
 
 function readTimeout(text: string | true | undefined): number {

@@ -152,7 +152,7 @@ export async function explain({ words: [topic = "", given = ""], json, io, ...ca
   const { stringify } = await import("yaml");
   const { table, url } = await openTable(config, io);
   const { selectRows } = await import("../listener/selection.ts");
-  const { rows, filtered } = selectRows(rowsFor(table, topic), { topic, payload }, {
+  const { rows, filtered, refused } = selectRows(rowsFor(table, topic), { topic, payload }, {
     topicPrefix: config.topicPrefix,
     conditionOf: ({ when = "" }) => table.conditions.get(when),
   });
@@ -174,6 +174,7 @@ export async function explain({ words: [topic = "", given = ""], json, io, ...ca
   for (const { jobName, line, because } of filtered) {
     io.tell(plain(`Row "${jobName}", line ${line}, would not run, for its condition (when) is false: ${because}`));
   }
+  for (const { message } of refused) io.tell(plain(message));
   if (json) {
     const others = filtered.map(({ jobName: job_name, line, because }) => ({ job_name, line, filtered: because }));
     await printLine(io, JSON.stringify([...found, ...others]));
@@ -184,7 +185,7 @@ export async function explain({ words: [topic = "", given = ""], json, io, ...ca
     });
     await io.write(texts.join("---\n"));
   }
-  if (rows.length > found.length) return 1;
+  if (rows.length > found.length || refused.length > 0) return 1;
   if (rows.length > 0) {
     const place = config.cluster.namespace === undefined
       ? " The kubeconfig's namespace takes the place of default."
@@ -217,7 +218,11 @@ async function tellLeftOut(table: Table, topic: string, io: Io): Promise<void> {
 async function runSpec(row: Row, message: RunSpec["message"], config: Config): Promise<RunSpec> {
   const { originOf } = await import("../listener.ts");
   const { payloadFits, runNameFor, shortHash } = await import("../run_spec.ts");
-  const { key, parentRun, rootRun, chainDepth } = originOf(message, config.topicPrefix);
+  const { keyOf } = await import("../listener/work.ts");
+  const origin = originOf(message, config.topicPrefix);
+  const { parentRun, rootRun, chainDepth } = origin;
+  const given = keyOf(row, { origin, delivery: message });
+  const key = given instanceof RefusedError ? undefined : given;
   const messageHash = shortHash([crypto.randomUUID()]);
   const runName = runNameFor(row, { key: key ?? messageHash });
   const object = `${config.runs.url}/.payloads/${messageHash}`;

@@ -12,6 +12,9 @@ const MAX_QUEUED = 1_000;
 /** Of a cell in the retained table, in characters: a topic alone may have 64 KB. */
 const LONGEST_CELL = 256;
 
+/** Reasons of a row that is not started though a message was for it. */
+const NO_RUN: ReadonlySet<ErrorReport["reason"]> = new Set(["Refused", "InputMissing", "InputRefused"]);
+
 interface News {
   readonly topic: string;
   readonly body: string;
@@ -57,7 +60,7 @@ export class EventTopics {
     const error: ErrorPayload = { status: "error", ...report, at: new Date().toISOString() };
     this.#say("ERROR", error);
     // Who waits for a run's end must hear too that there will be none.
-    if (report.job_name !== undefined && report.run_name === undefined && report.reason === "Refused") {
+    if (report.job_name !== undefined && report.run_name === undefined && NO_RUN.has(report.reason)) {
       const topic = failedTopic(this.#prefix, report.job_name).slice(this.#prefix.length + 1);
       const { job_name, reason, message } = report;
       const refused: RefusedPayload = { status: "failed", job_name, reason, message };

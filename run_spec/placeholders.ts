@@ -4,6 +4,7 @@
  */
 import { Buffer } from "node:buffer";
 import { type Placeholder, RefusedError, type RunSpec, type Template } from "../ports.ts";
+import { inputPreset } from "./inputs.ts";
 import { payloadText } from "./payload_text.ts";
 import { parseJson } from "../util/json.ts";
 
@@ -12,13 +13,16 @@ const MAX_WORD_BYTES = 131_071;
 
 /** The values of one run. */
 export type FillingSpec = Pick<RunSpec, "message" | "runName" | "rootRun" | "payloadLink"> & {
-  readonly row: Pick<RunSpec["row"], "jobName" | "line">;
+  readonly row: Pick<RunSpec["row"], "jobName" | "line" | "inputs">;
+  readonly parentRun?: string;
 };
 
 export class Filler {
   readonly #spec: FillingSpec;
   /** The payload as JSON, once it was asked for; undefined: it is none. */
   #json: { readonly value: unknown } | undefined;
+  /** Likewise what began the chain. */
+  #input: { readonly value: unknown } | undefined;
 
   constructor(spec: FillingSpec) {
     this.#spec = spec;
@@ -40,7 +44,10 @@ export class Filler {
   #valueOf(placeholder: Placeholder, column: string): string {
     const found = this.#find(placeholder);
     if (typeof found !== "string") {
-      if (placeholder.preset !== undefined) return placeholder.preset;
+      const { root, path: [field, ...steps] } = placeholder;
+      const ofInputs = root === "payload" && steps.length === 0 && !this.#spec.payloadLink;
+      const preset = placeholder.preset ?? (ofInputs ? inputPreset(this.#spec.row.inputs, field) : undefined);
+      if (preset !== undefined) return preset;
       throw this.#refusal(column, `${placeholder.source} has no value: ${found.missing}`);
     }
     if (!found.includes("\0")) return found.toWellFormed();
@@ -66,6 +73,11 @@ export class Filler {
         return levelOf(message.topic, path[0]);
       case "payload":
         return this.#ofPayload(path);
+      case "input":
+        return this.#ofInput(path);
+      case "result":
+        if (this.#spec.parentRun === undefined) return { missing: "no run started this one" };
+        return this.#ofPayload(["result", ...path]);
       default:
         return { missing: `nothing gives a run its ${root}` };
     }
@@ -80,6 +92,15 @@ export class Filler {
     const { value } = this.#json ??= { value: read(text) };
     if (value === undefined) return { missing: "the payload is no JSON" };
     return textAt(value, path);
+  }
+
+  /** The payload that began the chain: the end of a run hands it down as text. */
+  #ofInput(path: Placeholder["path"]): string | { readonly missing: string } {
+    if (this.#spec.parentRun === undefined) return this.#ofPayload(path);
+    const text = this.#ofPayload(["input"]);
+    if (typeof text !== "string" || path.length === 0) return text;
+    const { value } = this.#input ??= { value: parseJson(text) };
+    return value === undefined ? { missing: "the payload that began the chain is no JSON" } : textAt(value, path);
   }
 }
 

@@ -10,6 +10,7 @@ import { compact } from "../util/compact.ts";
 import { chunksOf, joinBytes } from "../util/streams.ts";
 import { answerPage } from "./answers.ts";
 import { Counts, type Env, type GateOptions, MAX_BODY_BYTES } from "./gate.ts";
+import { FIELD_PREFIX } from "./pages/run_forms.tsx";
 import { messagePage } from "./pages/parts.tsx";
 import { TokenCheck } from "./token.ts";
 
@@ -29,8 +30,8 @@ export interface ActionOptions {
 
 /** Forms that are read at a time before their token is known, of all visitors and of one. */
 const MOST_FORMS = { all: 16, ofVisitor: 4 };
-/** Fields of a form. The page's have three. */
-const MAX_FIELDS = 16;
+/** Fields of a form. The page's have three, and one for each input of a row. */
+const MAX_FIELDS = 64;
 
 type Fields = Readonly<Record<string, string>>;
 type CarryOut = (fields: Fields) => Promise<{ run_name: string }>;
@@ -44,7 +45,7 @@ export function addActions(app: Hono<Env>, options: ActionOptions & GateOptions)
   const forms = new Counts(MOST_FORMS);
   const act = (path: string, carryOut: CarryOut) =>
     app.post(path, (c) => new Answer(c, options, { check, forms }).answer(carryOut));
-  act("/actions/run", (fields) => actions.run(wanted(fields, "job_name"), fields.payload ?? ""));
+  act("/actions/run", (fields) => actions.run(wanted(fields, "job_name"), payloadOf(fields)));
   act("/actions/cancel", (fields) => actions.cancel(runNameOf(fields), "the status page"));
   act("/actions/rerun", (fields) => actions.rerun(runNameOf(fields)));
 }
@@ -152,6 +153,13 @@ function wanted(fields: Fields, name: string): string {
   const value = fields[name];
   if (!value) throw new FieldError(`The field ${name} is empty: fill it in.`);
   return value;
+}
+
+/** The payload as it was given, or the JSON object of the fields that a row's form has; an empty one is left out. */
+function payloadOf(fields: Fields): string {
+  const given = Object.entries(fields).filter(([name, value]) => name.startsWith(FIELD_PREFIX) && value !== "");
+  if (given.length === 0) return fields.payload ?? "";
+  return JSON.stringify(Object.fromEntries(given.map(([name, value]) => [name.slice(FIELD_PREFIX.length), value])));
 }
 
 function runNameOf(fields: Fields): string {

@@ -515,6 +515,30 @@ Deno.test("run sends row and payload and prints the run's name", hasMosquitto, a
   match(shown.join("\n"), /^Connecting to .*\n\nAsked; waiting up to 15 s for the answer\n$/);
 });
 
+Deno.test("run makes a JSON object of fields", hasMosquitto, async () => {
+  await using broker = await startMosquitto();
+  await using ear = await MqttEar.connect(broker.url, [`${PREFIX}/request/#`]);
+  const running = call(["run", "Align", "uuid=a b=c", "mode="], { MQTT_URL: broker.url });
+  const asked = await answerOne(ear, "run", { status: "ok", data: { run_name: "align-a" } });
+  deepStrictEqual(asked["payload"], '{"uuid":"a b=c","mode":""}');
+  strictEqual((await running).code, 0);
+  const wrong = await call(["run", "Align", "uuid=a", "{}"], { MQTT_URL: broker.url });
+  strictEqual(wrong.code, 2);
+  match(wrong.err, /^"\{\}": write one payload, or fields such as uuid=x mode=fast/);
+});
+
+Deno.test("explain refuses a message that lacks what a row needs, in words", async () => {
+  await inFolder(async (dir) => {
+    const table = 'job_name,mqtt_topic,image,inputs\na,t,i,"uuid, mode=fast|slow"\n';
+    await Deno.writeTextFile(`${dir}/jobs.csv`, table);
+    const settings = { CATALOG_URL: `${dir}/jobs.csv` };
+    const { code, err } = await call(["explain", "t", "{}"], settings);
+    strictEqual(code, 1);
+    match(err, /^Job "a" was not started: the message has no field "uuid"/);
+    match((await call(["explain", "t", '{"uuid":1}'], settings)).out, /name: PAYLOAD_MODE\n\s+value: fast\n/);
+  });
+});
+
 Deno.test("cancel and rerun name the run, over MQTT 3.1.1 too", hasMosquitto, async () => {
   await using broker = await startMosquitto();
   await using ear = await MqttEar.connect(broker.url, [`${PREFIX}/request/#`]);

@@ -43,6 +43,9 @@ export const workingDir: Kind<Template> = {
   },
 };
 
+/** They are known only once the run has its name, which the key makes. */
+const NAMED_BY_KEY: ReadonlySet<string> = new Set(["run_name", "root_run", "attempt"]);
+
 export const idempotencyKey: Kind<Template> = {
   schema: { type: "string", maxLength: 1000 },
   read(text, report) {
@@ -51,6 +54,11 @@ export const idempotencyKey: Kind<Template> = {
       return undefined;
     }
     const template = readTemplate(text, report);
+    const own = template?.find((piece) => typeof piece !== "string" && NAMED_BY_KEY.has(piece.root));
+    if (own !== undefined && typeof own !== "string") {
+      report.error(`${own.source} is made of the key itself; write what the message says, such as {payload.uuid}`);
+      return undefined;
+    }
     if (template === undefined || hasPlaceholder(template)) return template;
     report.error(
       "every message would have this key, so the row would run once; add a placeholder such as {payload.uuid}",

@@ -22,8 +22,8 @@ import {
   short,
   StateWord,
   Time,
-  TokenField,
 } from "./parts.tsx";
+import { RunSection } from "./run_forms.tsx";
 import { RowNames, TableSection } from "./table.tsx";
 
 /** How the service is, as `/healthz` says it. */
@@ -79,7 +79,7 @@ export function overviewPage(input: OverviewInput): string {
         {wantsLive && <LiveSection live={input.live} now={input.now} />}
         {wantsEnded && <HistorySection {...input} />}
         <TableSection table={table} graph={input.graph} />
-        {input.actions && table && <RunSection />}
+        {input.actions && table && <RunSection table={table} />}
         {table && <RowNames rows={table.rows} />}
       </>
     ),
@@ -254,27 +254,5 @@ function EndedRow({ record }: { record: EndedRun }) {
       <td>{durationWords(record)}</td>
       <td>{record.node === null ? "–" : short(record.node)}</td>
     </tr>
-  );
-}
-
-function RunSection() {
-  return (
-    <section aria-labelledby="run-h">
-      <h2 id="run-h">Run a row</h2>
-      <form method="post" action="/actions/run" aria-labelledby="run-h">
-        <div>
-          <label for="run-row">Row</label>
-          <input id="run-row" name="job_name" list="row-names" required />
-        </div>
-        <div>
-          <label for="run-payload">Payload of the message</label>
-          <textarea id="run-payload" name="payload"></textarea>
-        </div>
-        <TokenField id="run-token" />
-        <div>
-          <button type="submit">Run</button>
-        </div>
-      </form>
-    </section>
   );
 }

@@ -10,6 +10,13 @@ Deno.test("statusApp() runs a row for the right token and leads the form to the 
   deepEqual(calls, [["run", "sort", "{}"]]);
 });
 
+Deno.test("statusApp() makes the payload of the fields of a row's form, and leaves empty ones out", async () => {
+  const { get, calls } = anApp();
+  const fields = { job_name: "sort", "field:uuid": 'a "b"', "field:mode": "fast", "field:params": "", token: TOKEN };
+  equal((await get("/actions/run", form(fields))).status, 303);
+  deepEqual(calls, [["run", "sort", '{"uuid":"a \\"b\\"","mode":"fast"}']]);
+});
+
 Deno.test("statusApp() takes a bearer token with JSON and answers JSON", async () => {
   const { get, calls } = anApp();
   const answer = await get("/actions/cancel", {

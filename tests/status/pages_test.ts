@@ -1,6 +1,7 @@
 import { deepEqual, doesNotMatch, equal, match, ok } from "node:assert/strict";
 import { createRequire } from "node:module";
 import { type Browser, chromium, type Page } from "playwright-core";
+import { parseTable } from "../../catalog.ts";
 import { chainGraph } from "../../catalog/chains.ts";
 import { drawGraph } from "../../status/graph.tsx";
 import { selectRecords } from "../../status/history.ts";
@@ -43,6 +44,18 @@ Deno.test("ageWords() says a length of time in at most two units", () => {
     "2 h 10 min",
     "3 d 3 h",
   ]);
+});
+
+Deno.test("overviewPage() has a form for each row that says which fields it takes", () => {
+  const table = parseTable('job_name,mqtt_topic,image,inputs\n<b>a,x,i,"uuid, mode=fast|slow"\nb,x,i,\n', {
+    topicPrefix: PREFIX,
+  });
+  const text = overview({ table });
+  match(text, /Run &lt;b&gt;a with its fields/);
+  match(text, /<input id="run-0-uuid" name="field:uuid" required/);
+  match(text, /<select id="run-0-mode" name="field:mode"><option value="fast">fast<\/option>/);
+  doesNotMatch(text, /Run b with its fields/);
+  doesNotMatch(overview({ table, actions: false }), /with its fields/);
 });
 
 Deno.test("overviewPage() shows live runs with state, age, message, node and resources", () => {
