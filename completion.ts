@@ -6,7 +6,7 @@ import { completeTopic, failedTopic } from "./topics.ts";
 import { payloadText } from "./run_spec.ts";
 import { type LogCollector, type LogSummary, summaryLine } from "./logs.ts";
 import type { Broker, Cluster, Emit, ErrorReport, JobFacts, Outcome, PodFacts, RunRecord } from "./ports.ts";
-import { type GracePeriods, judge } from "./outcome.ts";
+import { type GracePeriods, judge, resultOf } from "./outcome.ts";
 import type { EndPayload } from "./payloads.ts";
 import type { RunRecords } from "./records.ts";
 import { compact } from "./util/compact.ts";
@@ -332,7 +332,7 @@ export class Completion implements RunObserver {
       log_url: record.log_url,
       log_complete: record.log_complete ?? false,
       log_bytes: record.log_bytes ?? 0,
-      ...compact({ log_missing: record.log_missing }),
+      ...compact({ log_missing: record.log_missing, result: record.result }),
     };
     const body = JSON.stringify(end);
     await this.#step(run, "publish its end", () => broker.publish(topic, body, { qos: 1, signal }));
@@ -405,12 +405,13 @@ function recordOf(
   const times = pods.flatMap((pod) => pod.containers);
   const started = job.startedAt ?? earliest(times.flatMap(({ startedAt }) => startedAt ?? []));
   const text = job.payload ? payloadText(job.payload) ?? null : null;
+  const { result, fault } = outcome.status === "succeeded" ? resultOf(pods) : {};
   return {
     run_name: job.runName,
     job_name: job.jobName,
     status: outcome.status,
     reason: outcome.reason,
-    message: outcome.message,
+    message: fault === undefined ? outcome.message : `${outcome.message}. ${fault}`,
     exit_code: outcome.exitCode ?? (outcome.status === "succeeded" ? 0 : null),
     topic: job.topic,
     payload: text,
@@ -432,7 +433,7 @@ function recordOf(
     started_at: started?.toISOString() ?? null,
     finished_at: (job.finishedAt ?? new Date()).toISOString(),
     log_url: logUrl,
-    ...compact({ job: job.manifest?.() }),
+    ...compact({ owner: job.owner, result, job: job.manifest?.() }),
   };
 }
 

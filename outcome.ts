@@ -11,6 +11,7 @@ import { compact } from "./util/compact.ts";
 
 export { explainFailure } from "./outcome/failure.ts";
 export { type GracePeriods, type Trouble, type Verdict } from "./outcome/verdict.ts";
+export { resultOf, type RunResult } from "./outcome/result.ts";
 export { withFailingSince } from "./outcome/waiting.ts";
 
 /**

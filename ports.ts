@@ -224,6 +224,8 @@ export interface JobFacts {
   readonly parentRun?: string;
   readonly rootRun: string;
   readonly chainDepth: number;
+  /** Whom to ask about the row. */
+  readonly owner?: string;
   readonly image: string;
   readonly gpu: number;
   readonly requests: Readonly<Record<string, string>>;
@@ -371,6 +373,10 @@ export interface RunRecord {
   readonly log_bytes?: number;
   /** What is missing, in a sentence; absent where nothing is. */
   readonly log_missing?: string;
+  /** Whom to ask about the row. */
+  readonly owner?: string;
+  /** JSON that the program wrote into RESULT_FILE, of at most 4 KiB; absent where it wrote none or did not succeed. */
+  readonly result?: unknown;
   /** The Job as it ran, see `JobFacts.manifest`; absent where it was gone when the run ended. */
   readonly job?: Readonly<Record<string, unknown>>;
 }

@@ -429,9 +429,10 @@ export const COLUMNS = {
   owner: {
     kind: note,
     examples: ["Ada, imaging group"],
-    meaning: "Whom to ask about the row.",
+    meaning: "Whom to ask about the row: on the page, and in the records of its runs.",
     empty: NONE,
-    ...PLANNED,
+    kubernetes: "the annotation `mqtt-job-listener/owner`",
+    since: "0.1.0",
   },
   notify: {
     kind: objectNames,

@@ -12,6 +12,8 @@ import type { ContainerFacts, EventFacts, JobFacts, PodFacts } from "../ports.ts
 
 /** Of a text that is for people, so much is kept. */
 const MAX_WORDS = 2_000;
+/** What Kubernetes keeps of a termination message, in bytes. */
+const MAX_RESULT = 4_096;
 
 /** An object as it comes in JSON, where dates are strings. */
 export type Json<T> = T extends Date ? string : T extends object ? { readonly [K in keyof T]: Json<T[K]> } : T;
@@ -45,6 +47,7 @@ export function jobFacts(job: Json<V1Job>): JobFacts {
     ...defined({
       payload,
       payloadObject: notes[ANNOTATION.payloadObject],
+      owner: words(notes[ANNOTATION.owner]),
       parentRun: runNameIn(notes[ANNOTATION.parentRun]),
       cancelledBy: words(notes[ANNOTATION.cancelledBy]),
       startedAt: date(status?.startTime),
@@ -161,7 +164,8 @@ function condition(pod: Json<V1Pod>, wanted: string) {
 function containerFacts({ name, restartCount, state }: Json<V1ContainerStatus>): ContainerFacts {
   if (state?.terminated) {
     const { exitCode, signal, startedAt, finishedAt } = state.terminated;
-    const [reason, message] = [words(state.terminated.reason), words(state.terminated.message)];
+    // A result of the program: JSON that is cut is none.
+    const [reason, message] = [words(state.terminated.reason), state.terminated.message?.slice(0, MAX_RESULT)];
     const times = { startedAt: date(startedAt), finishedAt: date(finishedAt) };
     return { name, restartCount, state: "terminated", exitCode, ...defined({ reason, message, signal, ...times }) };
   }

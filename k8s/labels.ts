@@ -22,6 +22,7 @@ export const ANNOTATION = {
   topic: `${PREFIX}topic`,
   parentRun: `${PREFIX}parent-run`,
   rootRun: `${PREFIX}root-run`,
+  owner: `${PREFIX}owner`,
   chainDepth: `${PREFIX}chain-depth`,
   receivedAt: `${PREFIX}received-at`,
   payloadObject: `${PREFIX}payload-object`,

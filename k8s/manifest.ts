@@ -19,6 +19,8 @@ export interface JobOptions {
   readonly imagePullPolicy?: "Always" | "IfNotPresent" | "Never";
 }
 
+/** A file that the node makes, writable for any user; its first 4 KiB are read when the container has ended. */
+const RESULT_PATH = "/dev/termination-log";
 const DISK_VOLUME = "disk";
 const GPU = "nvidia.com/gpu";
 
@@ -70,6 +72,7 @@ function jobAnnotations(spec: RunSpec): Record<string, string> {
     ...(spec.parentRun === undefined ? {} : { [ANNOTATION.parentRun]: spec.parentRun }),
     [ANNOTATION.rootRun]: spec.rootRun,
     [ANNOTATION.chainDepth]: String(spec.chainDepth),
+    ...(spec.row.owner === undefined ? {} : { [ANNOTATION.owner]: spec.row.owner }),
     [ANNOTATION.receivedAt]: spec.receivedAt.toISOString(),
     ...(spec.payloadLink === undefined ? {} : { [ANNOTATION.payloadObject]: spec.payloadLink.object }),
   };
@@ -113,6 +116,9 @@ function podSpec(spec: RunSpec, options: JobOptions): PodSpec {
         limits: withDevices(limits, row),
       },
       ...(volumeMounts.length === 0 ? {} : { volumeMounts }),
+      // What is written there comes with the pod's state: no call more. After a failure, else, the end of the output.
+      terminationMessagePath: RESULT_PATH,
+      terminationMessagePolicy: "FallbackToLogsOnError",
       securityContext: {
         allowPrivilegeEscalation: false,
         capabilities: { drop: ["NET_RAW", "MKNOD", "AUDIT_WRITE", "SETFCAP"] },
@@ -122,7 +128,10 @@ function podSpec(spec: RunSpec, options: JobOptions): PodSpec {
 }
 
 function containerEnv(spec: RunSpec): V1EnvVar[] {
-  return Object.entries(messageEnv(spec)).map(([name, value]) => ({ name, value: escapeDollars(value) }));
+  return Object.entries({ ...messageEnv(spec), RESULT_FILE: RESULT_PATH }).map(([name, value]) => ({
+    name,
+    value: escapeDollars(value),
+  }));
 }
 
 /** The value that the container gets, of one in a Job. */

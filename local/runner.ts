@@ -21,9 +21,11 @@ import {
   UnavailableError,
 } from "../ports.ts";
 import { CONTAINER_NAME } from "../run_spec.ts";
+import { compact } from "../util/compact.ts";
 import { errorMessage } from "../util/errors.ts";
 import { delayAtMost } from "../util/retry.ts";
 import { readRunLog, RunLog } from "./runner/log.ts";
+import { readMessage } from "./runner/message.ts";
 import { killLeftBehind, signalGroup, startProcess } from "./runner/process.ts";
 import { endOf, factsOf, newRun, readRun, type Run, saveRun, type Stop } from "./runner/run.ts";
 
@@ -237,7 +239,13 @@ export class LocalRunner implements Cluster {
     clearTimeout(timer);
     await told;
     const signal = status.signal === null ? {} : { signal: status.code - 128 };
-    return { reason: status.success ? "Completed" : "Error", exitCode: status.code, ...signal };
+    const message = await readMessage(this.#resultPath(run, index), status.success ? undefined : log);
+    return {
+      reason: status.success ? "Completed" : "Error",
+      exitCode: status.code,
+      ...signal,
+      ...compact({ message }),
+    };
   }
 
   async #spawn(run: Run, index: number): Promise<Deno.ChildProcess> {
@@ -246,7 +254,11 @@ export class LocalRunner implements Cluster {
     return await startProcess({
       command,
       cwd: isHere ? workingDir : join(this.#folder(run), String(index)),
-      env: { ...env, ...(pods.length > 1 ? { JOB_COMPLETION_INDEX: String(index) } : {}) },
+      env: {
+        ...env,
+        RESULT_FILE: this.#resultPath(run, index),
+        ...(pods.length > 1 ? { JOB_COMPLETION_INDEX: String(index) } : {}),
+      },
       path: this.#env.PATH,
       home: this.#env.HOME,
       memoryLimit,
@@ -333,6 +345,10 @@ export class LocalRunner implements Cluster {
 
   #logPath(run: Run, index: number): string {
     return join(this.#folder(run), `${index}.log`);
+  }
+
+  #resultPath(run: Run, index: number): string {
+    return join(this.#folder(run), `${index}.result`);
   }
 
   /** The folder appears with its job.json or not at all; no run's name begins with "~". */

@@ -5,6 +5,7 @@
 import type { ContainerFacts, Outcome, PodFacts } from "../ports.ts";
 import type { RunReason } from "../reasons.ts";
 import { compact } from "../util/compact.ts";
+import { cut } from "../util/text.ts";
 import { type Facts, isMain, nameOf } from "./verdict.ts";
 
 /** How the run failed, by what its Job and pods say. */
@@ -101,9 +102,20 @@ function explainContainer(job: Facts, container: ContainerFacts): Outcome {
   const after = container.kind === "init" ? ", so that its program was not started" : "";
   return failed(
     "ExitCode",
-    `${subject} ended with exit code ${code}${exitHint(code)}${after}; the log says more`,
+    `${subject} ended with exit code ${code}${exitHint(code)}${lastLine(container)}${after}; the log says more`,
     code,
   );
+}
+
+/** Longest last line that a sentence shows. */
+const MAX_LINE = 200;
+// deno-lint-ignore no-control-regex
+const CONTROL = /[\u0000-\u001f\u007f-\u009f\u2028\u2029]+/g;
+
+/** The last line that the program wrote, mostly the error itself: `: ValueError: no units found`. */
+function lastLine({ message = "" }: ContainerFacts): string {
+  const line = message.split("\n").map((one) => one.replace(CONTROL, " ").trim()).findLast((one) => one !== "");
+  return line === undefined ? "" : `: ${cut(line, MAX_LINE)}`;
 }
 
 /** Meaning of the shell's reserved exit codes (POSIX.1-2017, 2.8.2: 126, 127; above 128: a signal). */

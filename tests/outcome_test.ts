@@ -330,6 +330,11 @@ Deno.test("judge() says of which container an exit code is", async (t) => {
       /^Its program ended with exit code 3/,
     ],
     [
+      "the last line of its output",
+      [done({ exitCode: 1, message: "Traceback\n\u001b[31mValueError: no units found\u001b[0m\n\n" })],
+      /^Its program ended with exit code 1: \[31mValueError: no units found \[0m; the log says more$/,
+    ],
+    [
       "an init container",
       [done({ name: "fetch", kind: "init", exitCode: 4 }), container({})],
       /^Its init container "fetch" ended with exit code 4, so that its program was not started/,

@@ -13,7 +13,8 @@ import type { Report } from "../kinds.ts";
 const MAX_NAME = 128;
 
 /** What the service tells each container; a row must not say otherwise. */
-const OWN = /^(JOB_NAME|RUN_NAME|MQTT_TOPIC|MQTT_PAYLOAD(_BASE64|_URL|_OBJECT)?|PAYLOAD_.*|JOB_COMPLETION_INDEX)$/;
+const OWN =
+  /^(JOB_NAME|RUN_NAME|MQTT_TOPIC|MQTT_PAYLOAD(_BASE64|_URL|_OBJECT)?|PAYLOAD_.*|JOB_COMPLETION_INDEX|RESULT_FILE)$/;
 
 /** https://kubernetes.io/docs/concepts/workloads/pods/downward-api/ */
 const FIELD =

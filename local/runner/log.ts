@@ -8,6 +8,8 @@ import { chunksOf, joinBytes } from "../../util/streams.ts";
 
 const TIME_LENGTH = 30;
 const TEXT_AT = TIME_LENGTH + 3;
+/** As Kubernetes takes it for the termination message. */
+const MAX_TAIL_BYTES = 2 * 1024;
 const MAX_TEXT_BYTES = 16 * 1024;
 const NEWLINE = 0x0a;
 const PARTIAL = "P".charCodeAt(0);
@@ -28,6 +30,8 @@ export class RunLog {
   readonly #onTrouble: (reason: string) => void;
   readonly #maxBytes: number;
   readonly #waiting = new Set<() => void>();
+  /** The last bytes of the output. */
+  #tail: Uint8Array = new Uint8Array(0);
   #closed = false;
   #broken = false;
   #bytes = 0;
@@ -44,6 +48,11 @@ export class RunLog {
     return new RunLog(await Deno.open(path, { append: true, create: true }), options);
   }
 
+  /** The last 2 KiB of the output, as text. */
+  get tail(): string {
+    return decoder.decode(this.#tail);
+  }
+
   get closed(): boolean {
     return this.#closed;
   }
@@ -53,6 +62,9 @@ export class RunLog {
     let rest: Uint8Array = new Uint8Array(0);
     try {
       for await (const chunk of chunksOf(stream, signal)) {
+        this.#tail = chunk.length >= MAX_TAIL_BYTES
+          ? chunk.slice(-MAX_TAIL_BYTES)
+          : joinBytes([this.#tail, chunk]).slice(-MAX_TAIL_BYTES);
         rest = this.#append(rest.length === 0 ? chunk : joinBytes([rest, chunk]));
         // Read on, but kept no more. What is kept is more than the bound, so that a reader with the same one sees it.
         if ((this.#bytes += chunk.length) > this.#maxBytes) {

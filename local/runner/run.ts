@@ -114,6 +114,7 @@ function newFacts(spec: RunSpec): JobFacts {
     ...compact({ parentRun: spec.parentRun }),
     rootRun: spec.rootRun,
     chainDepth: spec.chainDepth,
+    ...(row.owner === undefined ? {} : { owner: row.owner }),
     image: row.image,
     gpu: row.gpu,
     ...resourcesOf(row),

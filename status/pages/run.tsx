@@ -101,12 +101,23 @@ function RecordFacts({ record }: { record: RunRecord }) {
       </dd>
       <dt>Requests and limits</dt>
       <dd>{resourceWords({ ...record, gpu })}</dd>
+      {record.owner !== undefined && <Fact name="Owner" words={record.owner} />}
+      {record.result !== undefined && <Fact name="Result" words={JSON.stringify(record.result)} />}
       <dt>Log</dt>
       <dd>
         <code>{short(record.log_url)}</code>
         {record.log_missing !== undefined && ` Not whole: ${short(record.log_missing, MAX_MISSING)}`}
       </dd>
     </dl>
+  );
+}
+
+function Fact({ name, words }: { name: string; words: string }) {
+  return (
+    <>
+      <dt>{name}</dt>
+      <dd>{short(words, MAX_MISSING)}</dd>
+    </>
   );
 }
 

@@ -11,6 +11,7 @@ export const FIELD_PREFIX = "field:";
 /** Rows that have a form of their own. */
 const MAX_FORMS = 50;
 
+/** Shown to who may act. */
 export function RunSection({ table }: { table: Table }) {
   const rows = table.rows.filter(({ inputs }) => inputs !== undefined).slice(0, MAX_FORMS);
   return (

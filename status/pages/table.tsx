@@ -89,6 +89,7 @@ function RowList({ table: { rows, chains } }: { table: Table }) {
               <tr>
                 <th scope="row">
                   <a href={`/?row=${encodeURIComponent(row.jobName)}#history`}>{short(row.jobName)}</a>
+                  {row.owner !== undefined && <div class="muted">{short(row.owner)}</div>}
                   {marks.get(row)?.map((mark) => (
                     <>
                       <br />

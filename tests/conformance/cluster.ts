@@ -1,6 +1,7 @@
 /** What every adapter of the Cluster port must do, with programs that really run. */
 import { deepEqual, doesNotMatch, equal, match, ok, rejects } from "node:assert/strict";
-import { judge, type Trouble } from "../../outcome.ts";
+import fc from "fast-check";
+import { judge, resultOf, type Trouble } from "../../outcome.ts";
 import type { Cluster, ClusterEvents, JobFacts, PodFacts, Row, RunSpec } from "../../ports.ts";
 import { RefusedError } from "../../ports.ts";
 import { runNameFor } from "../../run_spec.ts";
@@ -193,6 +194,75 @@ const CASES: readonly (readonly [title: string, body: (seen: Seen) => Promise<vo
     equal((await seen.ended(runName)).end!.type, "Failed");
     const outcome = await seen.outcome(runName);
     deepEqual([outcome.status, outcome.reason, outcome.exitCode], ["failed", "ExitCode", 3]);
+    await seen.cluster.delete(runName);
+  }],
+
+  ["what a program writes into RESULT_FILE comes with its end", async (seen) => {
+    const write = (text: string) => `printf '%s' '${text}' > "$RESULT_FILE"`;
+    const [good, none, odd, large] = await Promise.all([
+      seen.run(`echo out; ${write('{"units": 3, "text": "µ"}')}`),
+      seen.run("echo no result"),
+      seen.run(write("three")),
+      seen.run(`printf '"%05000d"' 1 > "$RESULT_FILE"`),
+    ]);
+    const result = async (runName: string) => {
+      await seen.ended(runName);
+      await eventually(() => seen.podsOf(runName)[0]?.phase === "Succeeded", { timeoutMs: 30_000 });
+      return resultOf(seen.podsOf(runName));
+    };
+    deepEqual(await result(good), { result: { units: 3, text: "µ" } });
+    deepEqual(await result(none), {});
+    match((await result(odd)).fault!, /no JSON of at most 4 KiB/);
+    match((await result(large)).fault!, /no JSON of at most 4 KiB/);
+    await Promise.all([good, none, odd, large].map((runName) => seen.cluster.delete(runName)));
+  }],
+
+  ["the last line of a program that failed is in what people are told", async (seen) => {
+    const runName = await seen.run('echo "Traceback"; echo "ValueError: no units found" >&2; exit 1');
+    await seen.ended(runName);
+    const { message } = await seen.outcome(runName);
+    equal(message, "Its program ended with exit code 1: ValueError: no units found; the log says more");
+    await seen.cluster.delete(runName);
+  }],
+
+  ["a value of the message stays one argument, whatever it holds", async (seen) => {
+    const pieces = fc.constantFrom(
+      "$",
+      "$(",
+      ")",
+      "`id`",
+      "'",
+      '"',
+      "\\",
+      " ",
+      "\n",
+      ";",
+      "|",
+      "*",
+      "-",
+      "{",
+      "µ",
+      "$@",
+      "a",
+    );
+    const value = fc.oneof(
+      fc.array(pieces, { maxLength: 8 }).map((parts) => parts.join("")),
+      fc.string({ unit: "binary" }),
+    );
+    const values = fc.sample(value, 100).map((text) => text.toWellFormed().replaceAll("\0", ""));
+    const args = values.map((_, at) => [
+      "--",
+      { root: "payload", path: ["values", at], source: `{payload.values[${at}]}` } as const,
+    ]);
+    const script = 'for word; do printf %s "$word" | od -An -v -tx1 | tr -d " \\n"; echo; done';
+    const runName = await seen.run(script, {
+      payload: JSON.stringify({ values }),
+      row: { command: ["sh", "-c", script, "-"], args },
+    });
+    equal((await seen.ended(runName)).end?.type, "Complete");
+    const hex = (text: string) => new TextEncoder().encode(`--${text}`).toHex();
+    const shown = (await seen.log(seen.podsOf(runName)[0]!.podName)).trimEnd().split("\n");
+    deepEqual(shown, values.map(hex));
     await seen.cluster.delete(runName);
   }],
 

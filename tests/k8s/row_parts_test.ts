@@ -195,7 +195,16 @@ Deno.test("a row of the old columns makes the Job that it made", () => {
     "restartPolicy",
     "securityContext",
   ]);
-  deepEqual(Object.keys(container).sort(), ["command", "env", "image", "name", "resources", "securityContext"]);
+  deepEqual(Object.keys(container).sort(), [
+    "command",
+    "env",
+    "image",
+    "name",
+    "resources",
+    "securityContext",
+    "terminationMessagePath",
+    "terminationMessagePolicy",
+  ]);
   deepEqual(Object.keys(job.spec?.template.metadata ?? {}), ["labels"]);
   equal(pod.automountServiceAccountToken, false);
 });

@@ -116,7 +116,7 @@ Deno.test("LocalRunner hands a process the message, and nothing of the service's
     const shellsOwn = ["PWD", "SHLVL", "_", "OLDPWD"];
     deepEqual(
       names.filter((name) => !shellsOwn.includes(name)).sort(),
-      ["HOME", "JOB_NAME", "MQTT_PAYLOAD", "MQTT_TOPIC", "PATH", "PAYLOAD_NAME", "RUN_NAME"],
+      ["HOME", "JOB_NAME", "MQTT_PAYLOAD", "MQTT_TOPIC", "PATH", "PAYLOAD_NAME", "RESULT_FILE", "RUN_NAME"],
     );
   });
 });

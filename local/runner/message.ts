@@ -1,0 +1,25 @@
+/**
+ * What a process says at its end, as Kubernetes' termination message has it: what it wrote into RESULT_FILE, else, of one
+ * that failed, the end of its output.
+ */
+import { readAtMost } from "../../util/streams.ts";
+import type { RunLog } from "./log.ts";
+
+/** As Kubernetes reads of a termination message, in bytes. */
+const MAX_RESULT_BYTES = 4_096;
+
+/** undefined: nothing was said. `log`: of a process that failed. */
+export async function readMessage(path: string, log: RunLog | undefined): Promise<string | undefined> {
+  return await readResult(path) || log?.tail || undefined;
+}
+
+async function readResult(path: string): Promise<string> {
+  try {
+    // Whoever may write there may have made a link or a pipe of it.
+    if (!(await Deno.lstat(path)).isFile) return "";
+    return new TextDecoder().decode(await readAtMost((await Deno.open(path)).readable, MAX_RESULT_BYTES));
+  } catch (error) {
+    if (error instanceof Deno.errors.NotFound) return "";
+    return `RESULT_FILE cannot be read: ${error instanceof Error ? error.message : error}`;
+  }
+}
