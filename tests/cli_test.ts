@@ -199,7 +199,9 @@ Deno.test("the demo names what is odd about an edited table, and where commands 
       match((await call(["logs", run.run_name], env)).out, /Hello, world/);
       strictEqual((await call(["run", "Greet", "{}"], env)).code, 0);
       strictEqual((await call(["health"], env)).code, 0);
-      await Deno.writeTextFile(`${dir}/jobs.csv`, `Next,${PREFIX}/job_complete/Gret,busybox,true,\n`, { append: true });
+      await Deno.writeTextFile(`${dir}/jobs.csv`, `Next,${PREFIX}/job_complete/Gret,busybox,true,,,\n`, {
+        append: true,
+      });
       match(await said("warning"), /^warning {4}Line 5, mqtt_topic .* did you mean "Greet"\?$/);
     } finally {
       stop.abort();
