@@ -62,6 +62,8 @@ export const API_SERVER: readonly Attack[] = [
   {
     actor: ACTOR,
     name: "a gzip bomb of 3 GB",
+    // 8 MiB are put together in one piece.
+    turnMs: 100,
     large: true,
     bound: "left after 8 MiB; runs once",
     async run(bed, form: Form) {

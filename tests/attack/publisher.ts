@@ -33,18 +33,19 @@ export const PUBLISHER: readonly Attack[] = [
   {
     actor: ACTOR,
     name: "topics of 64 KB in ten patterns",
-    bound: "each runs",
+    bound: "each runs, or is refused for its levels",
     short: true,
     async run(bed) {
+      const runs = LONG_TOPICS.filter((topic) => topic.split("/").length <= 200).length;
       const before = bed.jobs.created("any").length;
       // Mosquitto refuses topics of more than 200 levels; others take them.
       await bed.brokerGate.forge(async (send) => {
         for (const [at, topic] of LONG_TOPICS.entries()) {
           for (const piece of publishOf(topic, at + 1, 0)) await send(piece);
         }
-        await bed.created("any", before + LONG_TOPICS.length);
+        await bed.created("any", before + runs);
       });
-      return `${LONG_TOPICS.length} runs`;
+      return `${runs} runs, ${LONG_TOPICS.length - runs} refused`;
     },
   },
   {
