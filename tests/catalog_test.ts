@@ -3,7 +3,7 @@ import { Catalog, type CatalogOptions, type Table } from "../catalog.ts";
 import type { ErrorReport, ObjectStore, Row, ServiceEvent, StoredObject } from "../ports.ts";
 import { UnavailableError } from "../ports.ts";
 import { bytes, OPTIONS } from "./catalog/kit.ts";
-import { eventually } from "./harness/wait.ts";
+import { eventually, pause } from "./harness/wait.ts";
 
 /** A store of one object that says what it was asked, and fails or waits on demand. */
 class FakeStore {
@@ -200,7 +200,8 @@ Deno.test("Catalog ends with the newest of many quick swaps", async () => {
   await catalog.start(stop.signal);
   for (let swap = 0; swap < 50; swap++) {
     store.write(table(`j${swap},x/${swap},i`));
-    await Promise.race([catalog.refresh(), new Promise((resolve) => setTimeout(resolve, 1))]);
+    // The next swap comes before or after the read of this one, as it happens.
+    await Promise.race([catalog.refresh(), pause(1)]);
   }
   await catalog.refresh();
   stop.abort();

@@ -7,8 +7,8 @@ import { Identifiers } from "../mqtt/identifiers.ts";
 import { RefusedError } from "../ports.ts";
 import { Bench, brokerConformance, text } from "./conformance/broker.ts";
 import { startMosquitto } from "./harness/mosquitto.ts";
-import { needs } from "./harness/needs.ts";
 import { freePort } from "./harness/ports.ts";
+import { needs } from "./harness/needs.ts";
 import { eventually } from "./harness/wait.ts";
 
 const noMosquitto = !await needs("mosquitto");
@@ -30,8 +30,9 @@ for (const protocolVersion of [5, 4] as const) {
 }
 
 brokerConformance("MqttBroker on the local broker", async () => {
-  let broker = await startLocalBroker();
-  const port = Number(new URL(broker.url).port);
+  // Not one of the system's choice: that could be taken by an outgoing connection while the broker restarts.
+  const port = freePort();
+  let broker = await startLocalBroker({ port });
   return {
     port,
     // aedes looks through its array of unacknowledged messages for each PUBACK.
@@ -156,13 +157,21 @@ Deno.test({
 Deno.test("a takeover is told apart, and the reconnect waits longer than after a mere loss", async () => {
   const server = await scriptedBroker(() => undefined, { afterConnack: [0xe0, 2, 0x8e, 0] });
   const reasons: string[] = [];
+  let lostAt = Infinity;
   const broker = new MqttBroker({ url: server.url, clientId: "listener", backoff: { minMs: 1, maxMs: 400 } });
-  await broker.connect({ onConnect() {}, onDelivery() {}, onDisconnect: (reason) => void reasons.push(reason) });
+  await broker.connect({
+    onConnect() {},
+    onDelivery() {},
+    onDisconnect(reason) {
+      lostAt = Math.min(lostAt, performance.now());
+      reasons.push(reason);
+    },
+  });
   await eventually(() => reasons.length === 1, { intervalMs: 5 });
   match(reasons[0]!, /another client connected with the client id "listener".*MQTT_CLIENT_ID/);
   const before = server.connections();
-  const lostAt = performance.now();
   await eventually(() => server.connections() > before, { intervalMs: 5 });
+  // Real time is the subject; a busy machine only makes it longer.
   ok(performance.now() - lostAt >= 350, "a lost connection would be back within 1 ms");
   await broker.close();
   server.close();

@@ -109,6 +109,7 @@ export const STORE_CASES: readonly (readonly [title: string, body: (store: Objec
       for (let n = 0; n < 120; n++) yield new Uint8Array(100_000);
       stop.abort(new Error("enough"));
       yield new Uint8Array(1);
+      // A source that goes on for a while though nobody wants it any more.
       await pause(50);
       yield new Uint8Array(1);
     }

@@ -5,6 +5,7 @@ import { judge } from "../../outcome.ts";
 import { type ClusterEvents, type JobFacts, type PodFacts, RefusedError, type Row, type RunSpec } from "../../ports.ts";
 import { compact } from "../../util/compact.ts";
 import { clusterConformance } from "../conformance/cluster.ts";
+import { eventually } from "../harness/wait.ts";
 
 const GRACES = { imagePullMs: 1000, unschedulableMs: 1000, nodeLostMs: 1000 };
 
@@ -79,13 +80,8 @@ function shell(script: string): Pick<Row, "command"> {
   return { command: ["sh", "-c", script] };
 }
 
-async function until<T>(get: () => T | undefined | false, what: string): Promise<T> {
-  for (const deadline = Date.now() + 15_000; Date.now() < deadline;) {
-    const value = get();
-    if (value) return value;
-    await new Promise((resolve) => setTimeout(resolve, 10));
-  }
-  throw new Error(`Waited 15 s for ${what}`);
+function until<T>(get: () => T | undefined | false, what: string) {
+  return eventually(get, { timeoutMs: 15_000, intervalMs: 10, what });
 }
 
 function ended({ jobs }: Fixture, runName: string): Promise<JobFacts> {
@@ -213,6 +209,7 @@ Deno.test("LocalRunner kills a cancelled process that ignores SIGTERM", async ()
     const from = Date.now();
     equal(await fixture.runner.cancel("r", "a tester"), true);
     const job = await ended(fixture, "r");
+    // Real time is the subject: it had the five seconds of its grace.
     ok(Date.now() - from > 4_000);
     equal(job.cancelledBy, "a tester");
     equal(outcome(fixture, "r")?.message, "Cancelled by a tester");
