@@ -1,4 +1,4 @@
-import { deepStrictEqual, match, ok, strictEqual } from "node:assert/strict";
+import { deepEqual, equal, match, ok } from "node:assert/strict";
 import { Completion } from "../completion.ts";
 import { LogCollector } from "../logs.ts";
 import type { RunRecord } from "../ports.ts";
@@ -60,18 +60,18 @@ Deno.test("a run that succeeded is logged, published, recorded and deleted, in t
   bed.clusterEvents.onPod(pod());
   bed.clusterEvents.onJob(job({ ...COMPLETE, gpu: 2, payload: new TextEncoder().encode("7") }));
   await eventually(() => bed.cluster.deleted.length === 1);
-  deepStrictEqual(order, [
+  deepEqual(order, [
     "put count-abc.txt",
     `publish ${PREFIX}/job_complete/count`,
     "put count-abc.json",
   ]);
   match(bed.store.text("count-abc.txt")!, /^run: {7}count-abc\n[^]*ended: {5}succeeded[^]*\n\nhello\n$/);
   const record = JSON.parse(bed.store.text("count-abc.json")!) as RunRecord;
-  deepStrictEqual([record.status, record.payload, record.node, record.gpu], ["succeeded", "7", "node1", 2]);
+  deepEqual([record.status, record.payload, record.node, record.gpu], ["succeeded", "7", "node1", 2]);
   const body = JSON.parse(bed.broker.published[0]!.body);
-  for (const { log_complete, log_bytes } of [record, body]) deepStrictEqual([log_complete, log_bytes], [true, 6]);
+  for (const { log_complete, log_bytes } of [record, body]) deepEqual([log_complete, log_bytes], [true, 6]);
   match(bed.store.text("count-abc.txt")!, /^gpus: {6}2\n[^]*^log: {7}6 bytes, whole\n/m);
-  deepStrictEqual([body.status, body.run_name, body.parent_run, body.input], ["succeeded", "count-abc", null, "7"]);
+  deepEqual([body.status, body.run_name, body.parent_run, body.input], ["succeeded", "count-abc", null, "7"]);
 });
 
 Deno.test("a run that failed is published on job_failed and ERROR, never on job_complete", async () => {
@@ -80,8 +80,8 @@ Deno.test("a run that failed is published on job_failed and ERROR, never on job_
   bed.clusterEvents.onPod(pod({}, 3));
   bed.clusterEvents.onJob(job({ end: { type: "Failed", reason: "BackoffLimitExceeded" } }));
   await eventually(() => bed.cluster.deleted.length === 1);
-  deepStrictEqual(bed.broker.published.map(({ topic }) => topic), [`${PREFIX}/job_failed/count`, `${PREFIX}/ERROR`]);
-  strictEqual(JSON.parse(bed.broker.published[0]!.body).reason, "ExitCode");
+  deepEqual(bed.broker.published.map(({ topic }) => topic), [`${PREFIX}/job_failed/count`, `${PREFIX}/ERROR`]);
+  equal(JSON.parse(bed.broker.published[0]!.body).reason, "ExitCode");
 });
 
 Deno.test("a failed Job that is told before its pod's end is explained by that end", async () => {
@@ -93,7 +93,7 @@ Deno.test("a failed Job that is told before its pod's end is explained by that e
   bed.clusterEvents.onJob(job({ end: { type: "Failed", reason: "BackoffLimitExceeded" } }));
   bed.clusterEvents.onPod(pod({}, 3));
   await eventually(() => bed.broker.published.length === 2);
-  strictEqual(JSON.parse(bed.broker.published[0]!.body).reason, "ExitCode");
+  equal(JSON.parse(bed.broker.published[0]!.body).reason, "ExitCode");
 });
 
 Deno.test("a run is not published before its log is in the store", async () => {
@@ -102,7 +102,7 @@ Deno.test("a run is not published before its log is in the store", async () => {
   bed.clusterEvents.onJob(job());
   bed.clusterEvents.onJob(job(COMPLETE));
   await eventually(() => bed.runs.get("count-abc")?.detail.includes("S3 is away"));
-  deepStrictEqual([bed.broker.published, bed.cluster.deleted], [[], []]);
+  deepEqual([bed.broker.published, bed.cluster.deleted], [[], []]);
 });
 
 Deno.test("a failed Job whose evicted pod is gone already is explained by that pod", async () => {
@@ -113,7 +113,7 @@ Deno.test("a failed Job whose evicted pod is gone already is explained by that p
   bed.clusterEvents.onPodGone("count-abc-x", "count-abc");
   bed.clusterEvents.onJob(job({ end: { type: "Failed", reason: "BackoffLimitExceeded" } }));
   await eventually(() => bed.cluster.deleted.length === 1);
-  strictEqual(JSON.parse(bed.broker.published[0]!.body).reason, "EvictionByEvictionAPI");
+  equal(JSON.parse(bed.broker.published[0]!.body).reason, "EvictionByEvictionAPI");
 });
 
 Deno.test("a run is not deleted before its end is acknowledged", async () => {
@@ -123,7 +123,7 @@ Deno.test("a run is not deleted before its end is acknowledged", async () => {
   bed.clusterEvents.onJob(job(COMPLETE));
   await eventually(() => bed.runs.get("count-abc")?.detail.includes("no broker"));
   ok(bed.store.objects.has("count-abc.txt"));
-  deepStrictEqual(bed.cluster.deleted, []);
+  deepEqual(bed.cluster.deleted, []);
 });
 
 Deno.test("a run that a former process recorded is only deleted", async () => {
@@ -131,7 +131,7 @@ Deno.test("a run that a former process recorded is only deleted", async () => {
   bed.store.objects.set("count-abc.json", new Uint8Array());
   bed.clusterEvents.onJob(job({ ...COMPLETE, createdAt: new Date(0) }));
   await eventually(() => bed.cluster.deleted.length === 1);
-  deepStrictEqual(bed.broker.published, []);
+  deepEqual(bed.broker.published, []);
 });
 
 Deno.test("a run that another replica made while this one waited counts as adopted, one of its own does not", async () => {
@@ -139,10 +139,10 @@ Deno.test("a run that another replica made while this one waited counts as adopt
   bed.store.objects.set("count-abc.json", new Uint8Array());
   bed.clusterEvents.onJob(job({ createdAt: new Date(Date.now() + 3_600_000), ...COMPLETE }));
   await eventually(() => bed.cluster.deleted.length === 1);
-  deepStrictEqual(bed.broker.published, []);
+  deepEqual(bed.broker.published, []);
   bed.runs.creating("count-own");
   bed.clusterEvents.onJob(job({ runName: "count-own", createdAt: new Date(0) }));
-  deepStrictEqual([bed.runs.get("count-own")?.adopted], [false]);
+  deepEqual([bed.runs.get("count-own")?.adopted], [false]);
 });
 
 Deno.test("a whole log of a former process is not written again", async () => {
@@ -152,13 +152,13 @@ Deno.test("a whole log of a former process is not written again", async () => {
   bed.store.objects.set("count-abc.txt", new TextEncoder().encode(head));
   bed.clusterEvents.onJob(job({ ...COMPLETE, createdAt: new Date(0) }));
   await eventually(() => bed.cluster.deleted.length === 1);
-  strictEqual(bed.store.text("count-abc.txt"), head);
+  equal(bed.store.text("count-abc.txt"), head);
   const record = JSON.parse(bed.store.text("count-abc.json")!) as RunRecord;
-  deepStrictEqual(
+  deepEqual(
     [record.log_complete, record.log_bytes, record.log_missing],
     [false, 6, "Lines before 12:00 may be missing"],
   );
-  strictEqual(bed.broker.published.length, 1);
+  equal(bed.broker.published.length, 1);
 });
 
 Deno.test("a line of a topic that looks like the log's own word in the head is not one", async () => {
@@ -170,7 +170,7 @@ Deno.test("a line of a topic that looks like the log's own word in the head is n
   bed.clusterEvents.onJob(job({ ...COMPLETE, topic }));
   await eventually(() => bed.cluster.deleted.length === 1);
   const [head] = bed.store.text("count-abc.txt")!.split("\nevents:");
-  deepStrictEqual([...head!.matchAll(/^log: .*$/gm)].map(String), [
+  deepEqual([...head!.matchAll(/^log: .*$/gm)].map(String), [
     "log:       0 bytes, not whole: The cluster has no log of this container any more",
   ]);
 });
@@ -182,7 +182,7 @@ Deno.test("a Job that someone deleted ends as cancelled, with what log there is"
   bed.clusterEvents.onPod(pod({ phase: "Running" }));
   bed.clusterEvents.onJobGone("count-abc", job());
   await eventually(() => bed.store.objects.has("count-abc.json"));
-  strictEqual((JSON.parse(bed.store.text("count-abc.json")!) as RunRecord).status, "cancelled");
+  equal((JSON.parse(bed.store.text("count-abc.json")!) as RunRecord).status, "cancelled");
   match(bed.store.text("count-abc.txt")!, /half\n$/);
 });
 
@@ -191,9 +191,9 @@ Deno.test("a pod that no node takes fails after its grace", async () => {
   bed.clusterEvents.onJob(job());
   const unschedulable = { since: new Date(), message: "0/1 nodes are available: 1 Insufficient cpu." };
   bed.clusterEvents.onPod(pod({ phase: "Pending", containers: [], unschedulable }));
-  strictEqual(bed.runs.get("count-abc")?.state, "pending");
+  equal(bed.runs.get("count-abc")?.state, "pending");
   await eventually(() => bed.broker.published.length > 0, { timeoutMs: 5_000 });
-  strictEqual(JSON.parse(bed.broker.published[0]!.body).reason, "Unschedulable");
+  equal(JSON.parse(bed.broker.published[0]!.body).reason, "Unschedulable");
 });
 
 Deno.test("a record keeps the Job that the last event brought, and the table of live runs does not", async () => {
@@ -205,7 +205,7 @@ Deno.test("a record keeps the Job that the last event brought, and the table of 
   bed.clusterEvents.onJob(job({ ...COMPLETE, manifest }));
   await eventually(() => bed.cluster.deleted.length === 1);
   const record = JSON.parse(bed.store.text("count-abc.json")!) as RunRecord;
-  deepStrictEqual(record.job, manifest());
+  deepEqual(record.job, manifest());
 });
 
 Deno.test("runs without a pod are asked about in turn, not all at once", async () => {
@@ -220,8 +220,8 @@ Deno.test("runs without a pod are asked about in turn, not all at once", async (
   };
   for (let n = 0; n < 50; n++) bed.clusterEvents.onJob(job({ runName: `count-${n}` }));
   await eventually(() => atOnce.length >= 3);
-  deepStrictEqual(atOnce.slice(0, 3), [20, 20, 20]);
-  strictEqual(new Set(asked.slice(0, 50)).size, 50);
+  deepEqual(atOnce.slice(0, 3), [20, 20, 20]);
+  equal(new Set(asked.slice(0, 50)).size, 50);
 });
 
 Deno.test("young runs without a pod are asked about within ten seconds, two at a sweep", async () => {
@@ -234,7 +234,7 @@ Deno.test("young runs without a pod are asked about within ten seconds, two at a
   };
   for (let n = 0; n < 50; n++) bed.clusterEvents.onJob(job({ runName: `count-${n}`, createdAt: new Date() }));
   await eventually(() => atOnce.length >= 2, { timeoutMs: 10_000, what: "two sweeps that ask" });
-  deepStrictEqual(atOnce.slice(0, 2), [2, 2]);
+  deepEqual(atOnce.slice(0, 2), [2, 2]);
 });
 
 Deno.test("what is in the way of a pod's volumes is on its run, by the events, and away when it is mended", async () => {
@@ -275,7 +275,7 @@ Deno.test("the grace of an image counts from when its failure was seen, though t
   ok(since);
   bed.clusterEvents.onPod(failing("ImagePullBackOff"));
   const run = bed.runs.get("count-abc")!;
-  strictEqual(run.pods.get("count-abc-x")!.containers[0]!.failingSince, since);
-  strictEqual(run.state, "pending");
+  equal(run.pods.get("count-abc-x")!.containers[0]!.failingSince, since);
+  equal(run.state, "pending");
   match(run.detail, /there is no such image or tag/);
 });

@@ -1,4 +1,4 @@
-import { deepStrictEqual, match, ok, rejects, strictEqual } from "node:assert/strict";
+import { deepEqual, equal, match, ok, rejects } from "node:assert/strict";
 import { becomeLeader, type LeaderOptions } from "../leader.ts";
 import { type Lease, type LeaseRecord, RefusedError } from "../ports.ts";
 import { VirtualTime } from "./harness/virtual_time.ts";
@@ -64,11 +64,11 @@ Deno.test("becomeLeader() lets one of two lead, and the other one after its rele
   const waiting = candidate(lease, "b", stop.signal).then((won) => second = won);
   // A leader renews by writes alone: these looks are the other one's.
   await eventually(() => lease.calls.filter((call) => call === "read").length >= 6);
-  strictEqual(second, undefined);
+  equal(second, undefined);
   await first.release();
   await waiting;
-  strictEqual(lease.record?.holder, "b");
-  strictEqual(lease.record?.transitions, 1);
+  equal(lease.record?.holder, "b");
+  equal(lease.record?.transitions, 1);
   const lost = second!.lost;
   stop.abort(new DOMException("end", "AbortError"));
   await rejects(lost);
@@ -84,7 +84,7 @@ Deno.test("becomeLeader() makes a leader that is cut off stop before another one
   const second = candidate(lease, "b", stop.signal).then((won) => (order.push("taken over"), won));
   match(await lost, /could not be renewed/);
   const won = await second;
-  deepStrictEqual(order, ["stopped", "taken over"]);
+  deepEqual(order, ["stopped", "taken over"]);
   stop.abort(new DOMException("end", "AbortError"));
   await rejects(won.lost);
 });
@@ -102,9 +102,9 @@ Deno.test("becomeLeader() does not trust other machines' clocks", async () => {
     lease.record = { ...lease.record!, renewedAt: longAgo, version: String(Number(lease.record!.version) + 1) };
     await time.advance(100);
   }
-  strictEqual(won, false);
+  equal(won, false);
   await time.advance(1_500);
-  strictEqual(won, true);
+  equal(won, true);
   const { lost } = await waiting;
   stop.abort(new DOMException("end", "AbortError"));
   await rejects(lost);
@@ -132,9 +132,9 @@ Deno.test("a leader renews by one write, with the version that the last one gave
   const lease = new FakeLease();
   await leading(lease, async ({ lost }) => {
     await eventually(() => lease.calls.length >= 6);
-    deepStrictEqual(lease.calls, ["read", ...lease.calls.slice(1).map(() => "write")]);
-    strictEqual(lease.record?.version, String(lease.calls.length - 1));
-    deepStrictEqual(lost, []);
+    deepEqual(lease.calls, ["read", ...lease.calls.slice(1).map(() => "write")]);
+    equal(lease.record?.version, String(lease.calls.length - 1));
+    deepEqual(lost, []);
   });
 });
 
@@ -147,7 +147,7 @@ Deno.test("a leader goes on where each call takes a fifth of the time that it ha
     lease.after = () => pause(40);
     await time.advance(10_000);
     ok(lease.calls.length >= 20, `${lease.calls.length} calls in 10 s`);
-    deepStrictEqual(lost, []);
+    deepEqual(lost, []);
   });
 });
 
@@ -161,7 +161,7 @@ Deno.test("a leader whose write was done but not answered reads the lease, and g
     await eventually(() => lease.calls.filter((call) => call === "read").length >= 2 && breaks < 0);
     const version = Number(lease.record?.version);
     await eventually(() => Number(lease.record?.version) > version + 2, { what: "further renewals" });
-    deepStrictEqual(lost, []);
+    deepEqual(lost, []);
   }, { durationMs: 10_000, renewDeadlineMs: 5_000 });
 });
 
@@ -173,7 +173,7 @@ Deno.test("a call that is never answered leaves a leader the time for another on
       if (hanging++ === 0) return new Promise(() => {});
     };
     await eventually(() => hanging >= 3);
-    deepStrictEqual(lost, []);
+    deepEqual(lost, []);
   });
 });
 
@@ -191,7 +191,7 @@ Deno.test("the time to renew counts from the write that won, not from its answer
     match(await leader.lost, /could not be renewed for 0\.4 s: cut off/);
     order.push("stopped");
     await eventually(() => order.length === 2);
-    deepStrictEqual(order, ["stopped", "too late"]);
+    deepEqual(order, ["stopped", "too late"]);
   });
 });
 
@@ -204,7 +204,7 @@ Deno.test("release() gives up a lease whose last renewal was broken off", async 
     };
     await eventually(() => held);
     await leader.release();
-    strictEqual(lease.record?.holder, "");
+    equal(lease.record?.holder, "");
   }, { durationMs: 60_000, renewDeadlineMs: 1_000 });
 });
 
@@ -217,15 +217,15 @@ Deno.test("a replica that may not use the lease says so once for each reason, an
   };
   const waiting = candidate(lease, "a", stop.signal, { onTrouble: (reason) => told.push(reason) });
   await eventually(() => lease.calls.length >= 4);
-  deepStrictEqual(told, ["Cannot read the Lease x: forbidden"]);
+  deepEqual(told, ["Cannot read the Lease x: forbidden"]);
   lease.before = (call) => {
     if (call === "write") throw new RefusedError("Cannot write the Lease x: forbidden");
   };
   await eventually(() => told.length === 2);
-  strictEqual(told[1], "Cannot write the Lease x: forbidden");
+  equal(told[1], "Cannot write the Lease x: forbidden");
   lease.before = () => {};
   await waiting;
-  strictEqual(told[2], undefined);
+  equal(told[2], undefined);
   stop.abort(new DOMException("end", "AbortError"));
 });
 
@@ -237,7 +237,7 @@ Deno.test("a replica that meets another service's lease says so", async () => {
   const told: (string | undefined)[] = [];
   const waiting = candidate(lease, "a", stop.signal, { onTrouble: (reason) => told.push(reason) });
   await eventually(() => told.length > 0);
-  deepStrictEqual(told, [stranger]);
+  deepEqual(told, [stranger]);
   stop.abort(new DOMException("end", "AbortError"));
   await rejects(waiting);
 });

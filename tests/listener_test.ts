@@ -1,4 +1,4 @@
-import { deepStrictEqual, match, strictEqual } from "node:assert/strict";
+import { deepEqual, equal, match } from "node:assert/strict";
 import { delivery, type FakeStore, job, row } from "./harness/fakes.ts";
 import { originOf } from "../listener.ts";
 import type { Row } from "../ports.ts";
@@ -13,7 +13,7 @@ Deno.test("receive() creates one run a row and then acknowledges", async () => {
   const message = delivery({ text: "7" });
   bed.listener.receive(message);
   await eventually(() => message.acks === 1);
-  deepStrictEqual(bed.cluster.created.map(({ row }) => row.jobName), ["count", "sum"]);
+  deepEqual(bed.cluster.created.map(({ row }) => row.jobName), ["count", "sum"]);
 });
 
 Deno.test("receive() does not acknowledge before the Job exists", async () => {
@@ -23,7 +23,7 @@ Deno.test("receive() does not acknowledge before the Job exists", async () => {
   const message = delivery();
   bed.listener.receive(message);
   await Promise.resolve();
-  strictEqual(message.acks, 0);
+  equal(message.acks, 0);
   gate.resolve("created");
   await eventually(() => message.acks === 1);
 });
@@ -34,7 +34,7 @@ Deno.test("receive() makes two runs of two equal messages", async () => {
   bed.listener.receive(first);
   bed.listener.receive(second);
   await eventually(() => first.acks + second.acks === 2);
-  strictEqual(new Set(bed.cluster.created.map(({ runName }) => runName)).size, 2);
+  equal(new Set(bed.cluster.created.map(({ runName }) => runName)).size, 2);
 });
 
 Deno.test("receive() makes one run of two messages with one key that wait for their start together", async () => {
@@ -55,7 +55,7 @@ Deno.test("receive() makes one run of two messages with one key that wait for th
     if (at === 0) await eventually(() => first!.acks === 1);
   }
   await eventually(() => second!.acks === 1);
-  strictEqual(bed.cluster.created.length, 2);
+  equal(bed.cluster.created.length, 2);
 });
 
 Deno.test("receive() names a keyed run by its key, so that the second message is no second run", async () => {
@@ -65,7 +65,7 @@ Deno.test("receive() names a keyed run by its key, so that the second message is
     bed.listener.receive(message);
     await eventually(() => message.acks === 1);
   }
-  strictEqual(bed.cluster.created.length, 1);
+  equal(bed.cluster.created.length, 1);
 });
 
 Deno.test("receive() gives the child of a run its parent, root and depth, and one run only", async () => {
@@ -76,9 +76,9 @@ Deno.test("receive() gives the child of a run its parent, root and depth, and on
     bed.listener.receive(message);
     await eventually(() => message.acks === 1);
   }
-  strictEqual(bed.cluster.created.length, 1);
+  equal(bed.cluster.created.length, 1);
   const { parentRun, rootRun, chainDepth } = bed.cluster.created[0]!;
-  deepStrictEqual({ parentRun, rootRun, chainDepth }, { parentRun: "init-x", rootRun: "first-y", chainDepth: 2 });
+  deepEqual({ parentRun, rootRun, chainDepth }, { parentRun: "init-x", rootRun: "first-y", chainDepth: 2 });
 });
 
 Deno.test("receive() refuses a chain that is too deep, with a report that says what to do", async () => {
@@ -87,7 +87,7 @@ Deno.test("receive() refuses a chain that is too deep, with a report that says w
   const message = delivery({ topic: `${PREFIX}/job_complete/count`, text });
   bed.listener.receive(message);
   await eventually(() => message.acks === 1);
-  strictEqual(bed.cluster.created.length, 0);
+  equal(bed.cluster.created.length, 0);
   const error = bed.all.find((event) => event.type === "error");
   match(error?.type === "error" ? error.report.message : "", /MAX_CHAIN_DEPTH/);
 });
@@ -106,9 +106,9 @@ Deno.test("receive() looks up few keys at a time", async () => {
   const messages = Array.from({ length: 100 }, (_, n) => delivery({ packetId: n + 1, idempotencyKey: `scan ${n}` }));
   for (const message of messages) bed.listener.receive(message);
   await eventually(() => messages.every(({ acks }) => acks === 1));
-  strictEqual(most, 16);
-  strictEqual(asked.size, 100);
-  strictEqual(bed.cluster.created.length, 100);
+  equal(most, 16);
+  equal(asked.size, 100);
+  equal(bed.cluster.created.length, 100);
 });
 
 Deno.test("two messages of one key that wait at the same time make one run", async () => {
@@ -121,15 +121,15 @@ Deno.test("two messages of one key that wait at the same time make one run", asy
   await eventually(() => bed.cluster.answers.length === 0);
   gate.resolve("created");
   await eventually(() => first!.acks + second!.acks === 2);
-  strictEqual(bed.cluster.created.length, 1);
+  equal(bed.cluster.created.length, 1);
 });
 
 Deno.test("receive() ignores a retained message", async () => {
   using bed = await startCore();
   const message = delivery({ retain: true });
   bed.listener.receive(message);
-  strictEqual(message.acks, 1);
-  strictEqual(bed.cluster.created.length, 0);
+  equal(message.acks, 1);
+  equal(bed.cluster.created.length, 0);
 });
 
 // ---------------------------------------------------------------- acknowledgements
@@ -146,10 +146,10 @@ Deno.test("what is acknowledged is written before the PUBACK leaves, and before 
   const connecting = bed.listener.connected(false);
   const message = Object.assign(delivery(), { done: () => void order.push("acknowledged") });
   bed.listener.receive(message);
-  strictEqual(bed.cluster.created.length, 0);
+  equal(bed.cluster.created.length, 0);
   await connecting;
   await eventually(() => order.includes("acknowledged"));
-  deepStrictEqual(order, ["written 0", "written 1", "acknowledged"]);
+  deepEqual(order, ["written 0", "written 1", "acknowledged"]);
 });
 
 Deno.test("with the store away messages run, and their acknowledgements wait", async () => {
@@ -160,8 +160,8 @@ Deno.test("with the store away messages run, and their acknowledgements wait", a
   for (const message of messages) bed.listener.receive(message);
   await eventually(() => bed.cluster.created.length === 3);
   await eventually(() => bed.all.some((event) => event.type === "error" && event.scope === "store"));
-  deepStrictEqual(messages.map(({ acks }) => acks), [0, 0, 0]);
-  strictEqual(bed.listener.waiting.messages, 3);
+  deepEqual(messages.map(({ acks }) => acks), [0, 0, 0]);
+  equal(bed.listener.waiting.messages, 3);
   bed.store.put = put;
   await eventually(() => messages.every(({ acks }) => acks === 1));
 });
@@ -173,7 +173,7 @@ Deno.test("a burst is written in groups", async () => {
   for (const message of messages) bed.listener.receive(message);
   await eventually(() => messages.every(({ acks }) => acks === 1));
   const puts = bed.store.calls.slice(before).filter((call) => call.startsWith("put .session/")).length;
-  strictEqual(puts > 0 && puts < 50, true, `${puts} writes for 500 messages`);
+  equal(puts > 0 && puts < 50, true, `${puts} writes for 500 messages`);
 });
 
 Deno.test("messages without a row, requests and keyed messages are acknowledged without a write", async () => {
@@ -186,7 +186,7 @@ Deno.test("messages without a row, requests and keyed messages are acknowledged 
   ];
   for (const message of messages) bed.listener.receive(message);
   await eventually(() => messages.every(({ acks }) => acks === 1));
-  deepStrictEqual(bed.store.calls.slice(before).filter((call) => call.startsWith("put")), []);
+  deepEqual(bed.store.calls.slice(before).filter((call) => call.startsWith("put")), []);
 });
 
 // ---------------------------------------------------------------- over a cut
@@ -208,7 +208,7 @@ Deno.test("after a cut as many equal messages are taken for the open ones as the
     bed.starter.pump();
   }
   await eventually(() => again.every(({ acks }) => acks === 1));
-  deepStrictEqual([bed.cluster.created.length, first[1]!.acks, first[2]!.acks], [4, 0, 0]);
+  deepEqual([bed.cluster.created.length, first[1]!.acks, first[2]!.acks], [4, 0, 0]);
 });
 
 Deno.test("a redelivery takes the place of the message in work, and is acknowledged in its stead", async () => {
@@ -221,7 +221,7 @@ Deno.test("a redelivery takes the place of the message in work, and is acknowled
   bed.listener.receive(again);
   gate.resolve("created");
   await eventually(() => again.acks === 1);
-  deepStrictEqual([first.acks, bed.cluster.created.length], [0, 1]);
+  deepEqual([first.acks, bed.cluster.created.length], [0, 1]);
 });
 
 Deno.test("an equal message that comes long after a reconnect is a new one", async () => {
@@ -239,7 +239,7 @@ Deno.test("an equal message that comes long after a reconnect is a new one", asy
   const later = delivery();
   bed.listener.receive(later);
   await eventually(() => later.acks === 1);
-  strictEqual(bed.cluster.created.length, 2);
+  equal(bed.cluster.created.length, 2);
 });
 
 Deno.test("a lost session leaves nothing to match: equal messages of the new one run", async () => {
@@ -253,7 +253,7 @@ Deno.test("a lost session leaves nothing to match: equal messages of the new one
   const other = delivery({ dup: true });
   bed.listener.receive(other);
   await eventually(() => other.acks === 1);
-  strictEqual(bed.cluster.created.length, 2);
+  equal(bed.cluster.created.length, 2);
 });
 
 // ---------------------------------------------------------------- over a restart
@@ -283,8 +283,8 @@ Deno.test("after a restart the open ones are found among live Jobs and ended run
   const again = Array.from({ length: 7 }, (_, n) => delivery({ packetId: n + 1 }));
   for (const message of again) bed.listener.receive(message);
   await eventually(() => again.every(({ acks }) => acks === 1));
-  strictEqual(bed.cluster.created.length, 3);
-  strictEqual(store.calls.filter((call) => call.startsWith("list count-")).length, 1);
+  equal(bed.cluster.created.length, 3);
+  equal(store.calls.filter((call) => call.startsWith("list count-")).length, 1);
 });
 
 Deno.test("a row whose run was not made before a crash is made under the delivery's number", async () => {
@@ -299,7 +299,7 @@ Deno.test("a row whose run was not made before a crash is made under the deliver
   for (const message of again) bed.listener.receive(message);
   await eventually(() => again.every(({ acks }) => acks === 1));
   const missing = created.find(({ runName }) => !there.some((other) => other.runName === runName));
-  deepStrictEqual(bed.cluster.created.map(({ runName }) => runName), [missing!.runName]);
+  deepEqual(bed.cluster.created.map(({ runName }) => runName), [missing!.runName]);
 });
 
 Deno.test("a clean stop with nothing open leaves nothing to match, whatever identifiers and DUP say", async () => {
@@ -312,10 +312,10 @@ Deno.test("a clean stop with nothing open leaves nothing to match, whatever iden
   using bed = await startProcess({ store: before.store });
   bed.runs.clusterEvents.onJob(job({ runName: before.cluster.created[0]!.runName }));
   await bed.listener.connected(true);
-  const equal = delivery({ dup: true });
-  bed.listener.receive(equal);
-  await eventually(() => equal.acks === 1);
-  strictEqual(bed.cluster.created.length, 1);
+  const same = delivery({ dup: true });
+  bed.listener.receive(same);
+  await eventually(() => same.acks === 1);
+  equal(bed.cluster.created.length, 1);
 });
 
 Deno.test("numbers of a process that died without an acknowledgement are not given out again", async () => {
@@ -336,7 +336,7 @@ Deno.test("numbers of a process that died without an acknowledgement are not giv
   const numbers = [created[0]!, bed.cluster.created[0]!, third.cluster.created[0]!].map(({ runName }) =>
     deliveryPartsOf(runName)!.number
   );
-  strictEqual(numbers[0]! < numbers[1]! && numbers[1]! < numbers[2]!, true, String(numbers));
+  equal(numbers[0]! < numbers[1]! && numbers[1]! < numbers[2]!, true, String(numbers));
 });
 
 Deno.test("a write of a killed process that arrives late does not take the place of a newer one", async () => {
@@ -347,7 +347,7 @@ Deno.test("a write of a killed process that arrives late does not take the place
   await eventually(() => !store.objects.has(late[0]));
   store.objects.set(...late);
   using next = await startProcess({ store });
-  strictEqual(
+  equal(
     (await next.records.getSession(PREFIX))!.record.reserved > JSON.parse(new TextDecoder().decode(late[1])).reserved,
     true,
   );
@@ -364,7 +364,7 @@ Deno.test("receive() waits for the run whose create call a killed process has le
   await eventually(() => store.calls.some((call) => call.startsWith("list count-")));
   bed.runs.clusterEvents.onJob(job({ runName: created[0]!.runName }));
   await eventually(() => again.acks === 1);
-  deepStrictEqual(bed.cluster.created, []);
+  deepEqual(bed.cluster.created, []);
 });
 
 // ---------------------------------------------------------------- brokers that give identifiers in order
@@ -391,7 +391,7 @@ for (const orderly of [true, false]) {
     ];
     for (const message of messages) bed.listener.receive(message);
     await eventually(() => messages.every(({ acks }) => acks === 1));
-    strictEqual(bed.cluster.created.length, orderly ? 2 : 3);
+    equal(bed.cluster.created.length, orderly ? 2 : 3);
   });
 }
 
@@ -401,10 +401,10 @@ Deno.test("on an orderly broker a message that expired there does not swallow an
   using bed = await startProcess({ store });
   bed.runs.clusterEvents.onJob(job({ runName: created[1]!.runName, messageHash: created[1]!.messageHash }));
   await bed.listener.connected(true);
-  const equal = delivery({ packetId: 3 });
-  bed.listener.receive(equal);
-  await eventually(() => equal.acks === 1);
-  strictEqual(bed.cluster.created.length, 1);
+  const same = delivery({ packetId: 3 });
+  bed.listener.receive(same);
+  await eventually(() => same.acks === 1);
+  equal(bed.cluster.created.length, 1);
 });
 
 // ---------------------------------------------------------------- ends that nobody of ours has told
@@ -417,9 +417,9 @@ Deno.test("an end of a run that lives and has not ended starts nothing, and is r
   const forged = delivery({ topic: END, text: '{"run_name":"init-x"}' });
   bed.listener.receive(forged);
   await eventually(() => forged.acks === 1);
-  strictEqual(bed.cluster.created.length, 0);
+  equal(bed.cluster.created.length, 0);
   const error = bed.all.find((event) => event.type === "error");
-  strictEqual(error?.type === "error" && error.report.reason, "EndNotBelieved");
+  equal(error?.type === "error" && error.report.reason, "EndNotBelieved");
 });
 
 Deno.test("an end that names a run of another row is not believed", async () => {
@@ -428,7 +428,7 @@ Deno.test("an end that names a run of another row is not believed", async () => 
   const forged = delivery({ topic: END, text: '{"run_name":"other-x"}' });
   bed.listener.receive(forged);
   await eventually(() => forged.acks === 1);
-  strictEqual(bed.cluster.created.length, 0);
+  equal(bed.cluster.created.length, 0);
 });
 
 Deno.test("an end is believed of a run that has ended, is recorded, or is not known", async () => {
@@ -441,10 +441,10 @@ Deno.test("an end is believed of a run that has ended, is recorded, or is not kn
   );
   for (const end of ends) bed.listener.receive(end);
   await eventually(() => ends.every(({ acks }) => acks === 1));
-  strictEqual(bed.cluster.created.length, 3);
+  equal(bed.cluster.created.length, 3);
 });
 
 Deno.test("lone surrogates in names of origin are made well-formed", () => {
   const { key, parentRun } = originOf(delivery({ topic: END, text: '{"run_name":"a\\ud800"}' }), PREFIX);
-  deepStrictEqual([parentRun, key?.isWellFormed()], ["a\ufffd", true]);
+  deepEqual([parentRun, key?.isWellFormed()], ["a\ufffd", true]);
 });

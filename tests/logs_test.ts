@@ -1,5 +1,5 @@
 /** Logs of runs over a fake cluster and a fake store: whole, or with a word on what is missing. */
-import { deepStrictEqual, match, ok, strictEqual } from "node:assert/strict";
+import { deepEqual, equal, match, ok } from "node:assert/strict";
 import { LogCollector, type LogSettings, type LogSummary } from "../logs.ts";
 import { UnavailableError } from "../ports.ts";
 import type { LiveRun } from "../runs.ts";
@@ -88,8 +88,8 @@ Deno.test("a log stream that broke goes on where it stopped, in the middle of a 
     line("one", 1) + line("two", 2) + line("three", 3),
   );
   bed.sees("terminated");
-  deepStrictEqual(await bed.finish(), { bytes: 14, complete: true, missing: undefined });
-  strictEqual(bed.output(), "one\ntwo\nthree\n");
+  deepEqual(await bed.finish(), { bytes: 14, complete: true, missing: undefined });
+  equal(bed.output(), "one\ntwo\nthree\n");
 });
 
 Deno.test("a log whose stream breaks often is read on as long as each one brings more", async () => {
@@ -97,8 +97,8 @@ Deno.test("a log whose stream breaks often is read on as long as each one brings
   const lines = Array.from({ length: 20 }, (_, n) => line(`line ${n}`, n));
   bed.writes(...lines.slice(1).map((_, n) => stream(lines.slice(0, n + 1), "fails")), lines.join(""));
   bed.sees("terminated");
-  strictEqual((await bed.finish()).complete, true);
-  strictEqual(bed.output(), lines.map((_, n) => `line ${n}\n`).join(""));
+  equal((await bed.finish()).complete, true);
+  equal(bed.output(), lines.map((_, n) => `line ${n}\n`).join(""));
 });
 
 Deno.test("a log beyond the memory bound goes to the store in pieces and is put together at the end", async () => {
@@ -108,7 +108,7 @@ Deno.test("a log beyond the memory bound goes to the store in pieces and is put 
   bed.sees("terminated");
   await bed.finish();
   ok(bed.store.calls.some((call) => call.startsWith("put .parts/")));
-  strictEqual(bed.output(), textOf(lines));
+  equal(bed.output(), textOf(lines));
   await bed.logs.forget(bed.run);
   ok(![...bed.store.objects.keys()].some((key) => key.startsWith(".parts/")));
 });
@@ -137,10 +137,10 @@ Deno.test("reading goes on while the store does not answer, up to the bound of m
   await eventually(() => read === lines.length, { what: () => `all lines to be read; ${read} are` });
   bed.sees("terminated");
   answered.resolve();
-  strictEqual((await bed.finish()).complete, true);
-  strictEqual(bed.output(), textOf(lines));
+  equal((await bed.finish()).complete, true);
+  equal(bed.output(), textOf(lines));
   const names = await Array.fromAsync(Deno.readDir(`${folder}/spool`));
-  deepStrictEqual(names, [], "what is there has no name");
+  deepEqual(names, [], "what is there has no name");
   await bed.logs.forget(bed.run);
   await Deno.remove(folder, { recursive: true });
 });
@@ -156,8 +156,8 @@ Deno.test("a folder for the spool that cannot be used is told once, and memory i
   bed.writes(stream(lines.map((one) => `${one}\n`), "ends"));
   bed.sees("terminated");
   await bed.finish();
-  strictEqual(bed.output(), textOf(lines));
-  strictEqual(bed.troubles.length, 1);
+  equal(bed.output(), textOf(lines));
+  equal(bed.troubles.length, 1);
   match(bed.troubles[0]!, /^Output that waits for the store is held in memory only, for \/dev\/null\/spool cannot be/);
 });
 
@@ -173,10 +173,10 @@ Deno.test("a later process goes on behind the pieces of a former one, and says w
   bed.writes(stream(lines.slice(2_500).map((one) => `${one}\n`), "ends"), stream([], "ends"));
   bed.sees("terminated");
   const { complete, missing, bytes } = await bed.finish();
-  strictEqual(complete, false);
+  equal(complete, false);
   match(missing!, /^Lines between .* and 2026-01-01T00:00:25\.000002500Z may be missing: the node began a new file/);
   ok(bed.output().includes(`[${missing}]\nline 2500 `), "the line stands where the gap is");
-  strictEqual(bed.output().length, bytes + missing!.length + 3);
+  equal(bed.output().length, bytes + missing!.length + 3);
 });
 
 Deno.test("a later process takes a log over whole where the node still has the last line", async () => {
@@ -189,8 +189,8 @@ Deno.test("a later process takes a log over whole where the node still has the l
   bed.logs = bed.begin();
   bed.writes(lines.map((one) => `${one}\n`).join(""));
   bed.sees("terminated");
-  strictEqual((await bed.finish()).complete, true);
-  strictEqual(bed.output(), textOf(lines));
+  equal((await bed.finish()).complete, true);
+  equal(bed.output(), textOf(lines));
 });
 
 Deno.test("the end of a large log is looked for on the node once more, since a stream may end with an old file", async () => {
@@ -202,8 +202,8 @@ Deno.test("the end of a large log is looked for on the node once more, since a s
   bed.writes(stream(all.slice(0, 15_000), "ends"), all.slice(14_000).join(""));
   await eventually(() => bed.cluster.logCalls.length === 1);
   bed.sees("terminated");
-  strictEqual((await bed.finish()).complete, true);
-  strictEqual(bed.output(), textOf(lines));
+  equal((await bed.finish()).complete, true);
+  equal(bed.output(), textOf(lines));
 });
 
 Deno.test("a stream that stands at the end of an old file is opened anew, and the log says that it cannot know", async () => {
@@ -219,7 +219,7 @@ Deno.test("a stream that stands at the end of an old file is opened anew, and th
   bed.sees("terminated");
   const { missing } = await bed.finish();
   match(missing!, /^Lines between .* may be missing/);
-  strictEqual(bed.output().replace(`[${missing}]\n`, ""), textOf(lines));
+  equal(bed.output().replace(`[${missing}]\n`, ""), textOf(lines));
 });
 
 Deno.test("lines that the node had and the stream passes over are missing, and the log says between which", async () => {
@@ -250,7 +250,7 @@ Deno.test("lines that the node had and the stream passes over are missing, and t
   await eventually(() => chunks.length === 0);
   bed.sees("terminated");
   const { complete, missing } = await bed.finish();
-  strictEqual(complete, false);
+  equal(complete, false);
   const time = (n: number) => lines[n]!.slice(0, 30);
   ok(missing!.startsWith(`Lines between ${time(19_999)} and ${time(22_000)} are missing: `), `${missing}`);
   ok(bed.output().includes(`\n[${missing}]\n`));
@@ -270,8 +270,8 @@ Deno.test("what is held of a large log goes to the store before a stop, and the 
   bed.logs = bed.begin();
   bed.writes(text);
   bed.sees("terminated");
-  strictEqual((await bed.finish()).complete, true);
-  strictEqual(bed.output(), textOf(lines));
+  equal((await bed.finish()).complete, true);
+  equal(bed.output(), textOf(lines));
 });
 
 Deno.test("a later process says that lines may be missing where the node's newest file is empty", async () => {
@@ -307,13 +307,13 @@ Deno.test("the bytes of a log count no word of the service, of a former process 
   bed.sees("terminated");
   const { bytes, missing } = await bed.finish();
   match(missing!, /^Lines are missing, as the log says/);
-  strictEqual(bytes, textOf([...lines.slice(0, 1_000), ...lines.slice(3_000)]).length);
+  equal(bytes, textOf([...lines.slice(0, 1_000), ...lines.slice(3_000)]).length);
 });
 
 Deno.test("a run whose pods were gone before they were seen has no whole log", async () => {
   using bed = setUp({ adopted: true });
   bed.run.job = job({ end: { type: "Complete" } });
-  strictEqual((await bed.finish()).missing, "Nothing of its output could be read: its pods were gone");
+  equal((await bed.finish()).missing, "Nothing of its output could be read: its pods were gone");
 });
 
 Deno.test("a log of which reading began late says so where its first line is late as well", async () => {
@@ -322,7 +322,7 @@ Deno.test("a log of which reading began late says so where its first line is lat
   bed.writes(line("later", 40));
   bed.sees("terminated");
   const { complete } = await bed.finish();
-  strictEqual(complete, false);
+  equal(complete, false);
   match(bed.output(), /^\[Lines before 2026-01-01T00:00:40\.0+Z may be missing: reading began late, .*\]\nlater\n$/);
 });
 
@@ -331,9 +331,9 @@ Deno.test("a log is cut at the bound of its run, and says so", async () => {
   bed.writes(line("one") + line("two", 2) + line("three", 3));
   bed.sees("terminated");
   const { bytes, complete, missing } = await bed.finish();
-  deepStrictEqual([bytes, complete], [10, false]);
+  deepEqual([bytes, complete], [10, false]);
   match(missing!, /kept up to 10 bytes \(MAX_LOG_BYTES\)$/);
-  strictEqual(bed.output(), `one\ntwo\nth\n[${missing}]\n`);
+  equal(bed.output(), `one\ntwo\nth\n[${missing}]\n`);
 });
 
 Deno.test("logs of several containers and pods are told apart, init containers first", async () => {
@@ -344,7 +344,7 @@ Deno.test("logs of several containers and pods are told apart, init containers f
     bed.sees("terminated", container, podName);
   }
   await bed.finish();
-  strictEqual(
+  equal(
     bed.output(),
     ["count-abc-x/fetch", "count-abc-x/main", "count-abc-y/main"].map((id) => {
       const [podName, container] = id.split("/");
@@ -357,8 +357,8 @@ Deno.test("a stream that went silent before its container's end is opened anew f
   using bed = setUp({ silentMs: 500 });
   bed.writes(stream([line("one", 1)], "is silent"), line("one", 1) + line("two", 2));
   bed.sees("terminated");
-  strictEqual((await bed.finish()).complete, true);
-  strictEqual(bed.output(), "one\ntwo\n");
+  equal((await bed.finish()).complete, true);
+  equal(bed.output(), "one\ntwo\n");
 });
 
 Deno.test("a stream that says nothing more after its run's end is given up, also when the store then fails once", async () => {
@@ -366,8 +366,8 @@ Deno.test("a stream that says nothing more after its run's end is given up, also
   bed.writes(stream([line("so far")], "is silent"), stream([line("so far")], "is silent"));
   bed.store.faults.push(new UnavailableError("S3 is away", { retryAfterMs: 1 }));
   bed.sees("terminated");
-  strictEqual((await bed.finish()).complete, false);
-  strictEqual(bed.output(), "so far\n[The rest of this log could not be read: its stream went silent]\n");
+  equal((await bed.finish()).complete, false);
+  equal(bed.output(), "so far\n[The rest of this log could not be read: its stream went silent]\n");
 });
 
 Deno.test("a store that is away for long while pieces wait for it is no silence of the stream", async () => {
@@ -381,17 +381,17 @@ Deno.test("a store that is away for long while pieces wait for it is no silence 
     return put.call(bed.store, key, body);
   };
   bed.sees("terminated");
-  strictEqual((await bed.finish()).complete, true);
-  strictEqual(bed.output(), textOf(lines));
+  equal((await bed.finish()).complete, true);
+  equal(bed.output(), textOf(lines));
 });
 
 Deno.test("a log that the cluster has no more is said to be missing", async () => {
   using bed = setUp();
   bed.sees("terminated");
-  deepStrictEqual(await bed.finish(), {
+  deepEqual(await bed.finish(), {
     bytes: 0,
     complete: false,
     missing: "The cluster has no log of this container any more",
   });
-  strictEqual(bed.output(), "[The cluster has no log of this container any more]\n");
+  equal(bed.output(), "[The cluster has no log of this container any more]\n");
 });

@@ -1,5 +1,5 @@
 /** The program as a process: whoever starts it wrongly gets one sentence, in the log's own format, and exit code 2. */
-import { deepStrictEqual, doesNotMatch, match, ok, strictEqual } from "node:assert/strict";
+import { deepEqual, doesNotMatch, equal, match, ok } from "node:assert/strict";
 import { run } from "./harness/process.ts";
 import { removeFolder, scratchFolder } from "./harness/folder.ts";
 
@@ -63,7 +63,7 @@ Deno.test("whoever starts it wrongly gets one sentence", async (t) => {
           const { code, out, err } = await program(["start"], { ...base, ...env, LOG_FORMAT: format }, flags);
           const lines = err.trimEnd().split("\n");
           const last = lines.at(-1)!;
-          deepStrictEqual([code, out], [2, ""], err);
+          deepEqual([code, out], [2, ""], err);
           const said = format === "json" ? String(JSON.parse(last).message) : last;
           match(said, /Cannot start: /);
           match(said, words);
@@ -84,14 +84,14 @@ Deno.test("whoever starts it wrongly gets one sentence", async (t) => {
 Deno.test("--version and help need no settings, and no service starts where nothing was asked for but them", async () => {
   const env = { MQTT_URL: "nonsense", CATALOG_POLL: "soon" };
   const answers = await Promise.all([["--version"], ["version"], ["--help"], ["-h"]].map((args) => program(args, env)));
-  deepStrictEqual(answers.map(({ code }) => code), [0, 0, 0, 0]);
-  strictEqual(answers[0]!.out, `mqtt-job-listener ${version}\n`);
+  deepEqual(answers.map(({ code }) => code), [0, 0, 0, 0]);
+  equal(answers[0]!.out, `mqtt-job-listener ${version}\n`);
   for (const { out } of answers.slice(2)) match(out, /^Commands:$/m);
 });
 
 Deno.test("the program without a word starts where nobody watches, as units and images of old have it", async () => {
   const { code, err } = await program([], { CATALOG_POLL: "soon" });
-  strictEqual(code, 2);
+  equal(code, 2);
   match(err, /Cannot start: CATALOG_POLL/);
 });
 
@@ -113,7 +113,7 @@ Deno.test("an error that nobody caught is told without secrets and orders, and e
     const { code: exit, stderr } = await new Deno.Command(Deno.execPath(), { args: ["eval", code], cwd: ROOT })
       .output();
     const err = new TextDecoder().decode(stderr);
-    strictEqual(exit, 1);
+    equal(exit, 1);
     match(err, /^\S+Z FATAL main: The program ends by a fault of its own: gone: \\u001b\[2J \*\*\*: /m);
     doesNotMatch(err, new RegExp(`${CANARY}|t0ken|u:p@|\x1b\\[2J`));
   }

@@ -1,5 +1,5 @@
 /** Holds docs/schema/ to payloads.ts, and payloads.ts to what a running service says. */
-import { deepStrictEqual, ok } from "node:assert/strict";
+import { deepEqual, ok } from "node:assert/strict";
 import { z } from "zod";
 import { PAYLOADS, payloadSchemas } from "../payloads.ts";
 import { PREFIX, startEmbeddedBed } from "./harness/local_bed.ts";
@@ -21,15 +21,15 @@ Deno.test("docs/schema/ is what payloadSchemas() gives", async () => {
   for (const [name, schema] of Object.entries(schemas)) {
     const file = new URL(`${name}.schema.json`, FOLDER);
     if (Deno.env.get("UPDATE_SCHEMAS")) await Deno.writeTextFile(file, JSON.stringify(schema, undefined, 2) + "\n");
-    deepStrictEqual(JSON.parse(await Deno.readTextFile(file)), JSON.parse(JSON.stringify(schema)), name);
+    deepEqual(JSON.parse(await Deno.readTextFile(file)), JSON.parse(JSON.stringify(schema)), name);
   }
   const files = [...Deno.readDirSync(FOLDER)].map(({ name }) => name.replace(".schema.json", ""));
-  deepStrictEqual(files.sort(), [...Object.keys(schemas), "row"].sort());
+  deepEqual(files.sort(), [...Object.keys(schemas), "row"].sort());
 });
 
 Deno.test("docs/table.md links the schema of each payload", async () => {
   const page = await Deno.readTextFile(new URL("../docs/table.md", import.meta.url));
-  deepStrictEqual(Object.keys(PAYLOADS).filter((name) => !page.includes(`(schema/${name}.schema.json)`)), []);
+  deepEqual(Object.keys(PAYLOADS).filter((name) => !page.includes(`(schema/${name}.schema.json)`)), []);
 });
 
 /** Name of the schema of a message below the prefix. */
@@ -48,7 +48,7 @@ async function faultsOf(name: string, payload: unknown): Promise<string[]> {
   const named = PAYLOADS[name as keyof typeof PAYLOADS].shape.safeParse(payload);
   if (!named.success) return [`${name}: ${named.error.message}`];
   try {
-    deepStrictEqual(named.data, payload);
+    deepEqual(named.data, payload);
     return [];
   } catch (error) {
     return [`${name} has a field that no schema names: ${(error as Error).message}`];
@@ -105,6 +105,6 @@ Deno.test("all that a service says below its prefix is as the schemas have it", 
   await bed.stopService();
   await heard("state", (payload) => payload as unknown === "offline");
   const names = new Set(said.map(({ name }) => name));
-  deepStrictEqual(Object.keys(PAYLOADS).filter((name) => !names.has(name)), [], "none of these was heard");
-  deepStrictEqual((await Promise.all(said.map(({ name, payload }) => faultsOf(name, payload)))).flat(), []);
+  deepEqual(Object.keys(PAYLOADS).filter((name) => !names.has(name)), [], "none of these was heard");
+  deepEqual((await Promise.all(said.map(({ name, payload }) => faultsOf(name, payload)))).flat(), []);
 });

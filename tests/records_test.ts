@@ -1,4 +1,4 @@
-import { deepStrictEqual, rejects, strictEqual } from "node:assert/strict";
+import { deepEqual, equal, rejects } from "node:assert/strict";
 import fc from "fast-check";
 import { RunRecords, type SessionRecord } from "../records.ts";
 import { runNameFor } from "../run_spec.ts";
@@ -20,25 +20,25 @@ Deno.test("endedBetween() finds the ended runs of a row by one list that leaves 
     }
     const found = await new RunRecords(store).endedBetween(row(), from, to);
     const wanted = numbers.filter((number) => from <= number && number <= to).map((number) => nameOf(number));
-    deepStrictEqual(wanted.filter((name) => !found.includes(name)), []);
-    deepStrictEqual(found.filter((name) => !name.startsWith("count-")), []);
-    strictEqual(store.calls.filter((call) => call.startsWith("list")).length, 1);
+    deepEqual(wanted.filter((name) => !found.includes(name)), []);
+    deepEqual(found.filter((name) => !name.startsWith("count-")), []);
+    equal(store.calls.filter((call) => call.startsWith("list")).length, 1);
   }));
 });
 
 Deno.test("getSession() reads the newest revision, and older ones are removed", async () => {
   const store = new FakeStore();
   const records = new RunRecords(store);
-  strictEqual(await records.getSession("lab"), undefined);
+  equal(await records.getSession("lab"), undefined);
   await records.putSession("lab", { record: SESSION, revision: 9 });
   await records.putSession("lab", { record: { ...SESSION, acknowledged: 4 }, revision: 10 });
   await new RunRecords(store).putSession("lab", { record: SESSION, revision: 2 });
-  deepStrictEqual(await new RunRecords(store).getSession("lab"), {
+  deepEqual(await new RunRecords(store).getSession("lab"), {
     record: { ...SESSION, acknowledged: 4 },
     revision: 10,
   });
   await eventually(() => store.objects.size === 1);
-  strictEqual(await records.getSession("another service"), undefined);
+  equal(await records.getSession("another service"), undefined);
 });
 
 Deno.test("getSession() does not believe what is no record of a session", async () => {

@@ -1,5 +1,5 @@
 /** The table of live runs, as the cluster's events and the starter's calls fill it. */
-import { deepStrictEqual, strictEqual } from "node:assert/strict";
+import { deepEqual, equal } from "node:assert/strict";
 import type { JobFacts, PodFacts } from "../ports.ts";
 import { type LiveRun, RunTable } from "../runs.ts";
 import { events, job, pod } from "./harness/fakes.ts";
@@ -22,7 +22,7 @@ Deno.test("a pod that is told before its Job is told on when the Job is", () => 
   const { seen, tell } = setUp();
   tell.onPod(pod());
   tell.onJob(job());
-  deepStrictEqual(seen, ["run count-abc", "pod count-abc-x"]);
+  deepEqual(seen, ["run count-abc", "pod count-abc-x"]);
 });
 
 Deno.test("a run that this service deleted is known for a while, and a late event of its Job is none", () => {
@@ -31,9 +31,9 @@ Deno.test("a run that this service deleted is known for a while, and a late even
   runs.deleted("count-abc");
   tell.onJob(job());
   tell.onPod(pod());
-  strictEqual(runs.knows("count-abc"), true);
-  strictEqual(runs.get("count-abc"), undefined);
-  deepStrictEqual(seen, ["run count-abc"]);
+  equal(runs.knows("count-abc"), true);
+  equal(runs.get("count-abc"), undefined);
+  deepEqual(seen, ["run count-abc"]);
 });
 
 Deno.test("a Job that somebody else deleted is told as gone, once", () => {
@@ -41,28 +41,28 @@ Deno.test("a Job that somebody else deleted is told as gone, once", () => {
   tell.onJob(job());
   tell.onJobGone("count-abc", job());
   tell.onJobGone("count-abc", job());
-  deepStrictEqual(seen, ["run count-abc", "run count-abc gone"]);
+  deepEqual(seen, ["run count-abc", "run count-abc gone"]);
 });
 
 Deno.test("a run whose create call is under way counts, and is not adopted when the watch tells it first", () => {
   const { runs, tell } = setUp();
   runs.creating("count-abc");
-  strictEqual(runs.size, 1);
-  strictEqual(runs.knows("count-abc"), true);
+  equal(runs.size, 1);
+  equal(runs.knows("count-abc"), true);
   tell.onJob(job());
-  strictEqual(runs.get("count-abc")?.adopted, false);
+  equal(runs.get("count-abc")?.adopted, false);
   runs.creating("other");
   runs.notCreated("other");
-  strictEqual(runs.knows("other"), false);
+  equal(runs.knows("other"), false);
 });
 
 Deno.test("findByMessage() finds a run of an equal message, live or ended lately", () => {
   const { runs, tell } = setUp();
   tell.onJob(job({ runName: "count-a", messageHash: "m" }));
-  strictEqual(runs.findByMessage("count", "m"), "count-a");
-  strictEqual(runs.findByMessage("sum", "m"), undefined);
+  equal(runs.findByMessage("count", "m"), "count-a");
+  equal(runs.findByMessage("sum", "m"), undefined);
   runs.deleted("count-a");
-  strictEqual(runs.findByMessage("count", "m"), "count-a");
+  equal(runs.findByMessage("count", "m"), "count-a");
 });
 
 Deno.test("findByMessage() does not forget a run when an equal message's earlier one is forgotten", () => {
@@ -76,8 +76,8 @@ Deno.test("findByMessage() does not forget a run when an equal message's earlier
     tell.onJob(job({ runName: "count-c", messageHash: "n" }));
     // What ended an hour ago is forgotten when another one ends.
     runs.deleted("count-c");
-    strictEqual(runs.knows("count-a"), false);
-    strictEqual(runs.findByMessage("count", "m"), "count-b");
+    equal(runs.knows("count-a"), false);
+    equal(runs.findByMessage("count", "m"), "count-b");
   } finally {
     Date.now = now;
   }

@@ -1,5 +1,5 @@
 /** The whole core on the local parts: aedes, a folder, local processes. */
-import { deepStrictEqual, match, ok, strictEqual } from "node:assert/strict";
+import { deepEqual, equal, match, ok } from "node:assert/strict";
 import { type EmbeddedBedOptions, PREFIX, startEmbeddedBed } from "./harness/local_bed.ts";
 import { startStrictBroker } from "./harness/brokers/strict.ts";
 import { FakeBroker, FakeCluster, FakeStore } from "./harness/fakes.ts";
@@ -59,7 +59,7 @@ Deno.test("a table is announced when its topics are subscribed to, not before", 
   broker.subscribe = () => granted.promise;
   await store.put("jobs.csv", "job_name,mqtt_topic,image\na,lab/a,x:1\nb,lab/b,x:1\n");
   await service.catalog.refresh();
-  deepStrictEqual(tables(), [1]);
+  deepEqual(tables(), [1]);
   granted.resolve();
   await eventually(() => tables().at(-1) === 2);
   await service.stop({ drain: false });
@@ -72,7 +72,7 @@ Deno.test("a message runs its row, and the row that waits for it", options, asyn
   await bed.client.publishAsync("lab/greet", '{"name":"Ada"}', { qos: 1 });
   const end = await eventually(() => bed.find("job_complete/after"), { timeoutMs: 15_000 });
   const first = bed.find("job_complete/greet")!;
-  deepStrictEqual(
+  deepEqual(
     [end.body["parent_run"], end.body["chain_depth"], end.body["input"]],
     [first.body["run_name"], 1, '{"name":"Ada"}'],
   );
@@ -87,8 +87,8 @@ Deno.test("readiness names the rows whose topic the broker refuses; the others r
   const rows = Array.from({ length: 20 }, (_, n) => `row${n},lab/${n === 3 ? "a b" : n},none,true\n`);
   await using bed = await startBed({ table: `job_name,mqtt_topic,image,command\n${rows.join("")}`, server });
   const { checks, ready } = bed.service.health();
-  strictEqual(ready, true);
-  strictEqual(checks["subscriptions"], 'none for 1 of 20 rows: "row3" on "lab/a b" (no reason given)');
+  equal(ready, true);
+  equal(checks["subscriptions"], 'none for 1 of 20 rows: "row3" on "lab/a b" (no reason given)');
   for (const n of [0, 19]) {
     strict.publish(`lab/${n}`, "");
     await eventually(() => bed.told.some((event) => event.type === "created" && event.run.jobName === `row${n}`));
@@ -100,7 +100,7 @@ Deno.test("a failing row is told on job_failed and ERROR", options, async () => 
   await bed.client.publishAsync("lab/fail", "", { qos: 1 });
   const failed = await eventually(() => bed.find("job_failed/fail"), { timeoutMs: 15_000 });
   const error = await eventually(() => bed.find("ERROR"));
-  deepStrictEqual([failed.body["reason"], error.body["run_name"]], ["ExitCode", failed.body["run_name"]]);
+  deepEqual([failed.body["reason"], error.body["run_name"]], ["ExitCode", failed.body["run_name"]]);
 });
 
 Deno.test("a row that starts itself is stopped by the chain's depth", options, async () => {
@@ -112,7 +112,7 @@ Deno.test("a row that starts itself is stopped by the chain's depth", options, a
   match(String(error.body["message"]), /look for rows that start each other/);
   await eventually(() => bed.service.runs.size === 0);
   const runs = bed.said.filter(({ topic }) => topic === `${PREFIX}/job_complete/loop`);
-  strictEqual(runs.length, 4); // depth 0 to 3
+  equal(runs.length, 4); // depth 0 to 3
 });
 
 Deno.test("requests are answered with the caller's transaction", options, async (t) => {
@@ -123,13 +123,13 @@ Deno.test("requests are answered with the caller's transaction", options, async 
       qos: 1,
     });
     const { body } = await eventually(() => bed.find(`response/${what}`), { timeoutMs: 10_000 });
-    strictEqual(body["transaction"], what);
+    equal(body["transaction"], what);
     return body;
   };
   let runName = "";
   await t.step("check tells the table's problems", async () => {
     const { data } = await ask("check", {}) as { data: { rows: number; problems: { text: string }[] } };
-    strictEqual(data.rows, 5);
+    equal(data.rows, 5);
     ok(data.problems.some(({ text }) => text.includes("loop")));
   });
   await t.step("run starts a row", async () => {
@@ -138,30 +138,30 @@ Deno.test("requests are answered with the caller's transaction", options, async 
     ok(bed.service.runs.get(runName));
   });
   await t.step("cancel ends it as cancelled", async () => {
-    strictEqual((await ask("cancel", { run_name: runName }))["status"], "ok");
+    equal((await ask("cancel", { run_name: runName }))["status"], "ok");
     const record = await eventually(() => bed.service.records.get(runName), { timeoutMs: 15_000 });
-    strictEqual(record?.status, "cancelled");
+    equal(record?.status, "cancelled");
   });
   await t.step("rerun gives it the same payload", async () => {
     const { data } = await ask("rerun", { run_name: runName }) as { data: { run_name: string } };
     ok(data.run_name !== runName);
-    strictEqual((await ask("cancel", { run_name: data.run_name }))["status"], "ok");
+    equal((await ask("cancel", { run_name: data.run_name }))["status"], "ok");
     const record = await eventually(() => bed.service.records.get(data.run_name), { timeoutMs: 15_000 });
-    strictEqual(record?.payload, "7");
+    equal(record?.payload, "7");
   });
   await t.step("no name leads out of the runs", async () => {
     await Deno.writeTextFile(`${bed.folder}/secret.json`, JSON.stringify({ job_name: "long", payload: "stolen" }));
     for (const run_name of ["../../other/jobs/x", "../secret", "..", "a/b", "A", "", "x".repeat(100_000)]) {
       for (const what of ["cancel", "rerun"]) {
         const { status, error } = await ask(what, { run_name });
-        strictEqual(status, "error");
+        equal(status, "error");
         ok(String(error).length < 200, String(error).slice(0, 300));
       }
     }
   });
   await t.step("a request that is wrong says why", async () => {
     const body = await ask("run", { job_name: "nobody" });
-    deepStrictEqual([body["status"], body["error"]], [
+    deepEqual([body["status"], body["error"]], [
       "error",
       'Cannot run "nobody": no row of the table has that job_name',
     ]);
@@ -199,6 +199,6 @@ Deno.test("a run whose Job vanished while nobody looked gets an outcome", option
   await Deno.writeTextFile(`${dir}/runs/.live.json`, JSON.stringify([live]));
   await using bed = await startBed({ dir });
   const failed = await eventually(() => bed.find("job_failed/greet"), { timeoutMs: 10_000 });
-  deepStrictEqual([failed.body["run_name"], failed.body["reason"]], ["greet-lost", "Vanished"]);
+  deepEqual([failed.body["run_name"], failed.body["reason"]], ["greet-lost", "Vanished"]);
   await eventually(() => bed.told.some(({ type }) => type === "finished"), { what: "its record" });
 });

@@ -1,5 +1,5 @@
 /** Starts of runs, most of them asked for by deliveries as the listener does, and what is told of those that wait. */
-import { deepStrictEqual, match, notStrictEqual, strictEqual } from "node:assert/strict";
+import { deepEqual, equal, match, notEqual } from "node:assert/strict";
 import { RefusedError, UnavailableError } from "../ports.ts";
 import { RunTable } from "../runs.ts";
 import { Starter } from "../starter.ts";
@@ -13,7 +13,7 @@ Deno.test("start() waits out a refusal for now, and reports one for good", async
   const waits = delivery({ packetId: 1 });
   bed.listener.receive(waits);
   await eventually(() => waits.acks === 1);
-  strictEqual(bed.cluster.created.length, 1);
+  equal(bed.cluster.created.length, 1);
   bed.cluster.answers.push(new RefusedError("image is invalid"));
   const refused = delivery({ packetId: 2 });
   bed.listener.receive(refused);
@@ -31,8 +31,8 @@ Deno.test("start() lets other rows go on while one row's quota is full", async (
   void listener.run(full, { topic: "t", payload: new Uint8Array() });
   await eventually(() => bed.all.some(({ type }) => type === "waiting"));
   const other = await listener.run(row({ jobName: "other" }), { topic: "t", payload: new Uint8Array() });
-  strictEqual(other.result, "created");
-  strictEqual(rows.length, 1);
+  equal(other.result, "created");
+  equal(rows.length, 1);
 });
 
 Deno.test("start() puts a payload too large for the environment into the store", async () => {
@@ -41,9 +41,9 @@ Deno.test("start() puts a payload too large for the environment into the store",
   bed.listener.receive(message);
   await eventually(() => message.acks === 1);
   const spec = bed.cluster.created[0]!;
-  strictEqual(spec.message.payload.length, 0);
-  strictEqual(bed.store.text(`.payloads/${spec.runName}`)?.length, 100 * 1024);
-  notStrictEqual(spec.payloadLink?.url, undefined);
+  equal(spec.message.payload.length, 0);
+  equal(bed.store.text(`.payloads/${spec.runName}`)?.length, 100 * 1024);
+  notEqual(spec.payloadLink?.url, undefined);
 });
 
 Deno.test("start() holds back what exceeds the most Jobs at a time", async () => {
@@ -52,7 +52,7 @@ Deno.test("start() holds back what exceeds the most Jobs at a time", async () =>
   bed.listener.receive(first);
   bed.listener.receive(second);
   await eventually(() => first.acks === 1);
-  strictEqual(second.acks, 0);
+  equal(second.acks, 0);
   bed.runs.deleted(bed.cluster.created[0]!.runName);
   bed.starter.pump();
   await eventually(() => second.acks === 1);
@@ -70,7 +70,7 @@ Deno.test("a create call whose answer was lost makes no second run of one that h
   bed.runs.clusterEvents.onJob(job({ runName: names[0]! }));
   bed.runs.deleted(names[0]!);
   await eventually(() => message.acks === 1);
-  deepStrictEqual([names.length, bed.cluster.created.length], [1, 0]);
+  deepEqual([names.length, bed.cluster.created.length], [1, 0]);
 });
 
 Deno.test("create calls that fail together double the wait once, not once each", async () => {
@@ -120,11 +120,11 @@ Deno.test("a setting that somebody has to mend is told on ERROR, once until a ru
   cluster.answers.push(full, forbidden("a"), forbidden("a"), forbidden("a"));
   start("a");
   await eventually(() => settled === 1);
-  deepStrictEqual(told(), ["Cannot create the Job a: forbidden; give its account the rights"]);
+  deepEqual(told(), ["Cannot create the Job a: forbidden; give its account the rights"]);
   cluster.answers.push(forbidden("b"));
   start("b");
   await eventually(() => settled === 2);
-  strictEqual(told().length, 2);
-  strictEqual(all.filter(({ type }) => type === "waiting").length, 5);
+  equal(told().length, 2);
+  equal(all.filter(({ type }) => type === "waiting").length, 5);
   stop.abort();
 });

@@ -1,5 +1,5 @@
 /** `deno task start` names its permissions one by one, and fails loudly without one of them. */
-import { deepStrictEqual, match, ok } from "node:assert/strict";
+import { deepEqual, match, ok } from "node:assert/strict";
 
 const root = new URL("../..", import.meta.url).pathname;
 const { tasks } = JSON.parse(await Deno.readTextFile(`${root}deno.json`));
@@ -22,7 +22,7 @@ async function start(given: readonly string[], env: Record<string, string> = {})
 }
 
 Deno.test("the start task names each permission", () => {
-  deepStrictEqual(flags.map((flag) => flag.split("=")[0]), [
+  deepEqual(flags.map((flag) => flag.split("=")[0]), [
     "--allow-net",
     "--allow-env",
     "--allow-sys",
@@ -37,7 +37,7 @@ Deno.test("the start task names each permission", () => {
 Deno.test("the binary has the rights of the start task, in the same words", () => {
   // Deno's permission sets take no $HOME, and `deno compile` calls them an experiment: so they stand twice, and are held here.
   const compiled = String(tasks.compile.command).split(" ").filter((word) => word.startsWith("--allow"));
-  deepStrictEqual(compiled, String(tasks.start.command).split(" ").filter((word) => word.startsWith("--allow")));
+  deepEqual(compiled, String(tasks.start.command).split(" ").filter((word) => word.startsWith("--allow")));
 });
 
 for (const name of ["--allow-net", "--allow-sys"]) {
@@ -50,7 +50,7 @@ for (const name of ["--allow-net", "--allow-sys"]) {
 
 Deno.test("CLUSTER=local with the start task's permissions says how to start", async () => {
   const { code, err } = await start(flags, { CLUSTER: "local" });
-  deepStrictEqual(code, 2);
+  deepEqual(code, 2);
   match(err, /CLUSTER=local runs commands .* start with `deno run -A main\.ts start`/);
 });
 

@@ -3,7 +3,7 @@
  * the leader is killed, ended, or cut off; also where each call of the API server takes 4 s. How long that takes is
  * printed.
  */
-import { match, ok, strictEqual } from "node:assert/strict";
+import { equal, match, ok } from "node:assert/strict";
 import { parseAllDocuments } from "yaml";
 import { JobWatch } from "../harness/job_watch.ts";
 import { type Kit, startKit } from "../harness/kit.ts";
@@ -88,7 +88,7 @@ async function failover(replicas: Replicas, trouble: () => Promise<void>): Promi
   await replicas.taking;
   await replicas.send();
   await replicas.untilTaken();
-  strictEqual(replicas.jobs.created("a").length, 3 * MESSAGES);
+  equal(replicas.jobs.created("a").length, 3 * MESSAGES);
   return ms;
 }
 
@@ -127,7 +127,7 @@ async function cutOff(replicas: Replicas): Promise<number> {
     replicas.wire.mode = "blackhole";
     return Promise.resolve();
   });
-  strictEqual((await replicas.first.ended).code, 1);
+  equal((await replicas.first.ended).code, 1);
   match(await replicas.first.log(), /the lease could not be renewed/);
   return ms;
 }
@@ -148,8 +148,8 @@ replicasTest(`${AT_4_S}, a leader goes on leading under load`, async (replicas) 
     await replicas.send();
     await replicas.untilTaken();
   }
-  strictEqual(replicas.jobs.created("a").length, replicas.sent);
-  strictEqual(replicas.first.status, undefined, await replicas.first.logTail());
+  equal(replicas.jobs.created("a").length, replicas.sent);
+  equal(replicas.first.status, undefined, await replicas.first.logTail());
   const reads = replicas.api.requests.filter((request) => /^GET .*\/leases\//.test(request)).length;
   console.log(`${replicas.sent} messages, ${renewals()} renewals; ${reads} looks of both replicas at the lease`);
 }, LATE);
@@ -195,13 +195,13 @@ Deno.test({
       return answer.status === 503 && answer;
     }, { timeoutMs: 60_000 });
     match(seen.text, /cannot lead: .*cannot get resource \\?"leases.*deploy\/role\.yaml/);
-    strictEqual((await ask("/healthz")).status, 200);
+    equal((await ask("/healthz")).status, 200);
     const roles = "/apis/rbac.authorization.k8s.io/v1/namespaces/lab/roles";
     const [role] = (await cluster.api.get<{ items: { metadata: { name: string } }[] }>(roles)).items;
     const { rules } = parseAllDocuments(roleYaml).map((one) => one.toJS()).find(({ kind }) => kind === "Role");
     await cluster.api.patch(`${roles}/${role!.metadata.name}`, { rules });
     await using service = await starting;
     match(await service.log(), /ERROR .*This replica cannot lead: Cannot read the Lease mqtt-job-listener/);
-    strictEqual((await ask("/readyz")).status, 200);
+    equal((await ask("/readyz")).status, 200);
   },
 });

@@ -3,7 +3,7 @@
  * is broken: an error of another class than its caller expects, words without bounds, or too much processor time (the
  * fuzzer measures that).
  */
-import { deepStrictEqual, ok } from "node:assert/strict";
+import { deepEqual, ok } from "node:assert/strict";
 import { parsePolicy } from "../../catalog/policy.ts";
 import { compileCondition } from "../../catalog/conditions.ts";
 import { parseTable, rowsFor } from "../../catalog/table.ts";
@@ -103,7 +103,7 @@ export const TARGETS: Targets = {
           checkWords(describeProblem(problem));
         }
         for (const one of table.rows) {
-          deepStrictEqual([filterFault(one.mqttTopic), jobNameFault(one.jobName)], [undefined, undefined]);
+          deepEqual([filterFault(one.mqttTopic), jobNameFault(one.jobName)], [undefined, undefined]);
           ok(runNameFor(one, { key: "k" }).length <= 63, "a run's name fits");
         }
         rowsFor(table, "lab/a");

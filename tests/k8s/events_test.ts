@@ -1,4 +1,4 @@
-import { deepStrictEqual, strictEqual } from "node:assert/strict";
+import { deepEqual, equal } from "node:assert/strict";
 import { EventBook } from "../../k8s/events.ts";
 
 function event(object: string, name: string, count = 1) {
@@ -14,12 +14,12 @@ Deno.test("EventBook has a run's events, those that came before its Job or pod t
   book.take(event("a-x", "Pulled", 2));
   book.take(event("a", "SuccessfulCreate"));
   book.take(event("b-x", "Scheduled"));
-  deepStrictEqual(book.of("a").map(({ reason, count }) => [reason, count]), [
+  deepEqual(book.of("a").map(({ reason, count }) => [reason, count]), [
     ["Scheduled", 1],
     ["Pulled", 2],
     ["SuccessfulCreate", 1],
   ]);
-  deepStrictEqual(book.of("b"), []);
+  deepEqual(book.of("b"), []);
 });
 
 Deno.test("EventBook keeps what it knows of a run for a while after its Job is gone, and not for ever", () => {
@@ -30,21 +30,21 @@ Deno.test("EventBook keeps what it knows of a run for a while after its Job is g
     book.take(event(`run-${n}-x`, "Killing"));
     book.jobGone(`run-${n}`);
   }
-  deepStrictEqual([book.of("run-0").length, book.of("run-1").length, book.of("run-500").length], [0, 1, 1]);
+  deepEqual([book.of("run-0").length, book.of("run-1").length, book.of("run-500").length], [0, 1, 1]);
 });
 
 Deno.test("EventBook forgets a pod that is told after its Job was forgotten, when that is gone", () => {
   const book = new EventBook();
   book.podSeen("late-x", "late");
   book.take(event("late-x", "Killing"));
-  strictEqual(book.of("late").length, 1);
+  equal(book.of("late").length, 1);
   book.podGone("late");
-  strictEqual(book.of("late").length, 0);
+  equal(book.of("late").length, 0);
 });
 
 Deno.test("EventBook keeps no more events of strangers than it may", () => {
   const book = new EventBook();
   for (let n = 0; n <= 1_000; n++) book.take(event(`pod-${n}`, "Scheduled"));
   for (const n of [0, 1]) book.podSeen(`pod-${n}`, `run-${n}`);
-  deepStrictEqual([book.of("run-0").length, book.of("run-1").length], [0, 1]);
+  deepEqual([book.of("run-0").length, book.of("run-1").length], [0, 1]);
 });

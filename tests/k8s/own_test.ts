@@ -1,5 +1,5 @@
 /** k8s/own.ts: which Jobs and pods this service can have made; on a real cluster in k8s_test.ts. */
-import { match, strictEqual } from "node:assert/strict";
+import { equal, match } from "node:assert/strict";
 import fc from "fast-check";
 import { jobFacts, type Json } from "../../k8s/facts.ts";
 import { buildJob } from "../../k8s/manifest.ts";
@@ -35,7 +35,7 @@ Deno.test("each Job that the service makes is known again as its own, whatever i
       fc.integer({ min: 1, max: 3 }),
       fc.uint8Array({ maxLength: 2_000 }),
       (jobName, parallelism, payload) => {
-        strictEqual(jobFault(made(jobName, parallelism, "lab/x", Uint8Array.from(payload)), "test"), undefined);
+        equal(jobFault(made(jobName, parallelism, "lab/x", Uint8Array.from(payload)), "test"), undefined);
       },
     ),
   );
@@ -60,12 +60,12 @@ Deno.test("what a message may have put into a Job is read, or left out, and neve
   notes["mqtt-job-listener/chain-depth"] = "1e9";
   notes["mqtt-job-listener/received-at"] = "never";
   notes["mqtt-job-listener/cancelled-by"] = "y".repeat(100_000);
-  strictEqual(jobFault(job, "test"), undefined);
+  equal(jobFault(job, "test"), undefined);
   const facts = jobFacts(job);
-  strictEqual(facts.parentRun, undefined);
-  strictEqual(facts.rootRun, facts.runName);
-  strictEqual(facts.chainDepth, 0);
-  strictEqual(facts.cancelledBy!.length < 2_100, true);
+  equal(facts.parentRun, undefined);
+  equal(facts.rootRun, facts.runName);
+  equal(facts.chainDepth, 0);
+  equal(facts.cancelledBy!.length < 2_100, true);
 });
 
 Deno.test("a pod is one of the service's only where a Job of its run owns it", () => {
@@ -75,9 +75,9 @@ Deno.test("a pod is one of the service's only where a Job of its run owns it", (
     }) as unknown as Json<V1Pod>;
   const owner = { kind: "Job", name: "count-aaaaaaaaaaaa", uid: "1", controller: true };
   const uidOf = (runName: string) => runName === "count-aaaaaaaaaaaa" ? "1" : undefined;
-  strictEqual(podFault(pod(owner), uidOf), undefined);
+  equal(podFault(pod(owner), uidOf), undefined);
   // Its Job may come after it.
-  strictEqual(podFault(pod(owner), () => undefined), undefined);
+  equal(podFault(pod(owner), () => undefined), undefined);
   match(podFault(pod(undefined), uidOf)!, /^no Job "count-a+" owns it$/);
   match(podFault(pod({ ...owner, kind: "ReplicaSet" }), uidOf)!, /^no Job/);
   match(podFault(pod({ ...owner, controller: false }), uidOf)!, /^no Job/);

@@ -1,5 +1,5 @@
 /** One container's lines over several streams: each taken once, and what is missing is seen. */
-import { deepStrictEqual, strictEqual } from "node:assert/strict";
+import { deepEqual, equal } from "node:assert/strict";
 import fc from "fast-check";
 import { LineReader } from "../../logs/lines.ts";
 
@@ -35,7 +35,7 @@ Deno.test("LineReader strips times wherever a stream is cut", () => {
   for (let cut = 0; cut <= whole.length; cut++) {
     const { read, text, said } = listen();
     read(whole.subarray(0, cut), whole.subarray(cut));
-    deepStrictEqual([text(), said], ["a b\n\nü\n", [`seam  ${timeOf(1_000)}`]], `cut at ${cut}`);
+    deepEqual([text(), said], ["a b\n\nü\n", [`seam  ${timeOf(1_000)}`]], `cut at ${cut}`);
   }
 });
 
@@ -43,7 +43,7 @@ Deno.test("LineReader goes on within a line that a stream broke off", () => {
   const { read, text } = listen();
   read(line(1_000, "one") + line(2_000, "two").slice(0, -2));
   read(line(1_000, "one") + line(2_000, "two") + line(3_000, "three"));
-  strictEqual(text(), "one\ntwo\nthree\n");
+  equal(text(), "one\ntwo\nthree\n");
 });
 
 Deno.test("LineReader takes lines with equal times, and lines in another order than their times, once each", () => {
@@ -52,7 +52,7 @@ Deno.test("LineReader takes lines with equal times, and lines in another order t
     const { read, text } = listen();
     read(all.slice(0, cut).join(""));
     read(all.join(""));
-    strictEqual(text(), "a\nb\nlate\nc\nd\n", `cut after ${cut} lines`);
+    equal(text(), "a\nb\nlate\nc\nd\n", `cut after ${cut} lines`);
   }
 });
 
@@ -60,8 +60,8 @@ Deno.test("LineReader tells of a seam where a new stream begins behind what is k
   const { read, said, text } = listen();
   read(line(1_000, "one"));
   read(line(9_000, "nine"));
-  strictEqual(text(), "one\nnine\n");
-  deepStrictEqual(said.slice(1), [`seam ${timeOf(1_000)} ${timeOf(9_000)}`]);
+  equal(text(), "one\nnine\n");
+  deepEqual(said.slice(1), [`seam ${timeOf(1_000)} ${timeOf(9_000)}`]);
 });
 
 Deno.test("LineReader proves a gap by a line that the cluster had and that did not come", () => {
@@ -69,8 +69,8 @@ Deno.test("LineReader proves a gap by a line that the cluster had and that did n
   read(line(1_000, "one"));
   reader.expect(timeOf(5_000));
   reader.push(bytes(line(11_000, "eleven") + line(11_500, "more") + line(13_000, "thirteen")));
-  deepStrictEqual(said.slice(1), [`gap ${timeOf(1_000)} ${timeOf(11_000)}`]);
-  strictEqual(reader.isBehind, false);
+  deepEqual(said.slice(1), [`gap ${timeOf(1_000)} ${timeOf(11_000)}`]);
+  equal(reader.isBehind, false);
 });
 
 Deno.test("LineReader calls a seam a gap where a line that the cluster had would stand in it", () => {
@@ -79,7 +79,7 @@ Deno.test("LineReader calls a seam a gap where a line that the cluster had would
   reader.expect(timeOf(5_000));
   read(line(9_000, "nine") + line(11_000, "eleven"));
   reader.end();
-  deepStrictEqual(said.slice(1), [`gap ${timeOf(1_000)} ${timeOf(9_000)}`]);
+  deepEqual(said.slice(1), [`gap ${timeOf(1_000)} ${timeOf(9_000)}`]);
 });
 
 Deno.test("LineReader sees no gap where the expected line comes, also a little out of order", () => {
@@ -88,7 +88,7 @@ Deno.test("LineReader sees no gap where the expected line comes, also a little o
   reader.expect(timeOf(2_000));
   reader.push(bytes(line(2_000, "later", 7) + line(2_000, "expected") + line(9_000, "nine")));
   reader.end();
-  deepStrictEqual(said.slice(1), []);
+  deepEqual(said.slice(1), []);
 });
 
 Deno.test("LineReader tells at the end of a line that never came", () => {
@@ -96,35 +96,35 @@ Deno.test("LineReader tells at the end of a line that never came", () => {
   read(line(1_000, "one"));
   reader.expect(timeOf(5_000));
   reader.end();
-  deepStrictEqual(said.slice(1), [`gap ${timeOf(1_000)} ${timeOf(5_000)}`]);
+  deepEqual(said.slice(1), [`gap ${timeOf(1_000)} ${timeOf(5_000)}`]);
 });
 
 Deno.test("LineReader takes a file once that a node two files behind reads out twice", () => {
   const { read, text } = listen();
   const file = line(30_000, "thirty") + line(31_500, "more");
   read(line(1_000, "one") + file + file + line(32_000, "end"));
-  strictEqual(text(), "one\nthirty\nmore\nend\n");
+  equal(text(), "one\nthirty\nmore\nend\n");
 });
 
 Deno.test("LineReader keeps what the node itself says apart from the output", () => {
   const { read, text, said } = listen();
   read(line(1_000, "one"), "failed to try resolving symlinks in path: no such file\n");
-  strictEqual(text(), "one\n");
-  deepStrictEqual(said.slice(1), ["remark failed to try resolving symlinks in path: no such file"]);
+  equal(text(), "one\n");
+  deepEqual(said.slice(1), ["remark failed to try resolving symlinks in path: no such file"]);
 });
 
 Deno.test("LineReader skips the rest of a long line with which a stream begins", () => {
   const { read, text, said } = listen();
   read(line(1_000, "one"));
   read("xxxxxxx yyyyy\n" + line(1_000, "one") + line(2_000, "two"));
-  strictEqual(text(), "one\ntwo\n");
-  deepStrictEqual(said.slice(1), []);
+  equal(text(), "one\ntwo\n");
+  deepEqual(said.slice(1), []);
 });
 
 Deno.test("LineReader goes on after what a former process has taken, within a line too", () => {
   const { read, text } = listen({ time: timeOf(2_000), bytes: 2, complete: false });
   read(line(1_000, "one") + line(2_000, "two") + line(3_000, "three"));
-  strictEqual(text(), "o\nthree\n");
+  equal(text(), "o\nthree\n");
 });
 
 Deno.test("LineReader gives the output whole whatever the lines, the chunks and the cuts", () => {
@@ -153,7 +153,7 @@ Deno.test("LineReader gives the output whole whatever the lines, the chunks and 
         };
         for (const cut of cuts.map((cut) => Math.min(cut, whole.length)).sort((a, b) => a - b)) read(...chunks(cut));
         read(...chunks(whole.length));
-        strictEqual(text(), written.map((one) => one.slice(one.indexOf(" ") + 1)).join(""));
+        equal(text(), written.map((one) => one.slice(one.indexOf(" ") + 1)).join(""));
       },
     ),
     { numRuns: 300 },

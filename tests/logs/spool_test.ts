@@ -1,5 +1,5 @@
 /** What waits for the store, in memory and on a disk, within its bounds. */
-import { deepStrictEqual, rejects, strictEqual } from "node:assert/strict";
+import { deepEqual, equal, rejects } from "node:assert/strict";
 import { Spool } from "../../logs/spool.ts";
 import { scratchFolder } from "../harness/folder.ts";
 import { eventually } from "../harness/wait.ts";
@@ -11,15 +11,15 @@ Deno.test("a spool's pieces on disk come back as they were, in any order, and ha
   const folder = await scratchFolder("spool");
   const spool = new Spool({ memoryBytes: MIB, disk: { folder: `${folder}/a`, bytes: 8 * MIB } });
   const parked = await Promise.all([1, 2, 3].map((fill) => spool.park([piece(fill), piece(fill, 5)], MIB + 5)));
-  deepStrictEqual(await Array.fromAsync(Deno.readDir(`${folder}/a`)), []);
+  deepEqual(await Array.fromAsync(Deno.readDir(`${folder}/a`)), []);
   for (const fill of [3, 1, 2]) {
     const read = await parked[fill - 1]!.read();
-    strictEqual(read.length, MIB + 5);
-    strictEqual(read.every((byte) => byte === fill), true);
+    equal(read.length, MIB + 5);
+    equal(read.every((byte) => byte === fill), true);
   }
-  strictEqual(spool.held.disk, 3 * MIB + 15);
+  equal(spool.held.disk, 3 * MIB + 15);
   parked.forEach((one) => one!.free());
-  strictEqual(spool.held.disk, 0);
+  equal(spool.held.disk, 0);
   await Deno.remove(folder, { recursive: true });
 });
 
@@ -28,7 +28,7 @@ Deno.test("a spool takes no more on disk than it may, and again when there is ro
   const spool = new Spool({ memoryBytes: MIB, disk: { folder, bytes: 2 * MIB } });
   for (let round = 0; round < 3; round++) {
     const parked = [await spool.park([piece(1)], MIB), await spool.park([piece(2)], MIB)];
-    strictEqual(await spool.park([piece(3)], MIB), undefined);
+    equal(await spool.park([piece(3)], MIB), undefined);
     parked.forEach((one) => one!.free());
   }
   await Deno.remove(folder, { recursive: true });
@@ -37,14 +37,14 @@ Deno.test("a spool takes no more on disk than it may, and again when there is ro
 Deno.test("a spool wakes who waits for room, also when that is given up", async () => {
   const spool = new Spool({ memoryBytes: MIB });
   spool.count(MIB);
-  deepStrictEqual([spool.isPressed, spool.isFull], [true, true]);
+  deepEqual([spool.isPressed, spool.isFull], [true, true]);
   let woken = false;
   const stop = new AbortController();
   const waiting = spool.changed(stop.signal).then(() => woken = true);
   spool.count(-1);
   await waiting;
-  strictEqual(woken, true);
-  strictEqual(spool.isFull, false);
+  equal(woken, true);
+  equal(spool.isFull, false);
   const givenUp = spool.changed(stop.signal);
   stop.abort();
   await givenUp;
@@ -53,9 +53,9 @@ Deno.test("a spool wakes who waits for room, also when that is given up", async 
 Deno.test("a spool without a folder that it can use says so once and goes on in memory", async () => {
   const said: string[] = [];
   const spool = new Spool({ memoryBytes: MIB, disk: { folder: "/dev/null/x", bytes: MIB } }, (why) => said.push(why));
-  strictEqual(await spool.park([piece(1, 10)], 10), undefined);
-  strictEqual(await spool.park([piece(1, 10)], 10), undefined);
+  equal(await spool.park([piece(1, 10)], 10), undefined);
+  equal(await spool.park([piece(1, 10)], 10), undefined);
   await eventually(() => said.length === 1);
-  strictEqual(spool.held.disk, 0);
+  equal(spool.held.disk, 0);
   await rejects(Deno.stat("/dev/null/x"));
 });

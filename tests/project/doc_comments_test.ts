@@ -1,5 +1,5 @@
 /** Each module says at its head what it owns, and each function that it exports has a doc comment. */
-import { deepStrictEqual, ok } from "node:assert/strict";
+import { deepEqual, ok } from "node:assert/strict";
 import { productModules, readProject } from "../harness/project.ts";
 
 Deno.test("each module begins with a comment", async () => {
@@ -7,7 +7,7 @@ Deno.test("each module begins with a comment", async () => {
   for (const module of await productModules()) {
     if (!(await readProject(module)).startsWith("/**")) silent.push(module);
   }
-  deepStrictEqual(silent, []);
+  deepEqual(silent, []);
 });
 
 Deno.test("each exported function has a doc comment", async () => {
@@ -23,5 +23,5 @@ Deno.test("each exported function has a doc comment", async () => {
     });
   }
   ok(exports > 80, `only ${exports} exports were found`);
-  deepStrictEqual(silent, []);
+  deepEqual(silent, []);
 });

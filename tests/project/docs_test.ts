@@ -2,7 +2,7 @@
  * Holds the documentation to the code: the reasons of reasons.ts stand in docs/troubleshoot.md, links lead
  * somewhere, each dependency has its line in the README. Reads files only.
  */
-import { deepStrictEqual, ok, strictEqual } from "node:assert/strict";
+import { deepEqual, equal, ok } from "node:assert/strict";
 import { productModules, PROJECT } from "../harness/project.ts";
 import { reasonTable, REPORT_REASONS, RUN_REASONS } from "../../reasons.ts";
 
@@ -36,14 +36,14 @@ Deno.test("docs/troubleshoot.md explains each reason that the code can give", as
   // Column widths are the formatter's.
   const plain = (text: string) => text.replace(/ +/g, " ").replace(/-{3,}/g, "---");
   const advice = "is behind: UPDATE_DOCS=1 deno test -A tests/project/docs_test.ts; deno fmt docs/troubleshoot.md";
-  strictEqual(plain(page), plain(made), `${TROUBLESHOOT} ${advice}`);
+  equal(plain(page), plain(made), `${TROUBLESHOOT} ${advice}`);
 });
 
 Deno.test("each line of docs/troubleshoot.md says what it means and what to do", async () => {
   const page = (await read("docs/troubleshoot.md")).split("## A run ended")[1] ?? "";
   const lines = page.split("\n").filter((line) => line.startsWith("| `"));
   ok(lines.length > 80, `only ${lines.length} lines were found`);
-  deepStrictEqual(lines.filter((line) => !/^\|(?: +[^ |][^|]* +\|){3}$/.test(line)), []);
+  deepEqual(lines.filter((line) => !/^\|(?: +[^ |][^|]* +\|){3}$/.test(line)), []);
 });
 
 Deno.test("messages that docs/troubleshoot.md quotes stand in the code", async () => {
@@ -60,7 +60,7 @@ Deno.test("messages that docs/troubleshoot.md quotes stand in the code", async (
       .some((part) => part.length > 8 && !code.includes(part))
   );
   ok(quoted.length > 20, "the page's table was not found");
-  deepStrictEqual(missing, []);
+  deepEqual(missing, []);
 });
 
 Deno.test("each threat that SECURITY.md names has a defence and a test", async () => {
@@ -68,7 +68,7 @@ Deno.test("each threat that SECURITY.md names has a defence and a test", async (
   ok(tables.length >= 10, `only ${tables.length} tables were found`);
   const threats = tables.flatMap((text) => text.split(/\n(?!\|)/)[0]!.split("\n").filter((line) => line !== ""));
   ok(threats.length > 40, `only ${threats.length} threats`);
-  deepStrictEqual(threats.filter((line) => !/^\|[^|]{5,}\|[^|]{5,}\|[^|]*`[^`|]+\.(?:ts|yml)`[^|]*\|$/.test(line)), []);
+  deepEqual(threats.filter((line) => !/^\|[^|]{5,}\|[^|]{5,}\|[^|]*`[^`|]+\.(?:ts|yml)`[^|]*\|$/.test(line)), []);
 });
 
 /** As GitHub makes an anchor of a heading. */
@@ -95,7 +95,7 @@ Deno.test("relative links of the documentation lead somewhere", async () => {
       }
     }
   }
-  deepStrictEqual(broken, []);
+  deepEqual(broken, []);
 });
 
 /** What a checkout does not have: what is made when the project is built or runs, and names in a store. */
@@ -113,7 +113,7 @@ Deno.test("files that ARCHITECTURE.md, CONTRIBUTING.md and SECURITY.md name exis
     }
   }
   ok(found.length > 80, `only ${found.length} names of files were found`);
-  deepStrictEqual(missing, []);
+  deepEqual(missing, []);
 });
 
 Deno.test("the README gives the reason of each dependency that the code imports", async () => {
@@ -123,7 +123,7 @@ Deno.test("the README gives the reason of each dependency that the code imports"
   const packages = new Set(Object.values(imports).map((at) => /^npm:((?:@[^/]+\/)?[^@/]+)/.exec(at)?.[1] ?? at));
   const used = [...packages].filter((name) => new RegExp(`"${name}(/[^"]*)?"`).test(code));
   const section = (await read("README.md")).split("## Dependencies")[1]?.split("\n## ")[0] ?? "";
-  deepStrictEqual(used.filter((name) => !section.includes(`\`${name}\``)), []);
+  deepEqual(used.filter((name) => !section.includes(`\`${name}\``)), []);
 });
 
 Deno.test("each task that the documentation names is one of deno.json", async () => {
@@ -134,5 +134,5 @@ Deno.test("each task that the documentation names is one of deno.json", async ()
       if (!Object.hasOwn(tasks, task!)) unknown.push(`${file}: ${task}`);
     }
   }
-  deepStrictEqual(unknown, []);
+  deepEqual(unknown, []);
 });

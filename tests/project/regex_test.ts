@@ -2,7 +2,7 @@
  * Anybody may write a topic, a payload, a cell or an answer of 64 KB, so no pattern of the product may take more than
  * linear time over it. Finds each pattern in the sources, feeds it what is worst for its kind, and measures.
  */
-import { deepStrictEqual, ok } from "node:assert/strict";
+import { deepEqual, ok } from "node:assert/strict";
 import { productModules, readProject } from "../harness/project.ts";
 
 interface Pattern {
@@ -185,7 +185,7 @@ Deno.test("a pattern that takes quadratic time is found", () => {
 });
 
 Deno.test("no pattern takes more than 20 ms over 64 KB of its worst input", () => {
-  deepStrictEqual(PATTERNS.map(slowness).filter((found) => found !== undefined), []);
+  deepEqual(PATTERNS.map(slowness).filter((found) => found !== undefined), []);
 });
 
 Deno.test("patterns are not made of text at run time", async () => {
@@ -193,5 +193,5 @@ Deno.test("patterns are not made of text at run time", async () => {
   for (const file of await productModules()) {
     for (const [call] of (await readProject(file)).matchAll(/\bRegExp\([^)]*\)/g)) made.push(`${file}: ${call}`);
   }
-  deepStrictEqual(made, []);
+  deepEqual(made, []);
 });
