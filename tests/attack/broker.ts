@@ -93,6 +93,7 @@ export const BROKER: readonly Attack[] = [
   {
     actor: ACTOR,
     name: "packets of 256 MB: a PUBLISH, a CONNACK without an end",
+    large: true,
     bound: "thrown away as they come",
     async run(bed) {
       await forge(bed, WELCOME, async (send) => {
