@@ -33,10 +33,10 @@ const TOKEN = "demo";
  * A chain of three rows: the later two wait for the end of the one before, and the last one for a job that has written
  * something. A newcomer's next row looks like these, so values come as arguments.
  */
-const SAMPLE_TABLE = `job_name,mqtt_topic,image,command,args,when,memory_limit
-Greet,${TOPIC},busybox,"sh -c 'echo ""Hello, $1""; sleep 0.5' -",{payload.name=stranger},,1Gi
-Count,${PREFIX}/job_complete/Greet,busybox,"sh -c 'echo ""$1 got ${"$"}{#2} characters""; sleep 0.5' -",{payload.job_name} {payload.input},,1Gi
-${LAST_JOB},${PREFIX}/job_complete/Count,busybox,echo,{payload.run_name} {payload.status} at {payload.finished_at},payload.log_bytes > 0,1Gi
+const SAMPLE_TABLE = `job_name,mqtt_topic,image,command,args,inputs,when,memory_limit
+Greet,${TOPIC},busybox,"sh -c 'echo ""Hello, $1""; sleep 0.5' -",{payload.name},name=stranger,,1Gi
+Count,${PREFIX}/job_complete/Greet,busybox,"sh -c 'echo ""$1 got ${"$"}{#2} characters""; sleep 0.5' -",{payload.job_name} {payload.input},,,1Gi
+${LAST_JOB},${PREFIX}/job_complete/Count,busybox,echo,{payload.run_name} {payload.status} at {payload.finished_at},,payload.log_bytes > 0,1Gi
 `;
 
 export interface DemoOptions {

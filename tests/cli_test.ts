@@ -198,8 +198,14 @@ Deno.test("the demo names what is odd about an edited table, and where commands 
       strictEqual(run.status, "succeeded");
       match((await call(["logs", run.run_name], env)).out, /Hello, world/);
       strictEqual((await call(["run", "Greet", "{}"], env)).code, 0);
+      // Its record is written a moment after its end is told.
+      const stranger = await eventually(async () => {
+        const greeted: { run_name: string }[] = JSON.parse((await call(["runs", "--json", "--row", "Greet"], env)).out);
+        return greeted.find(({ run_name }) => run_name !== run.run_name);
+      });
+      match((await call(["logs", stranger.run_name], env)).out, /Hello, stranger/);
       strictEqual((await call(["health"], env)).code, 0);
-      await Deno.writeTextFile(`${dir}/jobs.csv`, `Next,${PREFIX}/job_complete/Gret,busybox,true,,,\n`, {
+      await Deno.writeTextFile(`${dir}/jobs.csv`, `Next,${PREFIX}/job_complete/Gret,busybox,true,,,,\n`, {
         append: true,
       });
       match(await said("warning"), /^warning {4}Line 5, mqtt_topic .* did you mean "Greet"\?$/);
