@@ -3,6 +3,7 @@
  * imported when it is wanted, for an unused one costs start-up time and memory.
  */
 import type { Config } from "./config.ts";
+import type { TemplateFiles } from "./k8s/template_files.ts";
 import type { Broker, Cluster, ObjectStore } from "./ports.ts";
 import { parsePolicy } from "./catalog/policy.ts";
 import type { Election, ServiceOptions } from "./service.ts";
@@ -23,20 +24,34 @@ export async function openStore(url: string, s3: Config["s3"] = {}): Promise<Obj
   return new S3Store({ url, ...s3 });
 }
 
+/** The operator's pod templates, read once; undefined: only Kubernetes has such. */
+export async function openTemplates({ cluster, policy }: Config): Promise<TemplateFiles | undefined> {
+  if (cluster.kind === "local") return undefined;
+  const { TemplateFiles } = await import("./k8s/template_files.ts");
+  const allowPrivileged = policy ? parsePolicy(policy.text, policy.file).allowPrivileged === true : false;
+  const files = new TemplateFiles(cluster.podTemplates, { allowPrivileged });
+  await files.refresh();
+  return files;
+}
+
 /** The cluster, and where replicas elect their leader in it. */
-export async function openCluster(config: Config): Promise<{ cluster: Cluster; election?: Election }> {
+export async function openCluster(
+  config: Config,
+  templates?: TemplateFiles,
+): Promise<{ cluster: Cluster; election?: Election }> {
   if (config.cluster.kind === "local") {
     const { LocalRunner } = await import("./local/runner.ts");
     return { cluster: new LocalRunner({ dir: config.cluster.localDir, maxLogBytes: config.logs.maxBytes }) };
   }
   const { connectKubernetes } = await import("./k8s.ts");
+  const files = templates ?? await openTemplates(config);
   const { kubeconfig, context, pod, namespace, instance, qps, burst, jobTtlSeconds: ttlSeconds } = config.cluster;
   const cluster = await connectKubernetes({
     instance,
     qps,
     burst,
     ttlSeconds,
-    ...compact({ kubeconfig, context, pod, namespace }),
+    ...compact({ kubeconfig, context, pod, namespace, templates: files && (() => files.current) }),
   });
   if (!config.leader) return { cluster };
   const { leaseName, times } = config.leader;
@@ -74,18 +89,20 @@ export async function serviceOptions(
   config: Config,
   { version, onTrouble }: { version: string; onTrouble: (reason: string) => void },
 ): Promise<ServiceOptions> {
+  const templates = await openTemplates(config);
   const [broker, catalog, logs, runs, { cluster, election }] = await Promise.all([
     openBroker(config, onTrouble),
     openStore(config.catalog.storeUrl, config.s3),
     openStore(config.logs.url, config.s3),
     openStore(config.runs.url, config.s3),
-    openCluster(config),
+    openCluster(config, templates),
   ]);
   return {
     broker,
     cluster,
     stores: { catalog, catalogKey: config.catalog.key, logs, runs },
     ...(election ? { election } : {}),
+    ...(templates ? { rules: templates } : {}),
     topicPrefix: config.topicPrefix,
     settings: {
       pollMs: config.catalog.pollMs,

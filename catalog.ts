@@ -20,6 +20,7 @@ export { rowSchema } from "./catalog/column_docs.ts";
 export { describeProblem } from "./catalog/problem.ts";
 export type { Problem } from "./catalog/problem.ts";
 export { checkRow } from "./catalog/policy.ts";
+export { checkTemplate, type RowRules } from "./catalog/rules.ts";
 export type { Policy } from "./catalog/policy.ts";
 
 export interface CatalogOptions extends TableOptions {
@@ -29,6 +30,8 @@ export interface CatalogOptions extends TableOptions {
   /** Time between looks at the store, in milliseconds. */
   readonly pollMs: number;
   readonly emit: Emit;
+  /** Reads anew what `check` goes by; whether it has changed, so that the table must be checked again. Never rejects. */
+  readonly refreshRules?: () => Promise<boolean>;
   /**
    * Called after each swap of the table, the first one included, with the table that is in force from then on.
    * Must neither throw nor block.
@@ -158,6 +161,7 @@ export class Catalog {
     const { store, key } = this.#options;
     const signal = this.#signal;
     try {
+      if (await this.#options.refreshRules?.()) this.#etag = undefined;
       const options = {
         maxBytes: MAX_TABLE_BYTES,
         ...(this.#etag === undefined ? {} : { ifNoneMatch: this.#etag }),

@@ -70,6 +70,8 @@ export interface Config {
     readonly createConcurrency: number;
     readonly jobTtlSeconds: number;
     readonly localDir: string;
+    /** File or folder of the operator's pod templates. */
+    readonly podTemplates?: string;
   };
   readonly grace: { readonly imagePullMs: number; readonly unschedulableMs: number };
   readonly maxChainDepth: number;
@@ -205,6 +207,7 @@ function assemble(reader: Reader, input: ConfigInput): Config {
       createConcurrency: need("CREATE_CONCURRENCY"),
       jobTtlSeconds: need("JOB_TTL"),
       localDir: need("LOCAL_DIR"),
+      podTemplates: reader.get("POD_TEMPLATES"),
     }),
     grace: { imagePullMs: need("IMAGE_PULL_GRACE"), unschedulableMs: need("UNSCHEDULABLE_GRACE") },
     maxChainDepth: need("MAX_CHAIN_DEPTH"),

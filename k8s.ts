@@ -44,6 +44,8 @@ export interface KubernetesOptions extends KubeClientOptions {
   readonly instance: string;
   /** Kubernetes deletes an ended Job after so many seconds, should the service not have done so. */
   readonly ttlSeconds: number;
+  /** The operator's pod templates as they stand now. */
+  readonly templates?: NonNullable<JobOptions["templates"]>;
   /** Default: Kubernetes' own rule, see JobOptions. */
   readonly imagePullPolicy?: NonNullable<JobOptions["imagePullPolicy"]>;
   /** See ListWatchOptions; other values than the presets are for tests. */
@@ -88,14 +90,14 @@ export class KubernetesCluster implements Cluster, Disposable {
   #eventsKnown = false;
 
   /** Use connectKubernetes. */
-  constructor(client: KubeClient, { instance, ttlSeconds, imagePullPolicy, watch = {} }: KubernetesOptions) {
+  constructor(client: KubeClient, { instance, ttlSeconds, imagePullPolicy, templates, watch = {} }: KubernetesOptions) {
     this.#client = client;
     this.#watchOptions = watch;
     this.#jobOptions = {
       namespace: client.namespace,
       instance,
       ttlSecondsAfterFinished: ttlSeconds,
-      ...compact({ imagePullPolicy }),
+      ...compact({ imagePullPolicy, templates }),
     };
     this.namespace = client.namespace;
     const namespace = encodeURIComponent(client.namespace);

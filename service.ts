@@ -2,7 +2,7 @@
  * The core, put together on given ports: what a message sets off goes one way, broker → listener → starter → cluster,
  * and what the cluster says goes the other, cluster → runs → completion → store, broker. Knows no adapter.
  */
-import { Catalog, checkRow, type Policy } from "./catalog.ts";
+import { Catalog, checkRow, checkTemplate, type Policy, type RowRules } from "./catalog.ts";
 import { Completion } from "./completion.ts";
 import { becomeLeader, type Leadership, type LeaseTimes } from "./leader.ts";
 import { Listener } from "./listener.ts";
@@ -46,6 +46,8 @@ export interface ServiceOptions {
     readonly runs: ObjectStore;
   };
   readonly cluster: Cluster;
+  /** Rules for rows beyond those of the policy. */
+  readonly rules?: RowRules;
   /** Where replicas elect a leader; absent: this is the only one. */
   readonly election?: Election;
   readonly topicPrefix: string;
@@ -102,7 +104,8 @@ export class Service {
       pollMs: settings.pollMs,
       emit,
       onChange: () => this.#onTable(),
-      check: (row) => checkRow(policy ?? {}, row),
+      check: (row) => [...checkRow(policy ?? {}, row), ...checkTemplate(options.rules, row)],
+      ...(options.rules ? { refreshRules: () => options.rules!.refresh() } : {}),
     });
     this.#starter = new Starter({
       cluster,

@@ -378,7 +378,7 @@ export const COLUMNS = {
     meaning: "The operator's pod template under the row's own columns.",
     empty: "the template `default`, where there is one",
     kubernetes: "the template, with the row's columns merged into its container `main`",
-    ...PLANNED,
+    since: "0.1.0",
   },
   inputs: {
     kind: inputs,

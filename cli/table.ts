@@ -3,20 +3,29 @@
  * modules asked, each imported when it is wanted: `check` needs no Kubernetes.
  */
 import type { Problem, Table } from "../catalog.ts";
+import type { TemplateFiles } from "../k8s/template_files.ts";
 import type { CompiledTable } from "../catalog/compile.ts";
 import type { Config } from "../config.ts";
 import { RefusedError, type Row, type RunSpec, UnavailableError } from "../ports.ts";
 import { type Call, CommandError, counted, type Io, openCluster, plain, printLine } from "./context.ts";
 
 /** The table that was named, or the configured one, as the service would read it. */
-async function openTable(config: Config, io: Io, where?: string): Promise<{ table: CompiledTable; url: string }> {
+async function openTable(
+  config: Config,
+  io: Io,
+  where?: string,
+): Promise<{ table: CompiledTable; url: string; templates: TemplateFiles | undefined }> {
   const { readTable } = await import("../catalog/compile.ts");
   const { source, url } = await tableText(config, io, where);
   const { checkRow } = await import("../catalog/policy.ts");
   const policy = await readPolicy(config);
   const { topicPrefix } = config;
-  const table = await readTable(source, { topicPrefix, check: (row) => checkRow(policy ?? {}, row) });
-  return { table, url };
+  const { openTemplates } = await import("../adapters.ts");
+  const { checkTemplate } = await import("../catalog/rules.ts");
+  const templates = await openTemplates(config);
+  const check = (row: Row) => [...checkRow(policy ?? {}, row), ...checkTemplate(templates, row)];
+  const table = await readTable(source, { topicPrefix, check });
+  return { table, url, templates };
 }
 
 async function readPolicy({ policy }: Config) {
@@ -150,7 +159,7 @@ export async function explain({ words: [topic = "", given = ""], json, io, ...ca
   const { rowsFor } = await import("../catalog/table.ts");
   const { buildJob } = await import("../k8s/manifest.ts");
   const { stringify } = await import("yaml");
-  const { table, url } = await openTable(config, io);
+  const { table, url, templates } = await openTable(config, io);
   const { selectRows } = await import("../listener/selection.ts");
   const { rows, filtered, refused } = selectRows(rowsFor(table, topic), { topic, payload }, {
     topicPrefix: config.topicPrefix,
@@ -158,7 +167,12 @@ export async function explain({ words: [topic = "", given = ""], json, io, ...ca
   });
   await tellLeftOut(table, topic, io);
   const { namespace = "default", instance, jobTtlSeconds: ttlSecondsAfterFinished } = config.cluster;
-  const options = { namespace, instance, ttlSecondsAfterFinished };
+  const options = {
+    namespace,
+    instance,
+    ttlSecondsAfterFinished,
+    ...(templates ? { templates: () => templates.current } : {}),
+  };
   const made = await Promise.all(rows.map(async (row) => {
     const spec = await runSpec(row, { topic, payload }, config);
     try {

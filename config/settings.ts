@@ -268,6 +268,13 @@ export const SETTINGS = {
     otherwise: "none",
     meaning: "Rules of a shared cluster, checked before a Job is made; see `deploy/policy.yaml`.",
   },
+  POD_TEMPLATES: {
+    kind: kinds.text,
+    group: CLUSTER,
+    otherwise: "none",
+    meaning:
+      "YAML file, or folder of such, with `PodTemplate`s for the column `pod_template`; read again when it changes.",
+  },
   LOCAL_DIR: {
     kind: kinds.text,
     group: CLUSTER,

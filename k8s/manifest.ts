@@ -4,12 +4,17 @@
  * image, a name, a limit, a mount or a piece of script.
  */
 import type { V1EnvVar, V1Job } from "@kubernetes/client-node";
-import type { Row, RunSpec } from "../ports.ts";
+import { type Row, type RunSpec, UnavailableError } from "../ports.ts";
 import { ANNOTATION, LABEL, labelValue, ownLabels } from "./labels.ts";
+import type { PodTemplates } from "./pod_templates.ts";
+import { type JsonMap, strategicMerge } from "./strategic_merge.ts";
+import { templatesFor } from "./template_files.ts";
 import { containerOf, escapeDollars, metadataOf, podOf } from "./row_parts.ts";
 import { CONTAINER_NAME, messageEnv, resourcesOf } from "../run_spec.ts";
 
 export interface JobOptions {
+  /** The operator's pod templates as they stand now. */
+  readonly templates?: () => PodTemplates;
   readonly namespace: string;
   /** Label by which this service knows its Jobs. */
   readonly instance: string;
@@ -42,13 +47,55 @@ export function buildJob(spec: RunSpec, options: JobOptions): V1Job {
       ...partsOf(row),
       ...(row.activeDeadlineSeconds === undefined ? {} : { activeDeadlineSeconds: row.activeDeadlineSeconds }),
       ttlSecondsAfterFinished: options.ttlSecondsAfterFinished,
-      template: {
+      template: onTemplates(spec, options, {
         metadata: { labels, ...(row.annotations === undefined ? {} : { annotations: own.annotations }) },
         spec: podSpec(spec, options),
-      },
+      }),
     },
   };
 }
+
+type Template = NonNullable<V1Job["spec"]>["template"];
+
+/**
+ * The template of the row laid over the operator's: `default`, then the one that the row names. What the row says, and
+ * what is the service's own, wins over both; what protects the node is a preset, which they may change.
+ */
+function onTemplates({ row }: RunSpec, { templates }: JobOptions, built: Template): Template {
+  const found = templates ? templatesFor(row, templates()) : [];
+  if ("fault" in found) {
+    const message = `Cannot make a Job of "${row.jobName}": ${found.fault}`;
+    throw new UnavailableError(message, { advice: "mend the template" });
+  }
+  const merged = [...found, built as unknown as JsonMap, OWN].reduce(strategicMerge, PRESETS);
+  const spec = merged["spec"] as JsonMap;
+  // What a message can start must not talk to the API server, unless an account is named for it.
+  const isNamed = spec["serviceAccountName"] !== undefined || spec["serviceAccount"] !== undefined;
+  const automountServiceAccountToken = isNamed ? spec["automountServiceAccountToken"] ?? true : false;
+  return { ...merged, spec: { ...spec, automountServiceAccountToken } } as unknown as Template;
+}
+
+/** A container that starts again would never end the run. */
+const OWN: JsonMap = { spec: { containers: [{ name: CONTAINER_NAME, restartPolicy: null }] } };
+
+/**
+ * Pod Security "restricted" as far as any image of a lab allows. Left out on purpose: `runAsNonRoot` and dropping ALL
+ * capabilities, for most such images run as root and write to files of other users. Dropped are those that no
+ * computation needs: raw sockets, device nodes, audit records, file capabilities. What is left fits "baseline".
+ */
+const PRESETS: JsonMap = {
+  spec: {
+    enableServiceLinks: false,
+    securityContext: { seccompProfile: { type: "RuntimeDefault" } },
+    containers: [{
+      name: CONTAINER_NAME,
+      securityContext: {
+        allowPrivilegeEscalation: false,
+        capabilities: { drop: ["NET_RAW", "MKNOD", "AUDIT_WRITE", "SETFCAP"] },
+      },
+    }],
+  },
+};
 
 /** Several parts, each a pod that knows its index: as many as `completions`, `parallelism` of them at a time. */
 function partsOf({ parallelism, completions = parallelism }: Row): Partial<NonNullable<V1Job["spec"]>> {
@@ -80,11 +127,7 @@ function jobAnnotations(spec: RunSpec): Record<string, string> {
 
 type PodSpec = NonNullable<NonNullable<V1Job["spec"]>["template"]["spec"]>;
 
-/**
- * Pod Security "restricted" as far as any image of a lab allows. Left out on purpose: `runAsNonRoot` and dropping ALL
- * capabilities, for most such images run as root and write to files of other users. Dropped are those that no
- * computation needs: raw sockets, device nodes, audit records, file capabilities. What is left fits "baseline".
- */
+/** What the row says of the pod, and what is the service's own. */
 function podSpec(spec: RunSpec, options: JobOptions): PodSpec {
   const { row } = spec;
   const { requests, limits } = resourcesOf(row);
@@ -99,11 +142,7 @@ function podSpec(spec: RunSpec, options: JobOptions): PodSpec {
   const volumeMounts = [...disk, ...container.volumeMounts ?? []];
   return {
     restartPolicy: "Never",
-    // What a message can start must not talk to the API server, unless the row names an account for it.
-    automountServiceAccountToken: false,
-    enableServiceLinks: false,
     ...pod,
-    securityContext: { seccompProfile: { type: "RuntimeDefault" }, ...pod.securityContext },
     ...(volumes.length === 0 ? {} : { volumes }),
     containers: [{
       ...(options.imagePullPolicy === undefined ? {} : { imagePullPolicy: options.imagePullPolicy }),
@@ -119,10 +158,6 @@ function podSpec(spec: RunSpec, options: JobOptions): PodSpec {
       // What is written there comes with the pod's state: no call more. After a failure, else, the end of the output.
       terminationMessagePath: RESULT_PATH,
       terminationMessagePolicy: "FallbackToLogsOnError",
-      securityContext: {
-        allowPrivilegeEscalation: false,
-        capabilities: { drop: ["NET_RAW", "MKNOD", "AUDIT_WRITE", "SETFCAP"] },
-      },
     }],
   };
 }

@@ -85,6 +85,10 @@ function faultOf(template: JsonMap, allowPrivileged: boolean): string | undefine
       `initContainers with restartPolicy: Always (a native sidecar), and give the container "${CONTAINER_NAME}" only ` +
       "what rows share";
   }
+  for (const { name } of mapsOf(spec["volumes"])) {
+    if (typeof name !== "string" || !/^(disk|mount-\d+)$/.test(name)) continue;
+    return `rows have volumes called ${JSON.stringify(name)}; give the template's another name`;
+  }
   for (const { name } of mapsOf(spec["initContainers"])) {
     if (name === CONTAINER_NAME) {
       return `"${CONTAINER_NAME}" is the row's own container, so no init container may be called so`;

@@ -239,3 +239,22 @@ Deno.test("Catalog says of a first table without rows that nothing will run", as
     ["TableUnusable", "The table s3://lab/jobs.csv has no rows; nothing will run"],
   ]);
 });
+
+Deno.test("refresh() checks the same table again when what it is checked by has changed", async () => {
+  let missing = "b";
+  let changed = false;
+  const bed = setUp({
+    check: ({ jobName, line }) => jobName === missing ? [{ severity: "error", line, message: "no template" }] : [],
+    refreshRules: () => Promise.resolve(changed),
+  });
+  bed.store.write("job_name,mqtt_topic,image\na,x,i\nb,x,i\n");
+  const names = () => bed.catalog.table?.rows.map(({ jobName }) => jobName);
+  await bed.catalog.refresh();
+  deepEqual(names(), ["a"]);
+  missing = "a";
+  equal((await bed.catalog.refresh()).status, "unchanged");
+  deepEqual(names(), ["a"]);
+  changed = true;
+  equal((await bed.catalog.refresh()).status, "loaded");
+  deepEqual(names(), ["b"]);
+});

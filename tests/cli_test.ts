@@ -410,6 +410,33 @@ Deno.test("check names line and column of a condition that is none", async () =>
   });
 });
 
+Deno.test("check and explain lay rows over the operator's pod templates", async () => {
+  await inFolder(async (dir) => {
+    const table = "job_name,mqtt_topic,image,pod_template\na,t,i,cache\nb,t,i,cash\nc,t,i,\n";
+    await Deno.writeTextFile(`${dir}/jobs.csv`, table);
+    const cache = {
+      kind: "PodTemplate",
+      metadata: { name: "cache" },
+      template: { spec: { nodeSelector: { a: "b" } } },
+    };
+    await Deno.writeTextFile(`${dir}/templates.yaml`, JSON.stringify(cache));
+    await Deno.writeTextFile(`${dir}/policy.yaml`, 'pod_templates: ["*"]\n');
+    const settings = {
+      CATALOG_URL: `${dir}/jobs.csv`,
+      POD_TEMPLATES: `${dir}/templates.yaml`,
+      POLICY_FILE: `${dir}/policy.yaml`,
+    };
+    const checked = await call(["check"], settings);
+    strictEqual(checked.code, 1);
+    match(checked.out, /^error: Line 3, pod_template "cash": there is no pod template "cash"; there are cache$/m);
+    const { out } = await call(["explain", "t", "--json"], settings);
+    const specs = JSON.parse(out).map((one: { job: { spec: { template: { spec: unknown } } } }) =>
+      one.job.spec.template.spec
+    );
+    deepStrictEqual(specs.map((one: { nodeSelector?: unknown }) => one.nodeSelector), [{ a: "b" }, undefined]);
+  });
+});
+
 Deno.test("explain refuses a filter where a topic is meant", async () => {
   strictEqual((await call(["explain", "a/#"], { CATALOG_URL: LAB })).code, 2);
 });

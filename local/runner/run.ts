@@ -93,13 +93,14 @@ export function newRun(spec: RunSpec): Run {
 }
 
 /** Columns that a process of this machine cannot follow, and that are not about the place where Kubernetes runs it. */
-function leftOutHere({ env, mounts, runAs, diskMount }: RunSpec["row"]): string[] {
+function leftOutHere({ env, mounts, runAs, diskMount, podTemplate }: RunSpec["row"]): string[] {
   const isForeign = env?.some(({ from }) => from !== "value") ?? false;
   return [
     ...(isForeign ? ["env (secrets, config maps and fields of the pod)"] : []),
     ...(mounts ? ["mounts"] : []),
     ...(diskMount === undefined ? [] : ["disk_mount"]),
     ...(runAs ? ["run_as"] : []),
+    ...(podTemplate === undefined ? [] : ["pod_template"]),
   ];
 }
 

@@ -3,6 +3,8 @@ import { deepEqual, equal, match, ok, rejects } from "node:assert/strict";
 import fc from "fast-check";
 import { columns } from "../../catalog/columns.ts";
 import { connectKubernetes } from "../../k8s.ts";
+import { parsePodTemplates } from "../../k8s/pod_templates.ts";
+import { resultOf } from "../../outcome.ts";
 import type { Row } from "../../ports.ts";
 import { messages, read } from "../catalog/kit.ts";
 import { Seen } from "../conformance/cluster.ts";
@@ -11,6 +13,31 @@ import { needs } from "../harness/needs.ts";
 import { eventually } from "../harness/wait.ts";
 
 const ready = await needs("cluster", "node");
+
+const TEMPLATES = `
+kind: PodTemplate
+metadata: {name: cache}
+template:
+  spec:
+    volumes: [{name: cache, emptyDir: {}}]
+    initContainers:
+    - name: fetch
+      image: ${BUSYBOX_IMAGE}
+      command: [sh, -c, echo model > /cache/model]
+      volumeMounts: [{name: cache, mountPath: /cache}]
+    - name: beside
+      image: ${BUSYBOX_IMAGE}
+      restartPolicy: Always
+      command: [sh, -c, "trap 'exit 0' TERM; sleep 600 & wait"]
+    containers:
+    - name: main
+      env: [{name: CACHE, value: /cache}, {name: RUN_NAME, value: forged}]
+      volumeMounts: [{name: cache, mountPath: /cache, readOnly: true}]
+---
+kind: PodTemplate
+metadata: {name: default}
+template: {spec: {tolerations: [{operator: Exists}], terminationGracePeriodSeconds: 1}}
+`;
 
 /** The row of a table with these cells. */
 function rowOf(cells: Record<string, string>): Row {
@@ -128,6 +155,32 @@ Deno.test({
         "written",
         "",
       ]);
+    });
+
+    await t.step("a template's init container, sidecar and volume stand beside the row's own container", async () => {
+      const templates = parsePodTemplates({ "t.yaml": TEMPLATES }, { allowPrivileged: false });
+      deepEqual(templates.faults, []);
+      using other = await connectKubernetes({
+        kubeconfig: kubernetes.kubeconfig,
+        instance: "templates",
+        qps: 0,
+        burst: 0,
+        ttlSeconds: 600,
+        templates: () => templates,
+      });
+      await using seen = new Seen(other, BUSYBOX_IMAGE);
+      const row = rowOf({
+        command: `sh -c 'cat /cache/model; echo "$CACHE $RUN_NAME"; echo "[1]" > "$RESULT_FILE"'`,
+        pod_template: "cache",
+      });
+      const spec = seen.spec("", { row, payload });
+      // What the command check --server asks.
+      equal(await other.create(spec, { dryRun: true }), "created");
+      equal(await other.create(spec), "created");
+      equal((await seen.ended(spec.runName)).end?.type, "Complete");
+      const [pod] = seen.podsOf(spec.runName);
+      equal(await seen.log(pod!.podName), `model\n/cache ${spec.runName}\n`);
+      deepEqual(await eventually(() => resultOf(seen.podsOf(spec.runName)).result), [1]);
     });
 
     await t.step("a message that lacks a value makes no Job", async () => {
