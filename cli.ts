@@ -22,7 +22,7 @@ interface Flag {
 }
 
 interface Command {
-  /** Words after the name: `[TOPIC]` may be left out. */
+  /** Words after the name: `[TOPIC]` may be left out, of the last one with `…` there may be several. */
   readonly words: readonly string[];
   readonly meaning: string;
   readonly flags: Readonly<Record<string, Flag>>;
@@ -78,6 +78,16 @@ const COMMANDS: Readonly<Record<string, Command>> = {
     meaning: "Which rows a message would run, with the very Jobs as YAML; starts nothing",
     flags: { json },
     run: async (call) => await (await import("./cli/table.ts")).explain(call),
+  },
+  import: {
+    words: ["JOB.yaml…"],
+    meaning: "Rows for Jobs, CronJobs, Pods and PodTemplates that you have as YAML or JSON; `-` reads standard input",
+    flags: {
+      json,
+      topic: { value: "TOPIC", meaning: "The rows' topic, {name} in it for the row's name; lab/{name} unless given" },
+      templates: { value: "FILE", meaning: "Write pod templates there; they follow the table unless given" },
+    },
+    run: async (call) => await (await import("./cli/import.ts")).importCommand(call),
   },
   runs: {
     words: [],

@@ -16,6 +16,11 @@ const MAX_NAME = 128;
 const OWN =
   /^(JOB_NAME|RUN_NAME|MQTT_TOPIC|MQTT_PAYLOAD(_BASE64|_URL|_OBJECT)?|PAYLOAD_.*|JOB_COMPLETION_INDEX|RESULT_FILE)$/;
 
+/** Whether the service, or Kubernetes for it, sets the variable in each container. */
+export function isServicesVariable(name: string): boolean {
+  return OWN.test(name);
+}
+
 /** https://kubernetes.io/docs/concepts/workloads/pods/downward-api/ */
 const FIELD =
   /^(metadata\.(name|namespace|uid|(labels|annotations)\['[A-Za-z0-9._\/-]{1,317}'\])|spec\.(nodeName|serviceAccountName)|status\.(hostIPs?|podIPs?)|(limits|requests)\.(cpu|memory|ephemeral-storage|hugepages-[A-Za-z0-9]{1,10}))$/;
@@ -46,7 +51,7 @@ function variableFault(name: string): string | undefined {
       ? 'leave out "export"'
       : `"${name}" is no name of a variable: letters, digits and "_", no digit first`;
   }
-  return OWN.test(name) ? `${name} is set by the service; take another name` : undefined;
+  return isServicesVariable(name) ? `${name} is set by the service; take another name` : undefined;
 }
 
 function readAll(entry: string): EnvEntry | Fault {

@@ -1,0 +1,295 @@
+/**
+ * One workload → the cells of a row, a pod template for what no column says, and findings. Pure.
+ * Nothing is silently dropped: what is neither taken by a cell, nor a default, nor in the template is a finding.
+ */
+import { compact } from "../../util/compact.ts";
+import type { Row } from "../columns.ts";
+import { type Fields, mapOf, type Workload } from "./documents.ts";
+import { readContainer, taker } from "./container.ts";
+import { dropAssigned, dropDefaults, dropPodDefaults, dropWrittenMetadata, JOB_DEFAULTS } from "./defaults.ts";
+import { Draft } from "./draft.ts";
+import { type Finding, shown } from "./finding.ts";
+import { readMetadata } from "./metadata.ts";
+import { readMounts } from "./mounts.ts";
+import { readPlacement } from "./placement.ts";
+import { arrangeContainers, dropOwnGuards, templateOf } from "./pod.ts";
+import { metadataFault, shapeFault } from "./shape.ts";
+
+/** Says something of a field; `value` is shown, so it must be none of a variable. */
+export type Tell = (severity: Finding["severity"], path: string, message: string, value?: unknown) => void;
+
+export interface ImportedWorkload {
+  /** By column name; absent: the workload cannot be a row. */
+  readonly cells?: Record<string, string>;
+  readonly row?: Row;
+  /** Pod template of what is left over. */
+  readonly template?: Fields;
+  readonly findings: readonly Finding[];
+}
+
+export interface WorkloadOptions {
+  /** Of the row; unique in the table. */
+  readonly jobName: string;
+  readonly topic: string;
+  /** Topic prefix of the service. */
+  readonly topicPrefix: string;
+}
+
+/** Where a kind keeps what. The objects are parts of one copy, and are changed while they are read. */
+interface Parts {
+  readonly metadata: Fields;
+  readonly job: Fields;
+  readonly template: Fields;
+  readonly jobPath: string;
+  readonly podPath: string;
+}
+
+/** Makes a row of a workload. Never throws for what the workload holds; without `cells` an error says why. */
+export function importWorkload(
+  { source, label, kind, object }: Workload,
+  { jobName, topic, topicPrefix }: WorkloadOptions,
+): ImportedWorkload {
+  const findings: Finding[] = [];
+  const tellAt = (prefix: string): Tell => (severity, path, message, value) => {
+    const seen = value === undefined ? undefined : shown(path, value);
+    findings.push(
+      compact({ severity, source, object: label, path: `${prefix}${path}` || undefined, value: seen, message }),
+    );
+  };
+  const parts = partsOf(kind, structuredClone(object), tellAt(""));
+  const tell = tellAt(parts.jobPath);
+  const tellPod = tellAt(`${parts.podPath}spec.`);
+  const spec = mapOf(parts.template["spec"]);
+  const podMetadata = mapOf(parts.template["metadata"]);
+  const wrong = shapeFault(spec) ?? metadataFault(parts.metadata) ?? metadataFault(podMetadata);
+  if (wrong !== undefined) {
+    tellPod("error", wrong.path, `Kubernetes takes no such object: it must be ${wrong.right}; there is no row`);
+    return { findings };
+  }
+  for (const metadata of [parts.metadata, podMetadata]) dropWrittenMetadata(metadata);
+  if (object["status"] !== undefined && kind === "Pod") dropAssigned(spec);
+  dropPodDefaults(spec);
+  const main = arrangeContainers(spec, mapOf(podMetadata["annotations"]), tellPod);
+  if (main === undefined || typeof main["image"] !== "string") {
+    tellPod("error", "containers", "there is no container with an image, so there is no row");
+    return { findings };
+  }
+  dropOwnGuards(spec, main);
+  const draft = new Draft();
+  draft.require("jobName", jobName, () => {});
+  draft.require("mqttTopic", topic, () => {});
+  readMetadata(parts.metadata, podMetadata, draft, tellAt("metadata."));
+  readJob(parts.job, draft, kind, tell);
+  readRestarts(spec, kind, tellPod);
+  readContainer(main, draft, tellPod);
+  readMounts(spec, main, draft, tellPod);
+  readPlacement(spec, main, draft, tellPod);
+  const settled = draft.settle(topicPrefix);
+  if ("fault" in settled) {
+    tellAt("")("error", "", `there is no row: ${settled.fault}`);
+    return { findings: findings.filter(({ severity }) => severity === "error") };
+  }
+  tellRest(parts, tellAt(""), tell);
+  for (const [field, value] of Object.entries(podMetadata)) {
+    if (field === "labels" || field === "annotations") {
+      if (Object.keys(mapOf(value)).length === 0) delete podMetadata[field];
+      continue;
+    }
+    tellAt(parts.podPath)("note", `metadata.${field}`, "pods of a Job take no such field from it", value);
+    delete podMetadata[field];
+  }
+  const template = templateOf(podMetadata, spec);
+  return { cells: draft.cells(), row: settled.row, findings, ...(template === undefined ? {} : { template }) };
+}
+
+function partsOf(kind: Workload["kind"], object: Fields, tell: Tell): Parts {
+  const metadata = (object["metadata"] = { ...mapOf(object["metadata"]) }) as Fields;
+  const { apiVersion: _, kind: __, metadata: ___, spec, status: ____, template, ...more } = object;
+  for (const [field, value] of Object.entries(more)) tell("error", field, "Kubernetes knows no such field here", value);
+  const jobOf = (job: Fields, path: string, own: Fields): Parts => {
+    const pod = (job["template"] = { ...mapOf(job["template"]) }) as Fields;
+    return { metadata: own, job, template: pod, jobPath: path, podPath: `${path}template.` };
+  };
+  switch (kind) {
+    case "Job":
+      return jobOf({ ...mapOf(spec) }, "spec.", metadata);
+    case "CronJob": {
+      const { jobTemplate, ...schedule } = mapOf(spec);
+      readSchedule(schedule, tell);
+      tellOuterMetadata(kind, metadata, tell);
+      const own = { ...mapOf(mapOf(jobTemplate)["metadata"]) };
+      return jobOf({ ...mapOf(mapOf(jobTemplate)["spec"]) }, "spec.jobTemplate.spec.", own);
+    }
+    case "Pod": {
+      // What a pod may say of its time is the run's here; it is tried once.
+      const { activeDeadlineSeconds, ...pod } = mapOf(spec);
+      const job = activeDeadlineSeconds === undefined ? {} : { activeDeadlineSeconds };
+      const { labels, annotations } = metadata;
+      const inner = structuredClone({ ...(labels ? { labels } : {}), ...(annotations ? { annotations } : {}) });
+      return { metadata, job, template: { metadata: inner, spec: pod }, jobPath: "spec.", podPath: "" };
+    }
+    case "PodTemplate":
+      tellOuterMetadata(kind, metadata, tell);
+      return { metadata: {}, job: {}, template: mapOf(template), jobPath: "", podPath: "template." };
+  }
+}
+
+/** Labels of an object that only holds what Jobs or pods are made of. */
+function tellOuterMetadata(kind: string, metadata: Fields, tell: Tell): void {
+  dropWrittenMetadata(metadata);
+  for (const field of ["labels", "annotations"]) {
+    if (metadata[field] === undefined) continue;
+    tell(
+      "note",
+      `metadata.${field}`,
+      `they are of the ${kind} itself, not of what it makes; left out`,
+      metadata[field],
+    );
+  }
+  tellNamespace(metadata, tell);
+}
+
+// ---------------------------------------------------------------- the Job
+
+function readJob(job: Fields, draft: Draft, kind: Workload["kind"], tell: Tell): void {
+  delete job["template"];
+  const isJob = kind === "Job" || kind === "CronJob";
+  // 6 is Kubernetes' default and the row's is 0.
+  const backoff = job["backoffLimit"] ?? (isJob ? 6 : 0);
+  if (backoff === 0) delete job["backoffLimit"];
+  else {
+    if (job["backoffLimit"] === undefined) {
+      tell(
+        "note",
+        "backoffLimit",
+        "Kubernetes tries a failed pod 6 times where nothing is said; empty the cell for none",
+      );
+    }
+    draft.offer("backoffLimit", String(backoff), backoff, taker(job, "backoffLimit"));
+  }
+  const deadline = job["activeDeadlineSeconds"];
+  if (deadline !== undefined) {
+    draft.offer("activeDeadlineSeconds", String(deadline), deadline, taker(job, "activeDeadlineSeconds"));
+  }
+  if (job["ttlSecondsAfterFinished"] !== undefined) {
+    const message =
+      "the service deletes an ended Job itself; the setting JOB_TTL says after what time Kubernetes would";
+    tell("note", "ttlSecondsAfterFinished", message, job["ttlSecondsAfterFinished"]);
+    delete job["ttlSecondsAfterFinished"];
+  }
+  if (job["suspend"] === true && draft.has("queue")) {
+    tell("note", "suspend", "Kueue suspends and admits the Jobs of its queue itself", true);
+    delete job["suspend"];
+  }
+  readParts(job, draft, tell);
+  dropDefaults(job, JOB_DEFAULTS);
+}
+
+function readParts(job: Fields, draft: Draft, tell: Tell): void {
+  const { parallelism = 1, completions, completionMode = "NonIndexed" } = job;
+  const isIndexed = completionMode === "Indexed";
+  if (typeof parallelism !== "number" || parallelism < 1) return;
+  const parts = typeof completions === "number" ? completions : parallelism;
+  if (parts === 1) {
+    if (isIndexed) {
+      const message = "a run of one part gets no JOB_COMPLETION_INDEX; let the program take 0 where it is missing";
+      tell("warning", "completionMode", message, completionMode);
+    }
+    for (const field of ["parallelism", "completions", "completionMode"]) delete job[field];
+    return;
+  }
+  const atOnce = Math.min(parallelism, parts);
+  const take = taker(job, "parallelism", "completions", "completionMode");
+  if (atOnce > 1 && !draft.offer("parallelism", String(atOnce), atOnce, take)) return;
+  if (parts > atOnce && !draft.offer("completions", String(parts), parts, take)) return;
+  if (isIndexed) return;
+  if (completions === undefined) {
+    const message = `a queue of work ends here when each of the ${parts} pods has succeeded, not with the first one`;
+    tell("warning", "parallelism", message, parallelism);
+  } else tell("note", "completionMode", "the parts of a run are numbered: each pod gets JOB_COMPLETION_INDEX too");
+}
+
+/** What the service decides for all: that a pod is never restarted. */
+function readRestarts(spec: Fields, kind: Workload["kind"], tell: Tell): void {
+  const { restartPolicy = kind === "Pod" || kind === "PodTemplate" ? "Always" : undefined } = spec;
+  delete spec["restartPolicy"];
+  if (restartPolicy === "OnFailure") {
+    tell("note", "restartPolicy", "a failed run is tried in a new pod, as often as backoff_limit says", restartPolicy);
+  } else if (restartPolicy === "Always" && kind === "Pod") {
+    tell(
+      "warning",
+      "restartPolicy",
+      "it was started again for ever; a run ends when its container does",
+      restartPolicy,
+    );
+  }
+}
+
+const JOB_ADVICE: Readonly<Record<string, string>> = {
+  suspend: "no column suspends a run; write enabled=no, or let Kueue suspend it (queue)",
+  podFailurePolicy: "no column says which failures count; a run fails by backoff_limit and active_deadline_seconds",
+  successPolicy: "no column says it; a run succeeds when all of its parts do",
+  backoffLimitPerIndex: "no column counts failures by part; write backoff_limit for all of them",
+  maxFailedIndexes: "no column counts failures by part; write backoff_limit for all of them",
+  selector: "Kubernetes selects a Job's pods itself; leave it out",
+  manualSelector: "Kubernetes selects a Job's pods itself; leave it out",
+  managedBy: "the Job controller of Kubernetes runs all Jobs of the service",
+  parallelism: "a row has 1 to 100000 pods at a time; a Job that waits with none is a row with enabled=no",
+};
+
+/** Names what neither the row nor its template says. */
+function tellRest({ metadata, job }: Parts, tell: Tell, tellJob: Tell): void {
+  for (const [field, value] of Object.entries(job)) {
+    if (field === "selector" && job["manualSelector"] === undefined && isGenerated(value)) continue;
+    tellJob("error", field, JOB_ADVICE[field] ?? "neither a column nor a pod template says it", value);
+  }
+  tellNamespace(metadata, tell);
+  for (const [field, value] of Object.entries(metadata)) {
+    if (["name", "generateName", "namespace"].includes(field)) continue;
+    if (field !== "labels" && field !== "annotations") {
+      tell("error", `metadata.${field}`, "the service gives its Jobs no such field", value);
+      continue;
+    }
+    for (const [key, own] of Object.entries(mapOf(value))) {
+      const message =
+        `no ${field === "labels" ? "label" : "annotation"} of a row can say it: it is the service's own, ` +
+        "differs from that of the pods, or has a line break or semicolon";
+      tell("error", `metadata.${field}.${key}`, message, own);
+    }
+  }
+}
+
+function tellNamespace({ namespace }: Fields, tell: Tell): void {
+  if (namespace === undefined) return;
+  tell("note", "metadata.namespace", "all Jobs of a service run in the namespace of its setting NAMESPACE", namespace);
+}
+
+/** A selector that the API server wrote. */
+function isGenerated(selector: unknown): boolean {
+  const labels = Object.keys(mapOf(mapOf(selector)["matchLabels"]));
+  return labels.length > 0 && labels.every((label) => /controller-uid$/.test(label));
+}
+
+// ---------------------------------------------------------------- the schedule
+
+const SCHEDULE_ADVICE: Readonly<Record<string, string>> = {
+  schedule:
+    "rows have no schedule; let a timer publish a message on the row's topic, or keep a small CronJob that does",
+  timeZone: "it belongs to the schedule",
+  suspend: "no message, no run: nothing needs to be suspended; or write enabled=no",
+  concurrencyPolicy: "each message starts a run, whether or not the last one has ended",
+  startingDeadlineSeconds: "it belongs to the schedule",
+};
+const SCHEDULE_DEFAULTS = { concurrencyPolicy: ["Allow"], suspend: [false] };
+
+function readSchedule(schedule: Fields, tell: Tell): void {
+  for (const field of ["successfulJobsHistoryLimit", "failedJobsHistoryLimit"]) {
+    if (schedule[field] === undefined) continue;
+    tell("note", `spec.${field}`, "records and logs of all runs are kept in the store", schedule[field]);
+    delete schedule[field];
+  }
+  dropDefaults(schedule, SCHEDULE_DEFAULTS);
+  for (const [field, value] of Object.entries(schedule)) {
+    tell("error", `spec.${field}`, SCHEDULE_ADVICE[field] ?? "neither a column nor a pod template says it", value);
+  }
+}
