@@ -1,4 +1,4 @@
-import { deepStrictEqual, match, strictEqual } from "node:assert/strict";
+import { deepEqual, equal, match } from "node:assert/strict";
 import { judge, type Trouble, withFailingSince } from "../outcome.ts";
 import type { ContainerFacts, JobFacts, PodFacts } from "../ports.ts";
 import { job, pod } from "./harness/fakes.ts";
@@ -92,9 +92,9 @@ Deno.test("judge() names the reason of each end in words", async (t) => {
   for (const [name, facts, pods, reason, words] of cases) {
     await t.step(name, () => {
       const got = verdict(facts, pods);
-      strictEqual(got.kind, "ended");
+      equal(got.kind, "ended");
       if (got.kind !== "ended") return;
-      strictEqual(got.outcome.reason, reason);
+      equal(got.outcome.reason, reason);
       match(got.outcome.message, words);
     });
   }
@@ -102,23 +102,23 @@ Deno.test("judge() names the reason of each end in words", async (t) => {
 
 Deno.test("judge() waits during the grace and says until when", () => {
   const got = verdict({}, [waiting("ImagePullBackOff", "Back-off pulling", 400)]);
-  strictEqual(got.kind, "pending");
-  deepStrictEqual(got.kind === "pending" ? got.recheckAt : undefined, new Date(now.getTime() + 600));
+  equal(got.kind, "pending");
+  deepEqual(got.kind === "pending" ? got.recheckAt : undefined, new Date(now.getTime() + 600));
 });
 
 Deno.test("judge() does not take a registry's rate limit for a wrong image", () => {
   const got = verdict({}, [waiting("ErrImagePull", "429 Too Many Requests: toomanyrequests", 5000)]);
-  strictEqual(got.kind, "pending");
+  equal(got.kind, "pending");
   match(got.kind === "pending" ? got.detail : "", /limits how often/);
 });
 
 Deno.test("judge() waits for a full quota, and fails a pod that is refused for good", () => {
-  strictEqual(verdict({}, [], "pods is forbidden: exceeded quota: lab").kind, "pending");
+  equal(verdict({}, [], "pods is forbidden: exceeded quota: lab").kind, "pending");
   const broken =
     'Error creating: Post "https://10.0.0.1/api/v1/namespaces/lab/pods": stream error: stream ID 425; INTERNAL_ERROR';
-  strictEqual(verdict({}, [], broken).kind, "pending");
+  equal(verdict({}, [], broken).kind, "pending");
   const refused = verdict({}, [], "violates PodSecurity");
-  strictEqual(refused.kind === "ended" ? refused.outcome.reason : "", "PodRefused");
+  equal(refused.kind === "ended" ? refused.outcome.reason : "", "PodRefused");
 });
 
 Deno.test("judge() names what a row asks of the cluster and the cluster does not have", async (t) => {
@@ -146,7 +146,7 @@ Deno.test("judge() names what a row asks of the cluster and the cluster does not
   }
   await t.step("the account that each namespace gets is only on its way", () => {
     const got = verdict({}, [], 'error looking up service account lab/default: serviceaccount "default" not found');
-    strictEqual(got.kind, "pending");
+    equal(got.kind, "pending");
   });
   for (
     const [said, words] of [
@@ -166,29 +166,29 @@ Deno.test("judge() names what a row asks of the cluster and the cluster does not
 Deno.test("judge() calls a cancelled run cancelled only when its containers have ended", () => {
   const cancelledBy = "somebody";
   const running = pod({ phase: "Running", containers: [container({ state: "running" })] });
-  strictEqual(verdict({ cancelledBy }, [running]).kind, "running");
+  equal(verdict({ cancelledBy }, [running]).kind, "running");
   const done = verdict({ cancelledBy }, []);
-  strictEqual(done.kind === "ended" ? done.outcome.status : "", "cancelled");
+  equal(done.kind === "ended" ? done.outcome.status : "", "cancelled");
 });
 
 Deno.test("judge() keeps a success that came before the cancellation took effect", () => {
   const got = verdict({ cancelledBy: "somebody", end: { type: "Complete" } }, [pod()]);
-  strictEqual(got.kind === "ended" ? got.outcome.status : "", "succeeded");
+  equal(got.kind === "ended" ? got.outcome.status : "", "succeeded");
 });
 
 Deno.test("the grace counts from the first failure that was seen, however long the pod had waited before", () => {
   const failing = (reason: string, ageMs = 60_000) => waiting(reason, "no such image", ageMs);
   const seen = withFailingSince(failing("ErrImagePull"), undefined, before(400));
-  strictEqual(verdict({}, [seen]).kind, "pending");
+  equal(verdict({}, [seen]).kind, "pending");
   // Another word for the same failure, later, begins no new grace.
   const later = withFailingSince(failing("ImagePullBackOff"), seen, now);
-  deepStrictEqual(later.containers[0]?.failingSince, before(400));
+  deepEqual(later.containers[0]?.failingSince, before(400));
   const got = verdict({}, [later]);
-  deepStrictEqual(got.kind === "pending" ? got.recheckAt : undefined, new Date(now.getTime() + 600));
-  strictEqual(verdict({}, [withFailingSince(failing("ImagePullBackOff"), undefined, before(1_500))]).kind, "ended");
+  deepEqual(got.kind === "pending" ? got.recheckAt : undefined, new Date(now.getTime() + 600));
+  equal(verdict({}, [withFailingSince(failing("ImagePullBackOff"), undefined, before(1_500))]).kind, "ended");
   // One that was well in between begins anew.
   const well = pod({ phase: "Pending", containers: [container({ reason: "ContainerCreating" })] });
-  deepStrictEqual(withFailingSince(failing("ErrImagePull"), well, now).containers[0]?.failingSince, now);
+  deepEqual(withFailingSince(failing("ErrImagePull"), well, now).containers[0]?.failingSince, now);
 });
 
 Deno.test("a node that pulls as much as it may is no wrong image", () => {
@@ -317,7 +317,7 @@ Deno.test("judge() says why a run waits", async (t) => {
     );
   });
   await t.step("a webhook of the cluster that fails is no fault of the pod", () => {
-    strictEqual(verdict({}, [], "failed calling webhook: connection refused").kind, "pending");
+    equal(verdict({}, [], "failed calling webhook: connection refused").kind, "pending");
   });
 });
 
@@ -370,14 +370,14 @@ Deno.test("a pod that somebody deleted has not failed by the code that its progr
     return got.kind === "ended" ? got.outcome.reason : got.kind;
   };
   const asked = { deletionAskedAt: before(5_000), deletionAt: before(-25_000) };
-  strictEqual(reasonOf([end(before(4_000), asked)]), "PodDeleted");
+  equal(reasonOf([end(before(4_000), asked)]), "PodDeleted");
   // It had failed before; then the Job's controller or somebody else tidied up.
-  strictEqual(reasonOf([end(before(20_000), asked)]), "ExitCode");
-  strictEqual(reasonOf([end(before(4_000), {})]), "ExitCode");
+  equal(reasonOf([end(before(20_000), asked)]), "ExitCode");
+  equal(reasonOf([end(before(4_000), {})]), "ExitCode");
   // Of several, the one that failed by itself; the others were ended with it.
-  strictEqual(reasonOf([end(before(4_000), asked), end(before(6_000), {})]), "ExitCode");
+  equal(reasonOf([end(before(4_000), asked), end(before(6_000), {})]), "ExitCode");
   // A rule of the cluster took it away, and says which.
-  strictEqual(
+  equal(
     reasonOf([end(before(4_000), { ...asked, disruption: { reason: "PreemptionByScheduler", message: "" } })]),
     "PreemptionByScheduler",
   );

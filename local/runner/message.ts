@@ -2,6 +2,7 @@
  * What a process says at its end, as Kubernetes' termination message has it: what it wrote into RESULT_FILE, else, of one
  * that failed, the end of its output.
  */
+import { errorMessage } from "../../util/errors.ts";
 import { readAtMost } from "../../util/streams.ts";
 import type { RunLog } from "./log.ts";
 
@@ -20,6 +21,6 @@ async function readResult(path: string): Promise<string> {
     return new TextDecoder().decode(await readAtMost((await Deno.open(path)).readable, MAX_RESULT_BYTES));
   } catch (error) {
     if (error instanceof Deno.errors.NotFound) return "";
-    return `RESULT_FILE cannot be read: ${error instanceof Error ? error.message : error}`;
+    return `RESULT_FILE cannot be read: ${errorMessage(error)}`;
   }
 }
