@@ -46,10 +46,14 @@ class Killer {
     return result;
   }
 
-  /** The same for work that ends at once; `settleMs`: how long its effect takes to leave the process. */
+  /**
+   * The same for work that ends at once; `settleMs`: how long its effect takes to leave the process. None of its kind
+   * has an effect meanwhile.
+   */
   aroundSync(operation: Operation, work: () => void, settleMs: number): void {
+    if (operation === this.fault?.operation && this.#calls >= this.fault.nth) return;
     const hit = this.#hits(operation);
-    if (hit && this.fault?.when === "before") void this.#die(operation);
+    if (hit && this.fault?.when === "before") return void setTimeout(() => void this.#die(operation), settleMs);
     work();
     if (!hit) return;
     if (settleMs === 0) void this.#die(operation);
@@ -86,6 +90,8 @@ function faultyBroker(broker: Broker, killer: Killer, topicPrefix: string): Brok
         onConnect: (info) => events.onConnect(info),
         onDisconnect: (reason) => events.onDisconnect(reason),
         onDelivery(delivery: Delivery) {
+          // Those of the trial of the broker's order are nobody's.
+          if (delivery.topic === `${topicPrefix}/info`) return events.onDelivery(delivery);
           const done = () => killer.aroundSync("acknowledge", () => delivery.done(), 30);
           killer.aroundSync("receive", () => events.onDelivery({ ...delivery, done }), 0);
         },
@@ -105,15 +111,15 @@ function faultyCluster(cluster: Cluster, killer: Killer): Cluster {
   });
 }
 
-/** `operationOf`: which operation a put of this key is; undefined: none that counts. */
+/** `operationOf`: which operation a put is; undefined: none that counts. */
 function faultyStore(
   store: ObjectStore,
   killer: Killer,
-  operationOf: (key: string) => Operation | undefined,
+  operationOf: (key: string, body: unknown) => Operation | undefined,
 ): ObjectStore {
   return override(store, {
     put(key, body, options) {
-      const operation = operationOf(key);
+      const operation = operationOf(key, body);
       const put = () => store.put(key, body, options);
       return operation === undefined ? put() : killer.around(operation, put);
     },
@@ -130,6 +136,14 @@ function faultyLease(lease: Lease, killer: Killer): Lease {
 export function withFault(options: ServiceOptions, fault: Fault | undefined): ServiceOptions {
   const killer = new Killer(fault);
   const { stores, election } = options;
+  let acknowledged: number | undefined;
+  /** Whether it is a write of the session's record that messages wait for; the first ones, at the start, are not. */
+  const acknowledgesMore = (key: string, body: unknown) => {
+    if (!key.startsWith(".session/")) return false;
+    const before = acknowledged;
+    acknowledged = JSON.parse(String(body)).acknowledged as number;
+    return before !== undefined && acknowledged > before;
+  };
   return {
     ...options,
     broker: faultyBroker(options.broker, killer, options.topicPrefix),
@@ -140,7 +154,7 @@ export function withFault(options: ServiceOptions, fault: Fault | undefined): Se
       runs: faultyStore(
         stores.runs,
         killer,
-        (key) => /^[^./][^/]*\.json$/.test(key) ? "record" : key.startsWith(".session/") ? "number" : undefined,
+        (key, body) => /^[^./][^/]*\.json$/.test(key) ? "record" : acknowledgesMore(key, body) ? "number" : undefined,
       ),
     },
     ...(election ? { election: { ...election, lease: faultyLease(election.lease, killer) } } : {}),

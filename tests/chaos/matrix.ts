@@ -2,7 +2,7 @@
  * The cases of the crash matrix: the service killed before and after each of its side effects, its peers and the wire
  * killed meanwhile. What peers may do besides dying is in faults.ts.
  */
-import { type Operation, OPERATIONS } from "./entry.ts";
+import { OPERATIONS } from "./entry.ts";
 import { eventually, pause } from "../harness/wait.ts";
 import { FAULTS } from "./faults.ts";
 import type { Case, Stage } from "./stage.ts";
@@ -27,7 +27,7 @@ export function casesOf(extent: Extent): Case[] {
     (["before", "after"] as const).map((when) => ({ operation, when }))
   );
   const points = crashes.flatMap(({ operation, when }) => {
-    const nths = operation === "lease" ? [1] : numbersOf(operation, extent);
+    const nths = operation === "lease" ? [1] : numbersOf(extent);
     return nths.map((nth) => crash(`${operation}:${when}:${nth}`));
   });
   const peers: Case[] = [
@@ -51,8 +51,8 @@ export function casesOf(extent: Extent): Case[] {
   if (extent === "short") return [...points, ...troubles, inTurn].map((one) => ({ ...one, few: true }));
   const chosen = [
     "create:after:2",
-    "number:before:3",
-    "number:after:3",
+    "number:before:2",
+    "number:after:2",
     "acknowledge:before:2",
     "publish:after:2",
     "record:after:2",
@@ -60,12 +60,8 @@ export function casesOf(extent: Extent): Case[] {
   return [...chosen.map(crash), troubles[0]!];
 }
 
-/**
- * The first writes of a session's record are made at the start, before any message: one for it, one for the trial. Of
- * later ones, which many messages may share, there may be no more than one.
- */
-function numbersOf(operation: Operation, extent: Extent): readonly number[] {
-  if (operation === "number") return [3];
+/** Of a write that acknowledges there is one for each message, since each is sent when the one before it is written. */
+function numbersOf(extent: Extent): readonly number[] {
   return extent === "full" ? [1, 2, 3] : [2];
 }
 
@@ -73,6 +69,7 @@ function crash(fault: string): Case {
   const [operation, when, nth] = fault.split(":");
   const name = `killed ${when} ${operation} no. ${nth}`;
   if (operation === "lease") return { name, fault, env: SHORT_LEASE };
+  if (operation === "number") return { name, fault, spaced: true };
   return { name, fault, ...(operation === "log-part" ? { env: { LOG_MEMORY: "1Mi" }, ...THREE_SEGMENTS } : {}) };
 }
 

@@ -43,6 +43,8 @@ export interface Case {
   readonly through?: "broker wire" | "S3 wire" | "S3 requests" | "API wire" | "API requests";
   /** One message fewer, for a quick run. */
   readonly few?: boolean;
+  /** A message is sent when the record says that the one before it is acknowledged, or the service has died. */
+  readonly spaced?: boolean;
   /** A broker of its own that keeps nothing over a restart. */
   readonly forgetful?: boolean;
   /** Lines that the first row's container writes besides its first and last one. Default 1. */
@@ -181,6 +183,19 @@ export class Stage implements AsyncDisposable {
     await this.ear.publish(`lab-${this.id}/${topic}`, payload);
   }
 
+  /** Waits until the record of the session says that all of what was sent is acknowledged, or the service has died. */
+  async untilWritten(): Promise<void> {
+    const written = async () => {
+      const newest = (await this.kit.s3.list(`${this.env["RUNS_URL"]}/.session/`)).sort().at(-1);
+      const text = newest === undefined ? undefined : await this.kit.s3.get(newest);
+      return text !== undefined && JSON.parse(text).acknowledged >= this.sent.length;
+    };
+    await eventually(async () => this.service!.status !== undefined || await written(), {
+      timeoutMs: FINISH_MS,
+      what: () => `${this.sent.length} messages to be acknowledged`,
+    });
+  }
+
   /** Jobs of one of the case's rows, by the test's own watch. */
   jobsOf(row: "first" | "child" | "bad"): V1Job[] {
     return this.jobs.created(`${this.id}-${row}`);
@@ -262,7 +277,7 @@ export async function runCase(kit: Kit, one: Case, id: string): Promise<CaseResu
 }
 
 /** Messages before, during and after the fault. */
-async function play(stage: Stage, { fault, before, trouble, few = false }: Case): Promise<void> {
+async function play(stage: Stage, { fault, before, trouble, few = false, spaced = false }: Case): Promise<void> {
   await stage.start(fault);
   const service = stage.service!;
   if (service.status !== undefined) {
@@ -274,7 +289,9 @@ async function play(stage: Stage, { fault, before, trouble, few = false }: Case)
   }
   before?.(stage);
   await stage.send("in", "m1");
+  if (spaced) await stage.untilWritten();
   if (!few) await stage.send("in", "m2");
+  if (spaced) await stage.untilWritten();
   await stage.send("bad", "b1");
   if (fault !== undefined) {
     await eventually(() => service.status !== undefined, { timeoutMs: FINISH_MS, what: `the service to die ${fault}` });

@@ -1,0 +1,89 @@
+/**
+ * Messages that are all alike on mosquitto, which gives packet identifiers in order, and a service that is killed at a
+ * chosen acknowledgement: before its number is written, when it is written and no PUBACK has left, and when some of
+ * the PUBACKs have. Each message has its own write, or all share one. None is lost, and none runs twice.
+ */
+import { equal } from "node:assert/strict";
+import type { SessionRecord } from "../../records.ts";
+import { JobWatch } from "../harness/job_watch.ts";
+import { type Kit, startKit } from "../harness/kit.ts";
+import { needs } from "../harness/needs.ts";
+import { MqttEar, startService } from "../harness/service.ts";
+import { csv } from "../harness/table.ts";
+import { eventually } from "../harness/wait.ts";
+
+const ENTRY = "tests/chaos/entry.ts";
+const MESSAGES = 5;
+const MORE = 3;
+
+const ready = await needs("mosquitto", "s3", "cluster");
+let kit: Kit;
+
+Deno.test.beforeAll(async () => {
+  if (ready) kit = await startKit({ cluster: { node: "none" } });
+});
+
+Deno.test.afterAll(async () => {
+  await kit?.[Symbol.asyncDispose]();
+});
+
+/** What the store says of the session. */
+async function recordOf(env: Readonly<Record<string, string>>): Promise<SessionRecord | undefined> {
+  const newest = (await kit.s3.list(`${env["RUNS_URL"]}/.session/`)).sort().at(-1);
+  const text = newest === undefined ? undefined : await kit.s3.get(newest);
+  return text === undefined ? undefined : JSON.parse(text);
+}
+
+/** The second: all messages share one write. */
+const CASES: readonly (readonly [fault: string, isBurst: boolean])[] = [
+  ...[1, 3, 5].flatMap((nth) =>
+    [`number:before:${nth}`, `number:after:${nth}`, `acknowledge:after:${nth}`].map((fault) => [fault, false] as const)
+  ),
+  ...["number:before:1", "number:after:1", "acknowledge:before:3", "acknowledge:after:3"].map((fault) =>
+    [fault, true] as const
+  ),
+];
+
+for (const [fault, isBurst] of CASES) {
+  Deno.test({
+    name: `no message is lost and none runs twice when the service is killed at ${fault}, ${
+      isBurst ? "all messages at once" : "one write for each"
+    }`,
+    ignore: !ready,
+    sanitizeOps: false,
+    sanitizeResources: false,
+    async fn() {
+      const id = fault.replaceAll(":", "-") + (isBurst ? "-burst" : "");
+      const env: Record<string, string> = { ...kit.env(`services/${id}`), MQTT_CLIENT_ID: id };
+      await kit.s3.put(
+        env["CATALOG_URL"]!,
+        csv([{ job_name: id, image: "busybox:lab", mqtt_topic: `${id}/in`, command: "true" }]),
+      );
+      await using jobs = await JobWatch.start(kit.cluster.api);
+      await using publisher = await MqttEar.connect(kit.broker.url, []);
+      const publish = () => publisher.publish(`${id}/in`, '{"same":true}');
+      {
+        await using service = await startService({ ...env, CHAOS_FAULT: fault }, { entry: ENTRY });
+        // What follows is promised only where the trial of the broker's order has succeeded.
+        equal((await recordOf(env))?.orderly, true, await service.logTail());
+        for (let n = 1; n <= MESSAGES; n++) {
+          await publish();
+          if (isBurst) continue;
+          await eventually(
+            async () => service.status !== undefined || ((await recordOf(env))?.acknowledged ?? 0) >= n,
+            { what: async () => `the acknowledgement of message ${n}\n${await service.logTail()}` },
+          );
+        }
+        await eventually(() => service.status !== undefined, { what: () => service.logTail() });
+      }
+      await using service = await startService(env);
+      for (let n = 0; n < MORE; n++) await publish();
+      await eventually(() => jobs.created(id).length >= MESSAGES + MORE, {
+        timeoutMs: 60_000,
+        what: async () => `all Jobs; there are ${jobs.created(id).length}\n${await service.logTail()}`,
+      });
+      await service.stop();
+      equal(jobs.created(id).length, MESSAGES + MORE);
+    },
+  });
+}
