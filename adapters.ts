@@ -4,6 +4,7 @@
  */
 import type { Config } from "./config.ts";
 import type { TemplateFiles } from "./k8s/template_files.ts";
+import type { Identity } from "./mqtt/rivals.ts";
 import type { Broker, Cluster, ObjectStore } from "./ports.ts";
 import { parsePolicy } from "./catalog/policy.ts";
 import type { Election, ServiceOptions } from "./service.ts";
@@ -59,13 +60,18 @@ export async function openCluster(
 }
 
 /** The broker's client; `onTrouble` hears what a person should mend though the connection stands. */
-export async function openBroker(config: Config, onTrouble: (reason: string) => void): Promise<Broker> {
+export async function openBroker(
+  config: Config,
+  onTrouble: (reason: string) => void,
+  identity?: Identity,
+): Promise<Broker> {
   const { MqttBroker } = await import("./mqtt.ts");
   const { files, ...mqtt } = config.mqtt;
   return new MqttBroker({
     ...mqtt,
     ...(files && Object.keys(files).length > 0 ? { renew: () => readCredentials(files) } : {}),
     state: { topic: `${config.topicPrefix}/state` },
+    ...(identity ? { identity: { ...identity, topic: `${config.topicPrefix}/info` } } : {}),
     retained: config.handleRetained,
     reduce: uncovered,
     onTrouble,
@@ -90,8 +96,11 @@ export async function serviceOptions(
   { version, onTrouble }: { version: string; onTrouble: (reason: string) => void },
 ): Promise<ServiceOptions> {
   const templates = await openTemplates(config);
+  const startedAtMs = Date.now();
+  const instance = crypto.randomUUID();
   const [broker, catalog, logs, runs, { cluster, election }] = await Promise.all([
-    openBroker(config, onTrouble),
+    // Of replicas the lease decides which goes on.
+    openBroker(config, onTrouble, config.leader ? undefined : { instance, startedAtMs }),
     openStore(config.catalog.storeUrl, config.s3),
     openStore(config.logs.url, config.s3),
     openStore(config.runs.url, config.s3),
@@ -112,7 +121,14 @@ export async function serviceOptions(
       gracePeriods: { ...config.grace, nodeLostMs: NODE_LOST_MS },
       logs: config.logs,
       ...(config.policy ? { policy: parsePolicy(config.policy.text, config.policy.file) } : {}),
-      info: { version, replica: config.replicaName, cluster: cluster.url, config: config.shown },
+      info: {
+        version,
+        replica: config.replicaName,
+        instance,
+        started_at: new Date(startedAtMs).toISOString(),
+        cluster: cluster.url,
+        config: config.shown,
+      },
     },
   };
 }

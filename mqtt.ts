@@ -11,6 +11,7 @@ import { Copies, type CopyGroup } from "./mqtt/copies.ts";
 import { Outbox } from "./mqtt/outbox.ts";
 import { describeEnd, reasonCode, refusedFilterWords } from "./mqtt/errors.ts";
 import { type MqttOptions, settle, type Settled } from "./mqtt/options.ts";
+import { Rivals } from "./mqtt/rivals.ts";
 import { Subscriptions } from "./mqtt/subscriptions.ts";
 import { errorMessage } from "./util/errors.ts";
 import { delayAtMost } from "./util/retry.ts";
@@ -35,6 +36,7 @@ export class MqttBroker implements Broker {
   /** False once the broker refused a retained message: then none is sent, nor is the last will one. */
   #retains = true;
   readonly #copies: Copies;
+  readonly #rivals: Rivals | undefined;
   /** What was said of this broker's terms, once each. */
   readonly #terms = new Set<string>();
   #early: Arrival[] = [];
@@ -52,6 +54,8 @@ export class MqttBroker implements Broker {
         this.#outbox.publish({ topic, payload: Buffer.from(word), qos: 1, retain: false, onlyOn }),
       handOver: (arrival, group) => this.#deliver(arrival, group),
     });
+    const { identity, clientId } = this.#options;
+    this.#rivals = identity && new Rivals({ identity, clientId, signal: this.#closed.signal });
     this.#expectLink();
     this.#firstReady.promise.catch(() => {/* Nobody need be waiting. */});
   }
@@ -78,9 +82,7 @@ export class MqttBroker implements Broker {
   async subscribe(filters: ReadonlySet<string>, signal?: AbortSignal): Promise<void> {
     signal?.throwIfAborted();
     const wanted = this.#subscriptions.want(filters);
-    const early = this.#early;
-    this.#early = [];
-    for (const arrival of early) this.#handOver(arrival);
+    this.#handOverEarly();
     while (true) {
       const connection = await unlessAborted(this.#ready.promise, signal);
       try {
@@ -107,12 +109,14 @@ export class MqttBroker implements Broker {
     if (this.#closed.signal.aborted) {
       return Promise.reject(new UnavailableError(`Cannot publish to "${topic}": the connection was closed`));
     }
-    return this.#outbox.publish({
+    const told = options.retain ? this.#rivals?.tells(topic, this.#connection) : undefined;
+    const published = this.#outbox.publish({
       topic,
       payload: typeof payload === "string" ? Buffer.from(payload) : asBuffer(payload),
       qos: options.qos ?? 1,
       retain: options.retain ?? false,
     }, options.signal);
+    return told === undefined ? published : published.then(told);
   }
 
   reconnect(): void {
@@ -160,6 +164,10 @@ export class MqttBroker implements Broker {
   /** Connects again and again until `close`. */
   async #run(): Promise<void> {
     const backoff = new Backoff(this.#options.backoff);
+    if (this.#rivals) {
+      await this.#renewCredentials();
+      await this.#rivals.before(this.#options);
+    }
     while (!this.#closing) {
       await this.#renewCredentials();
       if (this.#closing) return;
@@ -180,7 +188,14 @@ export class MqttBroker implements Broker {
       if (this.#closing) return;
       const waitMs = backoff.next(end.kind, connection.heldMs);
       this.#events?.onDisconnect(describeEnd(end, this.#options, backoff.shortLived));
-      await delayAtMost(waitMs, this.#closed.signal);
+      const rival = await this.#rivals?.after(connection, end.kind, this.#options);
+      if (rival?.mustGo) {
+        // Who connects again would throw the elder one out again.
+        this.#stop();
+        this.#events?.onRival?.(rival.words);
+        return;
+      }
+      await delayAtMost(rival ? Math.min(waitMs, this.#options.backoff.minMs) : waitMs, this.#closed.signal);
     }
   }
 
@@ -188,6 +203,7 @@ export class MqttBroker implements Broker {
     const { onTrouble } = this.#options;
     this.#ready.resolve(connection);
     this.#firstReady.resolve();
+    this.#rivals?.began(connection, () => this.#handOverEarly());
     // Publications behind the SUBSCRIBEs: a broker without TCP_NODELAY holds SUBACK back until the PUBACKs before it are
     // acknowledged by our kernel, which takes its time for that (40 ms on Linux).
     setTimeout(() => this.#connection === connection && this.#greet(connection));
@@ -230,7 +246,7 @@ export class MqttBroker implements Broker {
     // What is neither handed over nor acknowledged comes again in the next session.
     if (this.#paused || !arrival.connection.admit(arrival)) return;
     if (arrival.tooLarge !== undefined || this.#copies.isTrial(arrival)) arrival.connection.release(arrival);
-    else if (this.#subscriptions.wanted) this.#handOver(arrival);
+    else if (this.#subscriptions.wanted && !this.#rivals?.onProbation) this.#handOver(arrival);
     // A resumed session sends at once, before anybody said which filters there are.
     else this.#early.push(arrival);
   }
@@ -238,6 +254,11 @@ export class MqttBroker implements Broker {
   #handOver(arrival: Arrival): void {
     if ((arrival.identifiers?.length ?? 0) > 1) this.#copies.take(arrival);
     else this.#deliver(arrival);
+  }
+
+  #handOverEarly(): void {
+    if (!this.#subscriptions.wanted || this.#rivals?.onProbation) return;
+    for (const arrival of this.#early.splice(0)) this.#handOver(arrival);
   }
 
   #deliver(arrival: Arrival, group?: CopyGroup): void {

@@ -67,6 +67,8 @@ const info = z.object({
   topic_prefix: z.string(),
   version: z.string().optional(),
   replica: z.string().optional().describe("Which of several replicas leads"),
+  instance: z.string().optional().describe("A random word of the process"),
+  started_at: time.optional().describe("When the process started"),
   cluster: z.string().optional().describe("API server and namespace, or the folder of the local runner"),
   config: z.record(z.string(), z.union([z.string(), z.number(), z.boolean()])).optional()
     .describe("Settings in force, without secrets"),

@@ -334,6 +334,7 @@ export class Service {
         this.#listener.disconnected();
         this.emit({ type: "broker", connected: false, reason });
       },
+      onRival: (reason) => this.#failed.resolve(reason),
     }, signal);
     await taking.promise;
     if (isNew) await this.#tryOrder();

@@ -69,7 +69,8 @@ export const SETTINGS = {
     kind: kinds.clientId,
     group: BROKER,
     otherwise: "from `TOPIC_PREFIX`",
-    meaning: "The broker keeps the session, with all waiting messages, under this name: change it and they are lost.",
+    meaning:
+      "The broker keeps the session, with all waiting messages, under this name: change it and they are lost. Two services need two.",
   },
   MQTT_VERSION: {
     kind: kinds.version,

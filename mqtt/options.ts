@@ -3,6 +3,7 @@
  */
 import { Buffer } from "node:buffer";
 import type { IClientOptions } from "mqtt";
+import type { Identity } from "./rivals.ts";
 import { readBrokerUrl } from "../util/broker_url.ts";
 import { compact } from "../util/compact.ts";
 
@@ -34,6 +35,8 @@ export interface MqttOptions {
   readonly keepaliveSeconds?: number;
   /** Retained: `online` at each connect, `offline` at close and as the last will. */
   readonly state?: { readonly topic: string; readonly online?: string; readonly offline?: string };
+  /** What this service says of itself, retained, on `topic`: by that two services with one client id are told apart. */
+  readonly identity?: Identity & { readonly topic: string };
   /** Most deliveries that are not `done`; those beyond are left with the broker. Default 10,000. */
   readonly maxWaiting?: number;
   /** The same in bytes of topic and payload. One message alone may be larger. Default 64 MiB. */
@@ -56,7 +59,7 @@ export interface MqttOptions {
 export const HIGHEST_CLIENT_ID = 0x7fff;
 /** Options with the presets filled in. */
 export type Settled =
-  & Required<Omit<MqttOptions, "username" | "password" | "tls" | "state">>
+  & Required<Omit<MqttOptions, "username" | "password" | "tls" | "state" | "identity">>
   & MqttOptions
   & {
     /** Where to connect; `url` is what people are shown. */
