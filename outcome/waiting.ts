@@ -117,6 +117,8 @@ function noNodeWords(job: Facts, message: string): string {
     ? `the claim "${claim}" does not exist in its namespace`
     : /unbound immediate PersistentVolumeClaims/.test(message)
     ? "its claim is bound to no volume yet"
+    : /didn't find available persistent volumes to bind/.test(message)
+    ? "there is no volume for its claim, which waits for its first pod"
     : wrongNode(message) ?? shortWords(job, message);
   return `No node can take it: ${why}${why ? " " : ""}(the scheduler says: ${message})`;
 }

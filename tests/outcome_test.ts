@@ -151,6 +151,7 @@ Deno.test("judge() names what a row asks of the cluster and the cluster does not
   for (
     const [said, words] of [
       ["3 node(s) didn't match Pod's node affinity/selector.", /no node has the labels that the row asks for/],
+      ["1 node(s) didn't find available persistent volumes to bind.", /there is no volume for its claim, which waits/],
       ["3 node(s) had untolerated taint(s).", /all nodes have taints that the row does not tolerate/],
       ["1 node(s) had untolerated taint(s), 2 Insufficient cpu.", /^Waiting for a node: No node can take it: none has/],
     ] as const

@@ -37,7 +37,10 @@ interface Case {
   readonly end: RegExp;
 }
 
-/** The secret `lab-s3` has the key `key`, the config map `lab` the key `mode`; there is nothing else. */
+/**
+ * The secret `lab-s3` has the key `key`, the config map `lab` the key `mode`; there are two claims, and nothing that
+ * makes volumes for them.
+ */
 const MISSING: readonly Case[] = [
   {
     name: "env-secret",
@@ -101,6 +104,20 @@ const MISSING: readonly Case[] = [
     page: /^Waiting for a node: No node can take it: the claim "gone" does not exist in its namespace/,
     reason: "Unschedulable",
     end: /the claim "gone" does not exist in its namespace/,
+  },
+  {
+    name: "claim-without-volume",
+    cells: { mounts: "pvc:unbound:/data" },
+    page: /^Waiting for a node: No node can take it: its claim is bound to no volume yet/,
+    reason: "Unschedulable",
+    end: /its claim is bound to no volume yet/,
+  },
+  {
+    name: "claim-of-the-first-pod",
+    cells: { mounts: "pvc:first-consumer:/data" },
+    page: /^Waiting for a node: No node can take it: there is no volume for its claim, which waits for its first pod/,
+    reason: "Unschedulable",
+    end: /there is no volume for its claim/,
   },
   {
     name: "label-of-no-node",
@@ -190,6 +207,17 @@ class Bed implements AsyncDisposable {
     const core = "/api/v1/namespaces/default";
     await api.create(`${core}/secrets`, { metadata: { name: "lab-s3" }, data: { key: btoa("s3cret") } });
     await api.create(`${core}/configmaps`, { metadata: { name: "lab" }, data: { mode: "slow" } });
+    await api.create("/apis/storage.k8s.io/v1/storageclasses", {
+      metadata: { name: "late" },
+      provisioner: "kubernetes.io/no-provisioner",
+      volumeBindingMode: "WaitForFirstConsumer",
+    });
+    for (const [name, storageClassName] of [["unbound", ""], ["first-consumer", "late"]]) {
+      await api.create(`${core}/persistentvolumeclaims`, {
+        metadata: { name },
+        spec: { storageClassName, accessModes: ["ReadWriteOnce"], resources: { requests: { storage: "1Gi" } } },
+      });
+    }
     const admission = "/apis/admissionregistration.k8s.io/v1";
     for (const policy of MUTATIONS) {
       const { name } = policy.metadata;
