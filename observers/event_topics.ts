@@ -4,7 +4,7 @@
  */
 import type { Table } from "../catalog.ts";
 import { failedTopic } from "../topics.ts";
-import { cut } from "../util/text.ts";
+import { cut, visible } from "../util/text.ts";
 import type { ErrorPayload, RefusedPayload, RunPayload, TablePayload } from "../payloads.ts";
 import { type Broker, type ErrorReport, type RunView, type ServiceEvent, TooLargeError } from "../ports.ts";
 
@@ -80,8 +80,10 @@ export class EventTopics {
     }));
     const first = problems.slice(0, 100).map((problem) => ({
       ...problem,
-      message: cut(problem.message, LONGEST_CELL),
-      ...("value" in problem && problem.value !== undefined ? { value: cut(problem.value, LONGEST_CELL) } : {}),
+      message: cut(visible(problem.message), LONGEST_CELL),
+      ...("value" in problem && problem.value !== undefined
+        ? { value: cut(visible(problem.value), LONGEST_CELL) }
+        : {}),
     }));
     const told = (part: number): TablePayload => ({
       rows: rows.length,

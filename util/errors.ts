@@ -4,7 +4,7 @@
  */
 import { fetchWords } from "./fetch_failure.ts";
 import { redact } from "./redact.ts";
-import { cut, LONGEST_WORDS } from "./text.ts";
+import { cut, LONGEST_WORDS, visible } from "./text.ts";
 
 /** Causes of causes that are looked at. */
 const DEEPEST = 8;
@@ -28,10 +28,10 @@ export function errorMessage(error: unknown): string {
   return safeWords(words.join(": ") || "unknown");
 }
 
-/** Foreign words without secrets, at most `most` characters of them. */
+/** Foreign words without secrets and without orders to terminals and eyes, at most `most` characters of them. */
 export function safeWords(text: string, most: number = LONGEST_WORDS): string {
   // Cut before as well: what may be megabytes is not searched. A secret that is halved there lies beyond `most`.
-  return cut(redact(text.slice(0, Math.max(32 * most, 64 * 1024))), most);
+  return cut(visible(redact(text.slice(0, Math.max(32 * most, 64 * 1024)))), most);
 }
 
 /** The first of several, as Node has it where each address of a host was tried. */

@@ -1,5 +1,5 @@
 import { equal, match, ok } from "node:assert/strict";
-import { errorMessage } from "../../util/errors.ts";
+import { errorMessage, safeWords } from "../../util/errors.ts";
 import { forgetSecrets, registerSecret } from "../../util/redact.ts";
 
 Deno.test("errorMessage() never says only that a fetch failed", async () => {
@@ -58,4 +58,8 @@ Deno.test("errorMessage() is cut and without secrets, wherever in a long text th
   } finally {
     forgetSecrets();
   }
+});
+
+Deno.test("safeWords() makes orders to terminals and eyes visible, and keeps lines", () => {
+  equal(safeWords("a\u202eb\u001b[31m\nc"), "a\\u202eb\\u001b[31m\nc");
 });
