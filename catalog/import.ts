@@ -3,6 +3,8 @@
  * Owns names that are unique and what all rows share; one workload is import/job.ts, files are import/documents.ts.
  */
 import { stringify } from "yaml";
+import { rowLabel } from "../run_spec.ts";
+import { objectNameFault } from "./cells/names.ts";
 import { allColumns, type Row } from "./columns.ts";
 import { toCsv } from "./import/cells.ts";
 import { type Fields, nameOf, readWorkloads } from "./import/documents.ts";
@@ -85,8 +87,9 @@ function shared(templates: Map<string, ImportedTemplate>, template: Fields, jobN
   const known = templates.get(content);
   if (known) return known;
   const taken = new Set([...templates.values()].map(({ metadata }) => metadata.name));
+  const wanted = objectNameFault(jobName) === undefined ? jobName : rowLabel(jobName);
   // The template "default" is every row's.
-  const name = unique(jobName === "default" ? "default-job" : jobName, taken);
+  const name = unique(wanted === "default" ? "default-job" : wanted, taken);
   const made: ImportedTemplate = { apiVersion: "v1", kind: "PodTemplate", metadata: { name }, template };
   templates.set(content, made);
   return made;

@@ -16,7 +16,7 @@ import { escapeBraces, quoteWords } from "../../catalog/import/cells.ts";
 import { parseCommand } from "../../catalog/cells/command.ts";
 import { parseTemplate, plainText } from "../../catalog/cells/template.ts";
 import { buildJob } from "../../k8s/manifest.ts";
-import { strategicMerge } from "../../k8s/strategic_merge.ts";
+import { parsePodTemplates } from "../../k8s/pod_templates.ts";
 import type { Row, RunSpec } from "../../ports.ts";
 import { jobMeaning, pairsMeaning, podMeaning } from "./import_kit.ts";
 import { PREFIX, read } from "./kit.ts";
@@ -48,8 +48,8 @@ const cells = ({ rows }: Imported) => {
 
 // ---------------------------------------------------------------- round trip
 
-/** What `explain` shows: the Job of the row, over its template. */
-function jobOf(row: Row, { templates }: Imported, name: string | undefined): Any {
+/** What `explain` shows: the Job of the row over its template, as the operator's file has it. */
+function jobOf(row: Row, { templates }: Imported): Any {
   const spec: RunSpec = {
     runName: "a-run",
     row,
@@ -59,17 +59,9 @@ function jobOf(row: Row, { templates }: Imported, name: string | undefined): Any
     chainDepth: 0,
     receivedAt: new Date(0),
   };
-  const job: Any = buildJob(spec, { namespace: "lab", instance: "a", ttlSecondsAfterFinished: 60 });
-  const template: Any = templates.find(({ metadata }) => metadata.name === name)?.template;
-  if (!template) return job;
-  // The guards of the service stand under what an operator's template says of them.
-  const guards = template.spec.containers?.[0]?.securityContext;
-  const merged: Any = strategicMerge(template, job.spec.template);
-  if (guards) {
-    const [main] = merged.spec.containers;
-    main.securityContext = strategicMerge(job.spec.template.spec.containers[0].securityContext, guards);
-  }
-  return { ...job, spec: { ...job.spec, template: merged } };
+  const read = parsePodTemplates({ "templates.yaml": importedTemplates(templates) }, { allowPrivileged: true });
+  deepEqual(read.faults, []);
+  return buildJob(spec, { namespace: "lab", instance: "a", ttlSecondsAfterFinished: 60, templates: () => read });
 }
 
 /** The workloads of a file, lists taken apart. */
@@ -150,19 +142,19 @@ for (const file of files) {
       const parts = partsOf(original);
       const containers = parts.spec.template.spec.containers;
       const mainName = (containers.find(({ name }: Any) => name === "main") ?? containers[0]).name;
-      const meaning = (row: Row, template: string | undefined) => {
-        const { spec, metadata } = jobOf(row, result, template);
+      const meaning = (row: Row) => {
+        const { spec, metadata } = jobOf(row, result);
         return meaningOf({ spec, metadata }, "Job", "main");
       };
       const expected = meaningOf(parts, original.kind, mainName);
-      deepEqual(meaning(row, cells["pod_template"]), expected);
+      deepEqual(meaning(row), expected);
       mustBeTold(result, original, parts);
       // The comparison sees each cell and the template: without one of them the Job is another.
       for (const column of Object.keys(cells).filter((name) => !/^(job_name|mqtt_topic|image)$/.test(name))) {
         const { [column]: _, ...left } = cells;
         const [other] = read(importedCsv([{ ...result.rows[at]!, cells: left }])).rows;
         if (other === undefined) continue; // the table refuses the row without it
-        notDeepEqual(meaning(other, left["pod_template"]), expected, `${row.jobName} without ${column}`);
+        notDeepEqual(meaning(other), expected, `${row.jobName} without ${column}`);
       }
       const own = result.findings.filter(({ object }) => object?.includes(JSON.stringify(row.jobName)));
       const count = (severity: string) => own.filter((finding) => finding.severity === severity).length;
@@ -331,11 +323,11 @@ Deno.test("rows that need the same template share one, and none is called defaul
     metadata: { name },
     spec: { template: { spec: { ...container(), nodeName } } },
   });
-  const items = [job("default", "n1"), job("b", "n1"), job("c", "n2"), job("c", "n3")];
+  const items = [job("default", "n1"), job("b", "n1"), job("c", "n2"), job("c", "n3"), job("No Name {x}", "n4")];
   const { rows, templates, findings } = imported(JSON.stringify({ kind: "List", items }));
-  deepEqual(rows.map(({ cells }) => cells["job_name"]), ["default", "b", "c", "c-2"]);
-  deepEqual(rows.map(({ cells }) => cells["pod_template"]), ["default-job", "default-job", "c", "c-2"]);
-  equal(templates.length, 3);
+  deepEqual(rows.map(({ cells }) => cells["job_name"]), ["default", "b", "c", "c-2", "No Name {x}"]);
+  deepEqual(rows.map(({ cells }) => cells["pod_template"]), ["default-job", "default-job", "c", "c-2", "no-name-x"]);
+  equal(templates.length, 4);
   ok(findings.some(({ message }) => /another row has the name/.test(message)));
 });
 
