@@ -5,7 +5,7 @@
 import type { Config } from "./config.ts";
 import type { TemplateFiles } from "./k8s/template_files.ts";
 import type { Identity } from "./mqtt/rivals.ts";
-import type { Broker, Cluster, ObjectStore } from "./ports.ts";
+import type { Broker, Cluster, ObjectLook, ObjectStore } from "./ports.ts";
 import { parsePolicy } from "./catalog/policy.ts";
 import type { Election, ServiceOptions } from "./service.ts";
 import { uncovered } from "./topics.ts";
@@ -23,6 +23,17 @@ export async function openStore(url: string, s3: Config["s3"] = {}): Promise<Obj
   }
   const { S3Store } = await import("./s3.ts");
   return new S3Store({ url, ...s3 });
+}
+
+/** Looks for objects anywhere; keeps a store for each bucket. */
+export function objectLook(s3: Config["s3"] = {}): ObjectLook {
+  const stores = new Map<string, Promise<ObjectStore>>();
+  return async (url, options) => {
+    const [, root = "/", key = ""] = /^(s3:\/\/[^/]+|file:\/\/\/|\/|\.)\/?(.*)$/s.exec(url) ?? [];
+    let store = stores.get(root);
+    if (!store) stores.set(root, store = openStore(root, s3));
+    return await (await store).exists(key, options);
+  };
 }
 
 /** The operator's pod templates, read once; undefined: only Kubernetes has such. */
@@ -112,6 +123,7 @@ export async function serviceOptions(
     stores: { catalog, catalogKey: config.catalog.key, logs, runs },
     ...(election ? { election } : {}),
     ...(templates ? { rules: templates } : {}),
+    look: objectLook(config.s3),
     topicPrefix: config.topicPrefix,
     settings: {
       pollMs: config.catalog.pollMs,

@@ -5,7 +5,17 @@
 import { completeTopic, failedTopic } from "./topics.ts";
 import { payloadText } from "./run_spec.ts";
 import { type LogCollector, type LogSummary, summaryLine } from "./logs.ts";
-import type { Broker, Cluster, Emit, ErrorReport, JobFacts, Outcome, PodFacts, RunRecord } from "./ports.ts";
+import type {
+  Broker,
+  Cluster,
+  Emit,
+  ErrorReport,
+  JobFacts,
+  ObjectLook,
+  Outcome,
+  PodFacts,
+  RunRecord,
+} from "./ports.ts";
 import { type GracePeriods, judge, resultOf } from "./outcome.ts";
 import type { EndPayload } from "./payloads.ts";
 import type { RunRecords } from "./records.ts";
@@ -23,6 +33,8 @@ export interface CompletionOptions {
   readonly logs: LogCollector;
   readonly topicPrefix: string;
   readonly gracePeriods: GracePeriods;
+  /** Looks for a run's output; absent: nobody can, and nothing is said of it. */
+  readonly look?: ObjectLook;
   readonly emit: Emit;
   readonly signal: AbortSignal;
   /** A run is gone for good. */
@@ -251,7 +263,7 @@ export class Completion implements RunObserver {
       }
       const job: Ended = full ??
         await this.#step(run, "read its Job", () => cluster.get(runName, { signal })) ?? run.job;
-      const ended = recordOf(run, job, outcome, logs.urlOf(runName));
+      const ended = await this.#withOutput(recordOf(run, job, outcome, logs.urlOf(runName)));
       const stored = adopted ? await this.#step(run, "look for its log", () => logs.stored(runName)) : undefined;
       const lost = outcome.reason === "Vanished" ? NOT_READ : undefined;
       const log = stored ??
@@ -269,6 +281,20 @@ export class Completion implements RunObserver {
     runs.deleted(runName);
     onDone();
     await logs.forget(run).catch(() => {});
+  }
+
+  /** A run that says that it succeeded, without its result, is a warning; one whose result cannot be looked for is none. */
+  async #withOutput(record: RunRecord): Promise<RunRecord> {
+    const { look, signal } = this.#options;
+    const { output, status, message } = record;
+    if (!look || output === undefined || status !== "succeeded") return record;
+    try {
+      if (await look(output, { signal })) return record;
+      return { ...record, output_missing: true, message: `${message}, but there is nothing at its output ${output}` };
+    } catch (error) {
+      signal.throwIfAborted();
+      return { ...record, message: `${message}; its output ${output} cannot be looked for: ${errorMessage(error)}` };
+    }
   }
 
   /** Jobs and pods come by two watches: waits until that of the pods has caught up with the Job's end. */
@@ -332,7 +358,12 @@ export class Completion implements RunObserver {
       log_url: record.log_url,
       log_complete: record.log_complete ?? false,
       log_bytes: record.log_bytes ?? 0,
-      ...compact({ log_missing: record.log_missing, result: record.result }),
+      ...compact({
+        log_missing: record.log_missing,
+        output: record.output,
+        output_missing: record.output_missing,
+        result: record.result,
+      }),
     };
     const body = JSON.stringify(end);
     await this.#step(run, "publish its end", () => broker.publish(topic, body, { qos: 1, signal }));
@@ -433,7 +464,7 @@ function recordOf(
     started_at: started?.toISOString() ?? null,
     finished_at: (job.finishedAt ?? new Date()).toISOString(),
     log_url: logUrl,
-    ...compact({ owner: job.owner, result, job: job.manifest?.() }),
+    ...compact({ owner: job.owner, output: job.output, result, job: job.manifest?.() }),
   };
 }
 

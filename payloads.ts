@@ -31,6 +31,8 @@ const end = {
   log_complete: z.boolean().describe("The log holds all output, as far as can be known"),
   log_bytes: z.int().min(0).describe("Of output in the log"),
   log_missing: z.string().optional().describe("What is missing in the log, in a sentence"),
+  output: z.string().optional().describe("Where its result is, or was to be"),
+  output_missing: z.literal(true).optional().describe("The run succeeded, and there is nothing at output"),
   result: z.unknown().optional().describe("JSON that the program wrote into RESULT_FILE; absent where it wrote none"),
 };
 

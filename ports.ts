@@ -148,6 +148,9 @@ export interface ObjectStore {
   link(key: string, options: { expiresSeconds: number }): Promise<string>;
 }
 
+/** Whether there is an object at a URL or path of anybody's, as the column `output` names it. Errors as of ObjectStore. */
+export type ObjectLook = (url: string, options?: { signal?: AbortSignal }) => Promise<boolean>;
+
 // ---------------------------------------------------------------- Cluster
 
 /** Everything that one run needs to be started, and later to be ended without the table. */
@@ -228,6 +231,8 @@ export interface JobFacts {
   readonly chainDepth: number;
   /** Whom to ask about the row. */
   readonly owner?: string;
+  /** Where its result will be: `s3://bucket/key`, a `file:` URL or a path. */
+  readonly output?: string;
   readonly image: string;
   readonly gpu: number;
   readonly requests: Readonly<Record<string, string>>;
@@ -377,6 +382,10 @@ export interface RunRecord {
   readonly log_missing?: string;
   /** Whom to ask about the row. */
   readonly owner?: string;
+  /** Where its result is, or was to be. */
+  readonly output?: string;
+  /** The run succeeded, and there is nothing at `output`. */
+  readonly output_missing?: true;
   /** JSON that the program wrote into RESULT_FILE, of at most 4 KiB; absent where it wrote none or did not succeed. */
   readonly result?: unknown;
   /** The Job as it ran, see `JobFacts.manifest`; absent where it was gone when the run ended. */

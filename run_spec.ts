@@ -5,6 +5,7 @@
 import { Buffer } from "node:buffer";
 import { createHash } from "node:crypto";
 import type { Message, Row, RunSpec } from "./ports.ts";
+import { Filler, type FillingSpec } from "./run_spec/placeholders.ts";
 import { payloadText } from "./run_spec/payload_text.ts";
 import { parseJson } from "./util/json.ts";
 
@@ -170,6 +171,11 @@ function quantities(cpu?: string, memory?: string, disk?: string): Record<string
   return {
     ...compact({ cpu, memory, "ephemeral-storage": disk }),
   };
+}
+
+/** Where the run's result will be; undefined: the row does not say. Throws RefusedError as `Filler.fill` does. */
+export function outputOf(spec: FillingSpec & { readonly row: Pick<Row, "output"> }): string | undefined {
+  return spec.row.output && new Filler(spec).fill(spec.row.output, "output");
 }
 
 // ---------------------------------------------------------------- environment

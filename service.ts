@@ -9,7 +9,7 @@ import { Listener } from "./listener.ts";
 import { LogCollector, type LogSettings } from "./logs.ts";
 import type { MetricsSnapshot } from "./observers/metrics.ts";
 import type { GracePeriods } from "./outcome.ts";
-import type { Broker, Cluster, Emit, Lease, ObjectStore, RunView, ServiceEvent } from "./ports.ts";
+import type { Broker, Cluster, Emit, Lease, ObjectLook, ObjectStore, RunView, ServiceEvent } from "./ports.ts";
 import { RunRecords } from "./records.ts";
 import { EventTopics } from "./observers/event_topics.ts";
 import { Actions, controlFilters, Requests } from "./control.ts";
@@ -46,6 +46,8 @@ export interface ServiceOptions {
     readonly runs: ObjectStore;
   };
   readonly cluster: Cluster;
+  /** Looks for the outputs of runs. */
+  readonly look?: ObjectLook;
   /** Rules for rows beyond those of the policy. */
   readonly rules?: RowRules;
   /** Where replicas elect a leader; absent: this is the only one. */
@@ -152,6 +154,7 @@ export class Service {
       logs: this.#logs,
       topicPrefix,
       gracePeriods: settings.gracePeriods,
+      ...(options.look ? { look: options.look } : {}),
       emit,
       signal,
       onDone: () => this.#starter.pump(),

@@ -408,9 +408,12 @@ export const COLUMNS = {
   output: {
     kind: output,
     examples: ["s3://lab/results/{payload.uuid}.zip"],
-    meaning: "Where the run's result will be.",
+    meaning:
+      "Where the run's result will be. It is looked for after success; record, end message and page say where it is, and " +
+      "whether it is missing. The policy says where outputs may be.",
     empty: NONE,
-    ...PLANNED,
+    kubernetes: "the annotation `mqtt-job-listener/output`; the program is told by its own `args` or `env`",
+    since: "0.1.0",
   },
   skipExisting: {
     kind: flag,

@@ -47,6 +47,7 @@ export function jobFacts(job: Json<V1Job>): JobFacts {
     ...defined({
       payload,
       payloadObject: notes[ANNOTATION.payloadObject],
+      output: words(notes[ANNOTATION.output]),
       owner: words(notes[ANNOTATION.owner]),
       parentRun: runNameIn(notes[ANNOTATION.parentRun]),
       cancelledBy: words(notes[ANNOTATION.cancelledBy]),

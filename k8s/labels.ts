@@ -23,6 +23,7 @@ export const ANNOTATION = {
   parentRun: `${PREFIX}parent-run`,
   rootRun: `${PREFIX}root-run`,
   owner: `${PREFIX}owner`,
+  output: `${PREFIX}output`,
   chainDepth: `${PREFIX}chain-depth`,
   receivedAt: `${PREFIX}received-at`,
   payloadObject: `${PREFIX}payload-object`,

@@ -10,7 +10,7 @@ import type { PodTemplates } from "./pod_templates.ts";
 import { type JsonMap, strategicMerge } from "./strategic_merge.ts";
 import { templatesFor } from "./template_files.ts";
 import { containerOf, escapeDollars, metadataOf, podOf } from "./row_parts.ts";
-import { CONTAINER_NAME, messageEnv, resourcesOf } from "../run_spec.ts";
+import { CONTAINER_NAME, messageEnv, outputOf, resourcesOf } from "../run_spec.ts";
 
 export interface JobOptions {
   /** The operator's pod templates as they stand now. */
@@ -113,12 +113,14 @@ function jobLabels(spec: RunSpec, instance: string): Record<string, string> {
 }
 
 function jobAnnotations(spec: RunSpec): Record<string, string> {
+  const output = outputOf(spec);
   return {
     [ANNOTATION.jobName]: spec.row.jobName,
     [ANNOTATION.topic]: spec.message.topic,
     ...(spec.parentRun === undefined ? {} : { [ANNOTATION.parentRun]: spec.parentRun }),
     [ANNOTATION.rootRun]: spec.rootRun,
     [ANNOTATION.chainDepth]: String(spec.chainDepth),
+    ...(output === undefined ? {} : { [ANNOTATION.output]: output }),
     ...(spec.row.owner === undefined ? {} : { [ANNOTATION.owner]: spec.row.owner }),
     [ANNOTATION.receivedAt]: spec.receivedAt.toISOString(),
     ...(spec.payloadLink === undefined ? {} : { [ANNOTATION.payloadObject]: spec.payloadLink.object }),

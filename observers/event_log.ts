@@ -44,7 +44,7 @@ export function eventLog(): Emit {
         const { run_name: run, status, message, log_url: url, log_missing: missing } = event.record;
         if (missing !== undefined) log.warn("The log of run {run} is not whole: {missing}", { run, missing, log: url });
         const words = ["Run {run} {status}: {message}", { run, status, message, log: url }] as const;
-        return status === "failed" ? log.warn(...words) : log.info(...words);
+        return status === "failed" || event.record.output_missing ? log.warn(...words) : log.info(...words);
       }
       case "table":
         return log.info("Table: {rows} rows, {errors} errors, {warnings} warnings", { ...event });

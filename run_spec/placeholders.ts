@@ -158,10 +158,10 @@ export function sampleMessage(row: RunSpec["row"]): { readonly topic: string; re
   return { topic: topic.join("/"), payload: new TextEncoder().encode(JSON.stringify(sample)) };
 }
 
-function templatesOf({ args, env, workingDir, labels, annotations }: RunSpec["row"]): Template[] {
+function templatesOf({ args, env, workingDir, labels, annotations, output }: RunSpec["row"]): Template[] {
   const variables = (env ?? []).flatMap((entry) => entry.from === "value" ? [entry.value] : []);
   const pairs = [...labels ?? [], ...annotations ?? []].map(({ value }) => value);
-  return [...args ?? [], ...variables, ...workingDir ? [workingDir] : [], ...pairs];
+  return [...args ?? [], ...variables, ...workingDir ? [workingDir] : [], ...output ? [output] : [], ...pairs];
 }
 
 /** Makes the field that the path names, with a text in it; what is there already stays. */

@@ -1,7 +1,7 @@
 import { deepEqual, equal, match, ok } from "node:assert/strict";
 import { Completion } from "../completion.ts";
 import { LogCollector } from "../logs.ts";
-import type { RunRecord } from "../ports.ts";
+import type { ObjectLook, RunRecord } from "../ports.ts";
 import { UnavailableError } from "../ports.ts";
 import { RunRecords } from "../records.ts";
 import { RunTable } from "../runs.ts";
@@ -9,12 +9,28 @@ import { events, FakeBroker, FakeCluster, FakeStore, job, pod } from "./harness/
 import { eventually } from "./harness/wait.ts";
 
 const PREFIX = "services/mqtt_job_listener";
+const DONE = { name: "main", state: "terminated", exitCode: 0, restartCount: 0 } as const;
 const COMPLETE = { end: { type: "Complete" as const } };
 const LINE = (text: string, second = 1) => `2026-01-01T00:00:0${second}.000000000Z ${text}\n`;
 
 function setUp(
-  { imagePullMs = 50, memoryBytes = 1 << 20, silentMs = 45_000, noPodMs = 30_000, unpreparedMs = 10, maxBytes = 1e9 } =
-    {},
+  {
+    imagePullMs = 50,
+    memoryBytes = 1 << 20,
+    silentMs = 45_000,
+    noPodMs = 30_000,
+    unpreparedMs = 10,
+    maxBytes = 1e9,
+    look,
+  }: {
+    imagePullMs?: number;
+    memoryBytes?: number;
+    silentMs?: number;
+    noPodMs?: number;
+    unpreparedMs?: number;
+    maxBytes?: number;
+    look?: ObjectLook;
+  } = {},
 ) {
   const stop = new AbortController();
   const { signal } = stop;
@@ -38,6 +54,7 @@ function setUp(
     emit,
     signal,
     onDone: () => {},
+    ...(look ? { look } : {}),
     noPodMs,
     unpreparedMs,
   });
@@ -72,6 +89,34 @@ Deno.test("a run that succeeded is logged, published, recorded and deleted, in t
   for (const { log_complete, log_bytes } of [record, body]) deepEqual([log_complete, log_bytes], [true, 6]);
   match(bed.store.text("count-abc.txt")!, /^gpus: {6}2\n[^]*^log: {7}6 bytes, whole\n/m);
   deepEqual([body.status, body.run_name, body.parent_run, body.input], ["succeeded", "count-abc", null, "7"]);
+});
+
+Deno.test("the output of a run that succeeded is looked for, and what is missing is said", async () => {
+  const cases: [there: boolean | Error, missing: true | undefined, words: RegExp][] = [
+    [true, undefined, /^Ended without error$/],
+    [false, true, /^Ended without error, but there is nothing at its output s3:\/\/lab\/u1\.zip$/],
+    [new UnavailableError("no answer"), undefined, /cannot be looked for: no answer$/],
+  ];
+  for (const [there, missing, words] of cases) {
+    const asked: string[] = [];
+    using bed = setUp({
+      look: (url) => {
+        asked.push(url);
+        return there instanceof Error ? Promise.reject(there) : Promise.resolve(there);
+      },
+    });
+    bed.clusterEvents.onJob(job({ output: "s3://lab/u1.zip", owner: "Ada" }));
+    bed.clusterEvents.onPod(pod({ phase: "Succeeded", containers: [{ ...DONE, message: '{"units":3}' }] }));
+    bed.clusterEvents.onJob(job({ output: "s3://lab/u1.zip", owner: "Ada", ...COMPLETE }));
+    await eventually(() => bed.store.text("count-abc.json"));
+    const record = JSON.parse(bed.store.text("count-abc.json")!) as RunRecord;
+    const end = JSON.parse(bed.broker.published[0]!.body) as RunRecord;
+    for (const { output, output_missing, message, result } of [record, end]) {
+      deepEqual([output, output_missing, result], ["s3://lab/u1.zip", missing, { units: 3 }]);
+      match(message, words);
+    }
+    deepEqual([record.owner, asked], ["Ada", ["s3://lab/u1.zip"]]);
+  }
 });
 
 Deno.test("a run that failed is published on job_failed and ERROR, never on job_complete", async () => {

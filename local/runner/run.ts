@@ -4,7 +4,7 @@
  */
 import { basename, join } from "node:path";
 import { type JobFacts, type PodFacts, RefusedError, type RunSpec } from "../../ports.ts";
-import { CONTAINER_NAME, Filler, isRunName, keptValue, messageEnv, resourcesOf } from "../../run_spec.ts";
+import { CONTAINER_NAME, Filler, isRunName, keptValue, messageEnv, outputOf, resourcesOf } from "../../run_spec.ts";
 import { compact } from "../../util/compact.ts";
 import { errorMessage } from "../../util/errors.ts";
 import { readAtMost } from "../../util/streams.ts";
@@ -115,7 +115,7 @@ function newFacts(spec: RunSpec): JobFacts {
     ...compact({ parentRun: spec.parentRun }),
     rootRun: spec.rootRun,
     chainDepth: spec.chainDepth,
-    ...(row.owner === undefined ? {} : { owner: row.owner }),
+    ...compact({ owner: row.owner, output: outputOf(spec) }),
     image: row.image,
     gpu: row.gpu,
     ...resourcesOf(row),

@@ -102,6 +102,8 @@ function RecordFacts({ record }: { record: RunRecord }) {
       <dt>Requests and limits</dt>
       <dd>{resourceWords({ ...record, gpu })}</dd>
       {record.owner !== undefined && <Fact name="Owner" words={record.owner} />}
+      {record.output !== undefined &&
+        <Fact name="Output" words={record.output_missing ? `${record.output} (missing)` : record.output} />}
       {record.result !== undefined && <Fact name="Result" words={JSON.stringify(record.result)} />}
       <dt>Log</dt>
       <dd>
