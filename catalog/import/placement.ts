@@ -115,12 +115,16 @@ function tolerationCell({ key, operator = "Equal", value, effect, ...more }: Fie
   if (Object.keys(more).length > 0) return ["", undefined];
   const isAny = operator === "Exists";
   const expected = compact({
-    key: key === undefined || key === "" ? undefined : key,
+    key: isGiven(key) ? String(key) : undefined,
     value: isAny ? undefined : String(value ?? ""),
-    effect: effect === "" ? undefined : effect,
+    effect: isGiven(effect) ? String(effect) : undefined,
   }) as unknown as Toleration;
   const taint = expected.key === undefined ? "*" : isAny ? expected.key : `${expected.key}=${expected.value}`;
   return [expected.effect === undefined ? taint : `${taint}:${expected.effect}`, expected];
+}
+
+function isGiven(value: unknown): boolean {
+  return value !== undefined && value !== null && value !== "";
 }
 
 // ---------------------------------------------------------------- user
