@@ -6,7 +6,7 @@
  */
 import { deepEqual, equal, match } from "node:assert/strict";
 import { JobWatch } from "../harness/job_watch.ts";
-import { scratchFolder } from "../harness/folder.ts";
+import { removeFolder, scratchFolder } from "../harness/folder.ts";
 import { type Kit, startKit } from "../harness/kit.ts";
 import { needs } from "../harness/needs.ts";
 import { pageReason } from "../harness/page_reason.ts";
@@ -153,7 +153,7 @@ const REFUSED: readonly Omit<Case, "page">[] = [
 const ROWS: readonly Cells[] = [
   ...[...MISSING, ...REFUSED].map(({ name, cells }) => row(name, "true", cells)),
   row("gated", "echo through", { labels: "hold=gate" }),
-  row("prepared", "echo never", { labels: "hold=init" }),
+  row("prepared", "echo never", { pod_template: "prepared" }),
   row("held", "sleep 3; echo done"),
 ];
 
@@ -165,32 +165,31 @@ const POLICY = `secrets: ["*"]
 service_accounts: ["*"]
 `;
 
-/** What somebody's admission rule does to pods with a label, on their way in: an expression in CEL. */
-function mutation(name: string, path: string, value: string) {
-  return {
-    metadata: { name },
-    spec: {
-      matchConstraints: {
-        resourceRules: [{ apiGroups: [""], apiVersions: ["v1"], operations: ["CREATE"], resources: ["pods"] }],
-        objectSelector: { matchLabels: { hold: name } },
-      },
-      reinvocationPolicy: "Never",
-      mutations: [{
-        patchType: "JSONPatch",
-        jsonPatch: { expression: `[JSONPatch{op: "add", path: "${path}", value: ${value}}]` },
-      }],
+/** What somebody's admission rule does to pods with the label `hold=gate`, on their way in. */
+const GATE = {
+  metadata: { name: "gate" },
+  spec: {
+    matchConstraints: {
+      resourceRules: [{ apiGroups: [""], apiVersions: ["v1"], operations: ["CREATE"], resources: ["pods"] }],
+      objectSelector: { matchLabels: { hold: "gate" } },
     },
-  };
-}
+    reinvocationPolicy: "Never",
+    mutations: [{
+      patchType: "JSONPatch",
+      jsonPatch: {
+        expression: `[JSONPatch{op: "add", path: "/spec/schedulingGates", value: [{"name": "example.com/wait"}]}]`,
+      },
+    }],
+  },
+};
 
-const MUTATIONS = [
-  mutation("gate", "/spec/schedulingGates", `[{"name": "example.com/wait"}]`),
-  mutation(
-    "init",
-    "/spec/initContainers",
-    `[{"name": dyn("fetch"), "image": dyn("busybox:lab"), "command": dyn(["sh", "-c", "sleep 5; exit 4"])}]`,
-  ),
-];
+const TEMPLATES = `kind: PodTemplate
+metadata: { name: prepared }
+template:
+  spec:
+    initContainers:
+      - { name: fetch, image: "busybox:lab", command: [sh, -c, "sleep 5; exit 4"] }
+`;
 
 class Bed implements AsyncDisposable {
   private constructor(
@@ -199,6 +198,7 @@ class Bed implements AsyncDisposable {
     readonly ear: MqttEar,
     readonly jobs: JobWatch,
     readonly service: ServiceProcess,
+    readonly files: string,
   ) {}
 
   static async start(): Promise<Bed> {
@@ -219,19 +219,18 @@ class Bed implements AsyncDisposable {
       });
     }
     const admission = "/apis/admissionregistration.k8s.io/v1";
-    for (const policy of MUTATIONS) {
-      const { name } = policy.metadata;
-      await api.create(`${admission}/mutatingadmissionpolicies`, policy);
-      const binding = { metadata: { name }, spec: { policyName: name } };
-      await api.create(`${admission}/mutatingadmissionpolicybindings`, binding);
-    }
+    await api.create(`${admission}/mutatingadmissionpolicies`, GATE);
+    const binding = { metadata: GATE.metadata, spec: { policyName: "gate" } };
+    await api.create(`${admission}/mutatingadmissionpolicybindings`, binding);
     const port = freePort();
-    const policy = `${await scratchFolder("policy")}/policy.yaml`;
-    await Deno.writeTextFile(policy, POLICY);
+    const files = await scratchFolder("policy");
+    await Deno.writeTextFile(`${files}/policy.yaml`, POLICY);
+    await Deno.writeTextFile(`${files}/templates.yaml`, TEMPLATES);
     const env: Record<string, string> = {
       ...kit.env(),
       CATALOG_POLL: "1h",
-      POLICY_FILE: policy,
+      POLICY_FILE: `${files}/policy.yaml`,
+      POD_TEMPLATES: `${files}/templates.yaml`,
       STATUS_ADDR: `127.0.0.1:${port}`,
       IMAGE_PULL_GRACE: "25s",
       UNSCHEDULABLE_GRACE: "25s",
@@ -240,7 +239,7 @@ class Bed implements AsyncDisposable {
     await kit.s3.put(env["CATALOG_URL"]!, csv(ROWS));
     const ear = await MqttEar.connect(kit.broker.url, [`${PREFIX}/#`]);
     const jobs = await JobWatch.start(api);
-    return new Bed(kit, port, ear, jobs, await startService(env));
+    return new Bed(kit, port, ear, jobs, await startService(env), files);
   }
 
   async begin(jobName: string): Promise<string> {
@@ -275,6 +274,7 @@ class Bed implements AsyncDisposable {
     await this.jobs[Symbol.asyncDispose]();
     await this.ear[Symbol.asyncDispose]();
     await this.kit[Symbol.asyncDispose]();
+    await removeFolder(this.files);
   }
 }
 
@@ -320,7 +320,7 @@ Deno.test({
       equal((await bed.end("gated")).status, "succeeded");
     });
 
-    await t.step("an init container is named while it runs and when it has failed", async () => {
+    await t.step("an init container of a pod template is named while it runs and when it has failed", async () => {
       const runName = await bed.begin("prepared");
       await bed.says(runName, /^Its init container "fetch" is running$/);
       const end = await bed.end("prepared");
