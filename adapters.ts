@@ -4,7 +4,7 @@
  */
 import type { Config } from "./config.ts";
 import type { TemplateFiles } from "./k8s/template_files.ts";
-import type { Identity } from "./mqtt/rivals.ts";
+import type { Identity } from "./mqtt/options.ts";
 import type { Broker, Cluster, ObjectLook, ObjectStore } from "./ports.ts";
 import { parsePolicy } from "./catalog/policy.ts";
 import type { Election, ServiceOptions } from "./service.ts";

@@ -3,9 +3,16 @@
  */
 import { Buffer } from "node:buffer";
 import type { IClientOptions } from "mqtt";
-import type { Identity } from "./rivals.ts";
 import { readBrokerUrl } from "../util/broker_url.ts";
 import { compact } from "../util/compact.ts";
+
+/** Which of two services is meant. */
+export interface Identity {
+  /** A random word of this process. */
+  readonly instance: string;
+  /** When it started, in milliseconds since the epoch, by the clock of its own machine. */
+  readonly startedAtMs: number;
+}
 
 /** Options of mqtt.ts. */
 export interface MqttOptions {

@@ -8,16 +8,8 @@ import mqtt, { type MqttClient } from "mqtt";
 import { delayAtMost } from "../util/retry.ts";
 import type { Connection } from "./connection.ts";
 import type { EndKind } from "./errors.ts";
-import { clientOptions, type Settled } from "./options.ts";
+import { clientOptions, type Identity, type Settled } from "./options.ts";
 import { PacketLimit } from "./packet_limit.ts";
-
-/** Which of two services is meant. */
-export interface Identity {
-  /** A random word of this process. */
-  readonly instance: string;
-  /** When it started, in milliseconds since the epoch, by the clock of its own machine. */
-  readonly startedAtMs: number;
-}
 
 interface RivalsOptions {
   readonly identity: NonNullable<Settled["identity"]>;

@@ -11,7 +11,7 @@ import { escapeBraces, expanded, quoteWords } from "./cells.ts";
 import { type Fields, isMap, mapOf, mapsOf } from "./documents.ts";
 import { type Draft, readsBack } from "./draft.ts";
 import { isSecretName } from "./finding.ts";
-import type { Tell } from "./job.ts";
+import type { ReportFinding } from "./finding.ts";
 
 /** A text as a template has it in which nothing is a placeholder. */
 export function asTemplate(text: string): Template {
@@ -26,20 +26,20 @@ export function taker(fields: Fields, ...names: readonly string[]): () => void {
 }
 
 /** Offers the columns of the container `main`; it must be the pod's first one. */
-export function readContainer(main: Fields, draft: Draft, tell: Tell): void {
+export function readContainer(main: Fields, draft: Draft, report: ReportFinding): void {
   for (const field of ["terminationMessagePath", "terminationMessagePolicy"]) {
     if (main[field] === undefined) continue;
     const isPath = field === "terminationMessagePath";
     const message = isPath
       ? "the service reads what a run wrote into the file that RESULT_FILE names; let the program write it there"
       : "the service takes the last lines of a run that failed anyway";
-    tell(isPath ? "error" : "note", field, message, main[field]);
+    report(isPath ? "error" : "note", field, message, main[field]);
     delete main[field];
   }
   readImage(main, draft);
-  readEnv(main, draft, tell);
+  readEnv(main, draft, report);
   readWords(main, draft);
-  readResources(main, draft, tell);
+  readResources(main, draft, report);
 }
 
 function readImage(main: Fields, draft: Draft): void {
@@ -93,15 +93,15 @@ function variablesOf(main: Fields): (name: string) => boolean {
 
 // ---------------------------------------------------------------- variables
 
-function readEnv(main: Fields, draft: Draft, tell: Tell): void {
+function readEnv(main: Fields, draft: Draft, report: ReportFinding): void {
   const all = mapsOf(main["env"]);
   const kept = all.filter((entry, at) => {
     const name = String(entry["name"]);
     const isLast = !all.slice(at + 1).some((other) => other["name"] === name);
     if (!isLast) {
-      tell("note", `env ${name}`, "the variable stands twice; Kubernetes takes the last one, and so does the row");
+      report("note", `env ${name}`, "the variable stands twice; Kubernetes takes the last one, and so does the row");
     }
-    return isLast && !isServices(entry, name, tell);
+    return isLast && !isServices(entry, name, report);
   });
   if (kept.length === 0) delete main["env"];
   else main["env"] = kept;
@@ -112,7 +112,7 @@ function readEnv(main: Fields, draft: Draft, tell: Tell): void {
     else main["env"] = left;
   };
   for (const entry of kept) {
-    warnOfSecret(entry, tell);
+    warnOfSecret(entry, report);
     if (bound.has(entry)) continue;
     const cell = envCell(entry);
     if (cell) draft.offer("env", cell.text, [cell.expected], removeEntry(entry));
@@ -122,15 +122,15 @@ function readEnv(main: Fields, draft: Draft, tell: Tell): void {
 }
 
 /** Whether the service or Kubernetes sets the variable, so that nobody else can. */
-function isServices(entry: Fields, name: string, tell: Tell): boolean {
+function isServices(entry: Fields, name: string, report: ReportFinding): boolean {
   if (name === "JOB_COMPLETION_INDEX") {
     const { fieldRef } = mapOf(entry["valueFrom"]);
     const isIndex = String(mapOf(fieldRef)["fieldPath"]).includes("job-completion-index");
-    tell(isIndex ? "note" : "error", `env ${name}`, "Kubernetes sets it in each part of an Indexed Job");
+    report(isIndex ? "note" : "error", `env ${name}`, "Kubernetes sets it in each part of an Indexed Job");
     return true;
   }
   if (!isServicesVariable(name)) return false;
-  tell("error", `env ${name}`, "the service sets this variable; give it another name here and in the program");
+  report("error", `env ${name}`, "the service sets this variable; give it another name here and in the program");
   return true;
 }
 
@@ -184,13 +184,13 @@ function sourceCell({ secretRef, configMapRef, ...more }: Fields): readonly [str
 /** Values that only say where a secret is, or that are none. */
 const HARMLESS = /^(\/|\.|true$|false$|yes$|no$|none$|\d{1,5}$)/i;
 
-function warnOfSecret({ name, value }: Fields, tell: Tell): void {
+function warnOfSecret({ name, value }: Fields, report: ReportFinding): void {
   // What refers to another variable keeps the secret there.
   if (typeof value !== "string" || typeof name !== "string" || value === "" || value.includes("$(")) return;
   const isNamed = isSecretName(name) && !HARMLESS.test(value) && !/_(FILE|PATH|URL|URI|DIR|NAME|ID)$/i.test(name);
   if (!isNamed && redact(value) === value && !/^(AKIA|ghp_|hf_|sk-)\w{10,}/.test(value)) return;
   const key = name.toLowerCase().replaceAll("_", "-");
-  tell(
+  report(
     "warning",
     `env ${name}`,
     `its value looks like a secret, and who reads the table reads it; put it into a Secret and write ` +
@@ -206,7 +206,7 @@ const QUANTITIES: readonly (readonly [resource: string, request: Field, limit: F
   ["ephemeral-storage", "diskRequest", "diskLimit"],
 ];
 
-function readResources(main: Fields, draft: Draft, tell: Tell): void {
+function readResources(main: Fields, draft: Draft, report: ReportFinding): void {
   const resources = main["resources"];
   if (!isMap(resources)) return;
   const sides = { requests: mapOf(resources["requests"]), limits: mapOf(resources["limits"]) };
@@ -225,7 +225,7 @@ function readResources(main: Fields, draft: Draft, tell: Tell): void {
     if (most !== undefined && asked === undefined && isZero(most)) remove("limits", name)();
     else if (most !== undefined) put(limit, "limits", name, most);
   }
-  readDevices(sides, draft, remove, tell);
+  readDevices(sides, draft, remove, report);
 }
 
 function isZero(quantity: string): boolean {
@@ -243,7 +243,7 @@ function readDevices(
   sides: Readonly<Record<"requests" | "limits", Fields>>,
   draft: Draft,
   remove: (side: "requests" | "limits", name: string) => () => void,
-  tell: Tell,
+  report: ReportFinding,
 ): void {
   const names = [...new Set([...Object.keys(sides.limits), ...Object.keys(sides.requests)])]
     .filter((name) => !QUANTITIES.some(([known]) => known === name));
@@ -257,7 +257,7 @@ function readDevices(
       remove("limits", name)();
     };
     if (quantityValue(quantity) === 0) {
-      tell("note", `resources ${name}`, "none of it is asked for");
+      report("note", `resources ${name}`, "none of it is asked for");
       take();
     } else if (name === "nvidia.com/gpu") draft.offer("gpu", quantity, Number(quantity), take);
     else if (name === gpu) draft.offer("gpu", `${name}=${quantity}`, Number(quantity), take);

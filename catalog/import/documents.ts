@@ -45,28 +45,31 @@ export function readWorkloads(
   const findings: Finding[] = [];
   let count = 0;
   for (const { name, text } of files) {
-    const tell = (severity: Finding["severity"], source: string, message: string, object?: string): void => {
+    const report = (severity: Finding["severity"], source: string, message: string, object?: string): void => {
       findings.push({ severity, source, ...(object === undefined ? {} : { object }), message });
     };
     if (text.length > MAX_FILE) {
-      tell("error", name, `the file has more than ${MAX_FILE} characters; part it`);
+      report("error", name, `the file has more than ${MAX_FILE} characters; part it`);
       continue;
     }
     const before = count;
     const add = (content: unknown, source: string): void => {
       if (content === null || content === undefined) return;
       if (++count > MAX_OBJECTS) {
-        if (count === MAX_OBJECTS + 1) tell("error", source, `there are more than ${MAX_OBJECTS} objects; part them`);
+        if (count === MAX_OBJECTS + 1) report("error", source, `there are more than ${MAX_OBJECTS} objects; part them`);
         return;
       }
-      if (!isMap(content)) return tell("error", source, "it is no object of Kubernetes, which has a kind and metadata");
+      if (!isMap(content)) {
+        return report("error", source, "it is no object of Kubernetes, which has a kind and metadata");
+      }
       const { kind, items } = content;
       if (typeof kind === "string" && kind.endsWith("List") && Array.isArray(items)) {
         // Items of a typed list leave their kind out.
         const own = kind === "List" ? {} : { kind: kind.slice(0, -4) };
         for (const [at, item] of items.entries()) {
-          if (isMap(item) && String(item["kind"] ?? "").endsWith("List")) tell("error", source, "a list within a list");
-          else add(isMap(item) ? { ...own, ...item } : item, `${source}, item ${at + 1}`);
+          if (isMap(item) && String(item["kind"] ?? "").endsWith("List")) {
+            report("error", source, "a list within a list");
+          } else add(isMap(item) ? { ...own, ...item } : item, `${source}, item ${at + 1}`);
         }
         return;
       }
@@ -74,11 +77,11 @@ export function readWorkloads(
       const known = WORKLOADS.find((one) => one === kind);
       if (known !== undefined && !isForeign(known, content)) {
         workloads.push({ source, label, kind: known, object: content });
-      } else tell(isBeside(kind) ? "note" : "error", source, adviceOn(content), label);
+      } else report(isBeside(kind) ? "note" : "error", source, adviceOn(content), label);
     };
-    readText(name, text, add, tell);
+    readText(name, text, add, report);
     if (count === before && !findings.some(({ source }) => source.startsWith(name))) {
-      tell("error", name, "the file holds no object");
+      report("error", name, "the file holds no object");
     }
   }
   return { workloads, findings };
@@ -104,9 +107,14 @@ export function nameOf({ metadata }: Fields): string | undefined {
   return found?.slice(0, 253).replace(/-{1,9}$/, "");
 }
 
-type Tell = (severity: Finding["severity"], source: string, message: string) => void;
+type ReportFinding = (severity: Finding["severity"], source: string, message: string) => void;
 
-function readText(name: string, text: string, add: (content: unknown, source: string) => void, tell: Tell): void {
+function readText(
+  name: string,
+  text: string,
+  add: (content: unknown, source: string) => void,
+  report: ReportFinding,
+): void {
   const lineCounter = new LineCounter();
   let documents;
   try {
@@ -119,7 +127,7 @@ function readText(name: string, text: string, add: (content: unknown, source: st
     });
   } catch (error) {
     if (!(error instanceof RangeError)) throw error;
-    return tell("error", name, "it is nested too deeply to be read");
+    return report("error", name, "it is nested too deeply to be read");
   }
   for (const [at, document] of [...documents].entries()) {
     const source = documents.length > 1 ? `${name}, document ${at + 1}` : name;
@@ -131,11 +139,11 @@ function readText(name: string, text: string, add: (content: unknown, source: st
       const advice = isChart
         ? "it looks like a chart's template; render it first: helm template … | mqtt-job-listener import -"
         : "mend it; `kubectl create --dry-run=client -f` tells more";
-      tell("error", source, `it is not YAML (${broken.code} at ${line}); ${advice}`);
+      report("error", source, `it is not YAML (${broken.code} at ${line}); ${advice}`);
       continue;
     }
     const content = contentOf(document);
-    if ("fault" in content) tell("error", source, content.fault);
+    if ("fault" in content) report("error", source, content.fault);
     else add(content.content, source);
   }
 }

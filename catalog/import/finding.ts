@@ -40,3 +40,6 @@ export function shown(path: string, value: unknown): string | undefined {
   if (typeof value === "object" || isSecretName(path) || /annotations|env/i.test(path)) return undefined;
   return cut(redact(String(value)).replaceAll(/\s+/g, " "));
 }
+
+/** Says something of a field; `value` is shown, so it must be none of a variable. */
+export type ReportFinding = (severity: Finding["severity"], path: string, message: string, value?: unknown) => void;

@@ -8,15 +8,12 @@ import { type Fields, mapOf, type Workload } from "./documents.ts";
 import { readContainer, taker } from "./container.ts";
 import { dropAssigned, dropDefaults, dropPodDefaults, dropWrittenMetadata, JOB_DEFAULTS } from "./defaults.ts";
 import { Draft } from "./draft.ts";
-import { type Finding, shown } from "./finding.ts";
+import { type Finding, type ReportFinding, shown } from "./finding.ts";
 import { readMetadata } from "./metadata.ts";
 import { readMounts } from "./mounts.ts";
 import { readPlacement } from "./placement.ts";
 import { arrangeContainers, dropOwnGuards, templateOf } from "./pod.ts";
 import { metadataFault, shapeFault } from "./shape.ts";
-
-/** Says something of a field; `value` is shown, so it must be none of a variable. */
-export type Tell = (severity: Finding["severity"], path: string, message: string, value?: unknown) => void;
 
 export interface ImportedWorkload {
   /** By column name; absent: the workload cannot be a row. */
@@ -50,15 +47,15 @@ export function importWorkload(
   { jobName, topic, topicPrefix }: WorkloadOptions,
 ): ImportedWorkload {
   const findings: Finding[] = [];
-  const tellAt = (prefix: string): Tell => (severity, path, message, value) => {
+  const reportAt = (prefix: string): ReportFinding => (severity, path, message, value) => {
     const seen = value === undefined ? undefined : shown(path, value);
     findings.push(
       compact({ severity, source, object: label, path: `${prefix}${path}` || undefined, value: seen, message }),
     );
   };
-  const parts = partsOf(kind, structuredClone(object), tellAt(""));
-  const tell = tellAt(parts.jobPath);
-  const tellPod = tellAt(`${parts.podPath}spec.`);
+  const parts = partsOf(kind, structuredClone(object), reportAt(""));
+  const report = reportAt(parts.jobPath);
+  const tellPod = reportAt(`${parts.podPath}spec.`);
   const spec = mapOf(parts.template["spec"]);
   const podMetadata = mapOf(parts.template["metadata"]);
   const wrong = shapeFault(spec) ?? metadataFault(parts.metadata) ?? metadataFault(podMetadata);
@@ -78,34 +75,36 @@ export function importWorkload(
   const draft = new Draft();
   draft.require("jobName", jobName, () => {});
   draft.require("mqttTopic", topic, () => {});
-  readMetadata(parts.metadata, podMetadata, draft, tellAt("metadata."));
-  readJob(parts.job, draft, kind, tell);
+  readMetadata(parts.metadata, podMetadata, draft, reportAt("metadata."));
+  readJob(parts.job, draft, kind, report);
   readRestarts(spec, kind, tellPod);
   readContainer(main, draft, tellPod);
   readMounts(spec, main, draft, tellPod);
   readPlacement(spec, main, draft, tellPod);
   const settled = draft.settle(topicPrefix);
   if ("fault" in settled) {
-    tellAt("")("error", "", `there is no row: ${settled.fault}`);
+    reportAt("")("error", "", `there is no row: ${settled.fault}`);
     return { findings: findings.filter(({ severity }) => severity === "error") };
   }
-  tellRest(parts, tellAt(""), tell);
+  reportRest(parts, reportAt(""), report);
   for (const [field, value] of Object.entries(podMetadata)) {
     if (field === "labels" || field === "annotations") {
       if (Object.keys(mapOf(value)).length === 0) delete podMetadata[field];
       continue;
     }
-    tellAt(parts.podPath)("note", `metadata.${field}`, "pods of a Job take no such field from it", value);
+    reportAt(parts.podPath)("note", `metadata.${field}`, "pods of a Job take no such field from it", value);
     delete podMetadata[field];
   }
   const template = templateOf(podMetadata, spec);
   return { cells: draft.cells(), row: settled.row, findings, ...(template === undefined ? {} : { template }) };
 }
 
-function partsOf(kind: Workload["kind"], object: Fields, tell: Tell): Parts {
+function partsOf(kind: Workload["kind"], object: Fields, report: ReportFinding): Parts {
   const metadata = (object["metadata"] = { ...mapOf(object["metadata"]) }) as Fields;
   const { apiVersion: _, kind: __, metadata: ___, spec, status: ____, template, ...more } = object;
-  for (const [field, value] of Object.entries(more)) tell("error", field, "Kubernetes knows no such field here", value);
+  for (const [field, value] of Object.entries(more)) {
+    report("error", field, "Kubernetes knows no such field here", value);
+  }
   const jobOf = (job: Fields, path: string, own: Fields): Parts => {
     const pod = (job["template"] = { ...mapOf(job["template"]) }) as Fields;
     return { metadata: own, job, template: pod, jobPath: path, podPath: `${path}template.` };
@@ -115,8 +114,8 @@ function partsOf(kind: Workload["kind"], object: Fields, tell: Tell): Parts {
       return jobOf({ ...mapOf(spec) }, "spec.", metadata);
     case "CronJob": {
       const { jobTemplate, ...schedule } = mapOf(spec);
-      readSchedule(schedule, tell);
-      tellOuterMetadata(kind, metadata, tell);
+      readSchedule(schedule, report);
+      reportOuterMetadata(kind, metadata, report);
       const own = { ...mapOf(mapOf(jobTemplate)["metadata"]) };
       return jobOf({ ...mapOf(mapOf(jobTemplate)["spec"]) }, "spec.jobTemplate.spec.", own);
     }
@@ -129,29 +128,29 @@ function partsOf(kind: Workload["kind"], object: Fields, tell: Tell): Parts {
       return { metadata, job, template: { metadata: inner, spec: pod }, jobPath: "spec.", podPath: "" };
     }
     case "PodTemplate":
-      tellOuterMetadata(kind, metadata, tell);
+      reportOuterMetadata(kind, metadata, report);
       return { metadata: {}, job: {}, template: mapOf(template), jobPath: "", podPath: "template." };
   }
 }
 
 /** Labels of an object that only holds what Jobs or pods are made of. */
-function tellOuterMetadata(kind: string, metadata: Fields, tell: Tell): void {
+function reportOuterMetadata(kind: string, metadata: Fields, report: ReportFinding): void {
   dropWrittenMetadata(metadata);
   for (const field of ["labels", "annotations"]) {
     if (metadata[field] === undefined) continue;
-    tell(
+    report(
       "note",
       `metadata.${field}`,
       `they are of the ${kind} itself, not of what it makes; left out`,
       metadata[field],
     );
   }
-  tellNamespace(metadata, tell);
+  reportNamespace(metadata, report);
 }
 
 // ---------------------------------------------------------------- the Job
 
-function readJob(job: Fields, draft: Draft, kind: Workload["kind"], tell: Tell): void {
+function readJob(job: Fields, draft: Draft, kind: Workload["kind"], report: ReportFinding): void {
   delete job["template"];
   const isJob = kind === "Job" || kind === "CronJob";
   // 6 is Kubernetes' default and the row's is 0.
@@ -159,7 +158,7 @@ function readJob(job: Fields, draft: Draft, kind: Workload["kind"], tell: Tell):
   if (backoff === 0) delete job["backoffLimit"];
   else {
     if (job["backoffLimit"] === undefined) {
-      tell(
+      report(
         "note",
         "backoffLimit",
         "Kubernetes tries a failed pod 6 times where nothing is said; empty the cell for none",
@@ -174,18 +173,18 @@ function readJob(job: Fields, draft: Draft, kind: Workload["kind"], tell: Tell):
   if (job["ttlSecondsAfterFinished"] !== undefined) {
     const message =
       "the service deletes an ended Job itself; the setting JOB_TTL says after what time Kubernetes would";
-    tell("note", "ttlSecondsAfterFinished", message, job["ttlSecondsAfterFinished"]);
+    report("note", "ttlSecondsAfterFinished", message, job["ttlSecondsAfterFinished"]);
     delete job["ttlSecondsAfterFinished"];
   }
   if (job["suspend"] === true && draft.has("queue")) {
-    tell("note", "suspend", "Kueue suspends and admits the Jobs of its queue itself", true);
+    report("note", "suspend", "Kueue suspends and admits the Jobs of its queue itself", true);
     delete job["suspend"];
   }
-  readParts(job, draft, tell);
+  readParts(job, draft, report);
   dropDefaults(job, JOB_DEFAULTS);
 }
 
-function readParts(job: Fields, draft: Draft, tell: Tell): void {
+function readParts(job: Fields, draft: Draft, report: ReportFinding): void {
   const { parallelism = 1, completions, completionMode = "NonIndexed" } = job;
   const isIndexed = completionMode === "Indexed";
   if (typeof parallelism !== "number" || parallelism < 1) return;
@@ -193,7 +192,7 @@ function readParts(job: Fields, draft: Draft, tell: Tell): void {
   if (parts === 1) {
     if (isIndexed) {
       const message = "a run of one part gets no JOB_COMPLETION_INDEX; let the program take 0 where it is missing";
-      tell("warning", "completionMode", message, completionMode);
+      report("warning", "completionMode", message, completionMode);
     }
     for (const field of ["parallelism", "completions", "completionMode"]) delete job[field];
     return;
@@ -205,18 +204,23 @@ function readParts(job: Fields, draft: Draft, tell: Tell): void {
   if (isIndexed) return;
   if (completions === undefined) {
     const message = `a queue of work ends here when each of the ${parts} pods has succeeded, not with the first one`;
-    tell("warning", "parallelism", message, parallelism);
-  } else tell("note", "completionMode", "the parts of a run are numbered: each pod gets JOB_COMPLETION_INDEX too");
+    report("warning", "parallelism", message, parallelism);
+  } else report("note", "completionMode", "the parts of a run are numbered: each pod gets JOB_COMPLETION_INDEX too");
 }
 
 /** What the service decides for all: that a pod is never restarted. */
-function readRestarts(spec: Fields, kind: Workload["kind"], tell: Tell): void {
+function readRestarts(spec: Fields, kind: Workload["kind"], report: ReportFinding): void {
   const { restartPolicy = kind === "Pod" || kind === "PodTemplate" ? "Always" : undefined } = spec;
   delete spec["restartPolicy"];
   if (restartPolicy === "OnFailure") {
-    tell("note", "restartPolicy", "a failed run is tried in a new pod, as often as backoff_limit says", restartPolicy);
+    report(
+      "note",
+      "restartPolicy",
+      "a failed run is tried in a new pod, as often as backoff_limit says",
+      restartPolicy,
+    );
   } else if (restartPolicy === "Always" && kind === "Pod") {
-    tell(
+    report(
       "warning",
       "restartPolicy",
       "it was started again for ever; a run ends when its container does",
@@ -238,30 +242,35 @@ const JOB_ADVICE: Readonly<Record<string, string>> = {
 };
 
 /** Names what neither the row nor its template says. */
-function tellRest({ metadata, job }: Parts, tell: Tell, tellJob: Tell): void {
+function reportRest({ metadata, job }: Parts, report: ReportFinding, reportJob: ReportFinding): void {
   for (const [field, value] of Object.entries(job)) {
     if (field === "selector" && job["manualSelector"] === undefined && isGenerated(value)) continue;
-    tellJob("error", field, JOB_ADVICE[field] ?? "neither a column nor a pod template says it", value);
+    reportJob("error", field, JOB_ADVICE[field] ?? "neither a column nor a pod template says it", value);
   }
-  tellNamespace(metadata, tell);
+  reportNamespace(metadata, report);
   for (const [field, value] of Object.entries(metadata)) {
     if (["name", "generateName", "namespace"].includes(field)) continue;
     if (field !== "labels" && field !== "annotations") {
-      tell("error", `metadata.${field}`, "the service gives its Jobs no such field", value);
+      report("error", `metadata.${field}`, "the service gives its Jobs no such field", value);
       continue;
     }
     for (const [key, own] of Object.entries(mapOf(value))) {
       const message =
         `no ${field === "labels" ? "label" : "annotation"} of a row can say it: it is the service's own, ` +
         "differs from that of the pods, or has a line break or semicolon";
-      tell("error", `metadata.${field}.${key}`, message, own);
+      report("error", `metadata.${field}.${key}`, message, own);
     }
   }
 }
 
-function tellNamespace({ namespace }: Fields, tell: Tell): void {
+function reportNamespace({ namespace }: Fields, report: ReportFinding): void {
   if (namespace === undefined) return;
-  tell("note", "metadata.namespace", "all Jobs of a service run in the namespace of its setting NAMESPACE", namespace);
+  report(
+    "note",
+    "metadata.namespace",
+    "all Jobs of a service run in the namespace of its setting NAMESPACE",
+    namespace,
+  );
 }
 
 /** A selector that the API server wrote. */
@@ -282,14 +291,14 @@ const SCHEDULE_ADVICE: Readonly<Record<string, string>> = {
 };
 const SCHEDULE_DEFAULTS = { concurrencyPolicy: ["Allow"], suspend: [false] };
 
-function readSchedule(schedule: Fields, tell: Tell): void {
+function readSchedule(schedule: Fields, report: ReportFinding): void {
   for (const field of ["successfulJobsHistoryLimit", "failedJobsHistoryLimit"]) {
     if (schedule[field] === undefined) continue;
-    tell("note", `spec.${field}`, "records and logs of all runs are kept in the store", schedule[field]);
+    report("note", `spec.${field}`, "records and logs of all runs are kept in the store", schedule[field]);
     delete schedule[field];
   }
   dropDefaults(schedule, SCHEDULE_DEFAULTS);
   for (const [field, value] of Object.entries(schedule)) {
-    tell("error", `spec.${field}`, SCHEDULE_ADVICE[field] ?? "neither a column nor a pod template says it", value);
+    report("error", `spec.${field}`, SCHEDULE_ADVICE[field] ?? "neither a column nor a pod template says it", value);
   }
 }

@@ -5,22 +5,28 @@ import { escapeBraces } from "./cells.ts";
 import { asTemplate } from "./container.ts";
 import { type Fields, isMap, mapOf } from "./documents.ts";
 import type { Draft } from "./draft.ts";
-import type { Tell } from "./job.ts";
+import type { ReportFinding } from "./finding.ts";
 
 const QUEUE = "kueue.x-k8s.io/queue-name";
 
 /** `job`, `pod`: metadata of both; what a column says is taken out of them when the draft is settled. */
-export function readMetadata(job: Fields, pod: Fields, draft: Draft, tell: Tell): void {
+export function readMetadata(job: Fields, pod: Fields, draft: Draft, report: ReportFinding): void {
   const holders = [job, pod].flatMap((metadata) => [metadata["labels"], metadata["annotations"]]).filter(isMap);
   const queue = holders.map((pairs) => pairs[QUEUE]).find((value) => value !== undefined);
   if (typeof queue === "string") {
     draft.offer("queue", queue, queue, () => holders.forEach((pairs) => delete pairs[QUEUE]));
   }
-  readPairs("labels", job, pod, draft, tell);
-  readPairs("annotations", job, pod, draft, tell);
+  readPairs("labels", job, pod, draft, report);
+  readPairs("annotations", job, pod, draft, report);
 }
 
-function readPairs(field: "labels" | "annotations", job: Fields, pod: Fields, draft: Draft, tell: Tell): void {
+function readPairs(
+  field: "labels" | "annotations",
+  job: Fields,
+  pod: Fields,
+  draft: Draft,
+  report: ReportFinding,
+): void {
   const [ofJob, ofPod] = [mapOf(job[field]), mapOf(pod[field])];
   const alone: string[] = [];
   for (const key of new Set([...Object.keys(ofJob), ...Object.keys(ofPod)])) {
@@ -34,7 +40,7 @@ function readPairs(field: "labels" | "annotations", job: Fields, pod: Fields, dr
     }) && isOne && (ofJob[key] === undefined || ofPod[key] === undefined) && alone.push(key);
   }
   if (alone.length > 0) {
-    tell(
+    report(
       "note",
       field,
       `${alone.join(", ")}: what the row says is on the Job and on its pods; here it was on one of them`,

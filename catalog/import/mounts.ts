@@ -4,13 +4,13 @@
  */
 import { type Fields, mapOf, mapsOf } from "./documents.ts";
 import type { Draft } from "./draft.ts";
-import type { Tell } from "./job.ts";
+import type { ReportFinding } from "./finding.ts";
 
 /** What the service calls the volumes of a row's columns. */
 const OWN_NAME = /^(mount-\d+|disk)$/;
 
 /** Offers the column `mounts`; volumes that no container mounts are told and left out. */
-export function readMounts(spec: Fields, main: Fields, draft: Draft, tell: Tell): void {
+export function readMounts(spec: Fields, main: Fields, draft: Draft, report: ReportFinding): void {
   const volumes = new Map(mapsOf(spec["volumes"]).map((volume) => [volume["name"], volume]));
   const containers = [...mapsOf(spec["containers"]), ...mapsOf(spec["initContainers"])];
   const usesOf = (name: unknown) =>
@@ -31,7 +31,7 @@ export function readMounts(spec: Fields, main: Fields, draft: Draft, tell: Tell)
   for (const [name, volume] of volumes) {
     const isDevice = containers.some((one) => mapsOf(one["volumeDevices"]).some((device) => device["name"] === name));
     if (usesOf(name).length > 0 || isDevice) continue;
-    tell("note", `volume ${String(name)}`, "no container mounts it, so it is left out");
+    report("note", `volume ${String(name)}`, "no container mounts it, so it is left out");
     remove(spec, "volumes", volume);
   }
 }

@@ -8,18 +8,18 @@ import { compact } from "../../util/compact.ts";
 import { type Fields, isMap, mapOf, mapsOf } from "./documents.ts";
 import { type Draft, readsBack } from "./draft.ts";
 import { taker } from "./container.ts";
-import type { Tell } from "./job.ts";
+import type { ReportFinding } from "./finding.ts";
 
 const GPU_PRODUCT = "nvidia.com/gpu.product";
 
 /** Offers the columns about nodes, taints, user, accounts and classes; `main`: the run's own container. */
-export function readPlacement(spec: Fields, main: Fields, draft: Draft, tell: Tell): void {
+export function readPlacement(spec: Fields, main: Fields, draft: Draft, report: ReportFinding): void {
   readNodes(spec, draft);
   readPreferences(spec, draft);
   const tolerations = mapsOf(spec["tolerations"]);
   draft.offerAll("tolerations", tolerations.map(tolerationCell), taker(spec, "tolerations"));
   readUser(spec, main, draft);
-  readNames(spec, draft, tell);
+  readNames(spec, draft, report);
 }
 
 // ---------------------------------------------------------------- nodes
@@ -155,7 +155,7 @@ function readUser(spec: Fields, main: Fields, draft: Draft): void {
 
 // ---------------------------------------------------------------- names
 
-function readNames(spec: Fields, draft: Draft, tell: Tell): void {
+function readNames(spec: Fields, draft: Draft, report: ReportFinding): void {
   const { serviceAccountName, automountServiceAccountToken: token, priorityClassName, runtimeClassName } = spec;
   if (typeof serviceAccountName === "string" && token !== false) {
     draft.offer("serviceAccount", serviceAccountName, serviceAccountName, taker(spec, "serviceAccountName"));
@@ -164,7 +164,7 @@ function readNames(spec: Fields, draft: Draft, tell: Tell): void {
     if (token === true) {
       const message =
         "a run gets the token of an account that it names; write service_account=default if that is meant";
-      tell("error", "automountServiceAccountToken", message, true);
+      report("error", "automountServiceAccountToken", message, true);
     }
     delete spec["automountServiceAccountToken"];
   }

@@ -4,11 +4,11 @@
  */
 import { CONTAINER_NAME } from "../../run_spec.ts";
 import { type Fields, isMap, mapOf, mapsOf } from "./documents.ts";
-import type { Tell } from "./job.ts";
+import type { ReportFinding } from "./finding.ts";
 import { renameVolumes } from "./mounts.ts";
 
 /** The run's own container, called as the service calls it; undefined: the pod has none. Other containers become sidecars. */
-export function arrangeContainers(spec: Fields, annotations: Fields, tell: Tell): Fields | undefined {
+export function arrangeContainers(spec: Fields, annotations: Fields, report: ReportFinding): Fields | undefined {
   const containers = mapsOf(spec["containers"]);
   const marked = annotations["kubectl.kubernetes.io/default-container"];
   const main = containers.find(({ name }) => name === CONTAINER_NAME) ??
@@ -24,12 +24,16 @@ export function arrangeContainers(spec: Fields, annotations: Fields, tell: Tell)
   for (const container of inits) {
     if (container["name"] === CONTAINER_NAME) {
       container["name"] = `${CONTAINER_NAME}-init`;
-      tell("note", "initContainers", `"${CONTAINER_NAME}" is the run's own container, so this one is called main-init`);
+      report(
+        "note",
+        "initContainers",
+        `"${CONTAINER_NAME}" is the run's own container, so this one is called main-init`,
+      );
     }
   }
   for (const container of others) {
     const name = JSON.stringify(container["name"] ?? "");
-    tell(
+    report(
       "warning",
       `containers ${name}`,
       `a run is one container, here ${
