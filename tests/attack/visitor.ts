@@ -1,45 +1,10 @@
 /** Reaches the page, without its token. */
 import { deepEqual, equal, ok } from "node:assert/strict";
+import { HeldConnections } from "../harness/held_connections.ts";
 import { eventually, pause } from "../harness/wait.ts";
 import type { Attack, Bed } from "./bed.ts";
 
 const ACTOR = "visitor of the page";
-
-/** Connections that are held for as long as the other side lets them. */
-class Visitors implements Disposable {
-  readonly #open = new Set<Deno.TcpConn>();
-
-  constructor(private readonly port: number) {}
-
-  /** Sends `head`, then `drip` again and again; takes nothing of an answer unless `reads`. */
-  async open(head: string, { drip, reads = true }: { drip?: string; reads?: boolean } = {}): Promise<void> {
-    const encoder = new TextEncoder();
-    const conn = await Deno.connect({ hostname: "127.0.0.1", port: this.port });
-    this.#open.add(conn);
-    const end = () => {
-      if (this.#open.delete(conn)) conn.close();
-    };
-    const talk = async () => {
-      await conn.write(encoder.encode(head));
-      while (drip !== undefined && this.#open.has(conn)) {
-        await conn.write(encoder.encode(drip));
-        await pause(100);
-      }
-    };
-    const listen = async () => {
-      const buffer = new Uint8Array(65_536);
-      while (await conn.read(buffer) !== null);
-      end();
-    };
-    talk().catch(end);
-    if (reads) listen().catch(end);
-  }
-
-  [Symbol.dispose](): void {
-    for (const conn of this.#open) conn.close();
-    this.#open.clear();
-  }
-}
 
 /** The answer to a request that no client would send. */
 export async function raw(port: number, text: string): Promise<{ status: number; body: string }> {
@@ -58,7 +23,7 @@ export async function raw(port: number, text: string): Promise<{ status: number;
 
 async function flood(bed: Bed, count: number, head: string, how?: { drip?: string; reads?: boolean }): Promise<string> {
   {
-    using visitors = new Visitors(bed.port);
+    using visitors = new HeldConnections(bed.port);
     for (let n = 0; n < count; n++) await visitors.open(head, how);
     await pause(1_000);
   }

@@ -1,6 +1,7 @@
 /** Attacks of visitors on a page in a process of its own: it lives, stays small and says that it is well. */
 import { equal, ok } from "node:assert/strict";
-import { eventually, pause } from "../harness/wait.ts";
+import { HeldConnections } from "../harness/held_connections.ts";
+import { eventually } from "../harness/wait.ts";
 
 /** Resident memory that the process had at most, in MB. */
 const MOST_MB = 300;
@@ -58,49 +59,6 @@ class Page implements AsyncDisposable {
   }
 }
 
-/** Connections that are held for as long as the other side lets them. */
-class Attackers implements Disposable {
-  readonly #port: number;
-  readonly #open = new Set<Deno.TcpConn>();
-
-  constructor(port: number) {
-    this.#port = port;
-  }
-
-  get size(): number {
-    return this.#open.size;
-  }
-
-  /** Sends `bytes`, then `drip` again and again; takes nothing of an answer unless `reads`. */
-  async open(bytes: string, { drip, reads = true }: { drip?: string; reads?: boolean } = {}): Promise<void> {
-    const encoder = new TextEncoder();
-    const conn = await Deno.connect({ hostname: "127.0.0.1", port: this.#port });
-    this.#open.add(conn);
-    const end = () => {
-      if (this.#open.delete(conn)) conn.close();
-    };
-    const talk = async () => {
-      await conn.write(encoder.encode(bytes));
-      while (drip !== undefined && this.#open.has(conn)) {
-        await conn.write(encoder.encode(drip));
-        await pause(50);
-      }
-    };
-    const listen = async () => {
-      const buffer = new Uint8Array(65_536);
-      while (await conn.read(buffer) !== null);
-      end();
-    };
-    talk().catch(end);
-    if (reads) listen().catch(end);
-  }
-
-  [Symbol.dispose](): void {
-    for (const conn of this.#open) conn.close();
-    this.#open.clear();
-  }
-}
-
 const ATTACKS: readonly {
   readonly name: string;
   readonly count: number;
@@ -147,7 +105,7 @@ const ATTACKS: readonly {
 for (const descriptors of [4_096, 80]) {
   Deno.test(`the page outlives visitors who mean harm, with ${descriptors} file descriptors`, async (t) => {
     await using page = await Page.start({ descriptors });
-    using attackers = new Attackers(page.port);
+    using attackers = new HeldConnections(page.port);
     for (const { name, count, bytes, ...how } of ATTACKS) {
       await t.step(`${count} × ${name}`, async () => {
         for (let at = 0; at < count; at++) await attackers.open(bytes, how);
