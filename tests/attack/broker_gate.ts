@@ -63,8 +63,10 @@ export class BrokerGate implements AsyncDisposable {
 
   async #speak(client: Deno.TcpConn, forgery: Play): Promise<void> {
     const buffer = new Uint8Array(65_536);
+    await client.read(buffer);
+    // The service looks for rivals over a connection of its own, which is nobody's to play to.
+    if (isCleanStart(buffer)) return close(client);
     try {
-      await client.read(buffer);
       const send = async (bytes: Uint8Array) => {
         for (let at = 0; at < bytes.length;) at += await client.write(bytes.subarray(at));
       };
@@ -91,6 +93,12 @@ export class BrokerGate implements AsyncDisposable {
     close(server);
     close(client);
   }
+}
+
+/** Whether a CONNECT wants a new session [MQTT-3.1.2-4]: its flags stand behind the length, the name and the level. */
+function isCleanStart(packet: Uint8Array): boolean {
+  const afterLength = packet.findIndex((byte, at) => at > 0 && byte < 0x80) + 1;
+  return (packet[afterLength + 7]! & 0b10) !== 0;
 }
 
 function close(conn: Deno.Conn): void {
