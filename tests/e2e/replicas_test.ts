@@ -3,7 +3,7 @@
  * the leader is killed, ended, or cut off; also where each call of the API server takes 4 s. How long that takes is
  * printed.
  */
-import { equal, match, ok } from "node:assert/strict";
+import { deepEqual, equal, match, ok } from "node:assert/strict";
 import { parseAllDocuments } from "yaml";
 import { JobWatch } from "../harness/job_watch.ts";
 import { type Kit, startKit } from "../harness/kit.ts";
@@ -92,17 +92,17 @@ async function failover(replicas: Replicas, trouble: () => Promise<void>): Promi
   return ms;
 }
 
-/** A test with two replicas on parts of their own. */
-function replicasTest(name: string, fn: (replicas: Replicas) => Promise<void>, { delayMs = 0 } = {}): void {
-  Deno.test({
-    name: `${name}: each message has one Job`,
-    ignore,
-    async fn() {
-      await using kit = await startKit({ cluster: { node: "none" } });
-      await using replicas = await Replicas.start(kit, delayMs);
-      await fn(replicas);
-    },
-  });
+type Case = (replicas: Replicas) => Promise<void>;
+
+/** A case with two replicas on parts of its own. */
+async function play(fn: Case, delayMs = 0): Promise<void> {
+  await using kit = await startKit({ cluster: { node: "none" } });
+  await using replicas = await Replicas.start(kit, delayMs);
+  await fn(replicas);
+}
+
+function replicasTest(name: string, fn: Case): void {
+  Deno.test({ name: `${name}: each message has one Job`, ignore, fn: () => play(fn) });
 }
 
 function tell(from: string, ms: number): void {
@@ -137,34 +137,46 @@ replicasTest(
   async (replicas) => tell("the cut", await cutOff(replicas)),
 );
 
-const LATE = { delayMs: SLOW_MS };
 const AT_4_S = "with an API server at 4 s a call";
 
-replicasTest(`${AT_4_S}, a leader goes on leading under load`, async (replicas) => {
-  const renewals = () => replicas.api.requests.filter((request) => /^PUT .*\/leases\//.test(request)).length;
-  const from = renewals();
-  // As long as two leases last, at least: each renewal takes 4 s.
-  while (renewals() < from + 16) {
-    await replicas.send();
-    await replicas.untilTaken();
-  }
-  equal(replicas.jobs.created("a").length, replicas.sent);
-  equal(replicas.first.status, undefined, await replicas.first.logTail());
-  const reads = replicas.api.requests.filter((request) => /^GET .*\/leases\//.test(request)).length;
-  console.log(`${replicas.sent} messages, ${renewals()} renewals; ${reads} looks of both replicas at the lease`);
-}, LATE);
+const LATE: Readonly<Record<string, Case>> = {
+  "a leader goes on leading under load": async (replicas) => {
+    const renewals = () => replicas.api.requests.filter((request) => /^PUT .*\/leases\//.test(request)).length;
+    const from = renewals();
+    // As long as two leases last, at least: each renewal takes 4 s.
+    while (renewals() < from + 16) {
+      await replicas.send();
+      await replicas.untilTaken();
+    }
+    equal(replicas.jobs.created("a").length, replicas.sent);
+    equal(replicas.first.status, undefined, await replicas.first.logTail());
+    const reads = replicas.api.requests.filter((request) => /^GET .*\/leases\//.test(request)).length;
+    console.log(`${replicas.sent} messages, ${renewals()} renewals; ${reads} looks of both replicas at the lease`);
+  },
 
-replicasTest(`${AT_4_S}, a replica takes over from a killed leader`, async (replicas) => {
-  tell(`SIGKILL of the leader, ${AT_4_S}`, await failover(replicas, () => replicas.first.kill9()));
-}, LATE);
+  "a replica takes over from a killed leader": async (replicas) => {
+    tell(`SIGKILL of the leader, ${AT_4_S}`, await failover(replicas, () => replicas.first.kill9()));
+  },
 
-replicasTest(`${AT_4_S}, a replica takes over from a leader that ends in order`, async (replicas) => {
-  tell(`SIGTERM of the leader, ${AT_4_S}`, await failover(replicas, () => replicas.first.stop()));
-}, LATE);
+  "a replica takes over from a leader that ends in order": async (replicas) => {
+    tell(`SIGTERM of the leader, ${AT_4_S}`, await failover(replicas, () => replicas.first.stop()));
+  },
 
-replicasTest(`${AT_4_S}, a leader that is cut off stops itself, and a replica takes over`, async (replicas) => {
-  tell(`the cut, ${AT_4_S}`, await cutOff(replicas));
-}, LATE);
+  "a leader that is cut off stops itself, and a replica takes over": async (replicas) => {
+    tell(`the cut, ${AT_4_S}`, await cutOff(replicas));
+  },
+};
+
+// At once, for nearly all of their minutes is waiting.
+Deno.test({
+  name: `${AT_4_S}, a leader leads on under load, and one that dies, ends or is cut off is replaced`,
+  ignore,
+  async fn() {
+    const ends = await Promise.allSettled(Object.values(LATE).map((fn) => play(fn, SLOW_MS)));
+    const faults = ends.map((end, at) => end.status === "rejected" ? `${Object.keys(LATE)[at]}: ${end.reason}` : "");
+    deepEqual(faults.filter((fault) => fault !== ""), []);
+  },
+});
 
 Deno.test({
   name: "a replica whose account may not use the lease says so, and leads when it may",
