@@ -403,11 +403,16 @@ export function answerError(what: string, answer: Answer): RefusedError | Unavai
 /** Not valid, too large, or denied by a rule of the cluster. */
 function isRefusal(status: number, message: string): boolean {
   if (status === 400 || status === 413 || status === 422) return true;
-  if (status !== 403) return false;
+  if (status !== 403 || lacksRight(message)) return false;
   // https://kubernetes.io/docs/concepts/policy/resource-quotas/: full, or so new that it has not been counted yet.
   if (/exceeded quota|status unknown for quota|being terminated/i.test(message)) return false;
-  // Admission names the object; a missing right names the kind only: `jobs.batch is forbidden: User "x" cannot …`.
+  // Admission names the object, and no user.
   return /" is forbidden: |admission webhook|denied (the )?request/i.test(message);
+}
+
+/** `jobs.batch is forbidden: User "x" cannot create resource …`; where one object is meant, it is named: `jobs.batch "a"`. */
+function lacksRight(message: string): boolean {
+  return /\bcannot \w{1,40} resource\b/.test(message);
 }
 
 /** What a person has to do about it; undefined: nothing, it ends by itself. */
@@ -416,9 +421,7 @@ function adviceFor(status: number, message: string): string | undefined {
     return "redirects are not followed; give the API server's own address as server of the kubeconfig";
   }
   if (status === 401) return "the kubeconfig's credentials are not accepted, renew them";
-  if (status === 403 && /\bcannot \w{1,40} resource\b/.test(message)) {
-    return "give its account the rights in deploy/role.yaml";
-  }
+  if (status === 403 && lacksRight(message)) return "give its account the rights in deploy/role.yaml";
   if (status === 404 && /^namespaces? /.test(message)) return "create it or set NAMESPACE";
   if (status === 404) return "is that a Kubernetes API server? See server of the kubeconfig";
   return undefined;

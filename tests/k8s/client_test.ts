@@ -87,6 +87,7 @@ Deno.test("answerError() waits for what somebody will mend, and refuses only wha
     [403, create, /deploy\/role\.yaml/],
     [404, 'namespaces "lab" not found', /create it or set NAMESPACE/],
     [404, "the server could not find the requested resource", /is that a Kubernetes API server/],
+    [403, 'leases.coordination.k8s.io "a" is forbidden: User "x" cannot get resource "leases" in API group "c" in lab'],
     [403, 'jobs.batch "a" is forbidden: exceeded quota: lab, requested: count/jobs.batch=1'],
     [403, 'jobs.batch "a" is forbidden: unable to create new content in namespace lab because it is being terminated'],
     [403, "<html>Access denied by the company's proxy</html>"],
