@@ -110,8 +110,13 @@ export class Connection {
     };
     client.on("packetreceive", (packet) => this.#onPacket(packet, events));
     client.handleMessage = (packet, callback) => {
-      callback(TAKEN_OVER);
-      events.onArrival(this.#read(packet));
+      // Handed on before MQTT.js is told: at the end of a chunk it handles the next one's packets within this call, and
+      // they would come, and be acknowledged, before this one.
+      try {
+        events.onArrival(this.#read(packet));
+      } finally {
+        callback(TAKEN_OVER);
+      }
     };
     client.on("connect", () => {
       // A PUBACK has no answer, and what follows it would wait until the broker's kernel acknowledges it: 40 ms on Linux.

@@ -218,7 +218,7 @@ const CASES: readonly (readonly [title: string, body: (seen: Seen) => Promise<vo
   }],
 
   ["the last line of a program that failed is in what people are told", async (seen) => {
-    const runName = await seen.run('echo "Traceback"; echo "ValueError: no units found" >&2; exit 1');
+    const runName = await seen.run('echo Traceback >&2; echo "ValueError: no units found" >&2; exit 1');
     await seen.ended(runName);
     const { message } = await seen.outcome(runName);
     equal(message, "Its program ended with exit code 1: ValueError: no units found; the log says more");
