@@ -135,7 +135,7 @@ export class RunRecords {
       // Removed meanwhile by who wrote a newer one.
       if (record === undefined) continue;
       for (const old of keys.slice(0, -1)) void this.#store.delete(old, compact({ signal })).catch(() => {});
-      const revision = Number(/([0-9]+)\.json$/.exec(newest)?.[1]);
+      const revision = Number(newest.slice(newest.lastIndexOf("/") + 1, -".json".length));
       if (!isSessionRecord(record) || !Number.isSafeInteger(revision)) {
         throw this.#unreadable(newest, "it is no record of a session");
       }

@@ -20,7 +20,7 @@ const DOUBTS: readonly (readonly [pattern: RegExp, say: (found: string, topic: s
     /\*{1,2}/,
     (found) => `"${found}" is no wildcard in MQTT; write "+" for one level or "#" at the end for all that follow`,
   ],
-  [/[{}]|<[^/]{0,100}>|\$\{/, () => 'nothing is filled in here; write "+" for a level that differs'],
+  [/[{}]|<[^/<>]{0,100}>|\$\{/, () => 'nothing is filled in here; write "+" for a level that differs'],
   [/[^^]\$\w/, (found) => `"${found.slice(1)}…" is not filled in; write "+" for a level that differs`],
   [/(^|\/):\w/, () => 'nothing is filled in here; write "+" for a level that differs'],
   [
@@ -45,7 +45,7 @@ const DOUBTS: readonly (readonly [pattern: RegExp, say: (found: string, topic: s
         cut(topic.slice(0, -1))
       }" are two topics, write the one that is published`,
   ],
-  [/^[^/]{1,200}\.[^/]{1,200}\.[^/]{0,200}$/, () => 'levels are parted by "/", not by "."'],
+  [/^[^/.]{1,200}\.[^/.]{1,200}\.[^/]{0,200}$/, () => 'levels are parted by "/", not by "."'],
 ];
 
 /** Most topics, of which no rule has anything to say. */
