@@ -292,7 +292,9 @@ export class AnswerTooLargeError extends UnavailableError {}
 
 /** Counted as it comes, for a small packed answer may be gigabytes. */
 async function readAnswer(response: Response, maxBytes: number, signal: AbortSignal): Promise<Answer> {
-  const text = isSurelySmall(response) ? await response.text() : await boundedText(response, maxBytes, signal);
+  const text = isSurelySmall(response, maxBytes)
+    ? await response.text()
+    : await boundedText(response, maxBytes, signal);
   const location = response.headers.get("location");
   return {
     status: response.status,
@@ -305,9 +307,10 @@ async function readAnswer(response: Response, maxBytes: number, signal: AbortSig
  * No more bytes can come than were announced, unless they are packed. Reading piece by piece takes four times as long, and
  * nearly all answers are a few hundred bytes.
  */
-function isSurelySmall({ headers }: Response): boolean {
+function isSurelySmall({ headers }: Response, maxBytes: number): boolean {
   const announced = headers.get("content-length");
-  return announced !== null && Number(announced) <= SMALL_BYTES && headers.get("content-encoding") === null;
+  return announced !== null && Number(announced) <= Math.min(SMALL_BYTES, maxBytes) &&
+    headers.get("content-encoding") === null;
 }
 
 const SMALL_BYTES = 64 * 1024;
