@@ -3,7 +3,8 @@
  * in the store → Job deleted. Watches the run table for runs that ended or hang; outcome.ts decides what that is.
  */
 import { completeTopic, failedTopic } from "./topics.ts";
-import { payloadText } from "./run_spec.ts";
+import { endPayloadOf, logFields, recordOf } from "./completion/record.ts";
+import type { Aftermath, EndedJob } from "./flows.ts";
 import { type LogCollector, type LogSummary, summaryLine } from "./logs.ts";
 import type {
   Broker,
@@ -16,10 +17,8 @@ import type {
   PodFacts,
   RunRecord,
 } from "./ports.ts";
-import { type GracePeriods, judge, resultOf } from "./outcome.ts";
-import type { EndPayload } from "./payloads.ts";
+import { type GracePeriods, judge } from "./outcome.ts";
 import type { RunRecords } from "./records.ts";
-import { compact } from "./util/compact.ts";
 import { Scope } from "./util/abort.ts";
 import { errorMessage } from "./util/errors.ts";
 import { delay, retryForever } from "./util/retry.ts";
@@ -35,6 +34,7 @@ export interface CompletionOptions {
   readonly gracePeriods: GracePeriods;
   /** Looks for a run's output; absent: nobody can, and nothing is said of it. */
   readonly look?: ObjectLook;
+  readonly aftermath?: Aftermath;
   readonly emit: Emit;
   readonly signal: AbortSignal;
   /** A run is gone for good. */
@@ -43,9 +43,6 @@ export interface CompletionOptions {
   readonly noPodMs?: number;
   readonly unpreparedMs?: number;
 }
-
-/** A Job at its end; without its payload and manifest where those cannot be had any more. */
-type Ended = LiveRun["job"] & Pick<JobFacts, "payload" | "manifest">;
 
 /** How often hanging runs are looked at. */
 const SWEEP_MS = 1_000;
@@ -67,9 +64,6 @@ const NOT_READ = "What it wrote while this service was not running could not be 
 /** Line breaks of any kind, and what else a terminal would obey. */
 // deno-lint-ignore no-control-regex
 const CONTROL = /[\u0000-\u001f\u007f-\u009f\u2028\u2029]/g;
-/** Payloads up to this size are handed down a chain, in bytes. */
-const MAX_HANDED_DOWN = 8 * 1024;
-
 export class Completion implements RunObserver {
   readonly #options: CompletionOptions;
   readonly #ending = new Map<string, Promise<void>>();
@@ -246,12 +240,14 @@ export class Completion implements RunObserver {
   }
 
   async #finish(run: LiveRun, outcome: Outcome, full?: JobFacts): Promise<void> {
-    const { records, logs, cluster, runs, signal, emit, onDone } = this.#options;
+    const { records, logs, cluster, runs, signal, emit, onDone, aftermath } = this.#options;
     const begunMs = performance.now();
     const { runName } = run.job;
     const { adopted } = run;
-    const recorded = adopted && await this.#step(run, "look for its record", () => records.exists(runName, signal));
-    if (!recorded) {
+    const readJob = async (): Promise<EndedJob> =>
+      full ?? await this.#step(run, "read its Job", () => cluster.get(runName, { signal })) ?? run.job;
+    let record = adopted ? await this.#step(run, "look for its record", () => this.#recordOf(runName)) : undefined;
+    if (record === undefined) {
       await this.#podsSettled(run);
       // The Job's end may have come before its pods' words on why.
       if (run.job.end?.type === "Failed" && outcome.status === "failed") {
@@ -261,9 +257,9 @@ export class Completion implements RunObserver {
         });
         if (verdict.kind === "ended") outcome = verdict.outcome;
       }
-      const job: Ended = full ??
-        await this.#step(run, "read its Job", () => cluster.get(runName, { signal })) ?? run.job;
+      const job = full = await readJob();
       const ended = await this.#withOutput(recordOf(run, job, outcome, logs.urlOf(runName)));
+      const next = aftermath?.nextAttempt(job, ended);
       const stored = adopted ? await this.#step(run, "look for its log", () => logs.stored(runName)) : undefined;
       const lost = outcome.reason === "Vanished" ? NOT_READ : undefined;
       const log = stored ??
@@ -272,15 +268,37 @@ export class Completion implements RunObserver {
           "store its log",
           () => logs.finish(run, (summary) => this.#head(run, ended, summary), { lost }),
         );
-      const record: RunRecord = { ...ended, ...logFields(log) };
-      await this.#publish(run, job, record);
-      await this.#step(run, "store its record", () => records.put(record, signal));
-      emit({ type: "finished", record, completionMs: performance.now() - begunMs });
+      const whole: RunRecord = { ...ended, ...logFields(log), ...(next ? { retried_as: next.runName } : {}) };
+      if (!next) await this.#publish(run, job, whole);
+      await this.#step(run, "store its record", () => records.put(whole, signal));
+      if (next) emit({ type: "retrying", record: whole, at: next.at });
+      else emit({ type: "finished", record: whole, completionMs: performance.now() - begunMs });
+      record = whole;
+    }
+    // These are repeated after a crash: what they find done already stays as it is.
+    if (record !== "unreadable" && aftermath) {
+      const known = record;
+      if (known.retried_as === undefined) await this.#step(run, "start what follows", () => aftermath.recorded(known));
+      else {
+        const job = await readJob();
+        await this.#step(run, "start its next attempt", () => aftermath.startNext(job, known));
+      }
     }
     await this.#step(run, "delete its Job", () => cluster.delete(runName, { signal }));
     runs.deleted(runName);
     onDone();
     await logs.forget(run).catch(() => {});
+  }
+
+  /** One that cannot be read is there nevertheless: the run has ended. */
+  async #recordOf(runName: string): Promise<RunRecord | "unreadable" | undefined> {
+    const { records, signal } = this.#options;
+    try {
+      return await records.get(runName, signal);
+    } catch (error) {
+      if (error instanceof SyntaxError) return "unreadable";
+      throw error;
+    }
   }
 
   /** A run that says that it succeeded, without its result, is a warning; one whose result cannot be looked for is none. */
@@ -337,34 +355,11 @@ export class Completion implements RunObserver {
     });
   }
 
-  async #publish(run: LiveRun, job: Ended, record: RunRecord): Promise<void> {
+  async #publish(run: LiveRun, job: EndedJob, record: RunRecord): Promise<void> {
     const { broker, topicPrefix, signal } = this.#options;
     const succeeded = record.status === "succeeded";
     const topic = (succeeded ? completeTopic : failedTopic)(topicPrefix, record.job_name);
-    const end: EndPayload = {
-      status: record.status,
-      job_name: record.job_name,
-      run_name: record.run_name,
-      parent_run: record.parent_run,
-      root_run: record.root_run,
-      chain_depth: record.chain_depth,
-      reason: record.reason,
-      message: record.message,
-      exit_code: record.exit_code,
-      topic: record.topic,
-      ...handedDown(job.payload),
-      started_at: record.started_at,
-      finished_at: record.finished_at,
-      log_url: record.log_url,
-      log_complete: record.log_complete ?? false,
-      log_bytes: record.log_bytes ?? 0,
-      ...compact({
-        log_missing: record.log_missing,
-        output: record.output,
-        output_missing: record.output_missing,
-        result: record.result,
-      }),
-    };
+    const end = endPayloadOf(record, job.payload);
     const body = JSON.stringify(end);
     await this.#step(run, "publish its end", () => broker.publish(topic, body, { qos: 1, signal }));
     if (succeeded) return;
@@ -404,70 +399,6 @@ export class Completion implements RunObserver {
   }
 }
 
-function logFields({ bytes, complete, missing }: LogSummary): Partial<RunRecord> {
-  return { log_complete: complete, log_bytes: bytes, ...compact({ log_missing: missing }) };
-}
-
 function quantities(set: Readonly<Record<string, string>>): string {
   return Object.entries(set).map(([name, quantity]) => `${name} ${quantity}`).join(", ") || "-";
-}
-
-/** The payload that began a chain goes on to its later rows, as `input`, where it is text and small. */
-function handedDown(payload: Uint8Array | undefined): { input?: string } {
-  if (!payload || payload.length > MAX_HANDED_DOWN) return {};
-  const text = payloadText(payload);
-  if (text === undefined) return {};
-  try {
-    const fields = JSON.parse(text) as { input?: unknown; run_name?: unknown } | null;
-    if (typeof fields?.run_name === "string" && typeof fields.input === "string") return { input: fields.input };
-  } catch {
-    // Not JSON: it is the input itself.
-  }
-  return { input: text };
-}
-
-function recordOf(
-  run: LiveRun,
-  job: Ended,
-  outcome: Outcome,
-  logUrl: string,
-): RunRecord {
-  const pods = [...run.pods.values()];
-  const times = pods.flatMap((pod) => pod.containers);
-  const started = job.startedAt ?? earliest(times.flatMap(({ startedAt }) => startedAt ?? []));
-  const text = job.payload ? payloadText(job.payload) ?? null : null;
-  const { result, fault } = outcome.status === "succeeded" ? resultOf(pods) : {};
-  return {
-    run_name: job.runName,
-    job_name: job.jobName,
-    status: outcome.status,
-    reason: outcome.reason,
-    message: fault === undefined ? outcome.message : `${outcome.message}. ${fault}`,
-    exit_code: outcome.exitCode ?? (outcome.status === "succeeded" ? 0 : null),
-    topic: job.topic,
-    payload: text,
-    ...compact({
-      payload_base64: text === null ? job.payload?.toBase64() : undefined,
-      payload_object: job.payloadObject,
-    }),
-    message_hash: job.messageHash,
-    parent_run: job.parentRun ?? null,
-    root_run: job.rootRun,
-    chain_depth: job.chainDepth,
-    image: job.image,
-    node: [...new Set(pods.flatMap((pod) => pod.node ?? []))].join(", ") || null,
-    requests: job.requests,
-    limits: job.limits,
-    gpu: job.gpu,
-    received_at: job.receivedAt.toISOString(),
-    created_at: job.createdAt.toISOString(),
-    started_at: started?.toISOString() ?? null,
-    finished_at: (job.finishedAt ?? new Date()).toISOString(),
-    log_url: logUrl,
-    ...compact({ owner: job.owner, output: job.output, result, job: job.manifest?.() }),
-  };
-}
-
-function earliest(dates: readonly Date[]): Date | undefined {
-  return dates.length === 0 ? undefined : dates.reduce((a, b) => a < b ? a : b);
 }

@@ -170,6 +170,22 @@ export class KubernetesCluster implements Cluster, Disposable {
     return true;
   }
 
+  async resume(runName: string, { signal }: CallSignal = {}): Promise<boolean> {
+    const uid = this.#uids.get(runName) ?? (await this.#readOwn(runName, signal))?.metadata?.uid;
+    if (uid === undefined) return false;
+    // Without the mark, so that one whom a person suspends later is not let go on.
+    const body = JSON.stringify({
+      metadata: { uid, annotations: { [ANNOTATION.heldFor]: null } },
+      spec: { suspend: false },
+    });
+    const options = { body, contentType: "application/merge-patch+json", urgent: true, signal };
+    const answer = await this.#client.call("PATCH", this.#pathOf(runName), options);
+    if (isMissing(answer) || isAnother(answer)) return false;
+    if (!isSuccess(answer)) throw answerError(`resume the Job ${runName}`, answer);
+    objectOf(answer, runName);
+    return true;
+  }
+
   async get(runName: string, { signal }: CallSignal = {}): Promise<JobFacts | undefined> {
     const job = await this.#readOwn(runName, signal);
     return job && jobFacts(job);

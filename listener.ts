@@ -16,7 +16,7 @@ import { PacketOrder } from "./listener/packet_order.ts";
 import { chainTooDeep, endNotBelieved, refused } from "./listener/reports.ts";
 import { inputReport, NOTHING_SELECTED, selectRows } from "./listener/selection.ts";
 import { Session } from "./listener/session.ts";
-import { hashOf, keyOf, newWork, uniqueName, type Work } from "./listener/work.ts";
+import { hashOf, keyOf, newWork, rootOf, uniqueName, type Work } from "./listener/work.ts";
 import {
   type Delivery,
   type Emit,
@@ -29,11 +29,10 @@ import {
 import type { RunRecords } from "./records.ts";
 import { messageHashOf, runNameFor } from "./run_spec.ts";
 import type { RunTable } from "./runs.ts";
-import type { Starter, StartResult } from "./starter.ts";
+import { NamedStarts, type Starter, type StartResult } from "./starter.ts";
 import { endName, isEndTopic, isUnderPrefix } from "./topics.ts";
 import { errorMessage } from "./util/errors.ts";
 import { retryForever } from "./util/retry.ts";
-import { Semaphore } from "./util/semaphore.ts";
 
 export { type Origin, originOf } from "./listener/origin.ts";
 
@@ -54,12 +53,6 @@ export interface ListenerOptions {
 }
 
 /**
- * Look-ups of keys in the store at a time. After a reconnect all that waits may come again: thousands of look-ups at once
- * were seen to keep a store from answering any of them in time, and the process from its keepalive.
- */
-const LOOKUPS_AT_ONCE = 16;
-
-/**
  * Brokers send again at once what was open. What did not come by then expired there, and an equal message that comes
  * later is a new one.
  */
@@ -68,9 +61,7 @@ const REDELIVERY_MS = 30_000;
 export class Listener {
   readonly #options: ListenerOptions;
   readonly #session: Session<Work>;
-  /** Starts of keyed runs that are not through, by the run's name. */
-  readonly #starting = new Map<string, Promise<StartResult>>();
-  readonly #lookups = new Semaphore(LOOKUPS_AT_ONCE);
+  readonly #keyed: NamedStarts;
   /** Work of earlier connections whose messages have not come again, by the hash of these, the oldest first. */
   readonly #open = new Map<string, Work[]>();
   #former: FormerRuns | undefined;
@@ -89,6 +80,7 @@ export class Listener {
     this.#options = options;
     const { records, topicPrefix: scope, emit, signal } = options;
     this.#session = new Session({ records, scope, emit, signal });
+    this.#keyed = new NamedStarts(options);
     this.#order = new PacketOrder({ orderly: undefined, newest: undefined });
     signal.addEventListener("abort", () => clearTimeout(this.#timer), { once: true });
   }
@@ -384,36 +376,13 @@ export class Listener {
   }
 
   #startKeyed(row: Row, work: Work, key: string): void {
-    this.#startUnlessThere(row, work, key).then(
+    this.#keyed.start(runNameFor(row, { key }), {
+      begin: (runName) => this.#started(row, work, runName),
+      onRetry: (error) => this.#emitLookup(work, error),
+    }).then(
       (result) => this.#through(row, work, result),
       () => {/* The service stops: the message comes again. */},
     );
-  }
-
-  async #startUnlessThere(row: Row, work: Work, key: string): Promise<StartResult> {
-    const { runs, records, signal } = this.#options;
-    const runName = runNameFor(row, { key });
-    if (runs.knows(runName)) return { result: "exists", runName };
-    const hasEnded = await this.#lookups.take(
-      () =>
-        retryForever(() => records.exists(runName, signal), {
-          signal,
-          onRetry: (error) => this.#emitLookup(work, error),
-        }),
-      signal,
-    );
-    // No await between these looks and the start: nothing can end and be forgotten in between.
-    if (hasEnded || runs.knows(runName)) return { result: "exists", runName };
-    // A start may wait for long. Did both wait, the first one's run could be over and its Job gone when the second
-    // one's create call leaves, which would then succeed.
-    const twin = this.#starting.get(runName);
-    if (twin) {
-      const first = await twin;
-      return first.result === "refused" ? first : { result: "exists", runName };
-    }
-    const starting = this.#started(row, work, runName);
-    this.#starting.set(runName, starting);
-    return await starting.finally(() => this.#starting.delete(runName));
   }
 
   /** Stays open where the service stops first. */
@@ -426,8 +395,10 @@ export class Listener {
   /** The start of one row is through; the message is done when that of each is. */
   #through(row: Row, work: Work, result: StartResult): void {
     this.#emitRefusal(work.delivery.topic, row, result);
+    const { outcome } = work;
     if (result.result === "created") work.outcome = "runs";
-    else if (result.result === "exists" && work.outcome === "refused") work.outcome = "duplicate";
+    else if (result.result === "skipped" && outcome !== "runs") work.outcome = "skipped";
+    else if (result.result === "exists" && outcome === "refused") work.outcome = "duplicate";
     if (--work.left === 0) this.#finish(work);
   }
 
@@ -461,6 +432,7 @@ export class Listener {
       message: { topic: delivery.topic, payload: delivery.payload },
       messageHash: hashOf(work),
       ...(origin.parentRun === undefined ? {} : { parentRun: origin.parentRun }),
+      root: rootOf(work, this.#session.epoch),
       rootRun: origin.rootRun ?? runName,
       chainDepth: origin.chainDepth,
       receivedAt: new Date(receivedAtMs),

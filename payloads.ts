@@ -31,6 +31,13 @@ const end = {
   log_complete: z.boolean().describe("The log holds all output, as far as can be known"),
   log_bytes: z.int().min(0).describe("Of output in the log"),
   log_missing: z.string().optional().describe("What is missing in the log, in a sentence"),
+  root: z.string().describe("The same for all runs that one message from outside has set off"),
+  attempt: z.int().min(1).optional().describe("Which attempt it was, where it was tried again"),
+  group: z.string().optional().describe("The group of which it was an item"),
+  index: z.int().min(0).optional().describe("Position of the item in the group"),
+  item: z.unknown().optional().describe("The item"),
+  rerun_of: z.string().optional().describe("The run that a person had run again"),
+  batch: z.string().optional().describe("What a person started together"),
   output: z.string().optional().describe("Where its result is, or was to be"),
   output_missing: z.literal(true).optional().describe("The run succeeded, and there is nothing at output"),
   result: z.unknown().optional().describe("JSON that the program wrote into RESULT_FILE; absent where it wrote none"),
@@ -101,6 +108,17 @@ const runEnded = z.object({
   at: time,
 });
 
+const runRetried = z.object({
+  event: z.literal("retrying"),
+  reason,
+  message,
+  job_name: jobName,
+  run_name: runName,
+  next_run: z.string().describe("The next attempt"),
+  next_at: time.describe("When it begins"),
+  at: time,
+}).describe("An attempt that failed and is followed by another one; nothing else says that it has ended");
+
 const transaction = z.unknown().describe("Any JSON value of the caller's; the answer has it again");
 const bare = z.object({ transaction: transaction.optional() }).describe("The payload may be empty instead");
 const ofRun = z.object({ run_name: runName.min(1), transaction: transaction.optional() });
@@ -141,7 +159,7 @@ export const PAYLOADS = {
   "job_complete": { topic: "job_complete/{job_name}", shape: jobComplete },
   "job_failed": { topic: "job_failed/{job_name}", shape: z.union([runFailed, runRefused]) },
   "error": { topic: "ERROR", shape: z.union([runFailed, report]) },
-  "run": { topic: "run/{job_name}/{run}", shape: z.union([runBegun, runEnded]) },
+  "run": { topic: "run/{job_name}/{run}", shape: z.union([runBegun, runEnded, runRetried]) },
   "request.refresh": { topic: "request/refresh", shape: bare },
   "request.check": { topic: "request/check", shape: bare },
   "request.run": { topic: "request/run", shape: ofRow },
@@ -161,7 +179,7 @@ export type RefusedPayload = z.infer<typeof runRefused>;
 /** What a person must mend, on `ERROR`. */
 export type ErrorPayload = z.infer<typeof report>;
 /** News of a run on `run/{job_name}/{run}`. */
-export type RunPayload = z.infer<typeof runBegun> | z.infer<typeof runEnded>;
+export type RunPayload = z.infer<typeof runBegun> | z.infer<typeof runEnded> | z.infer<typeof runRetried>;
 /** The retained `table`. */
 export type TablePayload = z.infer<typeof table>;
 /** Answer to a request, without its transaction; `Data` is what that request gives. */

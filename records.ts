@@ -11,6 +11,9 @@ import { compact } from "./util/compact.ts";
 import { safeWords } from "./util/errors.ts";
 import { parseJson } from "./util/json.ts";
 
+/** Folders of what is kept beside records: their names begin with a dot, as no run's name does. */
+export type Notes = ".groups" | ".open-groups" | ".joins" | ".schedules";
+
 const LIVE_KEY = ".live.json";
 const SESSIONS = ".session/";
 /** Largest record that is read; one with the largest payload and Job has less than 1 MiB. */
@@ -97,6 +100,38 @@ export class RunRecords {
     }
   }
 
+  /** Puts a note unless there is one; false: there is. `path`: below the folder, without `.json`. */
+  async putNote(folder: Notes, path: string, value: unknown, signal?: AbortSignal): Promise<boolean> {
+    const options = { contentType: "application/json", ...compact({ signal }) };
+    return await this.#store.putIfAbsent(`${folder}/${path}.json`, JSON.stringify(value), options);
+  }
+
+  /** Puts it in the place of one that is there. */
+  async replaceNote(folder: Notes, path: string, value: unknown, signal?: AbortSignal): Promise<void> {
+    await this.#putJson(`${folder}/${path}.json`, value, signal);
+  }
+
+  /** undefined: there is none. Whoever reads it checks its shape. Throws SyntaxError for what is no JSON. */
+  getNote(folder: Notes, path: string, signal?: AbortSignal): Promise<unknown> {
+    return this.#getJson(`${folder}/${path}.json`, MAX_RECORD_BYTES, signal);
+  }
+
+  async deleteNote(folder: Notes, path: string, signal?: AbortSignal): Promise<void> {
+    await this.#store.delete(`${folder}/${path}.json`, compact({ signal }));
+  }
+
+  /** Paths of the notes that begin so, in the order of keys; those after `after`. */
+  async *notes(
+    folder: Notes,
+    prefix = "",
+    { after, signal }: { after?: string; signal?: AbortSignal } = {},
+  ): AsyncIterable<string> {
+    const from = after === undefined ? {} : { after: `${folder}/${after}.json` };
+    for await (const { key } of this.#store.list(`${folder}/${prefix}`, { ...from, ...compact({ signal }) })) {
+      if (key.endsWith(".json")) yield key.slice(folder.length + 1, -".json".length);
+    }
+  }
+
   async putLive(runs: readonly LiveRecord[], signal?: AbortSignal): Promise<void> {
     await this.#putJson(LIVE_KEY, runs, signal);
   }
@@ -105,6 +140,8 @@ export class RunRecords {
     const runs = asLiveEntries(await this.#getJson(LIVE_KEY, MAX_GET_BYTES, signal) ?? []);
     return runs.map((run) => ({
       ...run as unknown as LiveRecord,
+      // A former version wrote none.
+      root: run.root ?? run.rootRun,
       receivedAt: new Date(run.receivedAt),
       createdAt: new Date(run.createdAt),
       ...(run.startedAt ? { startedAt: new Date(run.startedAt) } : {}),

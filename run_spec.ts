@@ -12,6 +12,9 @@ import { parseJson } from "./util/json.ts";
 export { payloadText };
 export { inputFault } from "./run_spec/inputs.ts";
 export { Filler, sampleMessage } from "./run_spec/placeholders.ts";
+import { isRetried } from "./run_spec/lineage.ts";
+
+export { isRetried, keyOfCause, lineageOf, lineageOfRecord, recordedLineage } from "./run_spec/lineage.ts";
 import { compact } from "./util/compact.ts";
 
 // ---------------------------------------------------------------- names
@@ -159,8 +162,10 @@ function labelOf({ jobName, parallelism, completions = 1 }: NamedRow, suffixLeng
 
 // ---------------------------------------------------------------- resources
 
-/** What the row asks for and may use at most, by Kubernetes' resource names; without GPUs. */
-export function resourcesOf(row: Row): Record<"requests" | "limits", Record<string, string>> {
+/**
+ * What the row asks for and may use at most, by Kubernetes' resource names; without GPUs. `rung`: of its ladder.
+ */
+export function resourcesOf(row: Row, _rung = 0): Record<"requests" | "limits", Record<string, string>> {
   return {
     requests: quantities(row.cpuRequest, row.memoryRequest, row.diskRequest),
     limits: quantities(row.cpuLimit, row.memoryLimit, row.diskLimit),
@@ -205,13 +210,11 @@ export function payloadFits(payload: Uint8Array): boolean {
  * top-level scalar of a JSON object. Throws RangeError for a payload that does not fit (see payloadFits).
  */
 export function messageEnv(
-  { message, row, runName, payloadLink }: {
-    readonly message: Message;
-    readonly row: Pick<Row, "jobName" | "inputs">;
-    readonly runName: string;
-    readonly payloadLink?: RunSpec["payloadLink"];
+  spec: Pick<RunSpec, "message" | "runName" | "payloadLink" | "attempt" | "group" | "index" | "item"> & {
+    readonly row: Pick<Row, "jobName" | "inputs" | "retries" | "memoryLimits">;
   },
 ): Record<string, string> {
+  const { message, row, runName, payloadLink } = spec;
   if (!payloadFits(message.payload)) {
     throw new RangeError(`Cannot put the payload into the environment: it has ${message.payload.length} bytes`);
   }
@@ -221,6 +224,7 @@ export function messageEnv(
     RUN_NAME: runName,
     MQTT_TOPIC: message.topic,
     MQTT_PAYLOAD: text ?? "",
+    ...flowEnv(spec),
   };
   if (text === undefined) env["MQTT_PAYLOAD_BASE64"] = message.payload.toBase64();
   if (payloadLink !== undefined) {
@@ -232,6 +236,24 @@ export function messageEnv(
   // Whether a payload in the store has the field is not known here.
   if (payloadLink === undefined) addPresets(env, row.inputs ?? [], object ?? {});
   return env;
+}
+
+/** What a run is told of its place among others: ATTEMPT, and of an item ITEM, ITEM_INDEX and GROUP. */
+function flowEnv(
+  { row, attempt = 1, group, index, item }: Parameters<typeof messageEnv>[0],
+): Record<string, string> {
+  return {
+    ...(attempt > 1 || isRetried(row) ? { ATTEMPT: String(attempt) } : {}),
+    ...(group === undefined || index === undefined || item === undefined
+      ? {}
+      : { ITEM: itemText(item), ITEM_INDEX: String(index), GROUP: group }),
+  };
+}
+
+/** A text as it is, all else as JSON. */
+function itemText(item: string): string {
+  const value: unknown = parseJson(item);
+  return typeof value === "string" ? value.toWellFormed().replaceAll("\0", "") : item;
 }
 
 function addPresets(

@@ -5,12 +5,12 @@
  */
 import type { ClusterEvents, Emit, JobFacts, PodFacts, RunSpec, RunView } from "./ports.ts";
 import { type Trouble, withFailingSince } from "./outcome.ts";
-import { resourcesOf } from "./run_spec.ts";
+import { lineageOf, resourcesOf } from "./run_spec.ts";
 import { compact } from "./util/compact.ts";
 
 /** A run as the table keeps it. `pods` is the table's own map; read it only. */
 export interface LiveRun {
-  job: Omit<JobFacts, "payload" | "manifest">;
+  job: Omit<JobFacts, "payload" | "manifest" | "row">;
   readonly pods: Map<string, PodFacts>;
   /** Made by a former process or another replica, which may have done a part of its end. */
   readonly adopted: boolean;
@@ -108,12 +108,12 @@ export class RunTable {
       jobName: spec.row.jobName,
       topic: spec.message.topic,
       messageHash: spec.messageHash,
-      ...compact({ parentRun: spec.parentRun }),
-      rootRun: spec.rootRun,
-      chainDepth: spec.chainDepth,
+      ...lineageOf(spec),
+      ...compact({ concurrency: spec.concurrency, heldFor: spec.heldFor }),
+      ...(spec.heldFor ? { suspended: {} } : {}),
       image: spec.row.image,
       gpu: spec.row.gpu,
-      ...resourcesOf(spec.row),
+      ...resourcesOf(spec.row, spec.rung),
       receivedAt: spec.receivedAt,
       createdAt: new Date(),
     }, { adopted: false });
@@ -158,7 +158,7 @@ export class RunTable {
   }
 
   #onJob(full: JobFacts): void {
-    const { payload: _payload, manifest: _manifest, ...job } = full;
+    const { payload: _payload, manifest: _manifest, row: _row, ...job } = full;
     const run = this.#runs.get(job.runName);
     if (run) {
       run.job = job;
@@ -227,9 +227,8 @@ export function viewOf(run: LiveRun): RunView {
     topic: job.topic,
     state: run.state,
     detail: run.detail,
-    ...compact({ parentRun: job.parentRun, startedAt: job.startedAt }),
-    rootRun: job.rootRun,
-    chainDepth: job.chainDepth,
+    ...compact({ startedAt: job.startedAt }),
+    ...lineageOf(job),
     messageHash: job.messageHash,
     image: job.image,
     gpu: job.gpu,

@@ -27,6 +27,7 @@ import { S3Connection, type S3ServerOptions } from "./s3/client.ts";
 import { explain, isAbsent, isRefusal, statusOf } from "./s3/errors.ts";
 import { chain, emptyStream, firstPart, SourceFailed, unlessAborted } from "./s3/streams.ts";
 import { Scope } from "./util/abort.ts";
+import { compact } from "./util/compact.ts";
 import { keyFault, prefixFault, shownKey } from "./util/object_key.ts";
 import { Semaphore } from "./util/semaphore.ts";
 import { readAtMost, TooManyBytes } from "./util/streams.ts";
@@ -38,6 +39,7 @@ export interface S3Options extends S3ServerOptions {
 
 /** A stream below this goes by one PutObject; above, it is also the size of the parts (S3 allows 10,000 of them). */
 const PART_BYTES = 8 * 1024 * 1024;
+const CONFLICT_TRIES = 5;
 const LONGEST_LINK_SECONDS = 7 * 24 * 3600;
 /**
  * Calls at once; the rest of the connections is for uploads and for streams that are read slowly. The SDK has no such
@@ -146,6 +148,36 @@ export class S3Store implements ObjectStore {
     }
   }
 
+  async putIfAbsent(
+    key: string,
+    body: string | Uint8Array,
+    { contentType, signal }: { contentType?: string; signal?: AbortSignal } = {},
+  ): Promise<boolean> {
+    signal?.throwIfAborted();
+    const params = { ...this.#at("write", key), ...(contentType ? { ContentType: contentType } : {}) };
+    const bytes = typeof body === "string" ? Buffer.from(body) : body;
+    // A server that does not know the condition leaves it out, and would replace what is there.
+    if (await this.exists(key, compact({ signal }))) return false;
+    try {
+      for (let tries = 1;; tries++) {
+        try {
+          await this.#putWhole({ ...params, IfNoneMatch: "*" }, bytes, signal);
+          return true;
+        } catch (error) {
+          const status = statusOf(error);
+          if (status === 412) return false;
+          if (status === 501) break;
+          // Another write of the key is under way (ConditionalRequestConflict): S3 asks to try again.
+          if (status !== 409 || tries === CONFLICT_TRIES) throw error;
+        }
+      }
+      await this.#putWhole(params, bytes, signal);
+      return true;
+    } catch (error) {
+      throw this.#explain(error, "write", key, signal);
+    }
+  }
+
   async delete(key: string, { signal }: { signal?: AbortSignal } = {}): Promise<void> {
     const command = new DeleteObjectCommand(this.#at("delete", key));
     try {
@@ -246,7 +278,7 @@ export class S3Store implements ObjectStore {
   }
 
   async #putWhole(
-    params: { Bucket: string; Key: string },
+    params: { Bucket: string; Key: string; IfNoneMatch?: string },
     body: Uint8Array,
     signal: AbortSignal | undefined,
   ): Promise<void> {

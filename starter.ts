@@ -3,6 +3,7 @@
  * Each row has a lane of its own, so that a row whose quota is full holds up no other; a lane that was refused for
  * now sends one probe at a time until it gets through. Owns no message: who asked hears how it went.
  */
+import type { Gate } from "./flows.ts";
 import type { Cluster, Emit, ObjectStore, Row, RunSpec } from "./ports.ts";
 import { RefusedError, UnavailableError } from "./ports.ts";
 import { errorMessage } from "./util/errors.ts";
@@ -12,8 +13,11 @@ import type { RunTable } from "./runs.ts";
 import { viewOf } from "./runs.ts";
 import { payloadFits } from "./run_spec.ts";
 
+export { NamedStarts } from "./starter/named_starts.ts";
+
 export type StartResult =
-  | { readonly result: "created" | "exists"; readonly runName: string }
+  /** `skipped`: its record is in the store, and there is no Job. */
+  | { readonly result: "created" | "exists" | "skipped"; readonly runName: string }
   | { readonly result: "refused"; readonly runName: string; readonly error: RefusedError };
 
 export interface StarterOptions {
@@ -25,6 +29,7 @@ export interface StarterOptions {
   readonly concurrency: number;
   /** Most live runs at a time; Infinity: no bound. */
   readonly maxRuns: number;
+  readonly gate?: Gate;
   readonly emit: Emit;
   readonly signal: AbortSignal;
 }
@@ -84,7 +89,7 @@ export class Starter {
 
   /** Looks for work that may go on now; call it when a live run has ended. */
   pump(): void {
-    const { concurrency, maxRuns, runs, signal } = this.#options;
+    const { concurrency, maxRuns, runs, gate, signal } = this.#options;
     if (signal.aborted) return;
     const now = Date.now();
     let nextAt = Infinity;
@@ -102,6 +107,7 @@ export class Starter {
           continue;
         }
         if (lane.failures > 0 && lane.busy > 0) continue; // one probe at a time
+        if (gate?.hasRoom(task.order.row) === false) continue;
         if (this.#active >= concurrency || runs.size >= maxRuns) break;
         progress = true;
         lane.tasks.shift();
@@ -154,10 +160,16 @@ export class Starter {
     }
   }
 
-  async #create(given: RunSpec): Promise<"created" | "exists"> {
-    const { cluster, runs, signal, emit } = this.#options;
+  async #create(given: RunSpec): Promise<"created" | "exists" | "skipped"> {
+    const { cluster, runs, gate, signal, emit } = this.#options;
     runs.creating(given.runName);
-    const spec = payloadFits(given.message.payload) ? given : await this.#putPayload(given);
+    const admission = gate ? await gate.admit(given) : { spec: given };
+    if ("skipped" in admission) {
+      runs.notCreated(given.runName);
+      return "skipped";
+    }
+    const { spec: admitted } = admission;
+    const spec = payloadFits(admitted.message.payload) ? admitted : await this.#putPayload(admitted);
     const begunMs = performance.now();
     const result = await cluster.create(spec, { signal });
     const createMs = performance.now() - begunMs;

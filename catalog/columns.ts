@@ -9,6 +9,7 @@ import { objectName, objectNames } from "./cells/names.ts";
 import { nodeRules, tolerations } from "./cells/nodes.ts";
 import { annotations, labels } from "./cells/pairs.ts";
 import { resources } from "./cells/resources.ts";
+import { FLOW_COLUMNS } from "./flow_columns.ts";
 import { args, idempotencyKey, output, workingDir } from "./cells/words.ts";
 import { withoutInvisible } from "./invisible.ts";
 import {
@@ -16,7 +17,6 @@ import {
   command,
   count,
   enabled,
-  flag,
   gpu,
   gpuProducts,
   image,
@@ -415,13 +415,6 @@ export const COLUMNS = {
     kubernetes: "the annotation `mqtt-job-listener/output`; the program is told by its own `args` or `env`",
     since: "0.1.0",
   },
-  skipExisting: {
-    kind: flag,
-    examples: ["yes"],
-    meaning: "A message whose `output` is there already starts no run.",
-    empty: "no",
-    ...PLANNED,
-  },
   enabled: {
     kind: enabled,
     examples: ["no", "yes"],
@@ -444,6 +437,7 @@ export const COLUMNS = {
     empty: "the ones of the settings",
     ...PLANNED,
   },
+  ...FLOW_COLUMNS,
 } as const satisfies Readonly<Record<string, Column>>;
 
 type Columns = typeof COLUMNS;
@@ -461,6 +455,9 @@ export interface Row extends Fields {
   readonly line: number;
   /** What `gpu` counts, where its cell names another resource than `nvidia.com/gpu`. */
   readonly gpuResource?: string;
+  /** The rungs of the ladder, where `memory_limit` or `memory_request` has several; the row's own field is the first one. */
+  readonly memoryLimits?: readonly string[];
+  readonly memoryRequests?: readonly string[];
 }
 
 /** A column as it is used: with its name and the field that it fills. */

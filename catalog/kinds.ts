@@ -23,6 +23,8 @@ export interface Report {
 /** Fields of a row that a cell fills besides its column's own. */
 export interface FurtherFields {
   gpuResource?: string;
+  memoryLimits?: readonly string[];
+  memoryRequests?: readonly string[];
 }
 
 export interface Kind<T = unknown> {

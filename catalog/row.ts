@@ -17,6 +17,9 @@ export interface Place {
   readonly at: number;
 }
 
+/** Columns that start a row without a message of its own topic, which may then be empty. */
+const SELF_STARTING = ["needs", "schedule"];
+
 /** Characters of a cell. */
 const MAX_CELL = 32_768;
 
@@ -56,9 +59,14 @@ export class RowReader implements Report {
   read(): Row {
     this.#checkText();
     const row: Record<string, unknown> = { line: this.#line, ...PRESETS };
+    const startsItself = SELF_STARTING.some((name) => this.cell(name) !== "");
     for (const { column, at } of this.#places) {
       const text = this.#cells[at] ?? "";
-      if (text === "" && !column.required || this.#refused.has(column.name)) continue;
+      if (text === "" && (!column.required || column.field === "mqttTopic" && startsItself)) {
+        if (column.required) row[column.field] = "";
+        continue;
+      }
+      if (this.#refused.has(column.name)) continue;
       this.#column = column.name;
       this.#text = text;
       if (text === "") this.error(`the cell is empty; ${column.required}`);

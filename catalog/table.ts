@@ -162,7 +162,7 @@ class TableBuilder {
     this.#tell(reader.problems);
     this.#rows.push(row);
     // A row that is switched off has no subscription; a person may still run it.
-    if (row.enabled !== "no") this.#index.add(row.mqttTopic, row);
+    if (row.enabled !== "no" && row.mqttTopic !== "") this.#index.add(row.mqttTopic, row);
     this.#warnOfTwin(row);
     this.#warnOfCase(row);
   }

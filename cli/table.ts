@@ -248,6 +248,7 @@ async function runSpec(row: Row, message: RunSpec["message"], config: Config): P
     ...(stored ? { payloadLink: { object, url: `${object}?a-link-made-at-the-start` } } : {}),
     messageHash,
     ...(parentRun === undefined ? {} : { parentRun }),
+    root: origin.root ?? messageHash,
     rootRun: rootRun ?? runName,
     chainDepth,
     receivedAt: new Date(),

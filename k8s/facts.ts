@@ -8,7 +8,8 @@ import { ANNOTATION, LABEL } from "./labels.ts";
 import { unescapeDollars } from "./manifest.ts";
 import { CONTAINER_NAME, isRunName, keptValue } from "../run_spec.ts";
 import { cut } from "../util/text.ts";
-import type { ContainerFacts, EventFacts, JobFacts, PodFacts } from "../ports.ts";
+import { parseJson } from "../util/json.ts";
+import type { ContainerFacts, EventFacts, JobFacts, Lineage, PodFacts, Row } from "../ports.ts";
 
 /** Of a text that is for people, so much is kept. */
 const MAX_WORDS = 2_000;
@@ -34,8 +35,7 @@ export function jobFacts(job: Json<V1Job>): JobFacts {
     jobName: notes[ANNOTATION.jobName] ?? metadata?.labels?.[LABEL.row] ?? runName,
     topic: notes[ANNOTATION.topic] ?? "",
     messageHash: metadata?.labels?.[LABEL.message] ?? "",
-    rootRun: runNameIn(notes[ANNOTATION.rootRun]) ?? runName,
-    chainDepth: /^\d{1,6}$/.test(notes[ANNOTATION.chainDepth] ?? "") ? Number(notes[ANNOTATION.chainDepth]) : 0,
+    ...lineageIn(job),
     image: container?.image ?? "",
     gpu: Number(requests["nvidia.com/gpu"] ?? 0) || 0,
     requests: withoutGpu(requests),
@@ -49,13 +49,63 @@ export function jobFacts(job: Json<V1Job>): JobFacts {
       payloadObject: notes[ANNOTATION.payloadObject],
       output: words(notes[ANNOTATION.output]),
       owner: words(notes[ANNOTATION.owner]),
-      parentRun: runNameIn(notes[ANNOTATION.parentRun]),
+      concurrency: words(notes[ANNOTATION.concurrency]),
       cancelledBy: words(notes[ANNOTATION.cancelledBy]),
       startedAt: date(status?.startTime),
       deletionAt: date(metadata?.deletionTimestamp),
     }),
-    ...(spec?.suspend === true ? { suspended: defined({ queue: words(metadata?.labels?.[QUEUE_LABEL]) }) } : {}),
+    ...(notes[ANNOTATION.row] === undefined ? {} : { row: () => rowIn(notes[ANNOTATION.row]!) }),
+    ...(spec?.suspend === true
+      ? { suspended: defined({ queue: words(metadata?.labels?.[QUEUE_LABEL]) }), ...heldIn(notes[ANNOTATION.heldFor]) }
+      : {}),
   };
+}
+
+function heldIn(text: string | undefined): Pick<JobFacts, "heldFor"> {
+  return text === "slot" || text === "pause" ? { heldFor: text } : {};
+}
+
+/** What the annotations say of the run's place among others; who may write Jobs may have written them. */
+function lineageIn({ metadata }: Json<V1Job>): Lineage {
+  const { name = "", labels = {}, annotations: notes = {} } = metadata ?? {};
+  const rootRun = runNameIn(notes[ANNOTATION.rootRun]) ?? name;
+  const group = runNameIn(labels[LABEL.group]);
+  return {
+    root: labels[LABEL.root] ?? rootRun,
+    rootRun,
+    chainDepth: numberIn(notes[ANNOTATION.chainDepth]) ?? 0,
+    ...defined({
+      parentRun: runNameIn(notes[ANNOTATION.parentRun]),
+      attempt: numberIn(notes[ANNOTATION.attempt]),
+      rung: numberIn(notes[ANNOTATION.rung]),
+      firstRun: runNameIn(notes[ANNOTATION.firstRun]),
+      group,
+      index: group === undefined ? undefined : numberIn(notes[ANNOTATION.index]),
+      item: group === undefined ? undefined : jsonIn(notes[ANNOTATION.item]),
+      rerunOf: runNameIn(notes[ANNOTATION.rerunOf]),
+      batch: words(notes[ANNOTATION.batch]),
+    }),
+  };
+}
+
+function numberIn(text: string | undefined): number | undefined {
+  return text !== undefined && /^\d{1,6}$/.test(text) ? Number(text) : undefined;
+}
+
+function jsonIn(text: string | undefined): string | undefined {
+  try {
+    if (text !== undefined) parseJson(text);
+    return text;
+  } catch {
+    return undefined;
+  }
+}
+
+function rowIn(text: string): Row {
+  const row: unknown = parseJson(text);
+  const { jobName, image, line } = (row ?? {}) as { [K in keyof Row]?: unknown };
+  if (typeof jobName === "string" && typeof image === "string" && typeof line === "number") return row as Row;
+  throw new SyntaxError(`Its annotation ${ANNOTATION.row} is no row of a table`);
 }
 
 /** Of Kueue: https://kueue.sigs.k8s.io/docs/tasks/run/jobs/ */

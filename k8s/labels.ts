@@ -14,6 +14,8 @@ export const LABEL = {
   row: `${PREFIX}row`,
   run: `${PREFIX}run`,
   message: `${PREFIX}message`,
+  root: `${PREFIX}root`,
+  group: `${PREFIX}group`,
 } as const;
 
 /** Annotations of each Job, for what a label cannot hold. */
@@ -27,6 +29,17 @@ export const ANNOTATION = {
   chainDepth: `${PREFIX}chain-depth`,
   receivedAt: `${PREFIX}received-at`,
   payloadObject: `${PREFIX}payload-object`,
+  attempt: `${PREFIX}attempt`,
+  rung: `${PREFIX}rung`,
+  firstRun: `${PREFIX}first-run`,
+  index: `${PREFIX}index`,
+  item: `${PREFIX}item`,
+  rerunOf: `${PREFIX}rerun-of`,
+  batch: `${PREFIX}batch`,
+  /** The row as JSON, where a further attempt may be made of it. */
+  row: `${PREFIX}row-json`,
+  concurrency: `${PREFIX}concurrency-group`,
+  heldFor: `${PREFIX}held-for`,
   cancelledBy: `${PREFIX}cancelled-by`,
 } as const;
 

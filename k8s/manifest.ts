@@ -5,12 +5,13 @@
  */
 import type { V1EnvVar, V1Job } from "@kubernetes/client-node";
 import { type Row, type RunSpec, UnavailableError } from "../ports.ts";
+import { compact } from "../util/compact.ts";
 import { ANNOTATION, LABEL, labelValue, ownLabels } from "./labels.ts";
 import type { PodTemplates } from "./pod_templates.ts";
 import { type JsonMap, strategicMerge } from "./strategic_merge.ts";
 import { templatesFor } from "./template_files.ts";
 import { containerOf, escapeDollars, metadataOf, podOf } from "./row_parts.ts";
-import { CONTAINER_NAME, messageEnv, outputOf, resourcesOf } from "../run_spec.ts";
+import { CONTAINER_NAME, isRetried, messageEnv, outputOf, resourcesOf } from "../run_spec.ts";
 
 export interface JobOptions {
   /** The operator's pod templates as they stand now. */
@@ -45,6 +46,7 @@ export function buildJob(spec: RunSpec, options: JobOptions): V1Job {
     spec: {
       backoffLimit: row.backoffLimit,
       ...partsOf(row),
+      ...(spec.heldFor === undefined ? {} : { suspend: true }),
       ...(row.activeDeadlineSeconds === undefined ? {} : { activeDeadlineSeconds: row.activeDeadlineSeconds }),
       ttlSecondsAfterFinished: options.ttlSecondsAfterFinished,
       template: onTemplates(spec, options, {
@@ -109,6 +111,8 @@ function jobLabels(spec: RunSpec, instance: string): Record<string, string> {
     [LABEL.row]: labelValue(spec.row.jobName),
     [LABEL.run]: spec.runName,
     [LABEL.message]: labelValue(spec.messageHash),
+    [LABEL.root]: labelValue(spec.root),
+    ...(spec.group === undefined ? {} : { [LABEL.group]: labelValue(spec.group) }),
   };
 }
 
@@ -124,7 +128,25 @@ function jobAnnotations(spec: RunSpec): Record<string, string> {
     ...(spec.row.owner === undefined ? {} : { [ANNOTATION.owner]: spec.row.owner }),
     [ANNOTATION.receivedAt]: spec.receivedAt.toISOString(),
     ...(spec.payloadLink === undefined ? {} : { [ANNOTATION.payloadObject]: spec.payloadLink.object }),
+    ...flowAnnotations(spec),
   };
+}
+
+/** Of most runs there is none. */
+function flowAnnotations(spec: RunSpec): Record<string, string> {
+  const { row, attempt, rung, firstRun, index, item, rerunOf, batch, concurrency, heldFor } = spec;
+  return compact({
+    [ANNOTATION.attempt]: attempt?.toString(),
+    [ANNOTATION.rung]: rung?.toString(),
+    [ANNOTATION.firstRun]: firstRun,
+    [ANNOTATION.index]: index?.toString(),
+    [ANNOTATION.item]: item,
+    [ANNOTATION.rerunOf]: rerunOf,
+    [ANNOTATION.batch]: batch,
+    [ANNOTATION.row]: isRetried(row) ? JSON.stringify(row) : undefined,
+    [ANNOTATION.concurrency]: concurrency,
+    [ANNOTATION.heldFor]: heldFor,
+  });
 }
 
 type PodSpec = NonNullable<NonNullable<V1Job["spec"]>["template"]["spec"]>;
@@ -132,7 +154,7 @@ type PodSpec = NonNullable<NonNullable<V1Job["spec"]>["template"]["spec"]>;
 /** What the row says of the pod, and what is the service's own. */
 function podSpec(spec: RunSpec, options: JobOptions): PodSpec {
   const { row } = spec;
-  const { requests, limits } = resourcesOf(row);
+  const { requests, limits } = resourcesOf(row, spec.rung);
   const pod = podOf(row);
   const container = containerOf(spec);
   const size = row.diskLimit ?? row.diskRequest;

@@ -12,6 +12,8 @@ export interface Origin {
   readonly key?: string;
   readonly parentRun?: string;
   readonly rootRun?: string;
+  /** Of the run or group whose end it announces. */
+  readonly root?: string;
   readonly chainDepth: number;
 }
 
@@ -20,6 +22,9 @@ export const NO_ORIGIN: Origin = { chainDepth: 0 };
 
 /** Payloads larger than this are not searched for a key or a parent. */
 const MAX_PARSED_BYTES = 1024 * 1024;
+
+/** As `rootOf` in work.ts makes them. */
+const ROOT = /^[a-z2-7]{12}$/;
 
 /** A forged depth may be any number. */
 const MAX_DEPTH = 1_000_000;
@@ -45,12 +50,15 @@ export function originOf(
     ? `key\0${delivery.topic}\0${given}`
     : undefined;
   const rootRun = end ? stringIn(fields, "root_run") ?? parentRun : undefined;
+  const said = end ? stringIn(fields, "root") : undefined;
+  const root = said !== undefined && ROOT.test(said) ? said : undefined;
   if (!end && key === undefined) return NO_ORIGIN;
   return {
     chainDepth,
     ...(key === undefined ? {} : { key }),
     ...(parentRun === undefined ? {} : { parentRun }),
     ...(rootRun === undefined ? {} : { rootRun }),
+    ...(root === undefined ? {} : { root }),
   };
 }
 

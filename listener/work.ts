@@ -3,7 +3,7 @@
  * without asking anybody.
  */
 import { type Delivery, type FilteredRow, type Message, RefusedError, type Row } from "../ports.ts";
-import { Filler, messageHashOf, runNameFor } from "../run_spec.ts";
+import { Filler, messageHashOf, runNameFor, shortHash } from "../run_spec.ts";
 import { NO_ORIGIN, type Origin, originOf } from "./origin.ts";
 import type { Selection } from "./selection.ts";
 import type { Pending } from "./session.ts";
@@ -18,6 +18,8 @@ export interface Work extends Pending {
   readonly filtered: readonly FilteredRow[];
   /** Of what the message says; "" until it is asked for. */
   hash: string;
+  /** Shared by all that it sets off, see `Lineage`; "" until it is asked for. */
+  root: string;
   /** Rows whose start is not through. */
   left: number;
   outcome: MessageOutcome;
@@ -26,7 +28,7 @@ export interface Work extends Pending {
 }
 
 /** As the event `message` says it. */
-export type MessageOutcome = "ignored" | "filtered" | "refused" | "duplicate" | "runs";
+export type MessageOutcome = "ignored" | "filtered" | "refused" | "duplicate" | "skipped" | "runs";
 
 /** Of a delivery, as it is at first. */
 export function newWork(delivery: Delivery, { rows, filtered, refused }: Selection, topicPrefix: string): Work {
@@ -37,6 +39,7 @@ export function newWork(delivery: Delivery, { rows, filtered, refused }: Selecti
     rows,
     filtered,
     hash: "",
+    root: "",
     receivedAtMs: Date.now(),
     left: rows.length,
     outcome: rows.length + refused.length > 0 ? "refused" : filtered.length > 0 ? "filtered" : "ignored",
@@ -51,6 +54,22 @@ export function newWork(delivery: Delivery, { rows, filtered, refused }: Selecti
 /** Of what its message says; made when it is first asked for. */
 export function hashOf(work: Work): string {
   return work.hash ||= messageHashOf(work.delivery);
+}
+
+/** The root of all that the message sets off; made when it is first asked for, and its number known by then. */
+export function rootOf(work: Work, epoch: string): string {
+  return work.root ||= work.origin.root ?? shortHash(["root", ...identityOf(work, epoch)]);
+}
+
+/** What identifies the message; two deliveries of one have it in common. */
+function identityOf(work: Work, epoch: string): string[] {
+  const { origin: { key, rootRun }, delivery, counted, number } = work;
+  // The end of a run of a former version.
+  if (rootRun !== undefined) return ["run", rootRun];
+  if (key !== undefined) return ["key", key];
+  if (counted) return ["delivery", epoch, String(number)];
+  // Each of its rows has a key of its own, made of what it says; or it is not sent again (QoS 0).
+  return delivery.packetId === undefined ? [crypto.randomUUID()] : ["message", hashOf(work)];
 }
 
 /**

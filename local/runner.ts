@@ -89,8 +89,22 @@ export class LocalRunner implements Cluster {
       });
     }
     this.#tell(run);
-    run.done = this.#runAll(run);
+    if (!run.job.suspended) run.done = this.#runAll(run);
     return "created";
+  }
+
+  async resume(runName: string, { signal }: { signal?: AbortSignal } = {}): Promise<boolean> {
+    signal?.throwIfAborted();
+    await this.#load();
+    const run = this.#runs.get(runName);
+    if (!run) return false;
+    if (!run.job.suspended || run.job.cancelledBy !== undefined) return true;
+    const { suspended: _suspended, heldFor: _heldFor, ...job } = run.job;
+    run.job = job;
+    const changed = this.#change(run, {});
+    run.done = changed.then(() => this.#runAll(run));
+    await changed;
+    return true;
   }
 
   async delete(runName: string, { signal }: { signal?: AbortSignal } = {}): Promise<void> {
@@ -180,7 +194,7 @@ export class LocalRunner implements Cluster {
   // ------------------------------------------------------------ a run's life
 
   async #runAll(run: Run): Promise<void> {
-    this.#armDeadline(run);
+    this.#armDeadline(run, Date.now());
     await Promise.all(run.pods.map((_, index) => this.#runPod(run, index)));
     run.over = true;
     clearTimeout(run.killTimer);
@@ -275,11 +289,11 @@ export class LocalRunner implements Cluster {
     }, KILL_AFTER_MS);
   }
 
-  #armDeadline(run: Run): void {
+  #armDeadline(run: Run, begunMs: number): void {
     if (run.activeDeadlineSeconds === undefined) return;
-    const leftMs = run.job.createdAt.getTime() + run.activeDeadlineSeconds * 1000 - Date.now();
+    const leftMs = begunMs + run.activeDeadlineSeconds * 1000 - Date.now();
     run.deadlineTimer = setTimeout(() => {
-      if (leftMs > MAX_TIMER_MS) this.#armDeadline(run);
+      if (leftMs > MAX_TIMER_MS) this.#armDeadline(run, begunMs);
       else this.#stop(run, "deadline");
     }, Math.min(Math.max(leftMs, 0), MAX_TIMER_MS));
   }
@@ -377,7 +391,8 @@ export class LocalRunner implements Cluster {
       try {
         const run = await readRun(join(this.#dir, name));
         if (run === undefined) continue;
-        if (run.job.end === undefined) await this.#endLost(run);
+        // A suspended one has no process that could be lost.
+        if (run.job.end === undefined && !run.job.suspended) await this.#endLost(run);
         this.#runs.set(name, run);
       } catch (error) {
         // One that cannot be read keeps no other from going on.
@@ -420,5 +435,6 @@ export class LocalRunner implements Cluster {
 
 function tellAll(events: ClusterEvents, run: Run): void {
   events.onJob(factsOf(run));
-  for (const pod of run.pods) events.onPod(pod);
+  // As a suspended Job it has no pods.
+  if (!run.job.suspended) { for (const pod of run.pods) events.onPod(pod); }
 }

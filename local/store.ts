@@ -83,6 +83,32 @@ export class LocalStore implements ObjectStore {
     body: string | Uint8Array | AsyncIterable<Uint8Array>,
     { signal }: { contentType?: string; signal?: AbortSignal } = {},
   ): Promise<void> {
+    await this.#write(key, body, Deno.rename, signal);
+  }
+
+  async putIfAbsent(
+    key: string,
+    body: string | Uint8Array,
+    { signal }: { contentType?: string; signal?: AbortSignal } = {},
+  ): Promise<boolean> {
+    let isNew = true;
+    // rename(2) replaces and link(2) refuses, both at once for every reader.
+    await this.#write(key, body, async (from, to) => {
+      await Deno.link(from, to).catch((error) => {
+        if (!(error instanceof Deno.errors.AlreadyExists)) throw error;
+        isNew = false;
+      });
+    }, signal);
+    return isNew;
+  }
+
+  /** `place` gives the whole file its name. */
+  async #write(
+    key: string,
+    body: string | Uint8Array | AsyncIterable<Uint8Array>,
+    place: (temporary: string, path: string) => Promise<void>,
+    signal: AbortSignal | undefined,
+  ): Promise<void> {
     signal?.throwIfAborted();
     const path = this.#path("write", key);
     const folder = dirname(path);
@@ -92,7 +118,7 @@ export class LocalStore implements ObjectStore {
     try {
       await Deno.mkdir(folder, { recursive: true });
       await writeWhole(temporary, body, signal);
-      await Deno.rename(temporary, path);
+      await place(temporary, path);
     } catch (error) {
       throw this.#explain(error, "write", key, signal);
     } finally {

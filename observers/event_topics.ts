@@ -41,7 +41,20 @@ export class EventTopics {
     if (event.type === "error") this.error(event.report);
     else if (event.type === "created") this.#runEvent("created", event.run);
     else if (event.type === "started") this.#runEvent("started", event.run);
-    else if (event.type === "finished") {
+    else if (event.type === "retrying") {
+      const { record } = event;
+      const news: RunPayload = {
+        event: "retrying",
+        reason: record.reason,
+        message: record.message,
+        job_name: record.job_name,
+        run_name: record.run_name,
+        next_run: record.retried_as ?? "",
+        next_at: event.at.toISOString(),
+        at: record.finished_at,
+      };
+      this.#say(`run/${record.job_name}/${record.run_name}`, news);
+    } else if (event.type === "finished") {
       const { record } = event;
       const news: RunPayload = {
         event: record.status === "succeeded" ? "succeeded" : "failed",

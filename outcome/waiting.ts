@@ -15,8 +15,10 @@ interface Looked {
 }
 
 /** A Job whose pods are held back. */
-export function whySuspended({ suspended }: Facts): Verdict | undefined {
+export function whySuspended({ suspended, heldFor }: Facts): Verdict | undefined {
   if (suspended === undefined) return undefined;
+  if (heldFor === "slot") return { kind: "pending", detail: "Waits for a free slot (max_runs)" };
+  if (heldFor === "pause") return { kind: "pending", detail: "Waits until its row is not paused any more (enabled)" };
   const detail = suspended.queue === undefined
     ? "Suspended: somebody has set `suspend` on its Job; it goes on when that is taken back"
     : `Waits in queue "${suspended.queue}" for its turn (Kueue keeps its Job suspended)`;

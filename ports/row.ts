@@ -104,5 +104,28 @@ export interface Input {
   readonly choices?: readonly string[];
 }
 
-/** Whether messages start the row. `paused`, they wait: no cell can say that yet. */
+/** Whether messages start the row. `paused`: they are kept as suspended Jobs until the cell says yes. */
 export type Enabled = "yes" | "no" | "paused";
+
+// ---------------------------------------------------------------- flows
+
+/** What each item of `for_each` is taken from. */
+export type ForEach =
+  /** Entries of a list, or of an object with their keys. */
+  | { readonly from: "payload" | "input" | "result"; readonly path: Placeholder["path"] }
+  /** Objects that match: `s3://bucket/prefix/{payload.uuid}/*_well*.h5`; a `*` stands for any characters but `/`. */
+  | { readonly from: "objects"; readonly url: Template }
+  | { readonly from: "numbers"; readonly first: number; readonly last: number };
+
+/** Failures that are tried again: exit codes from `first` to `last`, or a word of `reason`. */
+export type RetryRule =
+  | { readonly first: number; readonly last: number }
+  | { readonly reason: string };
+
+/** What becomes of a message whose row has no free slot, in CronJob's words; `latest`: the newest one waits. */
+export type WhenBusy = "wait" | "forbid" | "replace" | "latest";
+
+/** When a row runs by itself: five fields of cron, `@daily`, or every so many seconds. */
+export type Schedule =
+  | { readonly cron: string }
+  | { readonly everySeconds: number };

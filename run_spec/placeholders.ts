@@ -12,10 +12,12 @@ import { parseJson } from "../util/json.ts";
 const MAX_WORD_BYTES = 131_071;
 
 /** The values of one run. */
-export type FillingSpec = Pick<RunSpec, "message" | "runName" | "rootRun" | "payloadLink"> & {
-  readonly row: Pick<RunSpec["row"], "jobName" | "line" | "inputs">;
-  readonly parentRun?: string;
-};
+export type FillingSpec =
+  & Pick<
+    RunSpec,
+    "message" | "runName" | "rootRun" | "payloadLink" | "parentRun" | "attempt" | "index" | "item"
+  >
+  & { readonly row: Pick<RunSpec["row"], "jobName" | "line" | "inputs"> };
 
 export class Filler {
   readonly #spec: FillingSpec;
@@ -78,8 +80,12 @@ export class Filler {
       case "result":
         if (this.#spec.parentRun === undefined) return { missing: "no run started this one" };
         return this.#ofPayload(["result", ...path]);
-      default:
-        return { missing: `nothing gives a run its ${root}` };
+      case "attempt":
+        return String(this.#spec.attempt ?? 1);
+      case "index":
+        return this.#spec.index === undefined ? { missing: "the row has no for_each" } : String(this.#spec.index);
+      case "item":
+        return this.#ofItem(path);
     }
   }
 
@@ -92,6 +98,17 @@ export class Filler {
     const { value } = this.#json ??= { value: read(text) };
     if (value === undefined) return { missing: "the payload is no JSON" };
     return textAt(value, path);
+  }
+
+  #ofItem(path: Placeholder["path"]): string | { readonly missing: string } {
+    const { item } = this.#spec;
+    if (item === undefined) return { missing: "the row has no for_each" };
+    const value = read(item);
+    // Of an object's URL or a path, people want the file's name.
+    if (typeof value === "string" && path.length === 1 && path[0] === "name") {
+      return value.slice(value.lastIndexOf("/") + 1);
+    }
+    return textAt(value, path, "item");
   }
 
   /** The payload that began the chain: the end of a run hands it down as text. */
@@ -126,15 +143,19 @@ function read(text: string): unknown {
 // Of ECMAScript 2026, and not in TypeScript's library yet.
 const { rawJSON: rawJson } = JSON as unknown as { rawJSON(source: string): object };
 
-function textAt(whole: unknown, path: Placeholder["path"]): string | { readonly missing: string } {
+function textAt(
+  whole: unknown,
+  path: Placeholder["path"],
+  what = "payload",
+): string | { readonly missing: string } {
   let value = whole;
   for (const [at, step] of path.entries()) {
     const has = typeof value === "object" && value !== null && Object.hasOwn(value, step) &&
       Array.isArray(value) === (typeof step === "number");
-    if (!has) return { missing: `the payload has no ${fieldName(path.slice(0, at + 1))}` };
+    if (!has) return { missing: `the ${what} has no ${fieldName(path.slice(0, at + 1))}` };
     value = (value as Record<PropertyKey, unknown>)[step];
   }
-  if (value === null) return { missing: `the payload's ${fieldName(path)} is null` };
+  if (value === null) return { missing: `the ${what}'s ${fieldName(path)} is null` };
   return typeof value === "string" ? value : JSON.stringify(value);
 }
 

@@ -47,6 +47,13 @@ export function shortEvent(event: ServiceEvent): BrowserEvent {
       };
     case "waiting":
       return { type, data: { run_name: event.runName, job_name: event.jobName, reason: event.reason } };
+    case "retrying": {
+      const { run_name, job_name, reason, message, retried_as } = event.record;
+      return {
+        type,
+        data: { run_name, job_name, reason, message, next: retried_as ?? "", at: event.at.toISOString() },
+      };
+    }
     case "finished": {
       const { run_name, job_name, status, reason, message } = event.record;
       return { type, data: { run_name, job_name, status, reason, message } };

@@ -711,6 +711,7 @@ Deno.test("commands ask a real cluster", hasCluster, async (t) => {
         row: row({ image: BUSYBOX_IMAGE, command: ["sh", "-c", script], parallelism }),
         message: { topic: "t", payload: new Uint8Array() },
         messageHash: "hash",
+        root: "rootrootroot",
         rootRun: runName,
         chainDepth: 0,
         receivedAt: new Date(),

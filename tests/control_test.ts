@@ -220,6 +220,7 @@ Deno.test("the list of live runs is believed entry by entry", async () => {
     jobName: "sort-spikes",
     topic: "t",
     messageHash: "h",
+    root: "rootrootroot",
     rootRun: RUN,
     chainDepth: 0,
     image: "x",

@@ -187,6 +187,7 @@ Deno.test("a run whose Job vanished while nobody looked gets an outcome", option
     jobName: "greet",
     topic: "lab/greet",
     messageHash: "h",
+    root: "rootrootroot",
     rootRun: "greet-lost",
     chainDepth: 0,
     image: "none",

@@ -110,6 +110,7 @@ Deno.test("a setting that somebody has to mend is told on ERROR, once until a ru
         row: row(),
         message: { topic: "t", payload: new Uint8Array() },
         messageHash: runName,
+        root: "rootrootroot",
         rootRun: runName,
         chainDepth: 0,
         receivedAt: new Date(),

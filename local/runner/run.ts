@@ -4,7 +4,17 @@
  */
 import { basename, join } from "node:path";
 import { type JobFacts, type PodFacts, RefusedError, type RunSpec } from "../../ports.ts";
-import { CONTAINER_NAME, Filler, isRunName, keptValue, messageEnv, outputOf, resourcesOf } from "../../run_spec.ts";
+import {
+  CONTAINER_NAME,
+  Filler,
+  isRetried,
+  isRunName,
+  keptValue,
+  lineageOf,
+  messageEnv,
+  outputOf,
+  resourcesOf,
+} from "../../run_spec.ts";
 import { compact } from "../../util/compact.ts";
 import { errorMessage } from "../../util/errors.ts";
 import { readAtMost } from "../../util/streams.ts";
@@ -27,6 +37,8 @@ export interface Run {
   readonly leftOut?: readonly string[];
   readonly activeDeadlineSeconds?: number;
   readonly memoryLimit?: string;
+  /** As JSON, where a further attempt may be made of it. */
+  readonly row?: string;
   /** Process groups that live, by index of the pod. */
   readonly groups: Map<number, number>;
   /** Logs that are being written, by index of the pod. */
@@ -87,7 +99,11 @@ export function newRun(spec: RunSpec): Run {
     env: { ...env, ...variables },
     ...compact({ workingDir }),
     leftOut: leftOutHere(row),
-    ...compact({ activeDeadlineSeconds: row.activeDeadlineSeconds, memoryLimit: row.memoryLimit }),
+    ...compact({
+      activeDeadlineSeconds: row.activeDeadlineSeconds,
+      memoryLimit: resourcesOf(row, spec.rung).limits["memory"],
+      row: isRetried(row) ? JSON.stringify(row) : undefined,
+    }),
     ...idle(),
   };
 }
@@ -112,15 +128,14 @@ function newFacts(spec: RunSpec): JobFacts {
     topic: message.topic,
     ...(payloadLink === undefined ? { payload: message.payload } : { payloadObject: payloadLink.object }),
     messageHash: spec.messageHash,
-    ...compact({ parentRun: spec.parentRun }),
-    rootRun: spec.rootRun,
-    chainDepth: spec.chainDepth,
-    ...compact({ owner: row.owner, output: outputOf(spec) }),
+    ...lineageOf(spec),
+    ...compact({ owner: row.owner, output: outputOf(spec), concurrency: spec.concurrency }),
     image: row.image,
     gpu: row.gpu,
-    ...resourcesOf(row),
+    ...resourcesOf(row, spec.rung),
     receivedAt: spec.receivedAt,
     createdAt: new Date(),
+    ...(spec.heldFor === undefined ? {} : { heldFor: spec.heldFor, suspended: {} }),
   };
 }
 
@@ -147,7 +162,8 @@ export function endOf(run: Run): NonNullable<JobFacts["end"]> {
 
 /** The facts as they are told, with what the run's record keeps of it. */
 export function factsOf(run: Run): JobFacts {
-  return { ...run.job, manifest: () => keptRun(run) };
+  const { row } = run;
+  return { ...run.job, manifest: () => keptRun(run), ...(row === undefined ? {} : { row: () => JSON.parse(row) }) };
 }
 
 /** What there is of a Job here. Through JSON: YAML has no `undefined`. */
@@ -167,9 +183,21 @@ export async function saveRun(run: Run, folder: string): Promise<void> {
   await Deno.rename(temporary, join(folder, "job.json"));
 }
 
-function serialize({ job, pods, command, env, groups, memoryLimit, activeDeadlineSeconds }: Run): string {
+function serialize(
+  { job, pods, command, env, groups, memoryLimit, activeDeadlineSeconds, workingDir, leftOut, row }: Run,
+): string {
   const payload = job.payload?.toBase64();
-  const saved = { job: { ...job, payload }, pods, command, env, memoryLimit, activeDeadlineSeconds };
+  const saved = {
+    job: { ...job, payload },
+    pods,
+    command,
+    env,
+    memoryLimit,
+    activeDeadlineSeconds,
+    workingDir,
+    leftOut,
+    row,
+  };
   return JSON.stringify({ ...saved, groups: [...groups] }, null, 1);
 }
 
@@ -207,11 +235,12 @@ type Saved = Omit<Run, "groups" | "logs" | "changes" | "done" | "job"> & {
 };
 
 function isSaved(value: unknown, runName: string): value is Saved {
-  const { job, pods, command, groups } = (value ?? {}) as { [K in keyof Saved]?: unknown };
+  const { job, pods, command, groups, row } = (value ?? {}) as { [K in keyof Saved]?: unknown };
   const isObject = (one: unknown): one is Record<string, unknown> => typeof one === "object" && one !== null;
   const isTime = (one: unknown) => one instanceof Date && !Number.isNaN(one.getTime());
   return isObject(job) && job["runName"] === runName && typeof job["jobName"] === "string" &&
     isTime(job["createdAt"]) && isTime(job["receivedAt"]) &&
+    (row === undefined || typeof row === "string") &&
     Array.isArray(pods) && pods.length > 0 && pods.every((pod, index) => {
       return isObject(pod) && pod["podName"] === `${runName}-${index}` && isTime(pod["createdAt"]) &&
         Array.isArray(pod["containers"]) && isObject(pod["containers"][0]);

@@ -55,6 +55,7 @@ function jobOf(row: Row, { templates }: Imported): Any {
     row,
     message: { topic: row.mqttTopic, payload: new TextEncoder().encode("{}") },
     messageHash: "mmmmmmmmmmmm",
+    root: "rootrootroot",
     rootRun: "a-run",
     chainDepth: 0,
     receivedAt: new Date(0),

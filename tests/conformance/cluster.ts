@@ -62,6 +62,7 @@ export class Seen implements AsyncDisposable {
       row: whole,
       message: { topic: "t/x", payload: typeof payload === "string" ? new TextEncoder().encode(payload) : payload },
       messageHash: "abcdefghijkl",
+      root: "rootrootroot",
       rootRun: runName,
       chainDepth: 0,
       receivedAt: new Date("2026-01-02T03:04:05.678Z"),
@@ -127,6 +128,16 @@ interface SpecOptions {
   rootRun?: string;
   chainDepth?: number;
   payloadLink?: { url: string; object: string };
+  attempt?: number;
+  rung?: number;
+  firstRun?: string;
+  group?: string;
+  index?: number;
+  item?: string;
+  rerunOf?: string;
+  batch?: string;
+  concurrency?: string;
+  heldFor?: "slot" | "pause";
 }
 
 /** Registers the suite; the fixture is made once for all of it. */
@@ -148,11 +159,60 @@ export function clusterConformance(
 }
 
 const CASES: readonly (readonly [title: string, body: (seen: Seen) => Promise<void>])[] = [
+  ["a run that is held begins when it is resumed, and not before", async (seen) => {
+    const runName = await seen.run("echo begun", { heldFor: "slot", concurrency: "bench 1" });
+    const held = await eventually(() => seen.jobs.get(runName));
+    equal(held.heldFor, "slot");
+    equal(held.concurrency, "bench 1");
+    ok(held.suspended);
+    deepEqual(seen.podsOf(runName), []);
+    match(seen.detail(runName), /free slot/);
+    equal(await seen.cluster.resume(runName), true);
+    equal(await seen.cluster.resume(runName), true, "twice is once");
+    const ended = await seen.ended(runName);
+    equal(ended.end?.type, "Complete");
+    equal(ended.heldFor, undefined);
+    equal(ended.suspended, undefined);
+    equal(await seen.cluster.resume("test-row-aaaaaaaaaaaa"), false, "no such run");
+  }],
+
+  ["a run that is held can be cancelled and deleted", async (seen) => {
+    const runName = await seen.run("echo begun", { heldFor: "pause" });
+    equal(await seen.cluster.cancel(runName, "a test"), true);
+    equal((await seen.outcome(runName)).status, "cancelled");
+    await seen.cluster.delete(runName);
+    await eventually(() => seen.gone.has(runName));
+  }],
+
+  ["a run keeps its lineage, and where it may be tried again its row", async (seen) => {
+    const lineage = {
+      root: "abcdefgh2345",
+      attempt: 2,
+      rung: 1,
+      firstRun: "test-row-abcdefghijkl",
+      group: "test-row-bbbbbbbbbbbb",
+      index: 3,
+      item: '{"uuid":"a \\"b\\" $(c)","wells":[1,2]}',
+      rerunOf: "test-row-cccccccccccc",
+      batch: "2026-11-26 night",
+    };
+    const script = 'printf "%s|%s|%s|%s" "$ATTEMPT" "$ITEM" "$ITEM_INDEX" "$GROUP"';
+    const runName = await seen.run(script, { ...lineage, row: { retries: 2 } });
+    const job = await seen.ended(runName);
+    for (const [field, value] of Object.entries(lineage)) equal(job[field as keyof JobFacts], value, field);
+    const kept = (await seen.cluster.get(runName))?.row?.();
+    equal(kept?.retries, 2);
+    equal(kept?.jobName, "Test Row");
+    const [pod] = seen.podsOf(runName);
+    equal(await seen.log(pod!.podName), `2|${lineage.item}|3|${lineage.group}`);
+  }],
+
   ["a run that succeeds is told with its facts, from creation to end", async (seen) => {
     const options = {
       payload: '{"n":1}',
       row: { cpuRequest: "10m", memoryLimit: "64Mi" },
       parentRun: "parent",
+      root: "rootrootroot",
       rootRun: "root",
       chainDepth: 2,
     };

@@ -76,6 +76,18 @@ export const STORE_CASES: readonly (readonly [title: string, body: (store: Objec
     equal(await read(store, "x"), "two");
   }],
 
+  ["putIfAbsent() leaves what is there, and of several at once one wins", async (store) => {
+    equal(await store.putIfAbsent("mark", "one"), true);
+    equal(await store.putIfAbsent("mark", "two"), false);
+    equal(await read(store, "mark"), "one");
+    for (let round = 0; round < 5; round++) {
+      const writers = ["a", "b", "c", "d"];
+      const won = await Promise.all(writers.map((writer) => store.putIfAbsent(`race-${round}`, writer)));
+      equal(won.filter(Boolean).length, 1, JSON.stringify(won));
+      equal(await read(store, `race-${round}`), writers[won.indexOf(true)]);
+    }
+  }],
+
   ["a small stream is stored", async (store) => {
     await store.put("small", chunksOf(10, 100));
     equal((await read(store, "small"))!.length, 1_000);

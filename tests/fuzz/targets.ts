@@ -85,6 +85,7 @@ const JOB = JSON.stringify(buildJob({
   row: row({ jobName: "sort" }),
   message: { topic: "lab/up", payload: new TextEncoder().encode('{"a":1}') },
   messageHash: "abcdefgh2345",
+  root: "rootrootroot",
   rootRun: "sort-abcdefgh2345",
   chainDepth: 0,
   receivedAt: new Date(0),

@@ -42,6 +42,7 @@ export function aRunView(more: Partial<RunView> = {}): RunView {
     topic: "experiments/e1/uploaded",
     state: "running",
     detail: "",
+    root: "rootrootroot",
     rootRun: "sort-spikes-abcdefgh2345",
     chainDepth: 0,
     messageHash: "abcdefgh2345",
@@ -137,6 +138,13 @@ export class FakeStore implements ObjectStore {
     this.objects.set(key, await bytesOf(body));
   }
 
+  async putIfAbsent(key: string, body: string | Uint8Array): Promise<boolean> {
+    await this.#call(`putIfAbsent ${key}`);
+    if (this.objects.has(key)) return false;
+    this.objects.set(key, await bytesOf(body));
+    return true;
+  }
+
   async delete(key: string): Promise<void> {
     await this.#call(`delete ${key}`);
     this.objects.delete(key);
@@ -215,6 +223,7 @@ export class FakeCluster implements Cluster {
   tail = "";
   readonly created: RunSpec[] = [];
   readonly deleted: string[] = [];
+  readonly resumed: string[] = [];
   /** What the next create calls do; then they succeed. */
   readonly answers: (Error | "exists" | Promise<"created">)[] = [];
   /** Output by `pod/container`: what each further call of logs gives. */
@@ -237,6 +246,11 @@ export class FakeCluster implements Cluster {
   }
 
   cancel(): Promise<boolean> {
+    return Promise.resolve(true);
+  }
+
+  resume(runName: string): Promise<boolean> {
+    this.resumed.push(runName);
     return Promise.resolve(true);
   }
 
@@ -274,6 +288,7 @@ export function job(changes: Partial<JobFacts> = {}): JobFacts {
     jobName: "count",
     topic: "lab/count",
     messageHash: "hash",
+    root: "rootrootroot",
     rootRun: "count-abc",
     chainDepth: 0,
     image: "busybox",

@@ -188,6 +188,7 @@ Deno.test("an answer of 200 that holds nothing of what was asked for has done no
     row: row(),
     message: { topic: "lab/count", payload: new Uint8Array() },
     messageHash: "hash",
+    root: "rootrootroot",
     rootRun: "count-abcdefgh2345",
     chainDepth: 0,
     receivedAt: new Date(),

@@ -48,6 +48,7 @@ function spec({ row = {}, payload = "{}", ...rest }: {
     },
     message: { topic: "data/a", payload: typeof payload === "string" ? bytes(payload) : payload },
     messageHash: "mmmmmmmmmmmm",
+    root: "rootrootroot",
     rootRun: "first-run",
     chainDepth: 1,
     receivedAt: new Date("2026-01-02T03:04:05.678Z"),
@@ -316,6 +317,7 @@ Deno.test("buildJob() labels the Job and its pods alike, and notes on the Job wh
     "mqtt-job-listener/row": labelValue("Spike Sort"),
     "mqtt-job-listener/run": "spike-sort-abcdefghijkl",
     "mqtt-job-listener/message": "mmmmmmmmmmmm",
+    "mqtt-job-listener/root": "rootrootroot",
   });
   deepEqual(template!.metadata!.labels, metadata!.labels);
   deepEqual(metadata!.annotations, {
@@ -377,6 +379,7 @@ Deno.test("the Job that a record keeps has no signed link, no long value and no 
       message: { topic: "lab/count", payload: new Uint8Array(0) },
       payloadLink: { url: "https://s3/x?X-Amz-Signature=s3cret", object: "s3://b/x" },
       messageHash: "h",
+      root: "rootrootroot",
       rootRun: "count-abc",
       chainDepth: 0,
       receivedAt: new Date(0),

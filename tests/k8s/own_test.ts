@@ -18,6 +18,7 @@ function made(jobName: string, parallelism = 1, topic = "lab/x", payload = new U
     row: ours,
     message: { topic, payload },
     messageHash: "h",
+    root: "rootrootroot",
     rootRun: runName,
     chainDepth: 0,
     receivedAt: new Date(),

@@ -20,6 +20,7 @@ function jobOf(cells: Record<string, string>, payload: unknown = {}) {
     row: rowOf(cells),
     message: { topic: "lab/a", payload: new TextEncoder().encode(JSON.stringify(payload)) },
     messageHash: "mmmmmmmmmmmm",
+    root: "rootrootroot",
     rootRun: "sort-abcdefghijkl",
     chainDepth: 0,
     receivedAt: new Date(0),

@@ -18,6 +18,7 @@ function specOf(changes: Partial<Row> = {}): RunSpec {
     row: row(changes),
     message: { topic: "x", payload: new TextEncoder().encode('{"uuid":"u"}') },
     messageHash: "abcdefghijkl",
+    root: "rootrootroot",
     rootRun: "count-abcdefghijkl",
     chainDepth: 0,
     receivedAt: new Date(),

@@ -70,6 +70,7 @@ function spec(runName: string, row: Partial<Row>, payload = "{}"): RunSpec {
     row: { line: 2, jobName: "Sort", mqttTopic: "t", image: "none", gpu: 0, parallelism: 1, backoffLimit: 0, ...row },
     message: { topic: "t", payload: new TextEncoder().encode(payload) },
     messageHash: "abcdefghijkl",
+    root: "rootrootroot",
     rootRun: runName,
     chainDepth: 0,
     receivedAt: new Date(),

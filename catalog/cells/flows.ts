@@ -1,0 +1,113 @@
+/**
+ * Cells of the columns that make more than one run of a message, or hold it back: `for_each`, `needs`, `retry_on`,
+ * `schedule` and the like. Pure. What they do is flows.ts.
+ */
+import type { ForEach, RetryRule, Schedule, Template } from "../../ports.ts";
+import { jobNameFault } from "../../run_spec.ts";
+import { durationMs } from "../../util/duration.ts";
+import type { Kind } from "../kinds.ts";
+import { listOf } from "./entries.ts";
+import { parseTemplate } from "./template.ts";
+
+/** Items of one group by numbers, at most. */
+const MAX_NUMBER = 1_000_000;
+const PATH_ROOTS: ReadonlySet<string> = new Set(["payload", "input", "result"]);
+
+/** `payload.files`, `result.files`, `s3://bucket/prefix/*.h5`, `1..24`. */
+export const forEach: Kind<ForEach> = {
+  schema: { type: "string" },
+  read(text, report) {
+    const range = /^(\d{1,7})\.\.(\d{1,7})$/.exec(text);
+    if (range) {
+      const [first, last] = [Number(range[1]), Number(range[2])];
+      if (first <= last && last <= MAX_NUMBER) return { from: "numbers", first, last };
+      report.error(`not a range of numbers up to ${MAX_NUMBER}; write the lower one first, such as 1..24`);
+      return undefined;
+    }
+    const parsed = parseTemplate(text.includes("://") ? text : `{${text}}`);
+    if ("fault" in parsed) {
+      report.error(`not a list of items: ${parsed.fault}`);
+      return undefined;
+    }
+    if (text.includes("://")) {
+      if (text.startsWith("s3://") && text.includes("*")) return { from: "objects", url: parsed.template };
+      report.error("not a list of items; write s3://bucket/folder/*.h5, with a * for what differs");
+      return undefined;
+    }
+    const [piece] = parsed.template;
+    if (parsed.template.length === 1 && typeof piece === "object" && PATH_ROOTS.has(piece.root)) {
+      return { from: piece.root as "payload" | "input" | "result", path: piece.path };
+    }
+    report.error(
+      "not a list of items; write where it is, such as payload.files or result.files, s3://bucket/folder/*.h5, or 1..24",
+    );
+    return undefined;
+  },
+};
+
+/** Exit codes, ranges of them, and words of `reason`. */
+export const retryRules: Kind<readonly RetryRule[]> = listOf<RetryRule>((entry) => {
+  const range = /^(\d{1,3})(?:-(\d{1,3}))?$/.exec(entry);
+  if (range) {
+    const [first, last] = [Number(range[1]), Number(range[2] ?? range[1])];
+    if (first >= 1 && first <= last && last <= 255) return { first, last };
+    return { fault: "exit codes are 1 to 255, the lower one first: 130-145" };
+  }
+  if (/^[A-Z][A-Za-z]{1,60}$/.test(entry)) return { reason: entry };
+  return { fault: "write an exit code (75), a range (130-145) or a word of `reason` such as NodeLost" };
+}, { split: (text) => text.split(/[,;\n]/).map((entry) => entry.trim()).filter((entry) => entry !== "") });
+
+/** Names of rows. */
+export const rowNames: Kind<readonly string[]> = listOf<string>((name) => {
+  const fault = jobNameFault(name);
+  return fault === undefined ? name : { fault: `the name ${fault}` };
+}, {
+  split: (text) => text.split(/[,;\n]/).map((name) => name.trim()).filter((name) => name !== ""),
+  unique: (name) => name,
+});
+
+/** Text with placeholders. */
+export const concurrencyGroup: Kind<Template> = {
+  schema: { type: "string", maxLength: 1000 },
+  read(text, report) {
+    const parsed = text.length > 1000 ? { fault: "it has more than 1000 characters" } : parseTemplate(text);
+    if ("fault" in parsed) {
+      report.error(`not a name of a group: ${parsed.fault}`);
+      return undefined;
+    }
+    for (const doubt of parsed.doubts) report.warn(doubt);
+    return parsed.template;
+  },
+};
+
+/** Five fields of cron, a word such as `@daily`, or `every 30m`. That cron understands it is checked by who loads cron. */
+export const schedule: Kind<Schedule> = {
+  schema: { type: "string", maxLength: 200 },
+  read(text, report) {
+    const every = /^every\s+(\S+)$/i.exec(text);
+    if (every) {
+      const ms = durationMs(every[1]!) ?? 0;
+      if (ms >= 60_000 && ms % 1_000 === 0) return { everySeconds: ms / 1_000 };
+      report.error("not a time between runs; write at least a minute, such as every 30m or every 12h");
+      return undefined;
+    }
+    if (/^@[a-z]{4,12}$/i.test(text) || text.length <= 200 && text.split(/\s+/).length === 5) {
+      return { cron: text.toLowerCase() };
+    }
+    report.error("not a schedule; write five fields of cron (0 3 * * 1-5), @daily, or every 30m");
+    return undefined;
+  },
+};
+
+/** A name of the IANA database. */
+export const timeZone: Kind<string> = {
+  schema: { type: "string", maxLength: 100 },
+  read(text, report) {
+    try {
+      return new Intl.DateTimeFormat("en", { timeZone: text }).resolvedOptions().timeZone;
+    } catch {
+      report.error("not a time zone; write a name of the IANA database such as Europe/Berlin or UTC");
+      return undefined;
+    }
+  },
+};

@@ -1,0 +1,100 @@
+/**
+ * The part of the table of columns that is about more than one run: retries, items, joins, limits, schedules. Pure data.
+ */
+import { concurrencyGroup, forEach, retryRules, rowNames, schedule, timeZone } from "./cells/flows.ts";
+import { choice, count, flag } from "./kinds.ts";
+
+const NONE = "none";
+const PLANNED = { since: "0.1.0", planned: true } as const;
+
+export const FLOW_COLUMNS = {
+  skipExisting: {
+    kind: flag,
+    examples: ["yes"],
+    meaning: "A message whose `output` is there already starts no run.",
+    empty: "no",
+    ...PLANNED,
+  },
+  retries: {
+    kind: count(0, 100),
+    examples: ["2"],
+    meaning:
+      "How often a run that failed is tried again, as a Job of its own. `ATTEMPT` tells the program which it is.",
+    empty: NONE,
+    ...PLANNED,
+  },
+  retryOn: {
+    kind: retryRules,
+    examples: ["75, 130-145, NodeLost"],
+    meaning: "Failures that are tried again: exit codes, ranges of them, words of `reason`.",
+    empty: "any failure of the program",
+    ...PLANNED,
+  },
+  rerunAfterDisruption: {
+    kind: flag,
+    examples: ["no"],
+    meaning: "`no`: a run whose pod the cluster takes away (a drained node, a more urgent pod) has failed. " +
+      "Otherwise Kubernetes makes it a new pod, which counts as no failure.",
+    empty: "yes",
+    ...PLANNED,
+  },
+  forEach: {
+    kind: forEach,
+    examples: ["payload.files", "s3://lab/{input.uuid}/*_well*.h5", "1..24"],
+    meaning: "A run for each item: of a list or an object of the message, of a result, of the objects that match, " +
+      "or of the numbers. `{item}` and `{index}` are its own.",
+    empty: "one run a message",
+    ...PLANNED,
+  },
+  needs: {
+    kind: rowNames,
+    examples: ["sort, lfp"],
+    meaning: "The row runs once when all of these rows have succeeded for the same message from outside.",
+    empty: NONE,
+    ...PLANNED,
+  },
+  maxRuns: {
+    kind: count(1, 100_000),
+    examples: ["4"],
+    meaning: "Runs at a time, of the row or of its `concurrency_group`.",
+    empty: "any number",
+    ...PLANNED,
+  },
+  concurrencyGroup: {
+    kind: concurrencyGroup,
+    examples: ["microscope-{payload.instrument}"],
+    meaning: "What shares the slots of `max_runs`.",
+    empty: "the row",
+    ...PLANNED,
+  },
+  whenBusy: {
+    kind: choice("wait", "forbid", "replace", "latest"),
+    examples: ["latest"],
+    meaning:
+      "What a message does when no slot is free: it waits; it is skipped (`forbid`); it takes the place of the run " +
+      "(`replace`); or it waits in the place of the one that waits (`latest`).",
+    empty: "`wait`",
+    ...PLANNED,
+  },
+  maxWaiting: {
+    kind: count(1, 10_000, "100"),
+    examples: ["20"],
+    meaning: "Runs of the row that wait as suspended Jobs; further messages stay with the broker.",
+    empty: "100",
+    ...PLANNED,
+  },
+  schedule: {
+    kind: schedule,
+    examples: ["0 3 * * 1-5", "@daily", "every 30m"],
+    meaning: "When the row runs by itself: five fields of cron, a word, or a time between runs.",
+    empty: NONE,
+    ...PLANNED,
+  },
+  timeZone: {
+    kind: timeZone,
+    examples: ["Europe/Berlin"],
+    meaning: "Time zone of `schedule`.",
+    empty: "`UTC`",
+    ...PLANNED,
+  },
+} as const;

@@ -1,0 +1,113 @@
+/**
+ * What is kept and told of a run's end: its record, its end message, the fields of its log. Pure.
+ */
+import type { EndedJob } from "../flows.ts";
+import type { LogSummary } from "../logs.ts";
+import { resultOf } from "../outcome.ts";
+import type { EndPayload } from "../payloads.ts";
+import type { Outcome, RunRecord } from "../ports.ts";
+import { payloadText, recordedLineage } from "../run_spec.ts";
+import type { LiveRun } from "../runs.ts";
+import { compact } from "../util/compact.ts";
+import { parseJson } from "../util/json.ts";
+
+/** Payloads up to this size are handed down a chain, in bytes. */
+const MAX_HANDED_DOWN = 8 * 1024;
+
+/** What `job_complete/…` or `job_failed/…` says. `payload`: of the message that started the run. */
+export function endPayloadOf(record: RunRecord, payload: Uint8Array | undefined): EndPayload {
+  return {
+    status: record.status,
+    job_name: record.job_name,
+    run_name: record.run_name,
+    parent_run: record.parent_run,
+    root_run: record.root_run,
+    chain_depth: record.chain_depth,
+    reason: record.reason,
+    message: record.message,
+    exit_code: record.exit_code,
+    topic: record.topic,
+    ...handedDown(payload),
+    started_at: record.started_at,
+    finished_at: record.finished_at,
+    log_url: record.log_url,
+    log_complete: record.log_complete ?? false,
+    log_bytes: record.log_bytes ?? 0,
+    root: record.root ?? record.root_run,
+    ...(record.item === undefined ? {} : { item: parseJson(record.item) }),
+    ...compact({
+      attempt: record.attempt,
+      group: record.group,
+      index: record.index,
+      rerun_of: record.rerun_of,
+      batch: record.batch,
+      log_missing: record.log_missing,
+      output: record.output,
+      output_missing: record.output_missing,
+      result: record.result,
+    }),
+  };
+}
+
+export function logFields({ bytes, complete, missing }: LogSummary): Partial<RunRecord> {
+  return { log_complete: complete, log_bytes: bytes, ...compact({ log_missing: missing }) };
+}
+
+/** The payload that began a chain goes on to its later rows, as `input`, where it is text and small. */
+function handedDown(payload: Uint8Array | undefined): { input?: string } {
+  if (!payload || payload.length > MAX_HANDED_DOWN) return {};
+  const text = payloadText(payload);
+  if (text === undefined) return {};
+  try {
+    const fields = JSON.parse(text) as { input?: unknown; run_name?: unknown } | null;
+    if (typeof fields?.run_name === "string" && typeof fields.input === "string") return { input: fields.input };
+  } catch {
+    // Not JSON: it is the input itself.
+  }
+  return { input: text };
+}
+
+/** The record of a run that ended so, but for the fields of its log. */
+export function recordOf(
+  run: LiveRun,
+  job: EndedJob,
+  outcome: Outcome,
+  logUrl: string,
+): RunRecord {
+  const pods = [...run.pods.values()];
+  const times = pods.flatMap((pod) => pod.containers);
+  const started = job.startedAt ?? earliest(times.flatMap(({ startedAt }) => startedAt ?? []));
+  const text = job.payload ? payloadText(job.payload) ?? null : null;
+  const { result, fault } = outcome.status === "succeeded" ? resultOf(pods) : {};
+  return {
+    run_name: job.runName,
+    job_name: job.jobName,
+    status: outcome.status,
+    reason: outcome.reason,
+    message: fault === undefined ? outcome.message : `${outcome.message}. ${fault}`,
+    exit_code: outcome.exitCode ?? (outcome.status === "succeeded" ? 0 : null),
+    topic: job.topic,
+    payload: text,
+    ...compact({
+      payload_base64: text === null ? job.payload?.toBase64() : undefined,
+      payload_object: job.payloadObject,
+    }),
+    message_hash: job.messageHash,
+    ...recordedLineage(job),
+    image: job.image,
+    node: [...new Set(pods.flatMap((pod) => pod.node ?? []))].join(", ") || null,
+    requests: job.requests,
+    limits: job.limits,
+    gpu: job.gpu,
+    received_at: job.receivedAt.toISOString(),
+    created_at: job.createdAt.toISOString(),
+    started_at: started?.toISOString() ?? null,
+    finished_at: (job.finishedAt ?? new Date()).toISOString(),
+    log_url: logUrl,
+    ...compact({ owner: job.owner, output: job.output, result, job: job.manifest?.() }),
+  };
+}
+
+function earliest(dates: readonly Date[]): Date | undefined {
+  return dates.length === 0 ? undefined : dates.reduce((a, b) => a < b ? a : b);
+}

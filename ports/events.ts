@@ -1,0 +1,146 @@
+/**
+ * What the core tells: outcomes, records, events for observers, reports for people. Owns shapes only.
+ */
+import type { ReportReason } from "../reasons.ts";
+import type { Lineage } from "./run.ts";
+
+/** How a run ended, for programs (`status`, `reason`) and for people (`message`). */
+export interface Outcome {
+  readonly status: "succeeded" | "failed" | "cancelled";
+  /** CamelCase word: a RunReason of reasons.ts, or Kubernetes' own. */
+  readonly reason: string;
+  /** One sentence that a biologist understands and can act on. */
+  readonly message: string;
+  readonly exitCode?: number;
+}
+
+/** The lasting record of a run, `{RUNS_URL}/{run name}.json`. Times are RFC 3339 UTC. */
+export interface RunRecord {
+  readonly run_name: string;
+  readonly job_name: string;
+  readonly status: Outcome["status"];
+  readonly reason: string;
+  readonly message: string;
+  readonly exit_code: number | null;
+  readonly topic: string;
+  /** The payload as text; null where it is not UTF-8 or larger than 96 KiB (then see payload_base64, payload_object). */
+  readonly payload: string | null;
+  readonly payload_base64?: string;
+  readonly payload_object?: string;
+  readonly message_hash: string;
+  readonly parent_run: string | null;
+  readonly root_run: string;
+  readonly chain_depth: number;
+  /** See `Lineage`, as the next ones; absent in records of former versions. */
+  readonly root?: string;
+  readonly attempt?: number;
+  readonly rung?: number;
+  readonly first_run?: string;
+  readonly group?: string;
+  readonly index?: number;
+  /** JSON, as text. */
+  readonly item?: string;
+  readonly rerun_of?: string;
+  readonly batch?: string;
+  /** Name of the next attempt: this one has failed, and nobody is told that the run has ended. */
+  readonly retried_as?: string;
+  /** How often its pods were taken away and made anew, as far as was seen. */
+  readonly disruptions?: number;
+  readonly image: string;
+  readonly node: string | null;
+  readonly requests: Readonly<Record<string, string>>;
+  readonly limits: Readonly<Record<string, string>>;
+  /** Of each pod; absent in records of former versions, as are the fields of the log. */
+  readonly gpu?: number;
+  readonly received_at: string;
+  readonly created_at: string;
+  readonly started_at: string | null;
+  readonly finished_at: string;
+  readonly log_url: string;
+  /** The log holds all output, as far as can be known. */
+  readonly log_complete?: boolean;
+  /** Of output in the log. */
+  readonly log_bytes?: number;
+  /** What is missing, in a sentence; absent where nothing is. */
+  readonly log_missing?: string;
+  /** Whom to ask about the row. */
+  readonly owner?: string;
+  /** Where its result is, or was to be. */
+  readonly output?: string;
+  /** The run succeeded, and there is nothing at `output`. */
+  readonly output_missing?: true;
+  /** JSON that the program wrote into RESULT_FILE, of at most 4 KiB; absent where it wrote none or did not succeed. */
+  readonly result?: unknown;
+  /** The Job as it ran, see `JobFacts.manifest`; absent where it was gone when the run ended. */
+  readonly job?: Readonly<Record<string, unknown>>;
+}
+
+/** Something that happened, told to metrics, page, MQTT reports and notices. They must not throw nor block. */
+export type ServiceEvent =
+  | {
+    type: "message";
+    topic: string;
+    /** That it is for. */
+    rows: number;
+    /** `filtered`: the conditions of all its rows are false. */
+    outcome: "runs" | "ignored" | "filtered" | "duplicate" | "skipped" | "refused";
+    /** Rows whose condition is false for it, with the values that decided. */
+    filtered?: readonly FilteredRow[];
+  }
+  | { type: "created"; run: RunView; createMs: number; sinceReceiptMs: number }
+  | { type: "waiting"; runName: string; jobName: string; reason: string }
+  | { type: "started"; run: RunView }
+  | { type: "finished"; record: RunRecord; completionMs: number }
+  /** An attempt has failed and its record is in the store; the next one, `record.retried_as`, begins at that time. */
+  | { type: "retrying"; record: RunRecord; at: Date }
+  | { type: "table"; rows: number; errors: number; warnings: number }
+  | { type: "broker"; connected: boolean; reason?: string }
+  | { type: "leader"; leading: boolean; holder: string }
+  /** Something that a person must act on; goes to the ERROR topic. */
+  | {
+    type: "error";
+    scope: "table" | "message" | "run" | "broker" | "store" | "cluster" | "service";
+    report: ErrorReport;
+  };
+
+/** A row that a message does not start, for its condition (`when`) is false. */
+export interface FilteredRow {
+  readonly jobName: string;
+  /** Line of the table. */
+  readonly line: number;
+  /** `payload.size is 12, payload.kind is missing` */
+  readonly because: string;
+}
+
+export type Emit = (event: ServiceEvent) => void;
+
+/** Payload of the ERROR topic: what failed, why, and what to do, in one sentence; where, in fields. */
+export interface ErrorReport {
+  readonly message: string;
+  readonly reason: ReportReason;
+  readonly job_name?: string;
+  readonly run_name?: string;
+  readonly topic?: string;
+  readonly line?: number;
+  readonly column?: string;
+  readonly value?: string;
+}
+
+/** A live run as people see it. */
+export interface RunView extends Lineage {
+  readonly runName: string;
+  readonly jobName: string;
+  readonly topic: string;
+  readonly state: "pending" | "running" | "ending";
+  /** Why it is pending or how it ends; a sentence, "" if there is nothing to say. */
+  readonly detail: string;
+  readonly messageHash: string;
+  readonly image: string;
+  readonly gpu: number;
+  readonly requests: Readonly<Record<string, string>>;
+  readonly limits: Readonly<Record<string, string>>;
+  readonly receivedAt: Date;
+  readonly createdAt: Date;
+  readonly startedAt?: Date;
+  readonly nodes: readonly string[];
+}

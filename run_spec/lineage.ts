@@ -1,0 +1,73 @@
+/**
+ * Where a run stands among all that its message has set off: its fields, picked out of what holds more, and the keys by
+ * which what belongs together is named. Pure.
+ */
+import type { Lineage, Row, RunRecord } from "../ports.ts";
+import { compact } from "../util/compact.ts";
+
+/** The lineage alone. */
+export function lineageOf(
+  { root, rootRun, parentRun, chainDepth, attempt, rung, firstRun, group, index, item, rerunOf, batch }: Lineage,
+): Lineage {
+  return {
+    root,
+    rootRun,
+    chainDepth,
+    ...compact({ parentRun, attempt, rung, firstRun, group, index, item, rerunOf, batch }),
+  };
+}
+
+/** As a record has it. */
+export function recordedLineage(lineage: Lineage): Pick<
+  RunRecord,
+  | "parent_run"
+  | "root_run"
+  | "chain_depth"
+  | "root"
+  | "attempt"
+  | "rung"
+  | "first_run"
+  | "group"
+  | "index"
+  | "item"
+  | "rerun_of"
+  | "batch"
+> {
+  const { root, rootRun, parentRun, chainDepth, attempt, rung, firstRun, group, index, item, rerunOf, batch } = lineage;
+  return {
+    parent_run: parentRun ?? null,
+    root_run: rootRun,
+    chain_depth: chainDepth,
+    root,
+    ...compact({ attempt, rung, first_run: firstRun, group, index, item, rerun_of: rerunOf, batch }),
+  };
+}
+
+/** Of a record; one of a former version has its first run for a root. */
+export function lineageOfRecord(record: RunRecord): Lineage {
+  const { root_run: rootRun, parent_run: parentRun, chain_depth: chainDepth } = record;
+  const { attempt, rung, first_run: firstRun, group, index, item, rerun_of: rerunOf, batch } = record;
+  return {
+    root: record.root ?? rootRun,
+    rootRun,
+    chainDepth,
+    ...compact({ parentRun: parentRun ?? undefined, attempt, rung, firstRun, group, index, item, rerunOf, batch }),
+  };
+}
+
+/** Whether runs of the row may be tried again, so that their Jobs must keep what the next attempt is made of. */
+export function isRetried({ retries = 0, memoryLimits = [] }: Pick<Row, "retries" | "memoryLimits">): boolean {
+  return retries > 0 || memoryLimits.length > 1;
+}
+
+/**
+ * Keys for runNameFor: the same cause has the same name, so that "has this happened already" is answered by the cluster
+ * and by the records. No message can bring one of these, see listener/origin.ts.
+ */
+export const keyOfCause = {
+  attempt: (firstRun: string, attempt: number) => `attempt\0${firstRun}\0${attempt}`,
+  item: (group: string, index: number) => `item\0${group}\0${index}`,
+  join: (root: string) => `join\0${root}`,
+  due: (due: Date) => `due\0${due.toISOString()}`,
+  batch: (batch: string, entry: string) => `batch\0${batch}\0${entry}`,
+} as const;
