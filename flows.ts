@@ -4,8 +4,14 @@
  * own mark is in the store, by one list: so each step may be repeated, and a crash loses and doubles nothing.
  * Starts what follows by the Starter; must not end a run itself (completion.ts) nor acknowledge a message (listener.ts).
  */
+import { Groups, type GroupsOptions } from "./flows/groups.ts";
+import { Joins, type JoinsOptions } from "./flows/joins.ts";
+import { Retries, type RetriesOptions } from "./flows/retries.ts";
 import type { JobFacts, Outcome, Row, RunRecord, RunSpec } from "./ports.ts";
 import type { LiveRun } from "./runs.ts";
+
+export { type GroupEnd } from "./flows/groups.ts";
+export { Limits, type LimitsOptions } from "./flows/limits.ts";
 
 /** A Job that has ended; without its payload, manifest and row where those cannot be had any more. */
 export type EndedJob = LiveRun["job"] & Pick<JobFacts, "payload" | "manifest" | "row">;
@@ -36,4 +42,33 @@ export interface Gate {
   hasRoom(row: Row): boolean;
   /** Right before the create call. Throws what `Cluster.create` throws. */
   admit(spec: RunSpec): Promise<Admission>;
+}
+
+export type FlowsOptions = RetriesOptions & Omit<GroupsOptions, "onEnd"> & JoinsOptions;
+
+/** What follows from ends, put together. */
+export class Flows implements Aftermath {
+  readonly groups: Groups;
+  readonly joins: Joins;
+  readonly #retries: Retries;
+
+  constructor(options: FlowsOptions) {
+    this.#retries = new Retries(options);
+    this.joins = new Joins(options);
+    this.groups = new Groups({ ...options, onEnd: (end) => this.joins.groupEnded(end) });
+  }
+
+  nextAttempt(job: EndedJob, record: RunRecord): NextAttempt | undefined {
+    return this.#retries.nextAttempt(job, record);
+  }
+
+  startNext(job: EndedJob, record: RunRecord): Promise<void> {
+    return this.#retries.startNext(job, record);
+  }
+
+  async recorded(record: RunRecord): Promise<void> {
+    // Of a group it counts that all of it has succeeded, not an item.
+    if (record.group === undefined) await this.joins.recorded(record);
+    else await this.groups.recorded(record);
+  }
 }

@@ -41,6 +41,7 @@ export interface ListenerOptions {
   readonly runs: RunTable;
   readonly records: RunRecords;
   readonly starter: Starter;
+  readonly named: NamedStarts;
   readonly topicPrefix: string;
   readonly handleRetained: boolean;
   readonly maxChainDepth: number;
@@ -61,7 +62,6 @@ const REDELIVERY_MS = 30_000;
 export class Listener {
   readonly #options: ListenerOptions;
   readonly #session: Session<Work>;
-  readonly #keyed: NamedStarts;
   /** Work of earlier connections whose messages have not come again, by the hash of these, the oldest first. */
   readonly #open = new Map<string, Work[]>();
   #former: FormerRuns | undefined;
@@ -80,7 +80,6 @@ export class Listener {
     this.#options = options;
     const { records, topicPrefix: scope, emit, signal } = options;
     this.#session = new Session({ records, scope, emit, signal });
-    this.#keyed = new NamedStarts(options);
     this.#order = new PacketOrder({ orderly: undefined, newest: undefined });
     signal.addEventListener("abort", () => clearTimeout(this.#timer), { once: true });
   }
@@ -376,7 +375,7 @@ export class Listener {
   }
 
   #startKeyed(row: Row, work: Work, key: string): void {
-    this.#keyed.start(runNameFor(row, { key }), {
+    this.#options.named.start(runNameFor(row, { key }), {
       begin: (runName) => this.#started(row, work, runName),
       onRetry: (error) => this.#emitLookup(work, error),
     }).then(

@@ -4,6 +4,7 @@
  */
 import { Catalog, checkRow, checkTemplate, type Policy, type RowRules } from "./catalog.ts";
 import { Completion } from "./completion.ts";
+import { Flows, Limits } from "./flows.ts";
 import { becomeLeader, type Leadership, type LeaseTimes } from "./leader.ts";
 import { Listener } from "./listener.ts";
 import { LogCollector, type LogSettings } from "./logs.ts";
@@ -15,7 +16,7 @@ import { EventTopics } from "./observers/event_topics.ts";
 import { Actions, controlFilters, Requests } from "./control.ts";
 import { delay } from "./util/retry.ts";
 import { RunTable } from "./runs.ts";
-import { Starter } from "./starter.ts";
+import { NamedStarts, Starter } from "./starter.ts";
 import { errorMessage, safeWords } from "./util/errors.ts";
 
 export interface ServiceSettings {
@@ -78,6 +79,8 @@ export class Service {
   readonly #listener: Listener;
   readonly #logs: LogCollector;
   readonly #completion: Completion;
+  readonly #named: NamedStarts;
+  readonly #flows: Flows;
   readonly runs: RunTable;
   readonly records: RunRecords;
   readonly catalog: Catalog;
@@ -109,16 +112,27 @@ export class Service {
       check: (row) => [...checkRow(policy ?? {}, row), ...checkTemplate(options.rules, row)],
       ...(options.rules ? { refreshRules: () => options.rules!.refresh() } : {}),
     });
+    const limits = new Limits({
+      cluster,
+      runs: this.runs,
+      endUnstarted: (spec, outcome) => this.#completion.endUnstarted(spec, outcome),
+      onRoom: () => this.#starter.pump(),
+      emit,
+      signal,
+    });
     this.#starter = new Starter({
       cluster,
       runs: this.runs,
+      gate: limits,
       payloads: stores.runs,
       concurrency: settings.createConcurrency,
       maxRuns: policy?.maxJobs ?? Infinity,
       emit,
       signal,
     });
+    this.#named = new NamedStarts({ runs: this.runs, records: this.records, signal });
     this.#listener = new Listener({
+      named: this.#named,
       catalog: this.catalog,
       runs: this.runs,
       records: this.records,
@@ -146,7 +160,19 @@ export class Service {
       signal,
       onTrouble: (message) => emit({ type: "error", scope: "store", report: { reason: "SpoolUnusable", message } }),
     });
+    this.#flows = new Flows({
+      broker,
+      catalog: this.catalog,
+      records: this.records,
+      runs: this.runs,
+      starter: this.#starter,
+      named: this.#named,
+      topicPrefix,
+      emit,
+      signal,
+    });
     this.#completion = new Completion({
+      aftermath: this.#flows,
       broker,
       cluster,
       runs: this.runs,

@@ -49,6 +49,7 @@ export function endPayloadOf(record: RunRecord, payload: Uint8Array | undefined)
   };
 }
 
+/** What the record says of the log. */
 export function logFields({ bytes, complete, missing }: LogSummary): Partial<RunRecord> {
   return { log_complete: complete, log_bytes: bytes, ...compact({ log_missing: missing }) };
 }

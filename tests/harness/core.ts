@@ -7,7 +7,7 @@ import { Listener } from "../../listener.ts";
 import type { Row } from "../../ports.ts";
 import { RunRecords } from "../../records.ts";
 import { RunTable } from "../../runs.ts";
-import { Starter } from "../../starter.ts";
+import { NamedStarts, Starter } from "../../starter.ts";
 import { events, FakeCluster, FakeStore, row } from "./fakes.ts";
 
 export interface CoreOptions {
@@ -47,6 +47,7 @@ export async function startProcess(
     runs,
     records,
     starter,
+    named: new NamedStarts({ runs, records, signal }),
     topicPrefix: "services/mqtt_job_listener",
     handleRetained: false,
     maxChainDepth: 3,
