@@ -39,7 +39,7 @@ export class RunTable {
   readonly #early = new Map<string, PodFacts[]>();
   readonly #creating = new Set<string>();
   /** Names of runs that ended, by the time they may be forgotten; in order of insertion. */
-  readonly #ended = new Map<string, { jobName: string; messageHash: string; forgetAt: number }>();
+  readonly #ended = new Map<string, { jobName: string; messageHash: string; createdAt: Date; forgetAt: number }>();
   /** Names of live and ended runs by what made them: after a reconnect thousands of messages may ask. */
   readonly #byMessage = new Map<string, string>();
   readonly #observers: RunObserver[] = [];
@@ -81,6 +81,11 @@ export class RunTable {
   /** A run of that name lives, is being created, or ended in the last ten minutes. */
   knows(runName: string): boolean {
     return this.#runs.has(runName) || this.#creating.has(runName) || this.#ended.has(runName);
+  }
+
+  /** Names of runs that ended in the last ten minutes. */
+  endedNames(): IterableIterator<string> {
+    return this.#ended.keys();
   }
 
   /** Name of the run that the message made of the row, if it lives or ended in the last ten minutes. */
@@ -163,9 +168,18 @@ export class RunTable {
     if (run) {
       run.job = job;
       this.#observers.forEach((o) => o.onRun(run, full));
-    } else if (!this.#ended.has(job.runName)) { // else: a late event of a Job that we deleted
+    } else if (this.#isNew(job)) {
       this.#add(job, { full, adopted: !this.#creating.has(job.runName) });
     }
+  }
+
+  /**
+   * Not the late event of a Job that has been deleted. One that was made after that, by a create call that came late, has to
+   * be ended too.
+   */
+  #isNew({ runName, createdAt }: LiveRun["job"]): boolean {
+    const ended = this.#ended.get(runName);
+    return ended === undefined || createdAt > ended.createdAt;
   }
 
   #onJobGone(runName: string, last: JobFacts | undefined): void {
@@ -209,8 +223,8 @@ export class RunTable {
       // An equal message may have made a later run.
       if (this.#byMessage.get(messageKey(ended)) === name) this.#byMessage.delete(messageKey(ended));
     }
-    const { runName, jobName, messageHash } = run.job;
-    this.#ended.set(runName, { jobName, messageHash, forgetAt: now + REMEMBER_MS });
+    const { runName, jobName, messageHash, createdAt } = run.job;
+    this.#ended.set(runName, { jobName, messageHash, createdAt, forgetAt: now + REMEMBER_MS });
   }
 }
 

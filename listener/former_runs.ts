@@ -96,7 +96,10 @@ export class FormerRuns {
   }
 
   #scan(): void {
-    this.#add([...this.#options.runs.values()].filter(({ adopted }) => adopted).map(({ job }) => job.runName));
+    const { runs } = this.#options;
+    this.#add([...runs.values()].filter(({ adopted }) => adopted).map(({ job }) => job.runName));
+    // One that came late and was short may have ended since the store was asked.
+    this.#add([...runs.endedNames()]);
   }
 
   #add(runNames: readonly string[]): void {

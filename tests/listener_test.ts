@@ -367,6 +367,22 @@ Deno.test("receive() waits for the run whose create call a killed process has le
   deepEqual(bed.cluster.created, []);
 });
 
+Deno.test("receive() finds the run that a killed process has left behind, though it was short and is gone", async () => {
+  const { store, created } = await dieWith({ count: 1, acked: 0 });
+  using bed = await startProcess({ store });
+  bed.runs.clusterEvents.onSynced();
+  await bed.listener.connected(true);
+  const again = delivery({ packetId: 7 });
+  bed.listener.receive(again);
+  await eventually(() => store.calls.some((call) => call.startsWith("list count-")));
+  const { runName } = created[0]!;
+  bed.runs.clusterEvents.onJob(job({ runName }));
+  store.objects.set(`${runName}.json`, new Uint8Array());
+  bed.runs.deleted(runName);
+  await eventually(() => again.acks === 1);
+  deepEqual(bed.cluster.created, []);
+});
+
 // ---------------------------------------------------------------- brokers that give identifiers in order
 
 /** Says in the stored record what an earlier process has seen of the broker. */

@@ -27,13 +27,24 @@ Deno.test("a pod that is told before its Job is told on when the Job is", () => 
 
 Deno.test("a run that this service deleted is known for a while, and a late event of its Job is none", () => {
   const { runs, seen, tell } = setUp();
-  tell.onJob(job());
+  const createdAt = new Date();
+  tell.onJob(job({ createdAt }));
   runs.deleted("count-abc");
-  tell.onJob(job());
+  tell.onJob(job({ createdAt }));
   tell.onPod(pod());
   equal(runs.knows("count-abc"), true);
   equal(runs.get("count-abc"), undefined);
   deepEqual(seen, ["run count-abc"]);
+});
+
+Deno.test("a Job of the name of one that was deleted, made after it, is told as one that another process made", () => {
+  const { runs, seen, tell } = setUp();
+  const createdAt = new Date();
+  tell.onJob(job({ createdAt }));
+  runs.deleted("count-abc");
+  tell.onJob(job({ createdAt: new Date(createdAt.getTime() + 1_000) }));
+  deepEqual(seen, ["run count-abc", "run count-abc"]);
+  equal(runs.get("count-abc")?.adopted, true);
 });
 
 Deno.test("a Job that somebody else deleted is told as gone, once", () => {

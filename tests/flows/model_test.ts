@@ -1,0 +1,280 @@
+/**
+ * Flows as a model: the whole service on fake ports, random small tables, messages and ends, and deaths of the process at
+ * any call. What exists in the end is what oracle.ts computes from the messages and the ends alone. More cases:
+ * `MODEL_RUNS=5000 deno test -A tests/flows/model_test.ts`; one again: `MODEL_SEED`, with the seed that a failure names.
+ */
+import { deepEqual, equal, ok } from "node:assert/strict";
+import fc from "fast-check";
+import { parseTable } from "../../catalog.ts";
+import { COLUMNS } from "../../catalog/columns.ts";
+import type { RunSpec } from "../../ports.ts";
+import { VirtualTime } from "../harness/virtual_time.ts";
+import { type End, type Fate, type Turn, World, type WorldJob } from "../harness/world.ts";
+import {
+  baseOf,
+  type Cause,
+  endOf,
+  expect,
+  keyOf,
+  type ModelMessage,
+  type ModelRow,
+  payloadOf,
+  positionOf,
+  PREFIX,
+  tableOf,
+  TOPICS,
+} from "./oracle.ts";
+
+type Step =
+  | { readonly do: "send" }
+  | { readonly do: "wait"; readonly ms: number }
+  | { readonly do: "end"; readonly which: number }
+  | { readonly do: "kill" };
+
+interface Case {
+  readonly rows: readonly ModelRow[];
+  readonly messages: readonly ModelMessage[];
+  readonly steps: readonly Step[];
+  readonly turns: readonly Turn[];
+  readonly seed: number;
+}
+
+/** What the world saw, in the oracle's words. */
+class Books {
+  /** Keys of the runs that were created, as often as they were. */
+  readonly created: string[] = [];
+  readonly bases = new Map<string, string>();
+  readonly groups = new Map<string, string>();
+  /** By topic's kind and base: what was published of groups. */
+  readonly groupEnds = new Map<string, string[]>();
+  readonly jobEnds = new Map<string, Set<string>>();
+  readonly exceeded: string[] = [];
+
+  constructor(readonly rows: readonly ModelRow[]) {}
+
+  create(spec: RunSpec): void {
+    const { runName, row, firstRun, attempt = 1, group, index } = spec;
+    let base = firstRun === undefined ? undefined : this.bases.get(firstRun);
+    if (base === undefined) {
+      const cause = this.#causeOf(spec);
+      const at = positionOf(row.jobName);
+      base = baseOf(at, cause, index);
+      if (group !== undefined) this.groups.set(group, baseOf(at, cause));
+    }
+    this.bases.set(runName, base);
+    this.created.push(keyOf(base, attempt));
+  }
+
+  #causeOf({ message: { topic, payload }, row }: RunSpec): string {
+    const said = JSON.parse(new TextDecoder().decode(payload)) as Said;
+    const n = numberIn(said);
+    if (row.needs !== undefined && row.needs.length > 0) return `join ${n}`;
+    if (!topic.startsWith(PREFIX)) return `message ${n}`;
+    const [kind = ""] = topic.slice(PREFIX.length + 1).split("/");
+    return `${kind} ${kind.startsWith("group") ? this.#groupOf(said) : this.bases.get(said.run_name ?? "")}`;
+  }
+
+  /** Of a group without items nothing was created. */
+  #groupOf(said: Said): string {
+    const known = this.groups.get(said.group ?? "");
+    if (known !== undefined) return known;
+    throw new Error(`nothing is known of the group ${said.group}`);
+  }
+
+  publish(topic: string, body: string): void {
+    const [, kind, jobName] = /\/((?:job|group)_(?:complete|failed))\/([^/]+)$/.exec(topic) ?? [];
+    if (kind === undefined || jobName === undefined) return;
+    const said = JSON.parse(body) as Said & { total?: number; failed?: number; attempt?: number };
+    if (kind.startsWith("group")) {
+      const base = this.#groupOf(said);
+      const told = this.groupEnds.get(base) ?? [];
+      this.groupEnds.set(base, [...told, `${kind} ${said.failed}/${said.total}`]);
+      return;
+    }
+    const key = keyOf(this.bases.get(said.run_name ?? "") ?? "?", said.attempt ?? 1);
+    this.jobEnds.set(key, (this.jobEnds.get(key) ?? new Set()).add(kind.slice("job_".length)));
+  }
+
+  run({ spec }: WorldJob, world: World): void {
+    const { maxRuns } = this.rows[positionOf(spec.row.jobName)]!;
+    if (maxRuns === undefined) return;
+    const many = world.running.filter(({ spec: { row } }) => row.jobName === spec.row.jobName).length;
+    if (many > maxRuns) this.exceeded.push(`${many} runs of ${spec.row.jobName}, which may have ${maxRuns}`);
+  }
+}
+
+interface Said {
+  readonly n?: number;
+  readonly input?: string;
+  readonly run_name?: string;
+  readonly group?: string;
+}
+
+/** Of the message that began it all. */
+function numberIn({ n, input }: Said): number {
+  return n ?? numberIn(JSON.parse(input ?? "{}") as Said);
+}
+
+/** Longest time until all has come to its end, in steps of a second: retries wait for six minutes at most. */
+const MOST_SECONDS = 3_600;
+/** So long nothing happens: then it is over. */
+const QUIET_SECONDS = 45;
+
+async function play(one: Case): Promise<void> {
+  const { rows, messages, steps, turns, seed } = one;
+  const expected = expect(rows, messages);
+  fc.pre(expected !== undefined);
+  const table = tableOf(rows);
+  deepEqual(parseTable(new TextEncoder().encode(table), { topicPrefix: PREFIX }).problems.filter(isError), []);
+  using time = new VirtualTime({ seed, startMs: Date.UTC(2026, 0, 5) });
+  const books = new Books(rows);
+  const world = new World(table, {
+    topicPrefix: PREFIX,
+    turns,
+    onCreate: (spec) => books.create(spec),
+    onRunning: (job, world) => books.run(job, world),
+    onPublish: (topic, body) => books.publish(topic, body),
+  });
+  world.boot();
+  await time.advance(1_000);
+  world.begin();
+  let sent = 0;
+  const send = () => {
+    const message = messages[sent];
+    if (message) world.send(TOPICS[message.topic]!, payloadOf(message, sent++));
+  };
+  const end = (job: WorldJob | undefined) => {
+    if (!job) return;
+    const { row, runName, index = 0, attempt = 1 } = job.spec;
+    const base = books.bases.get(runName)!;
+    const n = Number(/(?:message|join) (\d+)\)/.exec(base)![1]);
+    world.end(runName, endOf(rows[positionOf(row.jobName)]!, { n, index, attempt }));
+  };
+  for (const step of steps) {
+    if (step.do === "send") send();
+    else if (step.do === "wait") await time.advance(step.ms);
+    else if (step.do === "kill") world.kill();
+    else end(world.running[step.which % Math.max(1, world.running.length)]);
+  }
+  while (sent < messages.length) send();
+  let quiet = 0;
+  for (let second = 0; quiet < QUIET_SECONDS; second++) {
+    ok(second < MOST_SECONDS, `it does not come to an end: ${[...world.jobs.keys()]}`);
+    for (const job of world.running) end(job);
+    await time.advance(1_000);
+    quiet = world.idle ? quiet + 1 : 0;
+  }
+  // Who comes later finds nothing to do.
+  world.kill();
+  await time.advance(QUIET_SECONDS * 1_000);
+  void world.service?.stop({ drain: false });
+  await time.advance(5_000);
+  deepEqual(books.created.toSorted(), [...expected!.runs.keys()].sort(), "runs");
+  const told = [...expected!.runs].filter(([, end]) => end !== "retried");
+  deepEqual(sorted(books.jobEnds), told.map(([key, end]) => `${key} ${end}`).sort(), "ends");
+  const groupEnds = [...expected!.groups].map(([base, { total, failed }]) =>
+    `${base} group_${failed === 0 ? "complete" : "failed"} ${failed}/${total}`
+  );
+  deepEqual(sorted(new Map([...books.groupEnds].map(([base, ends]) => [base, new Set(ends)]))), groupEnds.sort());
+  deepEqual(books.exceeded, []);
+  const records = [...world.store.objects.keys()].filter((key) => /^[^./][^/]*\.json$/.test(key));
+  equal(records.length, expected!.runs.size, "records");
+}
+
+function sorted(ends: ReadonlyMap<string, ReadonlySet<string>>): string[] {
+  return [...ends].flatMap(([key, all]) => [...all].map((end) => `${key} ${end}`)).sort();
+}
+
+function isError({ severity }: { readonly severity: string }): boolean {
+  return severity === "error";
+}
+
+// ---------------------------------------------------------------- cases
+
+const has = (column: keyof typeof COLUMNS) => !("planned" in COLUMNS[column]);
+
+/** A row by draws; those that point to earlier rows are taken modulo their number. */
+interface Draw {
+  readonly on: Cause["on"];
+  readonly of: readonly number[];
+  readonly items: "list" | number | undefined;
+  readonly retries: number;
+  readonly rungs: number;
+  readonly maxRuns: number | undefined;
+  readonly ends: readonly End[];
+}
+
+function rowsOf(draws: readonly Draw[]): ModelRow[] {
+  const rows: ModelRow[] = [];
+  for (const { on, of, items, maxRuns, ...rest } of draws) {
+    rows.push({
+      ...rest,
+      cause: causeOf(on, of, rows),
+      ...(items === undefined ? {} : { items }),
+      ...(maxRuns === undefined ? {} : { maxRuns }),
+    });
+  }
+  return rows;
+}
+
+function causeOf(on: Cause["on"], of: readonly number[], earlier: readonly ModelRow[]): Cause {
+  const [first = 0] = of;
+  if (earlier.length === 0 || on === "message") return { on: "message", topic: first % TOPICS.length };
+  const at = first % earlier.length;
+  if (on === "needs") return { on, rows: [...new Set(of.map((one) => one % earlier.length))].sort() };
+  const isGroup = earlier[at]!.items !== undefined;
+  return { on: isGroup || !on.startsWith("group") ? on : on.replace("group", "job") as "job_complete", of: at };
+}
+
+const causes: Cause["on"][] = ["message", "job_complete", "job_complete", "job_failed"];
+if (has("forEach")) causes.push("group_complete", "group_complete", "group_failed");
+if (has("needs")) causes.push("needs", "needs", "needs");
+
+const draw: fc.Arbitrary<Draw> = fc.record({
+  on: fc.constantFrom(...causes),
+  of: fc.array(fc.nat(11), { minLength: 1, maxLength: 3 }),
+  items: has("forEach")
+    ? fc.constantFrom(undefined, undefined, "list" as const, 1, 2, 3)
+    : fc.constant<undefined>(undefined),
+  retries: has("retries") ? fc.constantFrom(0, 0, 1, 2) : fc.constant(0),
+  rungs: has("retries") ? fc.constantFrom(1, 1, 2, 3) : fc.constant(1),
+  maxRuns: has("maxRuns") ? fc.constantFrom(undefined, undefined, 1, 2) : fc.constant<undefined>(undefined),
+  ends: fc.array(fc.constantFrom<End>("ok", "ok", "ok", "exit", "oom"), { minLength: 1, maxLength: 4 }),
+});
+
+const step: fc.Arbitrary<Step> = fc.oneof(
+  { weight: 3, arbitrary: fc.constant<Step>({ do: "send" }) },
+  {
+    weight: 6,
+    arbitrary: fc.record({ do: fc.constant("wait" as const), ms: fc.constantFrom(1, 10, 40, 300, 3_000, 20_000) }),
+  },
+  { weight: 8, arbitrary: fc.record({ do: fc.constant("end" as const), which: fc.nat(9) }) },
+  { weight: 1, arbitrary: fc.constant<Step>({ do: "kill" }) },
+);
+
+const anyCase: fc.Arbitrary<Case> = fc.record({
+  rows: fc.array(draw, { minLength: 1, maxLength: 5 }).map(rowsOf),
+  messages: fc.array(fc.record({ topic: fc.nat(TOPICS.length - 1), items: fc.constantFrom(0, 1, 2, 4) }), {
+    minLength: 1,
+    maxLength: 3,
+  }),
+  steps: fc.array(step, { maxLength: 40 }),
+  turns: fc.array(
+    fc.record({
+      after: fc.nat(25),
+      fate: fc.constantFrom<Fate>("die before", "die after", "die, late", "fail", "fail after"),
+    }),
+    { maxLength: 8 },
+  ),
+  seed: fc.nat(),
+});
+
+const RUNS = Number(Deno.env.get("MODEL_RUNS") ?? 300);
+const SEED = Deno.env.get("MODEL_SEED");
+
+Deno.test("whatever dies, a table's flows come to what its messages and ends say, and to nothing else", async () => {
+  await fc.assert(fc.asyncProperty(anyCase, play), {
+    numRuns: RUNS,
+    ...(SEED === undefined ? {} : { seed: Number(SEED) }),
+  });
+});
