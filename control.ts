@@ -6,9 +6,10 @@ import type { Catalog } from "./catalog.ts";
 import { describeProblem } from "./catalog.ts";
 import type { Listener } from "./listener.ts";
 import type { AnswerPayload } from "./payloads.ts";
-import type { Broker, Cluster, Delivery, JobFacts, Message, ObjectStore, RunRecord } from "./ports.ts";
+import type { Broker, Cluster, Delivery, JobFacts, Lineage, Message, ObjectStore, RunRecord } from "./ports.ts";
 import type { RunRecords } from "./records.ts";
-import { isRunName } from "./run_spec.ts";
+import { isRunName, lineageOfRecord, lineageOfRerun } from "./run_spec.ts";
+import { compact } from "./util/compact.ts";
 import { errorMessage } from "./util/errors.ts";
 import { cut } from "./util/text.ts";
 import { Semaphore } from "./util/semaphore.ts";
@@ -47,18 +48,26 @@ export class Actions {
   }
 
   /** Runs a row as if `payload` had come on `topic` (default: the request's own topic). */
-  async run(jobName: string, payload: string | Uint8Array = "", topic?: string): Promise<{ run_name: string }> {
+  async run(
+    jobName: string,
+    payload: string | Uint8Array = "",
+    { topic, lineage }: { topic?: string; lineage?: Lineage } = {},
+  ): Promise<{ run_name: string }> {
     const row = this.#parts.catalog.table?.rows.find((row) => row.jobName === jobName);
     if (!row) throw new RangeError(`Cannot run "${cut(jobName, 100)}": no row of the table has that job_name`);
     const message: Message = {
       topic: topic ?? `${this.#parts.topicPrefix}/request/run`,
       payload: typeof payload === "string" ? new TextEncoder().encode(payload) : payload,
     };
-    const started = await this.#parts.listener.run(row, message);
+    const started = await this.#parts.listener.run(row, message, compact({ lineage }));
     if (started.result === "refused") throw started.error;
     return { run_name: started.runName };
   }
 
+  /**
+   * Runs the row of a run again with that run's message, as it is in the table now. The new run stands where that one
+   * stood: what it was an item of, and what waits for it, counts its success.
+   */
   async rerun(runName: string): Promise<{ run_name: string }> {
     const { records, cluster } = this.#parts;
     checkRunName(runName);
@@ -67,7 +76,8 @@ export class Actions {
     if (!record && !live) throw new RangeError(`Cannot run "${runName}" again: there is no such run`);
     const jobName = record?.job_name ?? live!.jobName;
     const payload = await this.#payloadOf(record ?? live!);
-    return await this.run(jobName, payload, record?.topic ?? live!.topic);
+    const lineage = lineageOfRerun(record ? lineageOfRecord(record) : live!, runName);
+    return await this.run(jobName, payload, { topic: record?.topic ?? live!.topic, lineage });
   }
 
   async cancel(runName: string, who: string): Promise<{ run_name: string }> {

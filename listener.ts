@@ -21,6 +21,7 @@ import {
   type Delivery,
   type Emit,
   type ErrorReport,
+  type Lineage,
   type Message,
   RefusedError,
   type Row,
@@ -31,6 +32,7 @@ import { messageHashOf, runNameFor } from "./run_spec.ts";
 import type { RunTable } from "./runs.ts";
 import { NamedStarts, type Starter, type StartResult } from "./starter.ts";
 import { endName, isEndTopic, isUnderPrefix } from "./topics.ts";
+import { compact } from "./util/compact.ts";
 import { errorMessage } from "./util/errors.ts";
 import { retryForever } from "./util/retry.ts";
 
@@ -168,19 +170,19 @@ export class Listener {
     else this.#tellApart(work);
   }
 
-  /** Runs a row without a message of a broker's; resolves when its Job exists or is refused. */
-  async run(row: Row, message: Message): Promise<StartResult> {
+  /**
+   * Runs a row without a message of a broker's; resolves when its Job exists or is refused. `lineage`: of a run that
+   * stands where another one stood, an item of a group too; otherwise it is as the message says.
+   */
+  async run(row: Row, message: Message, { lineage }: { lineage?: Lineage } = {}): Promise<StartResult> {
     const report = inputReport(row, message);
     if (report) {
       this.#emitReport(report);
       return { result: "refused", runName: "", error: new RefusedError(report.message) };
     }
     const delivery: Delivery = { ...message, qos: 0, retain: false, dup: false, done() {} };
-    const result = await this.#started(
-      row,
-      newWork(delivery, { ...NOTHING_SELECTED, rows: [row] }, this.#options.topicPrefix),
-      uniqueName(row),
-    );
+    const work = newWork(delivery, { ...NOTHING_SELECTED, rows: [row] }, this.#options.topicPrefix);
+    const result = await this.#started(row, { ...work, ...compact({ lineage }) }, uniqueName(row));
     this.#emitRefusal(message.topic, row, result);
     return result;
   }
@@ -424,16 +426,18 @@ export class Listener {
   }
 
   #specOf(row: Row, work: Work, runName: string): RunSpec {
-    const { delivery, origin, receivedAtMs } = work;
+    const { delivery, origin, receivedAtMs, lineage } = work;
     return {
       runName,
       row,
       message: { topic: delivery.topic, payload: delivery.payload },
       messageHash: hashOf(work),
-      ...(origin.parentRun === undefined ? {} : { parentRun: origin.parentRun }),
-      root: rootOf(work, this.#session.epoch),
-      rootRun: origin.rootRun ?? runName,
-      chainDepth: origin.chainDepth,
+      ...(lineage ?? {
+        ...compact({ parentRun: origin.parentRun }),
+        root: rootOf(work, this.#session.epoch),
+        rootRun: origin.rootRun ?? runName,
+        chainDepth: origin.chainDepth,
+      }),
       receivedAt: new Date(receivedAtMs),
     };
   }

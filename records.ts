@@ -5,7 +5,7 @@
  */
 import { MAX_GET_BYTES, type ObjectStore, type Row, type RunRecord } from "./ports.ts";
 import { asLiveEntries, asRunRecord } from "./records/shape.ts";
-import { isRunName, runNameStart, shortHash } from "./run_spec.ts";
+import { isRoot, isRunName, rootOfRun, runNameStart, shortHash } from "./run_spec.ts";
 import type { LiveRun } from "./runs.ts";
 import { compact } from "./util/compact.ts";
 import { safeWords } from "./util/errors.ts";
@@ -141,7 +141,7 @@ export class RunRecords {
     return runs.map((run) => ({
       ...run as unknown as LiveRecord,
       // A former version wrote none.
-      root: run.root ?? run.rootRun,
+      root: run.root !== undefined && isRoot(run.root) ? run.root : rootOfRun(run.rootRun),
       receivedAt: new Date(run.receivedAt),
       createdAt: new Date(run.createdAt),
       ...(run.startedAt ? { startedAt: new Date(run.startedAt) } : {}),

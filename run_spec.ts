@@ -3,18 +3,28 @@
  * idempotency key. Pure. A payload becomes values of environment variables and nothing else.
  */
 import { Buffer } from "node:buffer";
-import { createHash } from "node:crypto";
 import type { Message, Row, RunSpec } from "./ports.ts";
 import { Filler, type FillingSpec } from "./run_spec/placeholders.ts";
+import { shortHash } from "./run_spec/hash.ts";
 import { payloadText } from "./run_spec/payload_text.ts";
 import { parseJson } from "./util/json.ts";
 
-export { payloadText };
+export { payloadText, shortHash };
 export { inputFault } from "./run_spec/inputs.ts";
 export { Filler, sampleMessage } from "./run_spec/placeholders.ts";
 import { isRetried } from "./run_spec/lineage.ts";
 
-export { isRetried, keyOfCause, lineageOf, lineageOfRecord, recordedLineage } from "./run_spec/lineage.ts";
+export {
+  isRetried,
+  isRoot,
+  keyOfCause,
+  lineageOf,
+  lineageOfRecord,
+  lineageOfRerun,
+  recordedLineage,
+  rootFrom,
+  rootOfRun,
+} from "./run_spec/lineage.ts";
 import { compact } from "./util/compact.ts";
 
 // ---------------------------------------------------------------- names
@@ -22,35 +32,12 @@ import { compact } from "./util/compact.ts";
 /** Name of the one container of a run's pods. */
 export const CONTAINER_NAME = "main";
 
+/** As `shortHash` makes them. */
 const SUFFIX_LENGTH = 12;
 /** A label of RFC 1123, as pods' host names and the label `batch.kubernetes.io/job-name` must be. */
 const NAME_LENGTH = 63;
 /** Pods of an Indexed Job are called `{run}-{index}`, and Kubernetes checks that the last one has 63 characters at most. */
 const INDEXED_NAME_LENGTH = 52;
-
-/**
- * First characters of the SHA-256 of the parts, in the digits a-z and 2-7 (RFC 4648, base32), which may stand in every
- * name of Kubernetes. The parts are told apart: `["ab"]` and `["a", "b"]` have different hashes.
- */
-export function shortHash(parts: readonly (string | Uint8Array)[], length: number = SUFFIX_LENGTH): string {
-  const hash = createHash("sha256");
-  for (const part of parts) {
-    const bytes = typeof part === "string" ? new TextEncoder().encode(part) : part;
-    hash.update(`${bytes.length}:`).update(bytes);
-  }
-  return base32(hash.digest()).slice(0, length);
-}
-
-/** 52 digits at most, for 32 bytes. */
-function base32(bytes: Uint8Array): string {
-  let digits = "";
-  let [bits, count] = [0, 0];
-  for (const byte of bytes) {
-    bits = ((bits << 8) | byte) & 0xfff;
-    for (count += 8; count >= 5; count -= 5) digits += "abcdefghijklmnopqrstuvwxyz234567"[(bits >> (count - 5)) & 31];
-  }
-  return digits;
-}
 
 /** The row's name as a label of RFC 1123, at most `maxLength` characters; `row` where nothing of it can stand there. */
 export function rowLabel(jobName: string, maxLength: number = NAME_LENGTH - SUFFIX_LENGTH - 1): string {

@@ -6,7 +6,7 @@ import type { LogSummary } from "../logs.ts";
 import { resultOf } from "../outcome.ts";
 import type { EndPayload } from "../payloads.ts";
 import type { Outcome, RunRecord } from "../ports.ts";
-import { payloadText, recordedLineage } from "../run_spec.ts";
+import { lineageOfRecord, payloadText, recordedLineage } from "../run_spec.ts";
 import type { LiveRun } from "../runs.ts";
 import { compact } from "../util/compact.ts";
 import { parseJson } from "../util/json.ts";
@@ -33,7 +33,7 @@ export function endPayloadOf(record: RunRecord, payload: Uint8Array | undefined)
     log_url: record.log_url,
     log_complete: record.log_complete ?? false,
     log_bytes: record.log_bytes ?? 0,
-    root: record.root ?? record.root_run,
+    root: lineageOfRecord(record).root,
     ...(record.item === undefined ? {} : { item: parseJson(record.item) }),
     ...compact({
       attempt: record.attempt,

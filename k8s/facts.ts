@@ -6,7 +6,7 @@
 import type { CoreV1Event, V1ContainerStatus, V1Job, V1Pod } from "@kubernetes/client-node";
 import { ANNOTATION, LABEL } from "./labels.ts";
 import { unescapeDollars } from "./manifest.ts";
-import { CONTAINER_NAME, isRunName, keptValue } from "../run_spec.ts";
+import { CONTAINER_NAME, isRoot, isRunName, keptValue, rootOfRun } from "../run_spec.ts";
 import { cut } from "../util/text.ts";
 import { parseJson } from "../util/json.ts";
 import type { ContainerFacts, EventFacts, JobFacts, Lineage, PodFacts, Row } from "../ports.ts";
@@ -70,8 +70,9 @@ function lineageIn({ metadata }: Json<V1Job>): Lineage {
   const { name = "", labels = {}, annotations: notes = {} } = metadata ?? {};
   const rootRun = runNameIn(notes[ANNOTATION.rootRun]) ?? name;
   const group = runNameIn(labels[LABEL.group]);
+  const root = labels[LABEL.root];
   return {
-    root: labels[LABEL.root] ?? rootRun,
+    root: root !== undefined && isRoot(root) ? root : rootOfRun(rootRun),
     rootRun,
     chainDepth: numberIn(notes[ANNOTATION.chainDepth]) ?? 0,
     ...defined({

@@ -3,6 +3,7 @@
  * Pure. What is read here was written by others: it is bounded, and names nothing that is not checked by who uses it.
  */
 import type { Delivery } from "../ports.ts";
+import { isRoot } from "../run_spec.ts";
 import { isEndTopic } from "../topics.ts";
 import { parseJson } from "../util/json.ts";
 
@@ -22,9 +23,6 @@ export const NO_ORIGIN: Origin = { chainDepth: 0 };
 
 /** Payloads larger than this are not searched for a key or a parent. */
 const MAX_PARSED_BYTES = 1024 * 1024;
-
-/** As `rootOf` in work.ts makes them. */
-const ROOT = /^[a-z2-7]{12}$/;
 
 /** A forged depth may be any number. */
 const MAX_DEPTH = 1_000_000;
@@ -51,7 +49,7 @@ export function originOf(
     : undefined;
   const rootRun = end ? stringIn(fields, "root_run") ?? parentRun : undefined;
   const said = end ? stringIn(fields, "root") : undefined;
-  const root = said !== undefined && ROOT.test(said) ? said : undefined;
+  const root = said !== undefined && isRoot(said) ? said : undefined;
   if (!end && key === undefined) return NO_ORIGIN;
   return {
     chainDepth,

@@ -2,8 +2,8 @@
  * A message in work, as the listener holds it until it is acknowledged. Owns its shape, and what is told of it
  * without asking anybody.
  */
-import { type Delivery, type FilteredRow, type Message, RefusedError, type Row } from "../ports.ts";
-import { Filler, messageHashOf, runNameFor, shortHash } from "../run_spec.ts";
+import { type Delivery, type FilteredRow, type Lineage, type Message, RefusedError, type Row } from "../ports.ts";
+import { Filler, messageHashOf, rootFrom, rootOfRun, runNameFor } from "../run_spec.ts";
 import { NO_ORIGIN, type Origin, originOf } from "./origin.ts";
 import type { Selection } from "./selection.ts";
 import type { Pending } from "./session.ts";
@@ -11,6 +11,8 @@ import type { Pending } from "./session.ts";
 /** A message in work. As many wait as the broker may leave unacknowledged, so it holds what is needed and no more. */
 export interface Work extends Pending {
   readonly origin: Origin;
+  /** Where its runs stand, if not where the message says. */
+  readonly lineage?: Lineage;
   /** By Date.now(). */
   readonly receivedAtMs: number;
   /** Those that it starts. */
@@ -58,14 +60,18 @@ export function hashOf(work: Work): string {
 
 /** The root of all that the message sets off; made when it is first asked for, and its number known by then. */
 export function rootOf(work: Work, epoch: string): string {
-  return work.root ||= work.origin.root ?? shortHash(["root", ...identityOf(work, epoch)]);
+  return work.root ||= work.origin.root ?? rootOfMessage(work, epoch);
+}
+
+function rootOfMessage(work: Work, epoch: string): string {
+  const { rootRun } = work.origin;
+  // The end of a run of a former version.
+  return rootRun === undefined ? rootFrom(identityOf(work, epoch)) : rootOfRun(rootRun);
 }
 
 /** What identifies the message; two deliveries of one have it in common. */
 function identityOf(work: Work, epoch: string): string[] {
-  const { origin: { key, rootRun }, delivery, counted, number } = work;
-  // The end of a run of a former version.
-  if (rootRun !== undefined) return ["run", rootRun];
+  const { origin: { key }, delivery, counted, number } = work;
   if (key !== undefined) return ["key", key];
   if (counted) return ["delivery", epoch, String(number)];
   // Each of its rows has a key of its own, made of what it says; or it is not sent again (QoS 0).

@@ -4,6 +4,22 @@
  */
 import type { Lineage, Row, RunRecord } from "../ports.ts";
 import { compact } from "../util/compact.ts";
+import { shortHash } from "./hash.ts";
+
+/** The root that these parts identify; the same parts have the same. */
+export function rootFrom(parts: readonly string[]): string {
+  return shortHash(["root", ...parts]);
+}
+
+/** Of a run of a version that knew no roots: all of its chain have the first run in common. */
+export function rootOfRun(rootRun: string): string {
+  return rootFrom(["run", rootRun]);
+}
+
+/** Whether `rootFrom` can have made it: a root from outside becomes a label and a part of keys. */
+export function isRoot(text: string): boolean {
+  return /^[a-z2-7]{12}$/.test(text);
+}
 
 /** The lineage alone. */
 export function lineageOf(
@@ -43,16 +59,24 @@ export function recordedLineage(lineage: Lineage): Pick<
   };
 }
 
-/** Of a record; one of a former version has its first run for a root. */
+/** Of a record; one of a former version, or with a root that is none, has a root made of its first run. */
 export function lineageOfRecord(record: RunRecord): Lineage {
   const { root_run: rootRun, parent_run: parentRun, chain_depth: chainDepth } = record;
   const { attempt, rung, first_run: firstRun, group, index, item, rerun_of: rerunOf, batch } = record;
   return {
-    root: record.root ?? rootRun,
+    root: record.root !== undefined && isRoot(record.root) ? record.root : rootOfRun(rootRun),
     rootRun,
     chainDepth,
     ...compact({ parentRun: parentRun ?? undefined, attempt, rung, firstRun, group, index, item, rerunOf, batch }),
   };
+}
+
+/** Of the run that a person has run again: it stands where that one stood, and begins with its first attempt. */
+export function lineageOfRerun(
+  { root, rootRun, parentRun, chainDepth, group, index, item }: Lineage,
+  runName: string,
+): Lineage {
+  return { root, rootRun, chainDepth, ...compact({ parentRun, group, index, item }), rerunOf: runName };
 }
 
 /** Whether runs of the row may be tried again, so that their Jobs must keep what the next attempt is made of. */

@@ -4,7 +4,15 @@ import type { Catalog } from "../catalog.ts";
 import { Actions, handleControl, Requests } from "../control.ts";
 import type { Listener } from "../listener.ts";
 import { LocalStore } from "../local/store.ts";
-import { type Broker, type Cluster, type JobFacts, type Message, RefusedError, type RunRecord } from "../ports.ts";
+import {
+  type Broker,
+  type Cluster,
+  type JobFacts,
+  type Lineage,
+  type Message,
+  RefusedError,
+  type RunRecord,
+} from "../ports.ts";
 import { RunRecords } from "../records.ts";
 import { aRecord, delivery, FakeStore, row } from "./harness/fakes.ts";
 import { eventually } from "./harness/wait.ts";
@@ -16,6 +24,7 @@ const RUN = "sort-spikes-zzzzzzzz2345";
 function setUp({ record, live }: { record?: Record<string, unknown>; live?: Partial<JobFacts> } = {}) {
   const calls: string[] = [];
   const ran: Message[] = [];
+  const lineages: (Lineage | undefined)[] = [];
   const answers: { topic: string; body: Record<string, unknown> }[] = [];
   const store = new FakeStore();
   if (record) store.objects.set(`${RUN}.json`, new TextEncoder().encode(JSON.stringify(record)));
@@ -30,7 +39,8 @@ function setUp({ record, live }: { record?: Record<string, unknown>; live?: Part
       run: (
         _: unknown,
         message: Message,
-      ) => (ran.push(message), Promise.resolve({ result: "created", runName: "new-a" })),
+        { lineage }: { lineage?: Lineage },
+      ) => (ran.push(message), lineages.push(lineage), Promise.resolve({ result: "created", runName: "new-a" })),
     } as unknown as Listener,
     records: new RunRecords(store),
     payloads: store,
@@ -54,7 +64,7 @@ function setUp({ record, live }: { record?: Record<string, unknown>; live?: Part
     });
     return answers.at(-1)!.body;
   };
-  return { actions, ask, answers, calls, ran, store };
+  return { actions, ask, answers, calls, lineages, ran, store };
 }
 
 const NO_NAMES = [
@@ -149,6 +159,39 @@ Deno.test("rerun runs the row again with the message that the record has", async
   deepEqual(ran.map(({ topic, payload }) => [topic, new TextDecoder().decode(payload)]), [
     ["experiments/e0/uploaded", "again"],
   ]);
+});
+
+Deno.test("rerun keeps the place of the run among others, be it live or over; a run that is asked for has none", async () => {
+  const place = {
+    root: "abcdefghijkl",
+    rootRun: "first-a",
+    parentRun: "split-b",
+    chainDepth: 2,
+    group: "g-a",
+    index: 3,
+  };
+  const kept = { ...place, item: '"x"', rerunOf: RUN };
+  const over = setUp({
+    record: {
+      ...aRecord({
+        root: place.root,
+        root_run: place.rootRun,
+        parent_run: place.parentRun,
+        chain_depth: place.chainDepth,
+        group: place.group,
+        index: place.index,
+        item: '"x"',
+        attempt: 3,
+        first_run: "sort-spikes-first",
+      }),
+    },
+  });
+  const live = setUp({ live: liveRun({ ...place, item: '"x"', attempt: 2, batch: "b" }) });
+  for (const { ask, lineages } of [over, live]) {
+    equal((await ask("rerun", { run_name: RUN }))["status"], "ok");
+    await ask("run", { job_name: "sort-spikes" });
+    deepEqual(lineages, [kept, undefined]);
+  }
 });
 
 Deno.test("rerun of a live run whose payload is in the store takes it from there", async () => {

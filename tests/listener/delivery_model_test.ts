@@ -4,7 +4,7 @@
  * anything; doubled is nothing on a broker that gives identifiers in order, elsewhere at most what was acknowledged in
  * the very moment of a cut.
  */
-import { ok } from "node:assert/strict";
+import { deepEqual, equal, ok } from "node:assert/strict";
 import fc from "fast-check";
 import { UnavailableError } from "../../ports.ts";
 import { startProcess } from "../harness/core.ts";
@@ -33,6 +33,8 @@ class World {
   readonly store = new FakeStore();
   readonly jobs = new Map<string, { jobName: string; topic: string; messageHash: string }>();
   readonly runs: string[] = [];
+  /** Of each run that was made, in the order of `runs`. */
+  readonly roots: { readonly root: string; readonly jobName: string }[] = [];
   readonly published: Record<string, number> = { "lab/a": 0, "lab/b": 0 };
   /** Published messages that need not run, for they expired or went with their session. */
   readonly excused: Record<string, number> = { "lab/a": 0, "lab/b": 0 };
@@ -78,6 +80,7 @@ class World {
         const { row: { jobName }, message: { topic }, messageHash } = spec;
         this.jobs.set(spec.runName, { jobName, topic, messageHash });
         this.runs.push(spec.runName);
+        this.roots.push({ root: spec.root, jobName });
         return "created";
       };
       if (this.clusterIs === "good") return Promise.resolve(create());
@@ -261,6 +264,10 @@ class World {
     throw new Error("the broker has still something to send");
   }
 
+  rootsOf(jobName: string): string[] {
+    return this.roots.filter((run) => run.jobName === jobName).map(({ root }) => root).sort();
+  }
+
   count(jobName: string): number {
     return this.runs.filter((name) => name.startsWith(`${jobName}-`)).length;
   }
@@ -326,6 +333,17 @@ async function check(manners: Manners, steps: readonly Step[]): Promise<void> {
       ok(found <= most + doubtful, `doubled: ${found} runs of ${jobName} for ${most} messages, ${doubtful} in doubt`);
     }
   }
+  checkRoots(world);
+}
+
+/** All rows of a message share a root, whichever process started them, and no two messages do. */
+function checkRoots(world: World): void {
+  for (const jobName of ["count", "sum", "one"]) {
+    const roots = world.rootsOf(jobName);
+    equal(new Set(roots).size, roots.length, `two messages share a root: ${roots}`);
+  }
+  const inDoubt = world.excused["lab/a"]! + world.doubtful["lab/a"]!;
+  if (inDoubt === 0) deepEqual(world.rootsOf("count"), world.rootsOf("sum"));
 }
 
 const RUNS = Number(Deno.env.get("MODEL_RUNS") ?? 150);
