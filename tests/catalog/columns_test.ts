@@ -65,12 +65,17 @@ Deno.test("each example of a planned column is right, and no table can have the 
 });
 
 Deno.test("the tables that the documentation shows are right", async (t) => {
-  for (const page of ["README.md", "docs/table.md"]) {
+  for (const page of ["README.md", "docs/table.md", "docs/flows.md"]) {
     await t.step(page, async () => {
       const text = await Deno.readTextFile(new URL(`../../${page}`, import.meta.url));
       const tables = [...text.matchAll(/^```csv\n([^]*?)^```$/gm)].map(([, csv]) => csv!);
       ok(tables.length > 0);
-      for (const csv of tables) deepEqual(messages(read(csv)), []);
+      for (const csv of tables) {
+        const [header = ""] = csv.split("\n");
+        if (!allColumns.some(({ name, planned }) => planned && header.split(",").includes(name))) {
+          deepEqual(messages(read(csv)), []);
+        }
+      }
     });
   }
 });
