@@ -130,6 +130,7 @@ export async function serviceOptions(
       handleRetained: config.handleRetained,
       createConcurrency: config.cluster.createConcurrency,
       maxChainDepth: config.maxChainDepth,
+      startingDeadlineMs: config.startingDeadlineMs,
       gracePeriods: { ...config.grace, nodeLostMs: NODE_LOST_MS },
       logs: config.logs,
       ...(config.policy ? { policy: parsePolicy(config.policy.text, config.policy.file) } : {}),

@@ -9,10 +9,13 @@ import { MAX_TABLE_BYTES } from "./catalog/csv.ts";
 import { describeProblem, type Problem } from "./catalog/problem.ts";
 import { type CompiledTable, readTable } from "./catalog/compile.ts";
 import type { Condition } from "./catalog/conditions.ts";
+import type { Timetable } from "./catalog/timetables.ts";
 import { rowsFor, type Table, type TableOptions } from "./catalog/table.ts";
 
 export { MAX_TABLE_BYTES } from "./catalog/csv.ts";
-export { readTable } from "./catalog/compile.ts";
+export { readTable, scheduleText } from "./catalog/compile.ts";
+export type { CompiledTable } from "./catalog/compile.ts";
+export type { Timetable } from "./catalog/timetables.ts";
 export type { Condition, ConditionValues } from "./catalog/conditions.ts";
 export { parseTable, parseTableInSlices, rowsFor } from "./catalog/table.ts";
 export type { Table, TableOptions } from "./catalog/table.ts";
@@ -100,6 +103,11 @@ export class Catalog {
   /** The row's condition; undefined: it has none, or is no row of the table in force. */
   conditionOf({ when }: Row): Condition | undefined {
     return when === undefined ? undefined : this.#table?.conditions.get(when);
+  }
+
+  /** When the row is due; undefined: it has no schedule, or is no row of the table in force. */
+  timetableOf(row: Row): Timetable | undefined {
+    return this.#table?.timetableOf(row);
   }
 
   /** When the table in force was put in force. */

@@ -75,6 +75,8 @@ export interface Config {
   };
   readonly grace: { readonly imagePullMs: number; readonly unschedulableMs: number };
   readonly maxChainDepth: number;
+  /** How late a run by schedule may begin. */
+  readonly startingDeadlineMs: number;
   /** Text of the policy file, for parsePolicy. */
   readonly policy?: { readonly file: string; readonly text: string };
   /** Absent: no election. */
@@ -211,6 +213,7 @@ function assemble(reader: Reader, input: ConfigInput): Config {
     }),
     grace: { imagePullMs: need("IMAGE_PULL_GRACE"), unschedulableMs: need("UNSCHEDULABLE_GRACE") },
     maxChainDepth: need("MAX_CHAIN_DEPTH"),
+    startingDeadlineMs: need("STARTING_DEADLINE"),
     ...(policyFile === undefined || policyText === undefined ? {} : { policy: { file: policyFile, text: policyText } }),
     ...leaderOf(reader),
     replicaName: reader.get("REPLICA_NAME") ?? replicaName(input),

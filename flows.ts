@@ -12,6 +12,7 @@ import type { LiveRun } from "./runs.ts";
 
 export { type GroupEnd } from "./flows/groups.ts";
 export { Limits, type LimitsOptions } from "./flows/limits.ts";
+export { dueMessage, Schedules, type SchedulesOptions } from "./flows/schedules.ts";
 
 /** A Job that has ended; without its payload, manifest and row where those cannot be had any more. */
 export type EndedJob = LiveRun["job"] & Pick<JobFacts, "payload" | "manifest" | "row">;

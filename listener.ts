@@ -16,12 +16,11 @@ import { PacketOrder } from "./listener/packet_order.ts";
 import { chainTooDeep, endNotBelieved, refused } from "./listener/reports.ts";
 import { inputReport, NOTHING_SELECTED, selectRows } from "./listener/selection.ts";
 import { Session } from "./listener/session.ts";
-import { hashOf, keyOf, newWork, rootOf, uniqueName, type Work } from "./listener/work.ts";
+import { type CausedLineage, hashOf, keyOf, newWork, rootOf, uniqueName, type Work } from "./listener/work.ts";
 import {
   type Delivery,
   type Emit,
   type ErrorReport,
-  type Lineage,
   type Message,
   RefusedError,
   type Row,
@@ -53,6 +52,14 @@ export interface ListenerOptions {
   readonly onControl: (delivery: Delivery) => void;
   /** How long after a reconnect messages may come again. Default 30 s. */
   readonly redeliveryMs?: number;
+}
+
+/** How a run without a message of a broker's is made. */
+export interface RunOptions {
+  /** Of a run that stands where another one stood, or has a cause of its own; otherwise it is as the message says. */
+  readonly lineage?: CausedLineage;
+  /** The same key and row are one run; absent: each call makes one. */
+  readonly key?: string;
 }
 
 /**
@@ -170,19 +177,18 @@ export class Listener {
     else this.#tellApart(work);
   }
 
-  /**
-   * Runs a row without a message of a broker's; resolves when its Job exists or is refused. `lineage`: of a run that
-   * stands where another one stood, an item of a group too; otherwise it is as the message says.
-   */
-  async run(row: Row, message: Message, { lineage }: { lineage?: Lineage } = {}): Promise<StartResult> {
+  /** Runs a row without a message of a broker's; resolves when its Job exists or is refused. */
+  async run(row: Row, message: Message, { lineage, key }: RunOptions = {}): Promise<StartResult> {
     const report = inputReport(row, message);
     if (report) {
       this.#emitReport(report);
       return { result: "refused", runName: "", error: new RefusedError(report.message) };
     }
     const delivery: Delivery = { ...message, qos: 0, retain: false, dup: false, done() {} };
-    const work = newWork(delivery, { ...NOTHING_SELECTED, rows: [row] }, this.#options.topicPrefix);
-    const result = await this.#started(row, { ...work, ...compact({ lineage }) }, uniqueName(row));
+    const made = newWork(delivery, { ...NOTHING_SELECTED, rows: [row] }, this.#options.topicPrefix);
+    const work = { ...made, ...compact({ lineage }) };
+    const result =
+      await (key === undefined ? this.#started(row, work, uniqueName(row)) : this.#startedOnce(row, work, key));
     this.#emitRefusal(message.topic, row, result);
     return result;
   }
@@ -377,13 +383,17 @@ export class Listener {
   }
 
   #startKeyed(row: Row, work: Work, key: string): void {
-    this.#options.named.start(runNameFor(row, { key }), {
-      begin: (runName) => this.#started(row, work, runName),
-      onRetry: (error) => this.#emitLookup(work, error),
-    }).then(
+    this.#startedOnce(row, work, key).then(
       (result) => this.#through(row, work, result),
       () => {/* The service stops: the message comes again. */},
     );
+  }
+
+  #startedOnce(row: Row, work: Work, key: string): Promise<StartResult> {
+    return this.#options.named.start(runNameFor(row, { key }), {
+      begin: (runName) => this.#started(row, work, runName),
+      onRetry: (error) => this.#emitLookup(work, error),
+    });
   }
 
   /** Stays open where the service stops first. */
@@ -432,7 +442,7 @@ export class Listener {
       row,
       message: { topic: delivery.topic, payload: delivery.payload },
       messageHash: hashOf(work),
-      ...(lineage ?? {
+      ...(lineage ? { rootRun: runName, ...lineage } : {
         ...compact({ parentRun: origin.parentRun }),
         root: rootOf(work, this.#session.epoch),
         rootRun: origin.rootRun ?? runName,

@@ -127,6 +127,10 @@ export const REPORT_REASONS = {
     meaning: "With `LEADER_ELECT`: this replica can neither lead nor see who does.",
     whatToDo: "The message says why: a missing right (`deploy/role.yaml` allows one `LEASE_NAME`), or no API server.",
   },
+  SchedulesWait: {
+    meaning: "Rows with a schedule do not run: since when each is known cannot be read or stored (`RUNS_URL`).",
+    whatToDo: "Mend what the message says. Due times that are missed for less than `STARTING_DEADLINE` run then.",
+  },
   CreateWaits: {
     meaning: "No Job can be made until somebody mends a setting: a right, the namespace, the credentials.",
     whatToDo: "Do what the message says. Messages wait and lose nothing; they run when it is mended.",

@@ -4,7 +4,7 @@
  */
 import { Catalog, checkRow, checkTemplate, type Policy, type RowRules } from "./catalog.ts";
 import { Completion } from "./completion.ts";
-import { Flows, Limits } from "./flows.ts";
+import { Flows, Limits, Schedules } from "./flows.ts";
 import { becomeLeader, type Leadership, type LeaseTimes } from "./leader.ts";
 import { Listener } from "./listener.ts";
 import { LogCollector, type LogSettings } from "./logs.ts";
@@ -24,6 +24,8 @@ export interface ServiceSettings {
   readonly handleRetained: boolean;
   readonly createConcurrency: number;
   readonly maxChainDepth: number;
+  /** How late a run by schedule may begin; 1 h unless given. */
+  readonly startingDeadlineMs?: number;
   readonly gracePeriods: GracePeriods;
   readonly logs: LogSettings;
   readonly policy?: Policy;
@@ -65,6 +67,7 @@ const DRAIN_MS = 5_000;
 const RELEASE_MS = 5_000;
 /** How often the list of live runs is written, where it changed. */
 const LIVE_LIST_MS = 10_000;
+const STARTING_DEADLINE_MS = 3600_000;
 /** How long the broker's order may be tried. */
 const TRIAL_MS = 10_000;
 /** A broker or watch silent for so long is not healthy. */
@@ -81,6 +84,7 @@ export class Service {
   readonly #completion: Completion;
   readonly #named: NamedStarts;
   readonly #flows: Flows;
+  readonly #schedules: Schedules;
   readonly runs: RunTable;
   readonly records: RunRecords;
   readonly catalog: Catalog;
@@ -185,6 +189,15 @@ export class Service {
       signal,
       onDone: () => this.#starter.pump(),
     });
+    this.#schedules = new Schedules({
+      catalog: this.catalog,
+      records: this.records,
+      listener: this.#listener,
+      topicPrefix,
+      startingDeadlineMs: settings.startingDeadlineMs ?? STARTING_DEADLINE_MS,
+      emit,
+      signal,
+    });
     this.runs.observe(this.#completion);
   }
 
@@ -214,6 +227,7 @@ export class Service {
     await Promise.all([this.catalog.start(signal), this.runs.synced, this.#listener.recall()]);
     await this.#endVanished();
     void this.#keepLiveList().catch(() => {});
+    void this.#schedules.run().catch(() => {});
     await this.#connect();
     this.#started = true;
   }
@@ -392,6 +406,7 @@ export class Service {
   }
 
   #onTable(): void {
+    this.#schedules.wake();
     if (this.#started) void this.#subscribe().then(() => this.#announceTable());
   }
 

@@ -265,6 +265,11 @@ export function failedTopic(topicPrefix: string, jobName: string): string {
   return `${topicPrefix}/job_failed/${jobName}`;
 }
 
+/** Topic of the message that a due time stands for; nobody publishes it, and what comes on it starts nothing. */
+export function scheduleTopic(topicPrefix: string, jobName: string): string {
+  return `${topicPrefix}/schedule/${jobName}`;
+}
+
 /** Whether `topic` (or a filter's literal beginning) lies under the service's own prefix. */
 export function isUnderPrefix(topicPrefix: string, topic: string): boolean {
   return topic === topicPrefix || topic.startsWith(`${topicPrefix}/`);

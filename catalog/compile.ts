@@ -1,22 +1,27 @@
 /**
- * Reads a table with the conditions of its rows (`when`) made ready: one that is no CEL is an error of its row. The one way
- * in which the service, `check` and `explain` read a table. Must not know what a message says.
+ * Reads a table with what its cells need libraries for made ready: conditions (`when`) and schedules. One that is not
+ * right is an error of its row. The one way in which the service, `check` and `explain` read a table. Must not know what
+ * a message says, nor what time it is for.
  */
 import type { Row } from "../ports.ts";
 import type { Condition } from "./conditions.ts";
 import { cut, type Problem } from "./problem.ts";
 import { parseTableInSlices, type Table, type TableOptions } from "./table.ts";
+import type { Timetable } from "./timetables.ts";
 
 export interface CompiledTable extends Table {
   /** By the text of the cell. */
   readonly conditions: ReadonlyMap<string, Condition>;
+  /** When the row is due; undefined: it has no schedule. */
+  readonly timetableOf: (row: Row) => Timetable | undefined;
 }
 
-const NO_CONDITIONS: ReadonlyMap<string, Condition> = new Map();
+/** Says what is wrong with one cell of a row. */
+type CellCheck = (row: Row) => Pick<Problem, "column" | "value" | "message"> | undefined;
 
 /**
- * Reads a table in slices, see `parseTableInSlices`. The library for conditions is loaded only where a row has one; such
- * a table is read once more, since a row that is left out leaves others without a parent, too.
+ * Reads a table in slices, see `parseTableInSlices`. Each library is loaded only where a row needs it; such a table is
+ * read once more, since a row that is left out leaves others without a parent, too.
  */
 export async function readTable(
   source: Uint8Array | string,
@@ -24,20 +29,72 @@ export async function readTable(
   slices: { sliceMs?: number; signal?: AbortSignal } = {},
 ): Promise<CompiledTable> {
   const table = await parseTableInSlices(source, options, slices);
-  if (!table.rows.some(({ when }) => when !== undefined)) return { ...table, conditions: NO_CONDITIONS };
-  const { compileCondition } = await import("./conditions.ts");
-  const compiled = new Map<string, ReturnType<typeof compileCondition>>();
+  const conditions = await conditionsOf(table);
+  const timetables = await timetablesOf(table);
+  const checks = [conditions.check, timetables.check].filter((check) => check !== undefined);
+  const compiled = { conditions: conditions.all, timetableOf: timetables.of };
+  if (checks.length === 0) return { ...table, ...compiled };
   const check = (row: Row): readonly Problem[] => {
-    const problems = options.check?.(row) ?? [];
-    const { when: text, line, jobName } = row;
-    if (text === undefined) return problems;
-    let condition = compiled.get(text);
-    if (condition === undefined) compiled.set(text, condition = compileCondition(text));
-    if (!("fault" in condition)) return problems;
-    const message = `not a condition: ${condition.fault}`;
-    return [...problems, { severity: "error", line, column: "when", value: cut(text), jobName, message }];
+    const { line, jobName } = row;
+    const found = checks.flatMap((check) => check(row) ?? []);
+    return [
+      ...options.check?.(row) ?? [],
+      ...found.map((problem): Problem => ({ severity: "error", line, jobName, ...problem })),
+    ];
   };
-  const checked = await parseTableInSlices(source, { ...options, check }, slices);
-  const conditions = [...compiled].flatMap(([text, one]) => "fault" in one ? [] : [[text, one] as const]);
-  return { ...checked, conditions: new Map(conditions) };
+  return { ...await parseTableInSlices(source, { ...options, check }, slices), ...compiled };
+}
+
+/** Compiles in the check of each row, so that a long table still is read in slices. */
+async function conditionsOf(
+  table: Table,
+): Promise<{ readonly all: ReadonlyMap<string, Condition>; readonly check?: CellCheck }> {
+  const all = new Map<string, Condition>();
+  if (!table.rows.some(({ when }) => when !== undefined)) return { all };
+  const { compileCondition } = await import("./conditions.ts");
+  const faults = new Map<string, string>();
+  return {
+    all,
+    check({ when }) {
+      if (when === undefined || all.has(when)) return undefined;
+      if (!faults.has(when)) {
+        const condition = compileCondition(when);
+        if (!("fault" in condition)) return void all.set(when, condition);
+        faults.set(when, condition.fault);
+      }
+      return { column: "when", value: cut(when), message: `not a condition: ${faults.get(when)}` };
+    },
+  };
+}
+
+/** The same for schedules. */
+async function timetablesOf(
+  table: Table,
+): Promise<{ readonly of: CompiledTable["timetableOf"]; readonly check?: CellCheck }> {
+  if (!table.rows.some(({ schedule }) => schedule !== undefined)) return { of: () => undefined };
+  const { compileTimetable, timetableKey } = await import("./timetables.ts");
+  const all = new Map<string, ReturnType<typeof compileTimetable>>();
+  return {
+    of(row) {
+      const found = row.schedule && all.get(timetableKey(row));
+      return found === undefined || "fault" in found ? undefined : found;
+    },
+    check(row) {
+      if (row.schedule === undefined) return undefined;
+      const key = timetableKey(row);
+      let found = all.get(key);
+      if (found === undefined) all.set(key, found = compileTimetable(row.schedule, row.timeZone));
+      if (!("fault" in found)) return undefined;
+      return { column: "schedule", value: cut(scheduleText(row)), message: `not a schedule: ${found.fault}` };
+    },
+  };
+}
+
+/** As the cell has it, or means the same. */
+export function scheduleText({ schedule }: Pick<Row, "schedule">): string {
+  if (schedule === undefined) return "";
+  if ("cron" in schedule) return schedule.cron;
+  const { everySeconds } = schedule;
+  const [unit, seconds] = ([["h", 3600], ["m", 60], ["s", 1]] as const).find(([, one]) => everySeconds % one === 0)!;
+  return `every ${everySeconds / seconds}${unit}`;
 }

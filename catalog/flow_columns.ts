@@ -86,15 +86,19 @@ export const FLOW_COLUMNS = {
   schedule: {
     kind: schedule,
     examples: ["0 3 * * 1-5", "@daily", "every 30m"],
-    meaning: "When the row runs by itself: five fields of cron, a word, or a time between runs.",
+    meaning:
+      "When the row runs by itself: five fields of cron, a word, or a time between runs. `mqtt_topic` may be empty " +
+      "then. Of due times that were missed the last one runs, if within `STARTING_DEADLINE`.",
     empty: NONE,
-    ...PLANNED,
+    since: "0.1.0",
   },
   timeZone: {
     kind: timeZone,
     examples: ["Europe/Berlin"],
-    meaning: "Time zone of `schedule`.",
+    meaning:
+      "Time zone of `schedule`. A time that its clocks skip or repeat is due once; a row of every hour runs in " +
+      "an hour that is repeated, too.",
     empty: "`UTC`",
-    ...PLANNED,
+    since: "0.1.0",
   },
 } as const;

@@ -20,6 +20,9 @@ export interface Place {
 /** Columns that start a row without a message of its own topic, which may then be empty. */
 const SELF_STARTING = ["needs", "schedule"];
 
+/** Fields of a due time's message, see flows/schedules.ts. */
+const DUE_FIELDS = ["schedule", "time_zone", "due"];
+
 /** Characters of a cell. */
 const MAX_CELL = 32_768;
 
@@ -147,6 +150,16 @@ export class RowReader implements Report {
       const message = `more than ${columns.limit} (${most}), which Kubernetes refuses; ` +
         "raise the limit or lower the request";
       this.refuse(columns.request, asked, message);
+    }
+    if (row.timeZone !== undefined && row.schedule === undefined) {
+      const message = "the row has a time zone and no schedule; fill schedule, or empty this cell";
+      this.#report("warning", "time_zone", row.timeZone, message);
+    }
+    const wanted = row.schedule && row.inputs?.find(({ name, required }) => required && !DUE_FIELDS.includes(name));
+    if (wanted) {
+      const message = `a due time of its schedule has no field "${wanted.name}", so each such run is refused; ` +
+        `give it a preset: ${wanted.name}=…`;
+      this.#report("warning", "inputs", wanted.name, message);
     }
     const script = scriptFault(row);
     if (script) this.refuse(script.column, script.value, script.message);

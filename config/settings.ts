@@ -301,6 +301,12 @@ export const SETTINGS = {
     preset: "15m",
     meaning: "A run fails when no node could take it for so long.",
   },
+  STARTING_DEADLINE: {
+    kind: kinds.duration("1m", "30d"),
+    group: RUNS,
+    preset: "1h",
+    meaning: "A due time of a `schedule` that was missed for longer is left out; of several, the last one runs.",
+  },
   MAX_CHAIN_DEPTH: {
     kind: kinds.integer(1, 10_000),
     group: RUNS,

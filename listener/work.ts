@@ -8,11 +8,14 @@ import { NO_ORIGIN, type Origin, originOf } from "./origin.ts";
 import type { Selection } from "./selection.ts";
 import type { Pending } from "./session.ts";
 
+/** Without `rootRun`: the run is that itself. */
+export type CausedLineage = Omit<Lineage, "rootRun"> & Partial<Pick<Lineage, "rootRun">>;
+
 /** A message in work. As many wait as the broker may leave unacknowledged, so it holds what is needed and no more. */
 export interface Work extends Pending {
   readonly origin: Origin;
   /** Where its runs stand, if not where the message says. */
-  readonly lineage?: Lineage;
+  readonly lineage?: CausedLineage;
   /** By Date.now(). */
   readonly receivedAtMs: number;
   /** Those that it starts. */

@@ -55,6 +55,7 @@ export class Metrics {
   readonly #tableLoads: Counter;
   readonly #pageRefusals: Counter;
   readonly #messageToCreated: Histogram;
+  readonly #scheduleLag: Histogram;
   readonly #create: Histogram;
   readonly #createdToStarted: Histogram;
   readonly #finishedToCompleted: Histogram;
@@ -74,6 +75,7 @@ export class Metrics {
     this.#pageRefusals = this.#counter("page_refusals_total", "Requests to the page that were refused", "why");
     this.#tableLoads = this.#counter("table_loads_total", "Tables taken into use");
     this.#messageToCreated = this.#histogram("message_to_created_seconds", "From a message to its Job", SHORT);
+    this.#scheduleLag = this.#histogram("schedule_lag_seconds", "From a due time to the Job of its run", SHORT);
     this.#create = this.#histogram("create_seconds", "Create calls of the cluster that succeeded", SHORT);
     this.#createdToStarted = this.#histogram("created_to_started_seconds", "From a Job to its first container", MEDIUM);
     this.#finishedToCompleted = this.#histogram(
@@ -127,6 +129,8 @@ export class Metrics {
         this.#created.inc();
         this.#create.observe(event.createMs / 1000);
         return this.#messageToCreated.observe(event.sinceReceiptMs / 1000);
+      case "scheduled":
+        return this.#scheduleLag.observe(Math.max(0, event.lagMs) / 1000);
       case "waiting":
         return this.#delayed.inc();
       case "started": {

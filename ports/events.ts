@@ -91,6 +91,8 @@ export type ServiceEvent =
   | { type: "waiting"; runName: string; jobName: string; reason: string }
   | { type: "started"; run: RunView }
   | { type: "finished"; record: RunRecord; completionMs: number }
+  /** A row with a schedule was due then, and its run is created so much later. */
+  | { type: "scheduled"; runName: string; jobName: string; due: Date; lagMs: number }
   /** An attempt has failed and its record is in the store; the next one, `record.retried_as`, begins at that time. */
   | { type: "retrying"; record: RunRecord; at: Date }
   | { type: "table"; rows: number; errors: number; warnings: number }

@@ -47,6 +47,10 @@ export function shortEvent(event: ServiceEvent): BrowserEvent {
       };
     case "waiting":
       return { type, data: { run_name: event.runName, job_name: event.jobName, reason: event.reason } };
+    case "scheduled": {
+      const { runName, jobName, due, lagMs } = event;
+      return { type, data: { run_name: runName, job_name: jobName, due: due.toISOString(), lag_ms: lagMs } };
+    }
     case "retrying": {
       const { run_name, job_name, reason, message, retried_as } = event.record;
       return {

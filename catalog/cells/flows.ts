@@ -80,6 +80,9 @@ export const concurrencyGroup: Kind<Template> = {
   },
 };
 
+/** Ten years, for who writes a longer one means something else. */
+const LONGEST_MS = 3650 * 24 * 3600_000;
+
 /** Five fields of cron, a word such as `@daily`, or `every 30m`. That cron understands it is checked by who loads cron. */
 export const schedule: Kind<Schedule> = {
   schema: { type: "string", maxLength: 200 },
@@ -87,12 +90,20 @@ export const schedule: Kind<Schedule> = {
     const every = /^every\s+(\S+)$/i.exec(text);
     if (every) {
       const ms = durationMs(every[1]!) ?? 0;
-      if (ms >= 60_000 && ms % 1_000 === 0) return { everySeconds: ms / 1_000 };
-      report.error("not a time between runs; write at least a minute, such as every 30m or every 12h");
+      if (ms >= 60_000 && ms <= LONGEST_MS && ms % 1_000 === 0) return { everySeconds: ms / 1_000 };
+      report.error(
+        "not a time between runs; write whole seconds and at least a minute, such as every 30m or every 12h",
+      );
       return undefined;
     }
     if (/^@[a-z]{4,12}$/i.test(text) || text.length <= 200 && text.split(/\s+/).length === 5) {
-      return { cron: text.toLowerCase() };
+      return { cron: text.toLowerCase().replaceAll(/\s+/g, " ") };
+    }
+    if (text.length <= 200 && text.split(/\s+/).length === 6) {
+      report.error(
+        "not a schedule: it has six fields, and nothing runs more often than each minute; leave the seconds out",
+      );
+      return undefined;
     }
     report.error("not a schedule; write five fields of cron (0 3 * * 1-5), @daily, or every 30m");
     return undefined;
