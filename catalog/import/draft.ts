@@ -24,13 +24,19 @@ const TOGETHER: readonly (readonly Field[])[] = [["nodeSelector", "gpuProduct"],
 /** How entries of a cell are joined. */
 const JOINED: Partial<Record<Field, string>> = { nodeSelector: ", ", nodePreference: ", ", gpuProduct: ", " };
 
-/** Whether a cell's kind makes `expected` of a text, without an error. */
-export function readsBack(field: Field, text: string, expected: unknown): boolean {
+/** What a cell's kind makes of a text; undefined: nothing, or an error. */
+export function valueOf<F extends Field>(field: F, text: string): Row[F] | undefined {
   let isBad = false;
   const report = { error: () => void (isBad = true), warn: () => {} };
   // A cell is trimmed before it is read.
   const value = (COLUMNS[field].kind as Kind<unknown>).read(text.trim(), report, {});
-  return !isBad && value !== undefined && isDeepStrictEqual(value, expected);
+  return isBad ? undefined : value as Row[F] | undefined;
+}
+
+/** Whether a cell's kind makes `expected` of a text, without an error. */
+export function readsBack(field: Field, text: string, expected: unknown): boolean {
+  const value = valueOf(field, text);
+  return value !== undefined && isDeepStrictEqual(value, expected);
 }
 
 export class Draft {

@@ -7,7 +7,8 @@ import type { Row } from "../columns.ts";
 import { type Fields, mapOf, type Workload } from "./documents.ts";
 import { readContainer, taker } from "./container.ts";
 import { dropAssigned, dropDefaults, dropPodDefaults, dropWrittenMetadata, JOB_DEFAULTS } from "./defaults.ts";
-import { Draft } from "./draft.ts";
+import { compileTimetable } from "../timetables.ts";
+import { Draft, valueOf } from "./draft.ts";
 import { type Finding, type ReportFinding, shown } from "./finding.ts";
 import { readMetadata } from "./metadata.ts";
 import { readMounts } from "./mounts.ts";
@@ -53,7 +54,8 @@ export function importWorkload(
       compact({ severity, source, object: label, path: `${prefix}${path}` || undefined, value: seen, message }),
     );
   };
-  const parts = partsOf(kind, structuredClone(object), reportAt(""));
+  const draft = new Draft();
+  const parts = partsOf(kind, structuredClone(object), draft, reportAt(""));
   const report = reportAt(parts.jobPath);
   const tellPod = reportAt(`${parts.podPath}spec.`);
   const spec = mapOf(parts.template["spec"]);
@@ -72,9 +74,9 @@ export function importWorkload(
     return { findings };
   }
   dropOwnGuards(spec, main);
-  const draft = new Draft();
   draft.require("jobName", jobName, () => {});
-  draft.require("mqttTopic", topic, () => {});
+  // Nothing but its schedule starts a CronJob.
+  draft.require("mqttTopic", draft.has("schedule") ? "" : topic, () => {});
   readMetadata(parts.metadata, podMetadata, draft, reportAt("metadata."));
   readJob(parts.job, draft, kind, report);
   readRestarts(spec, kind, tellPod);
@@ -99,7 +101,7 @@ export function importWorkload(
   return { cells: draft.cells(), row: settled.row, findings, ...(template === undefined ? {} : { template }) };
 }
 
-function partsOf(kind: Workload["kind"], object: Fields, report: ReportFinding): Parts {
+function partsOf(kind: Workload["kind"], object: Fields, draft: Draft, report: ReportFinding): Parts {
   const metadata = (object["metadata"] = { ...mapOf(object["metadata"]) }) as Fields;
   const { apiVersion: _, kind: __, metadata: ___, spec, status: ____, template, ...more } = object;
   for (const [field, value] of Object.entries(more)) {
@@ -114,7 +116,7 @@ function partsOf(kind: Workload["kind"], object: Fields, report: ReportFinding):
       return jobOf({ ...mapOf(spec) }, "spec.", metadata);
     case "CronJob": {
       const { jobTemplate, ...schedule } = mapOf(spec);
-      readSchedule(schedule, report);
+      readSchedule(schedule, draft, report);
       reportOuterMetadata(kind, metadata, report);
       const own = { ...mapOf(mapOf(jobTemplate)["metadata"]) };
       return jobOf({ ...mapOf(mapOf(jobTemplate)["spec"]) }, "spec.jobTemplate.spec.", own);
@@ -179,7 +181,7 @@ function readJob(job: Fields, draft: Draft, kind: Workload["kind"], report: Repo
   if (job["suspend"] === true && draft.has("queue")) {
     report("note", "suspend", "Kueue suspends and admits the Jobs of its queue itself", true);
     delete job["suspend"];
-  }
+  } else readSuspend(job, "suspend", draft, report);
   readParts(job, draft, report);
   dropDefaults(job, JOB_DEFAULTS);
 }
@@ -230,7 +232,6 @@ function readRestarts(spec: Fields, kind: Workload["kind"], report: ReportFindin
 }
 
 const JOB_ADVICE: Readonly<Record<string, string>> = {
-  suspend: "no column suspends a run; write enabled=no, or let Kueue suspend it (queue)",
   podFailurePolicy: "no column says which failures count; a run fails by backoff_limit and active_deadline_seconds",
   successPolicy: "no column says it; a run succeeds when all of its parts do",
   backoffLimitPerIndex: "no column counts failures by part; write backoff_limit for all of them",
@@ -282,23 +283,63 @@ function isGenerated(selector: unknown): boolean {
 // ---------------------------------------------------------------- the schedule
 
 const SCHEDULE_ADVICE: Readonly<Record<string, string>> = {
-  schedule:
-    "rows have no schedule; let a timer publish a message on the row's topic, or keep a small CronJob that does",
   timeZone: "it belongs to the schedule",
-  suspend: "no message, no run: nothing needs to be suspended; or write enabled=no",
-  concurrencyPolicy: "each message starts a run, whether or not the last one has ended",
-  startingDeadlineSeconds: "it belongs to the schedule",
+  concurrencyPolicy: "each due time starts a run, whether or not the last one has ended",
+  startingDeadlineSeconds: "the setting STARTING_DEADLINE says it for all rows",
 };
 const SCHEDULE_DEFAULTS = { concurrencyPolicy: ["Allow"], suspend: [false] };
 
-function readSchedule(schedule: Fields, report: ReportFinding): void {
+function readSchedule(spec: Fields, draft: Draft, report: ReportFinding): void {
   for (const field of ["successfulJobsHistoryLimit", "failedJobsHistoryLimit"]) {
-    if (schedule[field] === undefined) continue;
-    report("note", `spec.${field}`, "records and logs of all runs are kept in the store", schedule[field]);
-    delete schedule[field];
+    if (spec[field] === undefined) continue;
+    report("note", `spec.${field}`, "records and logs of all runs are kept in the store", spec[field]);
+    delete spec[field];
   }
-  dropDefaults(schedule, SCHEDULE_DEFAULTS);
-  for (const [field, value] of Object.entries(schedule)) {
+  dropDefaults(spec, SCHEDULE_DEFAULTS);
+  readTimes(spec, draft, report);
+  readSuspend(spec, "spec.suspend", draft, report);
+  for (const [field, value] of Object.entries(spec)) {
     report("error", `spec.${field}`, SCHEDULE_ADVICE[field] ?? "neither a column nor a pod template says it", value);
   }
+}
+
+/** `@every 1h30m` is Kubernetes' word for `every`; it counts from when the CronJob was made. */
+const EVERY = /^@every\s+(\S{1,64})$/;
+/** Older versions took the zone so. */
+const ZONE = /^(?:CRON_)?TZ=(\S{1,100})\s+(\S.{0,200})$/;
+
+function readTimes(spec: Fields, draft: Draft, report: ReportFinding): void {
+  const given = spec["schedule"];
+  if (typeof given !== "string") return;
+  const [, ownZone, rest = given] = ZONE.exec(given) ?? [];
+  const every = EVERY.exec(rest)?.[1];
+  const text = every === undefined ? rest.trim() : `every ${every}`;
+  const zone = spec["timeZone"] ?? ownZone;
+  const schedule = valueOf("schedule", text);
+  const timeZone = zone === undefined ? undefined : valueOf("timeZone", String(zone));
+  const found = schedule && compileTimetable(schedule);
+  const fault = found === undefined
+    ? "the table takes no such schedule"
+    : "fault" in found
+    ? found.fault
+    : zone !== undefined && timeZone === undefined
+    ? "the table knows no such time zone"
+    : undefined;
+  if (fault !== undefined) {
+    report("error", "spec.schedule", `${fault}; write the cells schedule and time_zone yourself`, given);
+    delete spec["schedule"];
+    return;
+  }
+  draft.offer("schedule", text, schedule, taker(spec, "schedule"));
+  delete spec["schedule"];
+  if (timeZone === undefined) return;
+  draft.offer("timeZone", String(zone), timeZone, () => {});
+  delete spec["timeZone"];
+}
+
+function readSuspend(fields: Fields, path: string, draft: Draft, report: ReportFinding): void {
+  if (fields["suspend"] !== true) return;
+  draft.offer("enabled", "no", "no", () => {});
+  report("note", path, "the row is switched off (enabled); write yes to let it run", true);
+  delete fields["suspend"];
 }

@@ -101,6 +101,9 @@ function meaningOf({ spec, metadata }: { spec: Any; metadata: Any }, kind: strin
   };
 }
 
+/** Columns that no Job shows. */
+const NOT_OF_JOBS = /^(job_name|mqtt_topic|image|schedule|time_zone|enabled)$/;
+
 /** Fields of a Job that the comparison knows; each other one must be told. */
 const COMPARED = new Set([
   "template",
@@ -151,7 +154,7 @@ for (const file of files) {
       deepEqual(meaning(row), expected);
       mustBeTold(result, original, parts);
       // The comparison sees each cell and the template: without one of them the Job is another.
-      for (const column of Object.keys(cells).filter((name) => !/^(job_name|mqtt_topic|image)$/.test(name))) {
+      for (const column of Object.keys(cells).filter((name) => !NOT_OF_JOBS.test(name))) {
         const { [column]: _, ...left } = cells;
         const [other] = read(importedCsv([{ ...result.rows[at]!, cells: left }])).rows;
         if (other === undefined) continue; // the table refuses the row without it
@@ -190,7 +193,8 @@ function mustBeTold(result: Imported, original: Any, { spec }: { spec: Any }): v
     isTold(field);
   }
   if (original.kind === "CronJob") {
-    for (const field of Object.keys(original.spec)) if (field !== "jobTemplate") isTold(field);
+    const inCells = ["jobTemplate", "schedule", "timeZone"];
+    for (const field of Object.keys(original.spec)) if (!inCells.includes(field)) isTold(field);
   }
   for (const { name } of spec.template.spec.containers[0].env ?? []) {
     if (/^(JOB_NAME|RUN_NAME|RESULT_FILE|MQTT_|PAYLOAD_)/.test(name)) isTold(name);
@@ -440,4 +444,44 @@ Deno.test("no manifest makes the import throw, and what it makes is a table with
     ),
     { numRuns: 400 },
   );
+});
+
+Deno.test("a CronJob becomes a row with its schedule and zone, switched off where it is suspended, and without a topic", async (t) => {
+  const cronJob = (spec: Any) => ({
+    kind: "CronJob",
+    metadata: { name: "a" },
+    spec: { ...spec, jobTemplate: { spec: { backoffLimit: 0, template: { spec: container() } } } },
+  });
+  const cases: readonly (readonly [spec: Any, cells: Any, finding?: RegExp])[] = [
+    [{ schedule: "30 2 * * *", timeZone: "Europe/Berlin" }, { schedule: "30 2 * * *", time_zone: "Europe/Berlin" }],
+    [{ schedule: "@hourly" }, { schedule: "@hourly" }],
+    [{ schedule: "@every 1h30m" }, { schedule: "every 1h30m" }],
+    [{ schedule: "TZ=Asia/Tokyo 0 4 * * MON" }, { schedule: "0 4 * * MON", time_zone: "Asia/Tokyo" }],
+    [
+      { schedule: "@daily", suspend: true },
+      { schedule: "@daily", enabled: "no" },
+      /spec\.suspend = true: the row is switched off/,
+    ],
+    [{ schedule: "@daily", suspend: false }, { schedule: "@daily" }],
+    [{ schedule: "0 0 30 2 *" }, { mqtt_topic: "lab/a" }, /spec\.schedule = 0 0 30 2 \*: that time never comes/],
+    [{ schedule: "@daily", timeZone: "Mars/Base" }, { mqtt_topic: "lab/a" }, /the table knows no such time zone/],
+    [{ schedule: "@daily", startingDeadlineSeconds: 60 }, { schedule: "@daily" }, /STARTING_DEADLINE/],
+  ];
+  for (const [spec, expected, finding] of cases) {
+    await t.step(JSON.stringify(spec), () => {
+      const result = imported(JSON.stringify(cronJob(spec)));
+      const { job_name: _, image: __, ...cells } = result.rows[0]!.cells;
+      deepEqual(cells, { mqtt_topic: "", ...expected });
+      deepEqual(read(importedCsv(result.rows)).problems.filter(({ severity }) => severity === "error"), []);
+      if (finding) {
+        ok(result.findings.some((one) => finding.test(describeFinding(one))), JSON.stringify(result.findings));
+      }
+    });
+  }
+});
+
+Deno.test("a Job that is suspended becomes a row that is switched off", () => {
+  const spec = { suspend: true, backoffLimit: 0, template: { spec: container() } };
+  const { rows } = imported(JSON.stringify({ kind: "Job", metadata: { name: "a" }, spec }));
+  equal(rows[0]!.cells["enabled"], "no");
 });
