@@ -11,7 +11,7 @@ import { parseJson } from "./util/json.ts";
 
 export { payloadText, shortHash };
 export { inputFault } from "./run_spec/inputs.ts";
-export { Filler, sampleMessage } from "./run_spec/placeholders.ts";
+export { Filler, fillsFromPayload, sampleMessage } from "./run_spec/placeholders.ts";
 import { isRetried } from "./run_spec/lineage.ts";
 
 export {
@@ -202,10 +202,11 @@ export function messageEnv(
   },
 ): Record<string, string> {
   const { message, row, runName, payloadLink } = spec;
-  if (!payloadFits(message.payload)) {
-    throw new RangeError(`Cannot put the payload into the environment: it has ${message.payload.length} bytes`);
+  const payload = payloadLink === undefined ? message.payload : new Uint8Array();
+  if (!payloadFits(payload)) {
+    throw new RangeError(`Cannot put the payload into the environment: it has ${payload.length} bytes`);
   }
-  const text = payloadText(message.payload);
+  const text = payloadText(payload);
   const env: Record<string, string> = {
     JOB_NAME: row.jobName,
     RUN_NAME: runName,
@@ -213,7 +214,7 @@ export function messageEnv(
     MQTT_PAYLOAD: text ?? "",
     ...flowEnv(spec),
   };
-  if (text === undefined) env["MQTT_PAYLOAD_BASE64"] = message.payload.toBase64();
+  if (text === undefined) env["MQTT_PAYLOAD_BASE64"] = payload.toBase64();
   if (payloadLink !== undefined) {
     env["MQTT_PAYLOAD_URL"] = payloadLink.url;
     env["MQTT_PAYLOAD_OBJECT"] = payloadLink.object;

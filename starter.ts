@@ -11,7 +11,7 @@ import { Queue } from "./util/queue.ts";
 import { backoffMs, retryForever } from "./util/retry.ts";
 import type { RunTable } from "./runs.ts";
 import { viewOf } from "./runs.ts";
-import { payloadFits } from "./run_spec.ts";
+import { fillsFromPayload, payloadFits } from "./run_spec.ts";
 
 export { NamedStarts } from "./starter/named_starts.ts";
 
@@ -160,16 +160,18 @@ export class Starter {
     }
   }
 
-  async #create(given: RunSpec): Promise<"created" | "exists" | "skipped"> {
+  async #create(asked: RunSpec): Promise<"created" | "exists" | "skipped"> {
     const { cluster, runs, gate, signal, emit } = this.#options;
-    runs.creating(given.runName);
+    runs.creating(asked.runName);
+    const given = await this.#withPayload(asked);
     const admission = gate ? await gate.admit(given) : { spec: given };
     if ("skipped" in admission) {
       runs.notCreated(given.runName);
       return "skipped";
     }
     const { spec: admitted } = admission;
-    const spec = payloadFits(admitted.message.payload) ? admitted : await this.#putPayload(admitted);
+    const isSmall = admitted.payloadLink !== undefined || payloadFits(admitted.message.payload);
+    const spec = isSmall ? admitted : await this.#putPayload(admitted);
     const begunMs = performance.now();
     const result = await cluster.create(spec, { signal });
     const createMs = performance.now() - begunMs;
@@ -209,7 +211,19 @@ export class Starter {
     task.order.settle(result);
   }
 
-  /** Puts a payload that no environment can hold into the store, and its URL in its place. */
+  /** An attempt has the link alone of a payload that is in the store; what its row says may take something of it. */
+  async #withPayload(spec: RunSpec): Promise<RunSpec> {
+    const { payloads, signal } = this.#options;
+    const { message, payloadLink, runName } = spec;
+    if (payloadLink === undefined || message.payload.length > 0 || !fillsFromPayload(spec.row)) return spec;
+    const found = await payloads.get(payloadLink.object.slice(payloads.url.length + 1), { signal });
+    if (found === undefined || found === "unchanged") {
+      throw new RefusedError(`Cannot start run "${runName}": its payload is not in the store any more`);
+    }
+    return { ...spec, message: { ...message, payload: found.body } };
+  }
+
+  /** Puts a payload that no environment can hold into the store; the run gets its URL. */
   async #putPayload(spec: RunSpec): Promise<RunSpec> {
     const { payloads, signal, emit } = this.#options;
     const key = `.payloads/${spec.runName}`;
@@ -226,7 +240,11 @@ export class Starter {
           reason: `its payload cannot be stored: ${errorMessage(error)}`,
         }),
     });
-    const message = { topic: spec.message.topic, payload: new Uint8Array() };
-    return { ...spec, message, payloadLink: { url, object: `${payloads.url}/${key}` } };
+    return withoutNeedless({ ...spec, payloadLink: { url, object: `${payloads.url}/${key}` } });
   }
+}
+
+/** The payload is in the store: it is kept only where the row takes something of it. */
+function withoutNeedless(spec: RunSpec): RunSpec {
+  return fillsFromPayload(spec.row) ? spec : { ...spec, message: { ...spec.message, payload: new Uint8Array() } };
 }

@@ -244,7 +244,7 @@ async function runSpec(row: Row, message: RunSpec["message"], config: Config): P
   return {
     runName,
     row,
-    message: stored ? { ...message, payload: new Uint8Array() } : message,
+    message,
     ...(stored ? { payloadLink: { object, url: `${object}?a-link-made-at-the-start` } } : {}),
     messageHash,
     ...(parentRun === undefined ? {} : { parentRun }),

@@ -47,7 +47,10 @@ export interface RunSpec extends Lineage {
   readonly runName: string;
   readonly row: Row;
   readonly message: Message;
-  /** Where a payload too large for the environment was put; then `message.payload` is empty here. */
+  /**
+   * Where a payload too large for the environment was put: the run gets this link. `message.payload` is then there only
+   * where the row's placeholders take something of it.
+   */
   readonly payloadLink?: { readonly url: string; readonly object: string };
   /** Hash that a redelivery of the very message has again; see listener.ts. */
   readonly messageHash: string;

@@ -47,7 +47,7 @@ export class Filler {
     const found = this.#find(placeholder);
     if (typeof found !== "string") {
       const { root, path: [field, ...steps] } = placeholder;
-      const ofInputs = root === "payload" && steps.length === 0 && !this.#spec.payloadLink;
+      const ofInputs = root === "payload" && steps.length === 0;
       const preset = placeholder.preset ?? (ofInputs ? inputPreset(this.#spec.row.inputs, field) : undefined);
       if (preset !== undefined) return preset;
       throw this.#refusal(column, `${placeholder.source} has no value: ${found.missing}`);
@@ -91,10 +91,13 @@ export class Filler {
 
   #ofPayload(path: Placeholder["path"]): string | { readonly missing: string } {
     const { message, payloadLink } = this.#spec;
-    if (payloadLink) return { missing: "the payload is too large, and was put into the store (MQTT_PAYLOAD_URL)" };
     const text = payloadText(message.payload);
     if (text === undefined) return { missing: "the payload is no text" };
-    if (path.length === 0) return text;
+    if (path.length === 0) {
+      return payloadLink
+        ? { missing: "the payload is too large, and was put into the store (MQTT_PAYLOAD_URL); name a field of it" }
+        : text;
+    }
     const { value } = this.#json ??= { value: read(text) };
     if (value === undefined) return { missing: "the payload is no JSON" };
     return textAt(value, path);
@@ -162,6 +165,13 @@ function textAt(
 function fieldName(path: Placeholder["path"]): string {
   return `"${path.map((step, at) => typeof step === "number" ? `[${step}]` : at === 0 ? step : `.${step}`).join("")}"`;
 }
+
+/** Whether a value of the row comes from the payload. */
+export function fillsFromPayload(row: RunSpec["row"]): boolean {
+  return templatesOf(row).flat().some((piece) => typeof piece !== "string" && OF_PAYLOAD.has(piece.root));
+}
+
+const OF_PAYLOAD: ReadonlySet<Placeholder["root"]> = new Set(["payload", "input", "result"]);
 
 /** A message that has a value for each placeholder of the row, on a topic of its filter: for trying out what it makes. */
 export function sampleMessage(row: RunSpec["row"]): { readonly topic: string; readonly payload: Uint8Array } {

@@ -1,8 +1,9 @@
 /** Starts of runs, most of them asked for by deliveries as the listener does, and what is told of those that wait. */
 import { deepEqual, equal, match, notEqual } from "node:assert/strict";
-import { RefusedError, UnavailableError } from "../ports.ts";
+import { buildJob } from "../k8s/manifest.ts";
+import { RefusedError, type Row, UnavailableError } from "../ports.ts";
 import { RunTable } from "../runs.ts";
-import { Starter } from "../starter.ts";
+import { Starter, type StartResult } from "../starter.ts";
 import { startCore } from "./harness/core.ts";
 import { delivery, events, FakeCluster, FakeStore, job, row } from "./harness/fakes.ts";
 import { eventually } from "./harness/wait.ts";
@@ -44,6 +45,52 @@ Deno.test("start() puts a payload too large for the environment into the store",
   equal(spec.message.payload.length, 0);
   equal(bed.store.text(`.payloads/${spec.runName}`)?.length, 100 * 1024);
   notEqual(spec.payloadLink?.url, undefined);
+});
+
+const TAKES_UUID = { args: [[{ root: "payload", path: ["uuid"], source: "{payload.uuid}" } as const]] };
+
+Deno.test("a field of a payload that goes through the store can be an argument", async () => {
+  using bed = await startCore({ rows: [row({ command: ["sort"], ...TAKES_UUID })] });
+  const text = JSON.stringify({ uuid: "u 1", frames: "x".repeat(200_000) });
+  const message = delivery({ text });
+  bed.listener.receive(message);
+  await eventually(() => message.acks === 1);
+  const spec = bed.cluster.created[0]!;
+  const { args, env = [] } = buildJob(spec, { namespace: "lab", instance: "test", ttlSecondsAfterFinished: 60 }).spec!
+    .template.spec!.containers[0]!;
+  deepEqual(args, ["u 1"]);
+  const valueOf = (name: string) => env.find((one) => one.name === name)?.value;
+  deepEqual([valueOf("MQTT_PAYLOAD"), valueOf("PAYLOAD_UUID")], ["", undefined]);
+  equal(valueOf("MQTT_PAYLOAD_URL"), spec.payloadLink?.url);
+  equal(bed.store.text(`.payloads/${spec.runName}`), text);
+});
+
+Deno.test("a run that has only the link of its payload gets from the store what its row takes of it", async () => {
+  using bed = await startCore();
+  const key = ".payloads/count-abcdefgh2345";
+  const start = (changes: Partial<Row>, runName: string) => {
+    const spec = {
+      runName,
+      row: row(changes),
+      message: { topic: "lab/count", payload: new Uint8Array() },
+      payloadLink: { url: "https://store/x", object: `${bed.store.url}/${key}` },
+      messageHash: "abcdefgh2345",
+      root: "r",
+      rootRun: runName,
+      chainDepth: 0,
+      receivedAt: new Date(),
+    };
+    const { promise, resolve } = Promise.withResolvers<StartResult>();
+    bed.starter.start({ row: spec.row, spec: () => spec, settle: resolve });
+    return promise;
+  };
+  const lost = await start(TAKES_UUID, "count-a");
+  match(lost.result === "refused" ? lost.error.message : "", /its payload is not in the store any more/);
+  await bed.store.put(key, '{"uuid":"u1"}');
+  equal((await start(TAKES_UUID, "count-b")).result, "created");
+  equal(new TextDecoder().decode(bed.cluster.created.at(-1)!.message.payload), '{"uuid":"u1"}');
+  equal((await start({}, "count-c")).result, "created");
+  equal(bed.cluster.created.at(-1)!.message.payload.length, 0);
 });
 
 Deno.test("start() holds back what exceeds the most Jobs at a time", async () => {
