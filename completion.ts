@@ -41,7 +41,10 @@ export interface CompletionOptions {
   /** A run is gone for good. */
   readonly onDone: () => void;
   /** Other values than the preset are for tests. */
+  readonly sweepMs?: number;
   readonly noPodMs?: number;
+  readonly noPodYetMs?: number;
+  readonly noPodAtEndMs?: number;
   readonly unpreparedMs?: number;
 }
 
@@ -78,6 +81,8 @@ export class Completion implements RunObserver {
   #synced = false;
   #sweeper: ReturnType<typeof setInterval> | undefined;
   readonly #noPodMs: number;
+  readonly #noPodYetMs: number;
+  readonly #noPodAtEndMs: number;
   readonly #unpreparedMs: number;
   /** Runs whose pod is being made ready. */
   readonly #unprepared = new Set<string>();
@@ -85,13 +90,15 @@ export class Completion implements RunObserver {
   constructor(options: CompletionOptions) {
     this.#options = options;
     this.#noPodMs = options.noPodMs ?? NO_POD_MS;
+    this.#noPodYetMs = Math.min(options.noPodYetMs ?? NO_POD_YET_MS, this.#noPodMs);
+    this.#noPodAtEndMs = options.noPodAtEndMs ?? NO_POD_AT_END_MS;
     this.#unpreparedMs = options.unpreparedMs ?? UNPREPARED_MS;
     options.signal.addEventListener("abort", () => clearInterval(this.#sweeper), { once: true });
   }
 
   /** Begins to look at hanging runs. */
   start(): void {
-    this.#sweeper = setInterval(() => this.#sweep(), SWEEP_MS);
+    this.#sweeper = setInterval(() => this.#sweep(), this.#options.sweepMs ?? SWEEP_MS);
   }
 
   /** Runs whose end is under way. */
@@ -166,7 +173,7 @@ export class Completion implements RunObserver {
     if (started) this.#options.emit({ type: "started", run: viewOf(run) });
     // Whoever waits for a pod, or for what its pod needs, has to be asked for: nothing else says why.
     const askAt = run.pods.size === 0
-      ? now.getTime() + (this.#isYoung(run, now.getTime()) ? Math.min(NO_POD_YET_MS, this.#noPodMs) : this.#noPodMs)
+      ? now.getTime() + (this.#isYoung(run, now.getTime()) ? this.#noPodYetMs : this.#noPodMs)
       : verdict.unprepared
       ? now.getTime() + this.#unpreparedMs
       : Infinity;
@@ -331,7 +338,7 @@ export class Completion implements RunObserver {
       [...run.pods.values()].every(({ containers }) => containers.every(({ state }) => state === "terminated"));
     try {
       while (run.job.end && runs.get(runName) === run && !isSettled()) {
-        const leftMs = sinceMs + (run.pods.size === 0 ? NO_POD_AT_END_MS : PODS_SETTLE_MS) - Date.now();
+        const leftMs = sinceMs + (run.pods.size === 0 ? this.#noPodAtEndMs : PODS_SETTLE_MS) - Date.now();
         if (leftMs <= 0) return;
         const changed = Promise.withResolvers<void>();
         this.#waitForPods.set(runName, changed);

@@ -29,7 +29,6 @@ import { readMessage } from "./runner/message.ts";
 import { killLeftBehind, signalGroup, startProcess } from "./runner/process.ts";
 import { endOf, factsOf, newRun, readRun, type Run, saveRun, type Stop } from "./runner/run.ts";
 
-/** From SIGTERM to SIGKILL. */
 const KILL_AFTER_MS = 5_000;
 /** How long output may stay open once its process group is dead: held by a process that left the group. */
 const DRAIN_MS = 2_000;
@@ -43,6 +42,8 @@ export interface LocalRunnerOptions {
   readonly env?: { readonly PATH?: string; readonly HOME?: string };
   /** Output that is kept of one process, in bytes. Default 10 GiB. */
   readonly maxLogBytes?: number;
+  /** From SIGTERM to SIGKILL; other values than the preset are for tests. */
+  readonly killAfterMs?: number;
 }
 
 /** Runs a row's `command` as `parallelism` processes of this machine. */
@@ -52,6 +53,7 @@ export class LocalRunner implements Cluster {
   readonly #dir: string;
   readonly #env: { readonly PATH?: string; readonly HOME?: string };
   readonly #maxLogBytes: number;
+  readonly #killAfterMs: number;
   readonly #runs = new Map<string, Run>();
   /** Folders that cannot be read, and why. */
   readonly #unreadable = new Set<string>();
@@ -59,7 +61,8 @@ export class LocalRunner implements Cluster {
   #loaded: Promise<void> | undefined;
   #closing = false;
 
-  constructor({ dir, env = {}, maxLogBytes = 10 * 2 ** 30 }: LocalRunnerOptions) {
+  constructor({ dir, env = {}, maxLogBytes = 10 * 2 ** 30, killAfterMs = KILL_AFTER_MS }: LocalRunnerOptions) {
+    this.#killAfterMs = killAfterMs;
     this.#maxLogBytes = maxLogBytes;
     this.#dir = isAbsolute(dir) ? resolve(dir) : resolve(Deno.cwd(), dir);
     this.#env = env;
@@ -286,7 +289,7 @@ export class LocalRunner implements Cluster {
     for (const group of run.groups.values()) signalGroup(group, "SIGTERM");
     run.killTimer = setTimeout(() => {
       for (const group of run.groups.values()) signalGroup(group, "SIGKILL");
-    }, KILL_AFTER_MS);
+    }, this.#killAfterMs);
   }
 
   #armDeadline(run: Run, begunMs: number): void {

@@ -22,6 +22,7 @@ function setUp(
     unpreparedMs = 10,
     maxBytes = 1e9,
     look,
+    times = { sweepMs: 20, noPodYetMs: 20, noPodAtEndMs: 20 },
   }: {
     imagePullMs?: number;
     memoryBytes?: number;
@@ -30,6 +31,8 @@ function setUp(
     unpreparedMs?: number;
     maxBytes?: number;
     look?: ObjectLook;
+    /** {}: those of the service. */
+    times?: { sweepMs?: number; noPodYetMs?: number; noPodAtEndMs?: number };
   } = {},
 ) {
   const stop = new AbortController();
@@ -57,6 +60,7 @@ function setUp(
     ...(look ? { look } : {}),
     noPodMs,
     unpreparedMs,
+    ...times,
   });
   runs.observe(completion);
   completion.start();
@@ -270,7 +274,7 @@ Deno.test("runs without a pod are asked about in turn, not all at once", async (
 });
 
 Deno.test("young runs without a pod are asked about within ten seconds, two at a sweep", async () => {
-  using bed = setUp();
+  using bed = setUp({ times: {} });
   const atOnce: number[] = [];
   let calls = 0;
   bed.cluster.events = () => {

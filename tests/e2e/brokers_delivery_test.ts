@@ -5,11 +5,12 @@
  */
 import { deepEqual, equal, ok } from "node:assert/strict";
 import mqtt from "mqtt";
-import { BROKERS, type RealBroker } from "../harness/brokers/all.ts";
+import { atOnce, steps } from "../harness/at_once.ts";
+import { type BrokerKind, BROKERS, type RealBroker } from "../harness/brokers/all.ts";
 import { JobWatch } from "../harness/job_watch.ts";
 import { type Kit, startKit } from "../harness/kit.ts";
 import { startMosquitto } from "../harness/mosquitto.ts";
-import { needs } from "../harness/needs.ts";
+import { needs, type Part } from "../harness/needs.ts";
 import { startService } from "../harness/service.ts";
 import { csv } from "../harness/table.ts";
 import { eventually, pause } from "../harness/wait.ts";
@@ -17,8 +18,15 @@ import { eventually, pause } from "../harness/wait.ts";
 const MESSAGES = 60;
 /** Most that a broker has under way, and so most that one kill can leave in doubt. */
 const WINDOW = 10;
-const KINDS = [
-  { name: "mosquitto", part: "mosquitto" as const, protocolVersion: 5 as const, start: () => startMosquitto() },
+type Broker = Pick<RealBroker, "url">;
+
+interface Kind extends Pick<BrokerKind, "name" | "protocolVersion"> {
+  readonly part: Part;
+  readonly start: () => Promise<Broker & AsyncDisposable>;
+}
+
+const KINDS: readonly Kind[] = [
+  { name: "mosquitto", part: "mosquitto", protocolVersion: 5, start: () => startMosquitto() },
   ...BROKERS.filter(({ part }) => ["hivemq", "artemis", "mochi", "rabbitmq"].includes(part)),
 ];
 
@@ -34,7 +42,7 @@ Deno.test.afterAll(async () => {
 });
 
 /** A service on the broker with one row, whose Jobs are counted, and a publisher of equal messages. */
-async function startStage(broker: Pick<RealBroker, "url">, id: string, protocolVersion: 5 | 4) {
+async function startStage(broker: Broker, id: string, protocolVersion: 5 | 4) {
   const env: Record<string, string> = {
     ...kit.env(`services/${id}`),
     MQTT_URL: broker.url,
@@ -64,60 +72,70 @@ async function startStage(broker: Pick<RealBroker, "url">, id: string, protocolV
   };
 }
 
-for (const { name, part, protocolVersion, start } of KINDS) {
-  const ignore = !ready || !await needs(part);
-  const options = { ignore, sanitizeOps: false, sanitizeResources: false };
-
-  Deno.test(`${name}: of ${MESSAGES} equal messages none is lost when the service is killed`, options, async () => {
-    await using broker = await start();
-    await using stage = await startStage(broker, `kill-${part}`, protocolVersion);
-    {
-      await using service = await stage.start();
-      const sending = (async () => {
-        for (let n = 0; n < MESSAGES; n++) {
-          await stage.publish();
-          await pause(5);
-        }
-      })();
-      await stage.until(MESSAGES / 3, () => service.logTail());
-      await service.kill9();
-      await sending;
-    }
+async function isKilled({ part, protocolVersion }: Kind, broker: Broker): Promise<void> {
+  await using stage = await startStage(broker, `kill-${part}`, protocolVersion);
+  {
     await using service = await stage.start();
-    await stage.until(MESSAGES, () => service.logTail());
-    // One that is told apart last: nothing of before is under way any more when it has run and the broker has been left.
-    await stage.publish();
-    await stage.until(MESSAGES + 1, () => service.logTail());
-    await service.stop();
-    const doubled = stage.created() - MESSAGES - 1;
-    if (part === "mosquitto") equal(doubled, 0);
-    else ok(doubled <= WINDOW, `${doubled} ran twice`);
-  });
+    const sending = (async () => {
+      for (let n = 0; n < MESSAGES; n++) {
+        await stage.publish();
+        await pause(5);
+      }
+    })();
+    await stage.until(MESSAGES / 3, () => service.logTail());
+    await service.kill9();
+    await sending;
+  }
+  await using service = await stage.start();
+  await stage.until(MESSAGES, () => service.logTail());
+  // One that is told apart last: nothing of before is under way any more when it has run and the broker has been left.
+  await stage.publish();
+  await stage.until(MESSAGES + 1, () => service.logTail());
+  await service.stop();
+  const doubled = stage.created() - MESSAGES - 1;
+  if (part === "mosquitto") equal(doubled, 0);
+  else ok(doubled <= WINDOW, `${doubled} ran twice`);
+}
 
-  Deno.test(`${name}: equal messages sent before and after stops and starts all run once`, options, async () => {
-    await using broker = await start();
-    await using stage = await startStage(broker, `stops-${part}`, protocolVersion);
-    const counts: number[] = [];
-    // Published while it runs, while it is stopped, and while it is stopped after a start that brought nothing.
-    for (const isRunning of [true, false, false]) {
-      await using service = await stage.start();
-      await stage.until(isRunning ? 0 : 3 * counts.length + 3, () => service.logTail());
-      if (isRunning) {
-        for (let n = 0; n < 3; n++) await stage.publish();
-        await stage.until(3, () => service.logTail());
-      }
-      await service.stop();
-      counts.push(stage.created());
-      if (counts.length === 2) {
-        await using idle = await stage.start();
-        await idle.stop();
-      }
-      if (counts.length < 3) { for (let n = 0; n < 3; n++) await stage.publish(); }
-    }
+async function stopsAndStarts({ part, protocolVersion }: Kind, broker: Broker): Promise<void> {
+  await using stage = await startStage(broker, `stops-${part}`, protocolVersion);
+  const counts: number[] = [];
+  // Published while it runs, while it is stopped, and while it is stopped after a start that brought nothing.
+  for (const isRunning of [true, false, false]) {
     await using service = await stage.start();
-    await stage.until(9, () => service.logTail());
+    await stage.until(isRunning ? 0 : 3 * counts.length + 3, () => service.logTail());
+    if (isRunning) {
+      for (let n = 0; n < 3; n++) await stage.publish();
+      await stage.until(3, () => service.logTail());
+    }
     await service.stop();
-    deepEqual(counts, [3, 6, 9]);
-    equal(stage.created(), 9);
+    counts.push(stage.created());
+    if (counts.length === 2) {
+      await using idle = await stage.start();
+      await idle.stop();
+    }
+    if (counts.length < 3) { for (let n = 0; n < 3; n++) await stage.publish(); }
+  }
+  await using service = await stage.start();
+  await stage.until(9, () => service.logTail());
+  await service.stop();
+  deepEqual(counts, [3, 6, 9]);
+  equal(stage.created(), 9);
+}
+
+const there: Kind[] = [];
+for (const kind of KINDS) if (ready && await needs(kind.part)) there.push(kind);
+
+async function deliveries(kind: Kind, t: Deno.TestContext): Promise<void> {
+  await using broker = await kind.start();
+  await steps(t, {
+    [`of ${MESSAGES} equal messages none is lost when the service is killed`]: () => isKilled(kind, broker),
+    "equal messages sent before and after stops and starts all run once": () => stopsAndStarts(kind, broker),
   });
 }
+
+atOnce(
+  "equal messages on real brokers",
+  Object.fromEntries(there.map((kind) => [kind.name, (t) => deliveries(kind, t)])),
+  { ignore: there.length === 0, sanitizeOps: false, sanitizeResources: false },
+);

@@ -3,8 +3,9 @@
  * the leader is killed, ended, or cut off; also where each call of the API server takes 4 s. How long that takes is
  * printed.
  */
-import { deepEqual, equal, match, ok } from "node:assert/strict";
+import { equal, match, ok } from "node:assert/strict";
 import { parseAllDocuments } from "yaml";
+import { atOnce } from "../harness/at_once.ts";
 import { JobWatch } from "../harness/job_watch.ts";
 import { type Kit, startKit } from "../harness/kit.ts";
 import { needs } from "../harness/needs.ts";
@@ -101,25 +102,11 @@ async function play(fn: Case, delayMs = 0): Promise<void> {
   await fn(replicas);
 }
 
-function replicasTest(name: string, fn: Case): void {
-  Deno.test({ name: `${name}: each message has one Job`, ignore, fn: () => play(fn) });
-}
-
 function tell(from: string, ms: number): void {
   console.log(`From ${from} to the last of ${MESSAGES} Jobs: ${(ms / 1_000).toFixed(1)} s`);
 }
 
 const ignore = !await needs("mosquitto", "s3", "cluster");
-
-replicasTest("a replica takes over from a killed leader", async (replicas) => {
-  tell("SIGKILL of the leader", await failover(replicas, () => replicas.first.kill9()));
-});
-
-replicasTest("a replica takes over at once from a leader that ends in order", async (replicas) => {
-  const ms = await failover(replicas, () => replicas.first.stop());
-  tell("SIGTERM of the leader", ms);
-  ok(ms < LEASE_MS, `${ms} ms: the lease was not given up`);
-});
 
 /** Cuts the leader off, and waits for its end. */
 async function cutOff(replicas: Replicas): Promise<number> {
@@ -132,10 +119,21 @@ async function cutOff(replicas: Replicas): Promise<number> {
   return ms;
 }
 
-replicasTest(
-  "a leader that is cut off from the API server stops itself, and a replica takes over",
-  async (replicas) => tell("the cut", await cutOff(replicas)),
-);
+const SWIFT: Readonly<Record<string, Case>> = {
+  "a replica takes over from a killed leader": async (replicas) => {
+    tell("SIGKILL of the leader", await failover(replicas, () => replicas.first.kill9()));
+  },
+
+  "a replica takes over at once from a leader that ends in order": async (replicas) => {
+    const ms = await failover(replicas, () => replicas.first.stop());
+    tell("SIGTERM of the leader", ms);
+    ok(ms < LEASE_MS, `${ms} ms: the lease was not given up`);
+  },
+
+  "a leader that is cut off from the API server stops itself, and a replica takes over": async (replicas) => {
+    tell("the cut", await cutOff(replicas));
+  },
+};
 
 const AT_4_S = "with an API server at 4 s a call";
 
@@ -167,16 +165,13 @@ const LATE: Readonly<Record<string, Case>> = {
   },
 };
 
+function playing(cases: Readonly<Record<string, Case>>, delayMs?: number): Record<string, () => Promise<void>> {
+  return Object.fromEntries(Object.entries(cases).map(([name, fn]) => [name, () => play(fn, delayMs)]));
+}
+
 // At once, for nearly all of their minutes is waiting.
-Deno.test({
-  name: `${AT_4_S}, a leader leads on under load, and one that dies, ends or is cut off is replaced`,
-  ignore,
-  async fn() {
-    const ends = await Promise.allSettled(Object.values(LATE).map((fn) => play(fn, SLOW_MS)));
-    const faults = ends.map((end, at) => end.status === "rejected" ? `${Object.keys(LATE)[at]}: ${end.reason}` : "");
-    deepEqual(faults.filter((fault) => fault !== ""), []);
-  },
-});
+atOnce("replicas: each message has one Job", playing(SWIFT), { ignore });
+atOnce(`replicas ${AT_4_S}: each message has one Job`, playing(LATE, SLOW_MS), { ignore });
 
 Deno.test({
   name: "a replica whose account may not use the lease says so, and leads when it may",
