@@ -22,6 +22,8 @@ import {
   positionOf,
   PREFIX,
   tableOf,
+  TICK,
+  TICK_MS,
   TOPICS,
 } from "./oracle.ts";
 
@@ -36,6 +38,8 @@ interface Case {
   readonly messages: readonly ModelMessage[];
   readonly steps: readonly Step[];
   readonly turns: readonly Turn[];
+  /** A row that runs by itself is there, too. */
+  readonly hasTick: boolean;
   readonly seed: number;
 }
 
@@ -49,11 +53,17 @@ class Books {
   readonly groupEnds = new Map<string, string[]>();
   readonly jobEnds = new Map<string, Set<string>>();
   readonly exceeded: string[] = [];
+  /** Due times of the row that runs by itself, as often as they ran. */
+  readonly due: number[] = [];
 
   constructor(readonly rows: readonly ModelRow[]) {}
 
   create(spec: RunSpec): void {
-    const { runName, row, firstRun, attempt = 1, group, index } = spec;
+    const { runName, row, firstRun, attempt = 1, group, index, message } = spec;
+    if (row.jobName === TICK) {
+      const { due } = JSON.parse(new TextDecoder().decode(message.payload)) as { due: string };
+      return void this.due.push(Date.parse(due));
+    }
     let base = firstRun === undefined ? undefined : this.bases.get(firstRun);
     if (base === undefined) {
       const cause = this.#causeOf(spec);
@@ -91,11 +101,13 @@ class Books {
       this.groupEnds.set(base, [...told, `${kind} ${said.failed}/${said.total}`]);
       return;
     }
+    if (jobName === TICK) return;
     const key = keyOf(this.bases.get(said.run_name ?? "") ?? "?", said.attempt ?? 1);
     this.jobEnds.set(key, (this.jobEnds.get(key) ?? new Set()).add(kind.slice("job_".length)));
   }
 
   run({ spec }: WorldJob, world: World): void {
+    if (spec.row.jobName === TICK) return;
     const { maxRuns } = this.rows[positionOf(spec.row.jobName)]!;
     if (maxRuns === undefined) return;
     const many = world.running.filter(({ spec: { row } }) => row.jobName === spec.row.jobName).length;
@@ -119,12 +131,16 @@ function numberIn({ n, input }: Said): number {
 const MOST_SECONDS = 3_600;
 /** So long nothing happens: then it is over. */
 const QUIET_SECONDS = 45;
+/** So long after a due time its run is there. */
+const SOON_MS = 10_000;
+/** From then to the end: one more due time, and all that it leads to. */
+const LAST_SECONDS = 75;
 
 async function play(one: Case): Promise<void> {
-  const { rows, messages, steps, turns, seed } = one;
+  const { rows, messages, steps, turns, hasTick, seed } = one;
   const expected = expect(rows, messages);
   fc.pre(expected !== undefined);
-  const table = tableOf(rows);
+  const table = tableOf(rows, { hasTick });
   deepEqual(parseTable(new TextEncoder().encode(table), { topicPrefix: PREFIX }).problems.filter(isError), []);
   using time = new VirtualTime({ seed, startMs: Date.UTC(2026, 0, 5) });
   const books = new Books(rows);
@@ -136,6 +152,7 @@ async function play(one: Case): Promise<void> {
     onPublish: (topic, body) => books.publish(topic, body),
   });
   world.boot();
+  const sinceMs = Date.now();
   await time.advance(1_000);
   world.begin();
   let sent = 0;
@@ -146,6 +163,7 @@ async function play(one: Case): Promise<void> {
   const end = (job: WorldJob | undefined) => {
     if (!job) return;
     const { row, runName, index = 0, attempt = 1 } = job.spec;
+    if (row.jobName === TICK) return world.end(runName, "ok");
     const base = books.bases.get(runName)!;
     const n = Number(/(?:message|join) (\d+)\)/.exec(base)![1]);
     world.end(runName, endOf(rows[positionOf(row.jobName)]!, { n, index, attempt }));
@@ -166,7 +184,11 @@ async function play(one: Case): Promise<void> {
   }
   // Who comes later finds nothing to do.
   world.kill();
-  await time.advance(QUIET_SECONDS * 1_000);
+  for (let second = 0; second < LAST_SECONDS; second++) {
+    await time.advance(1_000);
+    for (const job of world.running) end(job);
+  }
+  const untilMs = Date.now();
   void world.service?.stop({ drain: false });
   await time.advance(5_000);
   deepEqual(books.created.toSorted(), [...expected!.runs.keys()].sort(), "runs");
@@ -177,8 +199,24 @@ async function play(one: Case): Promise<void> {
   );
   deepEqual(sorted(new Map([...books.groupEnds].map(([base, ends]) => [base, new Set(ends)]))), groupEnds.sort());
   deepEqual(books.exceeded, []);
-  const records = [...world.store.objects.keys()].filter((key) => /^[^./][^/]*\.json$/.test(key));
+  const records = [...world.store.objects.keys()].filter((key) => /^r\d[^/]*\.json$/.test(key));
   equal(records.length, expected!.runs.size, "records");
+  if (hasTick) checkDueTimes(books.due, { sinceMs, untilMs, isDisturbed: world.deaths > 1 || turns.length > 0 });
+}
+
+/** Each once; none is missing but those that somebody's death, or a call that failed, let coalesce with a later one. */
+function checkDueTimes(
+  due: readonly number[],
+  { sinceMs, untilMs, isDisturbed }: { sinceMs: number; untilMs: number; isDisturbed: boolean },
+): void {
+  const found = due.toSorted((one, other) => one - other);
+  deepEqual(found, [...new Set(found)], "due times");
+  deepEqual(found.filter((at) => at % TICK_MS !== 0 || at < sinceMs || at > untilMs), [], "times that are not due");
+  const all: number[] = [];
+  for (let at = Math.ceil(sinceMs / TICK_MS) * TICK_MS; at <= untilMs - SOON_MS; at += TICK_MS) all.push(at);
+  const missing = all.filter((at) => !found.includes(at));
+  if (!isDisturbed) deepEqual(missing, [], "due times");
+  else equal(missing.includes(all.at(-1)!), false, "the last due time");
 }
 
 function sorted(ends: ReadonlyMap<string, ReadonlySet<string>>): string[] {
@@ -266,6 +304,7 @@ const anyCase: fc.Arbitrary<Case> = fc.record({
     }),
     { maxLength: 8 },
   ),
+  hasTick: has("schedule") ? fc.constantFrom(false, false, false, false, true) : fc.constant(false),
   seed: fc.nat(),
 });
 

@@ -40,24 +40,31 @@ export function payloadOf({ items }: ModelMessage, n: number): string {
   return JSON.stringify({ n, files: Array.from({ length: items }, (_, at) => `f${at}`) });
 }
 
+/** Row that runs each minute. */
+export const TICK = "tick";
+export const TICK_MS = 60_000;
+
 /** As people would write it. */
-export function tableOf(rows: readonly ModelRow[]): string {
-  return csv(rows.map((row, at): Cells => {
-    const { cause, items, retries, rungs, maxRuns } = row;
-    const isFirst = cause.on === "message";
-    return {
-      job_name: nameOf(at),
-      mqtt_topic: topicOf(cause),
-      image: "lab/program:1",
-      ...(cause.on === "needs" ? { needs: cause.rows.map(nameOf).join(", ") } : {}),
-      ...(items === undefined
-        ? {}
-        : { for_each: typeof items === "number" ? `1..${items}` : isFirst ? "payload.files" : "input.files" }),
-      ...(retries > 0 ? { retries } : {}),
-      ...(rungs > 1 ? { memory_limit: Array.from({ length: rungs }, (_, rung) => `${2 ** rung}Gi`).join(", ") } : {}),
-      ...(maxRuns === undefined ? {} : { max_runs: maxRuns }),
-    };
-  }));
+export function tableOf(rows: readonly ModelRow[], { hasTick = false } = {}): string {
+  const tick: Cells = { job_name: TICK, mqtt_topic: "", image: "lab/program:1", schedule: "every 1m" };
+  return csv([...rows.map(cellsOf), ...hasTick ? [tick] : []]);
+}
+
+function cellsOf(row: ModelRow, at: number): Cells {
+  const { cause, items, retries, rungs, maxRuns } = row;
+  const isFirst = cause.on === "message";
+  return {
+    job_name: nameOf(at),
+    mqtt_topic: topicOf(cause),
+    image: "lab/program:1",
+    ...(cause.on === "needs" ? { needs: cause.rows.map(nameOf).join(", ") } : {}),
+    ...(items === undefined
+      ? {}
+      : { for_each: typeof items === "number" ? `1..${items}` : isFirst ? "payload.files" : "input.files" }),
+    ...(retries > 0 ? { retries } : {}),
+    ...(rungs > 1 ? { memory_limit: Array.from({ length: rungs }, (_, rung) => `${2 ** rung}Gi`).join(", ") } : {}),
+    ...(maxRuns === undefined ? {} : { max_runs: maxRuns }),
+  };
 }
 
 function topicOf(cause: Cause): string {
