@@ -13,7 +13,8 @@ import type { Timetable } from "./catalog/timetables.ts";
 import { rowsFor, type Table, type TableOptions } from "./catalog/table.ts";
 
 export { MAX_TABLE_BYTES } from "./catalog/csv.ts";
-export { readTable, scheduleText } from "./catalog/compile.ts";
+export { readTable } from "./catalog/compile.ts";
+export { scheduleText } from "./catalog/cells/flows.ts";
 export type { CompiledTable } from "./catalog/compile.ts";
 export type { Timetable } from "./catalog/timetables.ts";
 export type { Condition, ConditionValues } from "./catalog/conditions.ts";

@@ -254,6 +254,11 @@ export class Service {
     if (this.#leadership) await atMost(RELEASE_MS, this.#leadership.release());
   }
 
+  /** When rows with a schedule are due next, by their names. */
+  nextDue(): ReadonlyMap<string, Date> {
+    return new Map(this.#schedules.nextDue());
+  }
+
   /** State for metrics and health checks. */
   snapshot(): MetricsSnapshot {
     const runs: Record<RunView["state"], number> = { pending: 0, running: 0, ending: 0 };

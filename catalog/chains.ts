@@ -3,6 +3,7 @@
  * Pure: rows in, findings, a neutral graph and its Mermaid and DOT texts out. Layout and colours belong to the page.
  */
 import type { Row } from "../ports.ts";
+import { scheduleText } from "./cells/flows.ts";
 import { completeTopic, endName, failedTopic, isUnderPrefix, overlap, TopicIndex } from "../topics.ts";
 import { finish } from "../util/slices.ts";
 
@@ -161,9 +162,12 @@ export type Mark = "bad" | "orphan" | "cycle" | "self-trigger" | "never" | "off"
 export interface ChainNode {
   /** Unique in the graph, and made of letters and digits only. */
   readonly id: string;
-  /** `topic`: a filter that the outside publishes on. `end`: the end of a job, as a row waits for it. */
-  readonly kind: "topic" | "row" | "end";
-  /** Job name or topic filter. */
+  /**
+   * `topic`: a filter that the outside publishes on. `end`: the end of a job, as a row waits for it. `schedule`: times at
+   * which rows run by themselves.
+   */
+  readonly kind: "topic" | "row" | "end" | "schedule";
+  /** Job name, topic filter, or a schedule with its zone. */
   readonly label: string;
   /** Line of a row. */
   readonly line?: number;
@@ -173,7 +177,7 @@ export interface ChainNode {
 export interface ChainEdge {
   readonly from: string;
   readonly to: string;
-  /** `starts`: topic → row. `succeeds`, `fails`: row → topic that its end is announced on. */
+  /** `starts`: topic or schedule → row. `succeeds`, `fails`: row → topic that its end is announced on. */
   readonly kind: "starts" | "succeeds" | "fails";
 }
 
@@ -208,10 +212,21 @@ export function chainGraph(source: ChainSource, { maxRows = Infinity }: { maxRow
     }
     return id;
   };
+  const scheduleIds = new Map<string, string>();
+  const scheduleNodes = (row: Row): string[] => {
+    if (row.schedule === undefined) return [];
+    const label = `${scheduleText(row)} ${row.timeZone ?? "UTC"}`;
+    const known = scheduleIds.get(label);
+    if (known !== undefined) return [known];
+    const id = `s${scheduleIds.size}`;
+    scheduleIds.set(label, id);
+    nodes.push({ id, kind: "schedule", label, marks: [] });
+    return [id];
+  };
   for (const [at, row] of rows.entries()) {
-    const from = topicNode(row.mqttTopic);
+    const causes = [...row.mqttTopic === "" ? [] : [topicNode(row.mqttTopic)], ...scheduleNodes(row)];
     nodes.push({ id: `r${at}`, kind: "row", label: row.jobName, line: row.line, marks: marks.get(row) ?? [] });
-    edges.push({ from, to: `r${at}`, kind: "starts" });
+    edges.push(...causes.map((from): ChainEdge => ({ from, to: `r${at}`, kind: "starts" })));
   }
   for (const [at, bad] of badRows.entries()) {
     const id = `b${at}`;

@@ -4,6 +4,7 @@
  * a message says, nor what time it is for.
  */
 import type { Row } from "../ports.ts";
+import { scheduleText } from "./cells/flows.ts";
 import type { Condition } from "./conditions.ts";
 import { cut, type Problem } from "./problem.ts";
 import { parseTableInSlices, type Table, type TableOptions } from "./table.ts";
@@ -88,13 +89,4 @@ async function timetablesOf(
       return { column: "schedule", value: cut(scheduleText(row)), message: `not a schedule: ${found.fault}` };
     },
   };
-}
-
-/** As the cell has it, or means the same. */
-export function scheduleText({ schedule }: Pick<Row, "schedule">): string {
-  if (schedule === undefined) return "";
-  if ("cron" in schedule) return schedule.cron;
-  const { everySeconds } = schedule;
-  const [unit, seconds] = ([["h", 3600], ["m", 60], ["s", 1]] as const).find(([, one]) => everySeconds % one === 0)!;
-  return `every ${everySeconds / seconds}${unit}`;
 }

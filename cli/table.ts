@@ -154,14 +154,20 @@ export async function explain({ words: [topic = "", given = ""], json, io, ...ca
   const { topicFault } = await import("../topics.ts");
   const fault = topicFault(topic);
   if (fault !== undefined) throw new CommandError(2, `TOPIC "${topic}": ${fault}`);
-  const payload = given === "-" ? await io.read() : new TextEncoder().encode(given);
   const config = call.config();
   const { rowsFor } = await import("../catalog/table.ts");
   const { buildJob } = await import("../k8s/manifest.ts");
   const { stringify } = await import("yaml");
   const { table, url, templates } = await openTable(config, io);
   const { selectRows } = await import("../listener/selection.ts");
-  const { rows, filtered, refused } = selectRows(rowsFor(table, topic), { topic, payload }, {
+  const scheduled = await scheduledRow(table, topic);
+  const payload = given === "-"
+    ? await io.read()
+    : given === "" && scheduled
+    ? scheduled.payload
+    : new TextEncoder().encode(given);
+  const candidates = scheduled ? [scheduled.row] : rowsFor(table, topic);
+  const { rows, filtered, refused } = selectRows(candidates, { topic, payload }, {
     topicPrefix: config.topicPrefix,
     conditionOf: ({ when = "" }) => table.conditions.get(when),
   });
@@ -176,7 +182,9 @@ export async function explain({ words: [topic = "", given = ""], json, io, ...ca
   const made = await Promise.all(rows.map(async (row) => {
     const spec = await runSpec(row, { topic, payload }, config);
     try {
-      return [{ job_name: row.jobName, line: row.line, job: buildJob(spec, options) }];
+      const dues = nextDues(table, row);
+      const job = buildJob(spec, options);
+      return [{ job_name: row.jobName, line: row.line, ...dues.length > 0 ? { next_due: dues } : {}, job }];
     } catch (error) {
       // The message lacks what a placeholder names.
       if (!(error instanceof RefusedError)) throw error;
@@ -199,6 +207,10 @@ export async function explain({ words: [topic = "", given = ""], json, io, ...ca
     });
     await io.write(texts.join("---\n"));
   }
+  for (const row of candidates) {
+    const dues = nextDues(table, row).map((due) => due.slice(0, 16).replace("T", " "));
+    if (dues.length > 0) io.tell(plain(`Row "${row.jobName}" runs by its schedule, next: ${dues.join(", ")} (UTC)`));
+  }
   if (rows.length > found.length || refused.length > 0) return 1;
   if (rows.length > 0) {
     const place = config.cluster.namespace === undefined
@@ -214,16 +226,44 @@ export async function explain({ words: [topic = "", given = ""], json, io, ...ca
   return 1;
 }
 
+/** The row of a topic `schedule/{job_name}`, and what its next due time says; undefined: it is none of a row's. */
+async function scheduledRow(
+  table: CompiledTable,
+  topic: string,
+): Promise<{ row: Row; payload: Uint8Array } | undefined> {
+  const { scheduleTopic } = await import("../topics.ts");
+  const row = table.rows.find(({ schedule, enabled, jobName }) =>
+    schedule && enabled !== "no" && scheduleTopic(table.topicPrefix, jobName) === topic
+  );
+  const due = row && table.timetableOf(row)?.next(new Date());
+  if (!due) return undefined;
+  const { dueMessage } = await import("../flows.ts");
+  return { row, payload: dueMessage(table.topicPrefix, row, due).payload };
+}
+
+/** Due times that `explain` tells. */
+const MAX_DUES = 5;
+
+function nextDues(table: CompiledTable, row: Row): string[] {
+  const timetable = row.enabled === "no" ? undefined : table.timetableOf(row);
+  const dues: string[] = [];
+  for (let due = timetable?.next(new Date()); due && dues.length < MAX_DUES; due = timetable?.next(due)) {
+    dues.push(due.toISOString());
+  }
+  return dues;
+}
+
 /** Rows that are for the topic but have errors. */
 async function tellLeftOut(table: Table, topic: string, io: Io): Promise<void> {
-  const { filterFault, matches } = await import("../topics.ts");
+  const { filterFault, matches, scheduleTopic } = await import("../topics.ts");
   if (table.refusal) throw new CommandError(1, `Cannot use the table: ${table.refusal.message}`);
   for (const { jobName, line, mqttTopic } of table.badRows) {
     if (mqttTopic === "" || filterFault(mqttTopic) !== undefined || !matches(mqttTopic, topic)) continue;
     io.tell(`Row "${jobName}", line ${line}, would not run, for it has errors: see the command check`);
   }
   for (const { jobName, line, mqttTopic, enabled } of table.rows) {
-    if (enabled !== "no" || !matches(mqttTopic, topic)) continue;
+    const isFor = mqttTopic !== "" && matches(mqttTopic, topic) || scheduleTopic(table.topicPrefix, jobName) === topic;
+    if (enabled !== "no" || !isFor) continue;
     io.tell(`Row "${jobName}", line ${line}, would not run, for it is switched off (its cell enabled says no)`);
   }
 }

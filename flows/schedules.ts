@@ -67,6 +67,13 @@ export class Schedules {
     this.#woken.resolve();
   }
 
+  /** When rows are due next, by their names, as far as is known yet. */
+  *nextDue(): Iterable<readonly [jobName: string, due: Date]> {
+    for (const [jobName, { nextMs }] of this.#plans) {
+      if (nextMs > 0 && nextMs < Infinity) yield [jobName, new Date(nextMs)];
+    }
+  }
+
   /** Starts what is due, until the signal ends it, with whose reason it rejects. */
   async run(): Promise<void> {
     const { signal, catalog } = this.#options;

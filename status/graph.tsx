@@ -158,7 +158,10 @@ function describe(nodes: readonly ChainNode[]): string {
   const count = (kind: ChainNode["kind"]) => nodes.filter((node) => node.kind === kind).length;
   const odd = nodes.filter(({ marks }) => marks.length > 0)
     .map(({ label, marks }) => `${short(label)}: ${marks.map((mark) => MARK_WORDS[mark]).join(", ")}`);
-  return `${count("topic")} topics, ${count("row")} rows, ${count("end")} ends of jobs that rows wait for. ` +
+  const schedules = count("schedule") > 0 ? `${count("schedule")} schedules, ` : "";
+  return `${count("topic")} topics, ${schedules}${count("row")} rows, ${
+    count("end")
+  } ends of jobs that rows wait for. ` +
     (odd.length > 0 ? `Marked: ${odd.join("; ")}.` : "Nothing is marked.") + " The list of rows below says the same.";
 }
 

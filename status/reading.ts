@@ -53,7 +53,7 @@ export class Reading {
       .filter((run) => query.state === undefined || run.state === query.state)
       .sort((a, b) => b.receivedAt.getTime() - a.receivedAt.getTime());
     return overviewPage({
-      ...compact({ tableFailure: view.tableFailure() }),
+      ...compact({ tableFailure: view.tableFailure(), nextDue: view.nextDue?.() }),
       now: new Date(),
       health: health(),
       table,

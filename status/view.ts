@@ -13,6 +13,8 @@ import { type EndedRun, History, type Reach, type RecordFilter, selectRecords } 
 export interface StatusView {
   /** The table in force; undefined: none yet. */
   table(): Table | undefined;
+  /** When rows with a schedule are due next, by their names. Absent: nothing is known of schedules. */
+  nextDue?(): ReadonlyMap<string, Date>;
   /** Why the table in force is not what the store has; undefined: it is. */
   tableFailure(): string | undefined;
   liveRuns(): readonly RunView[];
@@ -44,6 +46,7 @@ export function statusView(
   history.load(signal).catch(() => {}); // an unreachable store shows in the page's own reads
   return {
     table: () => service.catalog.table,
+    nextDue: () => service.nextDue(),
     tableFailure: () => service.catalog.failure?.message,
     liveRuns: () => service.runs.views(),
     liveRun(runName) {

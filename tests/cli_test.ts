@@ -410,6 +410,32 @@ Deno.test("check names line and column of a condition that is none", async () =>
   });
 });
 
+Deno.test("explain tells the next five due times of a row, and what its runs by schedule get", async () => {
+  const dir = await Deno.makeTempDir();
+  try {
+    const table = "job_name,mqtt_topic,image,schedule,time_zone,enabled\na,t,busybox,0 3 * * *,Europe/Berlin,\n" +
+      "b,,busybox,every 1h,,\nc,,busybox,@daily,,no\n";
+    await Deno.writeTextFile(`${dir}/jobs.csv`, table);
+    const settings = { CATALOG_URL: `${dir}/jobs.csv` };
+    const byTopic = await call(["explain", "t"], settings);
+    match(byTopic.err, /Row "a" runs by its schedule, next: (\d{4}-\d\d-\d\d 0[12]:00(, )?){5} \(UTC\)/);
+    const prefix = "services/mqtt_job_listener";
+    const { code, out } = await call(["explain", `${prefix}/schedule/b`, "--json"], settings);
+    strictEqual(code, 0);
+    const [found] = JSON.parse(out);
+    strictEqual(found.next_due.length, 5);
+    const env = found.job.spec.template.spec.containers[0].env as { name: string; value: string }[];
+    const value = (name: string) => env.find((one) => one.name === name)?.value;
+    strictEqual(value("PAYLOAD_SCHEDULE"), "every 1h");
+    strictEqual(value("PAYLOAD_DUE"), found.next_due[0]);
+    const off = await call(["explain", `${prefix}/schedule/c`], settings);
+    strictEqual(off.code, 1);
+    match(off.err, /Row "c", line 4, would not run, for it is switched off/);
+  } finally {
+    await Deno.remove(dir, { recursive: true });
+  }
+});
+
 Deno.test("check and explain lay rows over the operator's pod templates", async () => {
   await inFolder(async (dir) => {
     const table = "job_name,mqtt_topic,image,pod_template\na,t,i,cache\nb,t,i,cash\nc,t,i,\n";

@@ -2,7 +2,7 @@
  * Cells of the columns that make more than one run of a message, or hold it back: `for_each`, `needs`, `retry_on`,
  * `schedule` and the like. Pure. What they do is flows.ts.
  */
-import type { ForEach, RetryRule, Schedule, Template } from "../../ports.ts";
+import type { ForEach, RetryRule, Row, Schedule, Template } from "../../ports.ts";
 import { jobNameFault } from "../../run_spec.ts";
 import { durationMs } from "../../util/duration.ts";
 import type { Kind } from "../kinds.ts";
@@ -109,6 +109,15 @@ export const schedule: Kind<Schedule> = {
     return undefined;
   },
 };
+
+/** As the cell has it, or means the same. */
+export function scheduleText({ schedule }: Pick<Row, "schedule">): string {
+  if (schedule === undefined) return "";
+  if ("cron" in schedule) return schedule.cron;
+  const { everySeconds } = schedule;
+  const [unit, seconds] = ([["h", 3600], ["m", 60], ["s", 1]] as const).find(([, one]) => everySeconds % one === 0)!;
+  return `every ${everySeconds / seconds}${unit}`;
+}
 
 /** A name of the IANA database. */
 export const timeZone: Kind<string> = {

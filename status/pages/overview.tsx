@@ -49,6 +49,8 @@ export interface OverviewInput {
   readonly table: Table | undefined;
   /** Why the table in force is not what the store has. */
   readonly tableFailure?: string;
+  /** When rows with a schedule are due next, by their names. */
+  readonly nextDue?: ReadonlyMap<string, Date>;
   readonly graph: GraphPicture | undefined;
   readonly live: readonly RunView[];
   readonly records: readonly EndedRun[];
@@ -78,7 +80,8 @@ export function overviewPage(input: OverviewInput): string {
         <FindSection query={query} reach={input.reach} />
         {wantsLive && <LiveSection live={input.live} now={input.now} />}
         {wantsEnded && <HistorySection {...input} />}
-        <TableSection table={table} graph={input.graph} />
+        {input.nextDue && input.nextDue.size > 0 && <NextSection nextDue={input.nextDue} />}
+        <TableSection table={table} graph={input.graph} nextDue={input.nextDue} />
         {input.actions && table && <RunSection table={table} />}
         {table && <RowNames rows={table.rows} />}
       </>
@@ -212,6 +215,34 @@ function LiveRow({ run, now }: { run: RunView; now: Date }) {
       <td>{short(run.nodes.join(", ")) || "–"}</td>
       <td>{resourceWords(run)}</td>
     </tr>
+  );
+}
+
+/** Rows of the list of what is due next. */
+const MAX_NEXT = 10;
+
+function NextSection({ nextDue }: { nextDue: ReadonlyMap<string, Date> }) {
+  const soonest = [...nextDue].sort(([, a], [, b]) => a.getTime() - b.getTime()).slice(0, MAX_NEXT);
+  return (
+    <section id="next" data-live aria-labelledby="next-h">
+      <h2 id="next-h">Next by schedule</h2>
+      <ScrollTable label="Rows that are due next">
+        <table>
+          {nextDue.size > MAX_NEXT && <caption>{nextDue.size - MAX_NEXT} more rows are due later</caption>}
+          <Heads names={["Row", "Due (UTC)"]} />
+          <tbody>
+            {soonest.map(([jobName, due]) => (
+              <tr>
+                <th scope="row">{short(jobName)}</th>
+                <td>
+                  <Time at={due} />
+                </td>
+              </tr>
+            ))}
+          </tbody>
+        </table>
+      </ScrollTable>
+    </section>
   );
 }
 

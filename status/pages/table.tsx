@@ -3,14 +3,20 @@
  */
 import { raw } from "hono/html";
 import { markRows } from "../../catalog/chains.ts";
-import type { Problem, Table } from "../../catalog.ts";
+import { type Problem, scheduleText, type Table } from "../../catalog.ts";
 import type { Row } from "../../ports.ts";
 import { compact } from "../../util/compact.ts";
 import { type GraphPicture, MARK_WORDS } from "../graph.tsx";
-import { Heads, MAX_SHOWN, resourceWords, ScrollTable, short } from "./parts.tsx";
+import { Heads, MAX_SHOWN, resourceWords, ScrollTable, short, Time } from "./parts.tsx";
 
 /** How many rows are in use, what is wrong, the drawing, the rows. */
-export function TableSection({ table, graph }: { table: Table | undefined; graph: GraphPicture | undefined }) {
+export function TableSection(
+  { table, graph, nextDue }: {
+    table: Table | undefined;
+    graph: GraphPicture | undefined;
+    nextDue: ReadonlyMap<string, Date> | undefined;
+  },
+) {
   return (
     <section id="table" data-live aria-labelledby="table-h">
       <h2 id="table-h">Table</h2>
@@ -22,7 +28,7 @@ export function TableSection({ table, graph }: { table: Table | undefined; graph
             </p>
             <ProblemList problems={table.problems} />
             {graph && <Graph picture={graph} />}
-            <RowList table={table} />
+            <RowList table={table} nextDue={nextDue} />
           </>
         )
         : <p class="warn">There is no usable table yet.</p>}
@@ -73,7 +79,9 @@ function Graph({ picture }: { picture: GraphPicture }) {
   );
 }
 
-function RowList({ table: { rows, chains } }: { table: Table }) {
+function RowList(
+  { table: { rows, chains }, nextDue }: { table: Table; nextDue: ReadonlyMap<string, Date> | undefined },
+) {
   const listed = rows.slice(0, MAX_SHOWN);
   const marks = markRows(chains, new Set(listed));
   const rest = rows.length - listed.length;
@@ -99,7 +107,8 @@ function RowList({ table: { rows, chains } }: { table: Table }) {
                 </th>
                 <td>{row.line}</td>
                 <td>
-                  <code>{short(row.mqttTopic)}</code>
+                  {row.mqttTopic !== "" && <code>{short(row.mqttTopic)}</code>}
+                  {row.schedule && <DueTimes row={row} next={nextDue?.get(row.jobName)} />}
                 </td>
                 <td>
                   <code>{short(row.image)}</code>
@@ -117,6 +126,20 @@ function RowList({ table: { rows, chains } }: { table: Table }) {
         </table>
       </ScrollTable>
     </>
+  );
+}
+
+/** `0 3 * * 1-5 Europe/Berlin`, and when that is next. */
+function DueTimes({ row, next }: { row: Row; next: Date | undefined }) {
+  return (
+    <div>
+      <code>{short(scheduleText(row))}</code> {short(row.timeZone ?? "UTC")}
+      {next && (
+        <>
+          , next <Time at={next} />
+        </>
+      )}
+    </div>
   );
 }
 

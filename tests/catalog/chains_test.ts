@@ -108,3 +108,19 @@ Deno.test("a row that is switched off is marked, and is part of no circle", () =
   deepEqual(finish(findChains(table)).cycles, []);
   match(toMermaid(chainGraph(table)), /a<br\/>\(switched off\)|a<br\/>#40;switched off#41;/);
 });
+
+Deno.test("chainGraph() has a node for each schedule, and none for a topic that is empty", () => {
+  const [a, b, c] = source({ a: "", b: "x", c: "" }).rows;
+  const daily = { schedule: { cron: "@daily" }, timeZone: "Europe/Berlin" };
+  const rows = [{ ...a!, ...daily }, { ...b!, ...daily }, { ...c!, schedule: { everySeconds: 1800 } }];
+  const graph = chainGraph({ topicPrefix: PREFIX, rows, badRows: [] });
+  deepEqual(graph.nodes.map(({ kind, label }) => `${kind} ${label}`), [
+    "schedule @daily Europe/Berlin",
+    "row a",
+    "topic x",
+    "row b",
+    "schedule every 30m UTC",
+    "row c",
+  ]);
+  deepEqual(graph.edges.map(({ from, to }) => `${from} ${to}`), ["s0 r0", "t0 r1", "s0 r1", "s1 r2"]);
+});

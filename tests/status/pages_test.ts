@@ -58,6 +58,19 @@ Deno.test("overviewPage() has a form for each row that says which fields it take
   doesNotMatch(overview({ table, actions: false }), /with its fields/);
 });
 
+Deno.test("overviewPage() shows when rows with a schedule are due next, the soonest first", () => {
+  const table = parseTable(
+    "job_name,mqtt_topic,image,schedule,time_zone\na<,,i,0 3 * * *,Europe/Berlin\nb,x,i,every 30m,\n",
+    { topicPrefix: PREFIX },
+  );
+  const nextDue = new Map([["a<", new Date("2026-03-02T02:00:00Z")], ["b", new Date("2026-03-01T12:30:00Z")]]);
+  const text = overview({ table, nextDue }).replaceAll(/\s+/g, " ");
+  match(text, /Next by schedule.*>b<\/th>.*2026-03-01 12:30:00.*>a&lt;<\/th>.*2026-03-02 02:00:00/);
+  match(text, /<code>0 3 \* \* \*<\/code> Europe\/Berlin, next <time datetime="2026-03-02T02:00:00.000Z">/);
+  match(text, /<code>x<\/code><div><code>every 30m<\/code> UTC, next/);
+  doesNotMatch(overview(), /Next by schedule/);
+});
+
 Deno.test("overviewPage() shows live runs with state, age, message, node and resources", () => {
   const live = aRunView({
     state: "pending",
