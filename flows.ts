@@ -11,6 +11,7 @@ import type { JobFacts, Outcome, Row, RunRecord, RunSpec } from "./ports.ts";
 import type { LiveRun } from "./runs.ts";
 
 export { type GroupEnd } from "./flows/groups.ts";
+export { type WaitingJoin } from "./flows/joins.ts";
 export { Limits, type LimitsOptions } from "./flows/limits.ts";
 export { dueMessage, Schedules, type SchedulesOptions } from "./flows/schedules.ts";
 

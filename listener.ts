@@ -36,6 +36,8 @@ import { errorMessage } from "./util/errors.ts";
 import { retryForever } from "./util/retry.ts";
 
 export { type Origin, originOf } from "./listener/origin.ts";
+export { chainTooDeep, refused } from "./listener/reports.ts";
+export { selectRows } from "./listener/selection.ts";
 
 export interface ListenerOptions {
   readonly catalog: Pick<Catalog, "match" | "conditionOf">;

@@ -119,6 +119,10 @@ export const REPORT_REASONS = {
     meaning: "The broker does not let the service read a row's topic.",
     whatToDo: "Ask who runs the broker to allow the topics that the message names.",
   },
+  MarkUnusable: {
+    meaning: "What a row that others need has left in `RUNS_URL` (`.joins/`) is not what the service writes there.",
+    whatToDo: "Find out who else writes to `RUNS_URL`; then run the row that the message names again.",
+  },
   StoreUnavailable: {
     meaning: "What the service must remember cannot be read or written; it waits, and acknowledges no message.",
     whatToDo: "Check `RUNS_URL` and the store.",

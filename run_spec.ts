@@ -6,10 +6,10 @@ import { Buffer } from "node:buffer";
 import type { Message, Row, RunSpec } from "./ports.ts";
 import { Filler, type FillingSpec } from "./run_spec/placeholders.ts";
 import { shortHash } from "./run_spec/hash.ts";
-import { payloadText } from "./run_spec/payload_text.ts";
+import { inputHandedDown, payloadText } from "./run_spec/payload_text.ts";
 import { parseJson } from "./util/json.ts";
 
-export { payloadText, shortHash };
+export { inputHandedDown, payloadText, shortHash };
 export { inputFault } from "./run_spec/inputs.ts";
 export { Filler, fillsFromPayload, sampleMessage } from "./run_spec/placeholders.ts";
 import { isRetried } from "./run_spec/lineage.ts";

@@ -172,6 +172,7 @@ export class Service {
       starter: this.#starter,
       named: this.#named,
       topicPrefix,
+      maxChainDepth: settings.maxChainDepth,
       emit,
       signal,
     });
@@ -228,6 +229,8 @@ export class Service {
     await this.#endVanished();
     void this.#keepLiveList().catch(() => {});
     void this.#schedules.run().catch(() => {});
+    void this.#flows.joins.load().catch(() => {});
+    this.#resumeJoins();
     await this.#connect();
     this.#started = true;
   }
@@ -267,6 +270,7 @@ export class Service {
     const { heardAt } = this.#options.cluster;
     const errors = table?.problems.filter(({ severity }) => severity === "error").length ?? 0;
     return {
+      waitingJoins: this.#flows.joins.waitingCount,
       waitingMessages: this.#listener.waiting.messages,
       waitingBytes: this.#listener.waiting.bytes,
       runs,
@@ -410,8 +414,13 @@ export class Service {
     }
   }
 
+  #resumeJoins(): void {
+    this.#flows.joins.resume().catch(() => {/* The service stops. */});
+  }
+
   #onTable(): void {
     this.#schedules.wake();
+    if (this.#started) this.#resumeJoins();
     if (this.#started) void this.#subscribe().then(() => this.#announceTable());
   }
 
@@ -455,6 +464,8 @@ function withSafeWords(event: ServiceEvent): ServiceEvent {
         ...event,
         filtered: event.filtered.map((row) => ({ ...row, because: safeWords(row.because) })),
       };
+    case "join":
+      return event.because === undefined ? event : { ...event, because: safeWords(event.because) };
     case "waiting":
       return { ...event, reason: safeWords(event.reason) };
     case "broker":

@@ -270,6 +270,19 @@ export function scheduleTopic(topicPrefix: string, jobName: string): string {
   return `${topicPrefix}/schedule/${jobName}`;
 }
 
+/**
+ * Topic of the message that a row with `needs` is started by. Nobody publishes it, and what is published on it starts
+ * nothing: the service itself makes the message when all rows are through.
+ */
+export function joinTopic(topicPrefix: string, jobName: string): string {
+  return `${topicPrefix}/join/${jobName}`;
+}
+
+/** Whether `joinTopic` made it. */
+export function isJoinTopic(topicPrefix: string, topic: string): boolean {
+  return topic.startsWith(`${topicPrefix}/join/`);
+}
+
 /** Whether `topic` (or a filter's literal beginning) lies under the service's own prefix. */
 export function isUnderPrefix(topicPrefix: string, topic: string): boolean {
   return topic === topicPrefix || topic.startsWith(`${topicPrefix}/`);

@@ -6,13 +6,10 @@ import type { LogSummary } from "../logs.ts";
 import { resultOf } from "../outcome.ts";
 import type { EndPayload } from "../payloads.ts";
 import type { Outcome, RunRecord } from "../ports.ts";
-import { lineageOfRecord, payloadText, recordedLineage } from "../run_spec.ts";
+import { inputHandedDown, lineageOfRecord, payloadText, recordedLineage } from "../run_spec.ts";
 import type { LiveRun } from "../runs.ts";
 import { compact } from "../util/compact.ts";
 import { parseJson } from "../util/json.ts";
-
-/** Payloads up to this size are handed down a chain, in bytes. */
-const MAX_HANDED_DOWN = 8 * 1024;
 
 /** What `job_complete/…` or `job_failed/…` says. `payload`: of the message that started the run. */
 export function endPayloadOf(record: RunRecord, payload: Uint8Array | undefined): EndPayload {
@@ -27,7 +24,7 @@ export function endPayloadOf(record: RunRecord, payload: Uint8Array | undefined)
     message: record.message,
     exit_code: record.exit_code,
     topic: record.topic,
-    ...handedDown(payload),
+    ...compact({ input: inputHandedDown(record.parent_run, payload && payloadText(payload)) }),
     started_at: record.started_at,
     finished_at: record.finished_at,
     log_url: record.log_url,
@@ -52,20 +49,6 @@ export function endPayloadOf(record: RunRecord, payload: Uint8Array | undefined)
 /** What the record says of the log. */
 export function logFields({ bytes, complete, missing }: LogSummary): Partial<RunRecord> {
   return { log_complete: complete, log_bytes: bytes, ...compact({ log_missing: missing }) };
-}
-
-/** The payload that began a chain goes on to its later rows, as `input`, where it is text and small. */
-function handedDown(payload: Uint8Array | undefined): { input?: string } {
-  if (!payload || payload.length > MAX_HANDED_DOWN) return {};
-  const text = payloadText(payload);
-  if (text === undefined) return {};
-  try {
-    const fields = JSON.parse(text) as { input?: unknown; run_name?: unknown } | null;
-    if (typeof fields?.run_name === "string" && typeof fields.input === "string") return { input: fields.input };
-  } catch {
-    // Not JSON: it is the input itself.
-  }
-  return { input: text };
 }
 
 /** The record of a run that ended so, but for the fields of its log. */

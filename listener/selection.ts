@@ -5,7 +5,7 @@
 import type { Condition, ConditionValues } from "../catalog.ts";
 import type { ErrorReport, FilteredRow, Message, Row } from "../ports.ts";
 import { inputFault } from "../run_spec.ts";
-import { isEndTopic } from "../topics.ts";
+import { isEndTopic, isJoinTopic } from "../topics.ts";
 import { parseJson } from "../util/json.ts";
 
 export interface Selection {
@@ -67,9 +67,23 @@ export function inputReport(row: Row, message: Message): ErrorReport | undefined
 /** What a condition may look at of a message. */
 function valuesOf({ topic, payload }: Message, topicPrefix: string): ConditionValues {
   const value = parsed(payload);
+  if (isJoinTopic(topicPrefix, topic)) return { topic, payload: value, ...valuesOfJoin(value) };
   if (!isEndTopic(topicPrefix, topic)) return { topic, payload: value, input: value };
   const { input, result } = typeof value === "object" && value !== null ? value as Record<string, unknown> : {};
   return { topic, payload: value, input: typeof input === "string" ? jsonOr(input) : input, result };
+}
+
+/** The results are those of the rows that it needed, by their names. */
+function valuesOfJoin(value: unknown): Pick<ConditionValues, "input" | "result"> {
+  const { input, needs } = fieldsOf(value);
+  const result = Object.fromEntries(
+    Object.entries(fieldsOf(needs)).map(([name, one]) => [name, fieldsOf(one)["result"]]),
+  );
+  return { ...(typeof input === "string" ? { input: jsonOr(input) } : {}), result };
+}
+
+function fieldsOf(value: unknown): Record<string, unknown> {
+  return typeof value === "object" && value !== null ? value as Record<string, unknown> : {};
 }
 
 function parsed(payload: Uint8Array): unknown {

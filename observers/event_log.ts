@@ -7,6 +7,11 @@ import type { Emit, ServiceEvent } from "../ports.ts";
 /** A listener that logs. */
 export function eventLog(): Emit {
   const log = getLogger("service");
+  const logJoin = ({ jobName: job, runName: run, outcome, missing, because }: ServiceEvent & { type: "join" }) => {
+    if (outcome === "waiting") return log.info("Row {job} waits for {missing}", { job, missing: missing.join(", ") });
+    if (outcome !== "filtered") return log.info("Row {job} has all that it needs: {outcome}", { job, run, outcome });
+    log.info("Row {job} has all that it needs, and its condition is false, since {because}", { job, run, because });
+  };
   return (event: ServiceEvent) => {
     switch (event.type) {
       case "message":
@@ -27,6 +32,8 @@ export function eventLog(): Emit {
           outcome: event.outcome,
           rows: event.rows,
         });
+      case "join":
+        return logJoin(event);
       case "created":
         return log.info("Created run {run} for a message on {topic}", {
           run: event.run.runName,

@@ -12,6 +12,8 @@ export interface MetricsSnapshot {
   /** Messages received and not yet done, and what they take. */
   readonly waitingMessages: number;
   readonly waitingBytes: number;
+  /** Rows that wait for others that they need, of each message. */
+  readonly waitingJoins: number;
   readonly runs: Readonly<Record<RunView["state"], number>>;
   readonly table: { readonly rows: number; readonly errors: number; readonly warnings: number };
   /** When the table in use was last known to be the one in the store; absent: there is none yet. */
@@ -54,6 +56,7 @@ export class Metrics {
   readonly #reconnects: Counter;
   readonly #tableLoads: Counter;
   readonly #pageRefusals: Counter;
+  readonly #joins: Counter;
   readonly #messageToCreated: Histogram;
   readonly #scheduleLag: Histogram;
   readonly #create: Histogram;
@@ -73,6 +76,7 @@ export class Metrics {
     this.#errors = this.#counter("errors_total", "EventTopics on the ERROR topic by what they are about", "scope");
     this.#reconnects = this.#counter("broker_disconnects_total", "Lost or refused connections to the broker");
     this.#pageRefusals = this.#counter("page_refusals_total", "Requests to the page that were refused", "why");
+    this.#joins = this.#counter("joins_total", "Rows with needs by what the success of a needed one led to", "outcome");
     this.#tableLoads = this.#counter("table_loads_total", "Tables taken into use");
     this.#messageToCreated = this.#histogram("message_to_created_seconds", "From a message to its Job", SHORT);
     this.#scheduleLag = this.#histogram("schedule_lag_seconds", "From a due time to the Job of its run", SHORT);
@@ -140,6 +144,8 @@ export class Metrics {
       }
       case "finished":
         return this.#countEnd(event.record, event.completionMs);
+      case "join":
+        return this.#joins.inc({ outcome: event.outcome });
       case "table":
         return this.#tableLoads.inc();
       case "broker":
@@ -163,6 +169,7 @@ export class Metrics {
   #defineGauges(): void {
     this.#gauge("waiting_messages", "Messages received and not yet done", (s) => s.waitingMessages);
     this.#gauge("waiting_bytes", "Memory of messages received and not yet done", (s) => s.waitingBytes);
+    this.#gauge("joins_waiting", "Rows that wait for rows that they need", (s) => s.waitingJoins);
     this.#gauge("table_rows", "Rows in use", (s) => s.table.rows);
     this.#gauge("table_errors", "Errors in the table; their rows are left out", (s) => s.table.errors);
     this.#gauge("table_warnings", "Warnings about the table", (s) => s.table.warnings);
@@ -206,6 +213,7 @@ export class Metrics {
   /** Series that exist from the start, so that a first failure is an increase. */
   #startFromZero(): void {
     for (const outcome of ["runs", "ignored", "filtered", "duplicate", "refused"]) this.#messages.inc({ outcome }, 0);
+    for (const outcome of ["waiting", "started", "exists", "filtered", "refused"]) this.#joins.inc({ outcome }, 0);
     for (const why of ["host", "size", "busy", "token"]) this.#pageRefusals.inc({ why }, 0);
     for (const scope of ["table", "message", "run", "broker", "store", "cluster", "service"]) {
       this.#errors.inc({ scope }, 0);

@@ -93,6 +93,19 @@ export type ServiceEvent =
   | { type: "finished"; record: RunRecord; completionMs: number }
   /** A row with a schedule was due then, and its run is created so much later. */
   | { type: "scheduled"; runName: string; jobName: string; due: Date; lagMs: number }
+  /** One of the rows that a row needs has succeeded. */
+  | {
+    type: "join";
+    jobName: string;
+    runName: string;
+    root: string;
+    /** `waiting`: for those of `missing`. `exists`: it was started before. `filtered`: its condition is false. */
+    outcome: "waiting" | "started" | "exists" | "filtered" | "refused";
+    /** Rows. */
+    missing: readonly string[];
+    /** Of `filtered`: the values that decided. */
+    because?: string;
+  }
   /** An attempt has failed and its record is in the store; the next one, `record.retried_as`, begins at that time. */
   | { type: "retrying"; record: RunRecord; at: Date }
   | { type: "table"; rows: number; errors: number; warnings: number }

@@ -1,6 +1,8 @@
 /**
- * A payload as text. Pure.
+ * A payload as text, and what of it is handed down a chain. Pure.
  */
+import { Buffer } from "node:buffer";
+import { parseJson } from "../util/json.ts";
 
 const decoder = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
 
@@ -11,5 +13,31 @@ export function payloadText(payload: Uint8Array): string | undefined {
     return decoder.decode(payload);
   } catch {
     return undefined;
+  }
+}
+
+/** Payloads up to this size are handed down a chain, in bytes. */
+const MAX_HANDED_DOWN = 8 * 1024;
+
+/**
+ * The payload that began the chain, as the end of a run hands it on to later rows; undefined: it is large or no text.
+ * `payload`: of the run.
+ */
+export function inputHandedDown(parentRun: string | null, payload: string | undefined): string | undefined {
+  if (payload === undefined) return undefined;
+  const isChained = parentRun !== null;
+  const { input, run_name } = fieldsOf(payload);
+  const isEnd = typeof input === "string" && (isChained || typeof run_name === "string");
+  const handed = isEnd ? input : isChained ? undefined : payload;
+  return handed !== undefined && Buffer.byteLength(handed) <= MAX_HANDED_DOWN ? handed : undefined;
+}
+
+function fieldsOf(text: string): { readonly input?: unknown; readonly run_name?: unknown } {
+  if (!/^\s*\{/.test(text)) return {};
+  try {
+    const value: unknown = parseJson(text);
+    return typeof value === "object" && value !== null ? value : {};
+  } catch {
+    return {}; // not JSON: it is the input itself
   }
 }

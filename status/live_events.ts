@@ -51,6 +51,10 @@ export function shortEvent(event: ServiceEvent): BrowserEvent {
       const { runName, jobName, due, lagMs } = event;
       return { type, data: { run_name: runName, job_name: jobName, due: due.toISOString(), lag_ms: lagMs } };
     }
+    case "join": {
+      const { jobName: job_name, runName: run_name, outcome, missing } = event;
+      return { type, data: { job_name, run_name, outcome, missing: missing.join(", ") } };
+    }
     case "retrying": {
       const { run_name, job_name, reason, message, retried_as } = event.record;
       return {

@@ -4,6 +4,7 @@ import type { RunRecord } from "../../ports.ts";
 import { aRecord, aRunView } from "../harness/fakes.ts";
 
 const SNAPSHOT: MetricsSnapshot = {
+  waitingJoins: 0,
   waitingMessages: 7,
   waitingBytes: 700,
   runs: { pending: 1, running: 2, ending: 3 },
