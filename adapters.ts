@@ -133,6 +133,7 @@ export async function serviceOptions(
       startingDeadlineMs: config.startingDeadlineMs,
       gracePeriods: { ...config.grace, nodeLostMs: NODE_LOST_MS },
       logs: config.logs,
+      channels: [...config.channels.keys()],
       ...(config.policy ? { policy: parsePolicy(config.policy.text, config.policy.file) } : {}),
       info: {
         version,

@@ -24,7 +24,7 @@ export { rowSchema } from "./catalog/column_docs.ts";
 export { describeProblem } from "./catalog/problem.ts";
 export type { Problem } from "./catalog/problem.ts";
 export { checkRow } from "./catalog/policy.ts";
-export { checkTemplate, type RowRules } from "./catalog/rules.ts";
+export { checkChannels, checkTemplate, type RowRules } from "./catalog/rules.ts";
 export type { Policy } from "./catalog/policy.ts";
 
 export interface CatalogOptions extends TableOptions {

@@ -94,6 +94,8 @@ export interface Config {
   };
   /** Absent: no notices. */
   readonly webhook?: { readonly url: string; readonly on: "failed" | "all" };
+  /** Webhooks that rows may name, by their names. */
+  readonly channels: ReadonlyMap<string, string>;
   readonly log: {
     readonly level: "trace" | "debug" | "info" | "warning" | "error" | "fatal";
     readonly format: "text" | "json";
@@ -219,6 +221,7 @@ function assemble(reader: Reader, input: ConfigInput): Config {
     replicaName: reader.get("REPLICA_NAME") ?? replicaName(input),
     status: statusOf(reader),
     ...webhookOf(reader),
+    channels: reader.get("NOTIFY_CHANNELS") ?? new Map(),
     log: { level: need("LOG_LEVEL"), format: need("LOG_FORMAT") },
     warnings: reader.warnings,
     secrets: reader.secrets,

@@ -2,7 +2,7 @@
  * The core, put together on given ports: what a message sets off goes one way, broker → listener → starter → cluster,
  * and what the cluster says goes the other, cluster → runs → completion → store, broker. Knows no adapter.
  */
-import { Catalog, checkRow, checkTemplate, type Policy, type RowRules } from "./catalog.ts";
+import { Catalog, checkChannels, checkRow, checkTemplate, type Policy, type RowRules } from "./catalog.ts";
 import { Completion } from "./completion.ts";
 import { Flows, Limits, Schedules } from "./flows.ts";
 import { becomeLeader, type Leadership, type LeaseTimes } from "./leader.ts";
@@ -29,6 +29,8 @@ export interface ServiceSettings {
   readonly gracePeriods: GracePeriods;
   readonly logs: LogSettings;
   readonly policy?: Policy;
+  /** Names of the channels that rows may have in `notify`. Default: none. */
+  readonly channels?: readonly string[];
   /** Published retained on `info`; nothing secret. */
   readonly info: Readonly<Record<string, unknown>>;
 }
@@ -113,7 +115,11 @@ export class Service {
       pollMs: settings.pollMs,
       emit,
       onChange: () => this.#onTable(),
-      check: (row) => [...checkRow(policy ?? {}, row), ...checkTemplate(options.rules, row)],
+      check: (row) => [
+        ...checkRow(policy ?? {}, row),
+        ...checkTemplate(options.rules, row),
+        ...checkChannels(settings.channels ?? [], row),
+      ],
       ...(options.rules ? { refreshRules: () => options.rules!.refresh() } : {}),
     });
     const limits = new Limits({

@@ -59,7 +59,6 @@ export interface Column<T = unknown> {
 }
 
 const NONE = "none";
-const PLANNED = { since: "0.1.0", planned: true } as const;
 const ENTRIES = "Entries are parted by `;` or a line break.";
 
 /** By the field of `Row`; in the table the column has the same name in snake_case. In the order of the documentation. */
@@ -433,9 +432,9 @@ export const COLUMNS = {
   notify: {
     kind: objectNames,
     examples: ["imaging"],
-    meaning: "The operator's channels that hear of the row's failures.",
-    empty: "the ones of the settings",
-    ...PLANNED,
+    meaning: "The operator's channels (`NOTIFY_CHANNELS`) that hear of the row's failures, instead of `WEBHOOK_URL`.",
+    empty: "`WEBHOOK_URL` hears of them",
+    since: "0.1.0",
   },
   ...FLOW_COLUMNS,
 } as const satisfies Readonly<Record<string, Column>>;

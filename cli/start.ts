@@ -5,6 +5,7 @@ import { serviceOptions } from "../adapters.ts";
 import type { Config } from "../config.ts";
 import { eventLog } from "../observers/event_log.ts";
 import { Metrics } from "../observers/metrics.ts";
+import { Notices } from "../observers/notices.ts";
 import { Webhook } from "../observers/webhook.ts";
 import { Service } from "../service.ts";
 import { openPage } from "../status.ts";
@@ -18,10 +19,12 @@ export async function putTogether(config: Config) {
   const warn = (reason: string, run?: string) =>
     (run === undefined ? log : log.with({ run })).warn("{reason}", { reason });
   const options = await serviceOptions(config, { version: VERSION, onTrouble: warn });
-  const { webhook, status } = config;
-  const statusUrl = status.url ? { statusUrl: status.url } : {};
-  const notices = webhook && new Webhook({ ...webhook, ...statusUrl, onTrouble: warn });
-  const service = new Service({ ...options, listeners: [eventLog(), ...(notices ? [notices.emit] : [])] });
+  const { status } = config;
+  const notices = noticesOf(config, {
+    onTrouble: warn,
+    channelsOf: (jobName) => service.catalog.table?.rows.find((row) => row.jobName === jobName)?.notify ?? [],
+  });
+  const service: Service = new Service({ ...options, listeners: [eventLog(), notices.emit] });
   const metrics = new Metrics({ version: VERSION, snapshot: () => service.snapshot() });
   service.subscribe(metrics.emit);
   const { cluster, broker } = options;
@@ -34,7 +37,25 @@ export async function putTogether(config: Config) {
     cluster: cluster.url,
     async close({ drain }: { drain: boolean }) {
       await Promise.all([page?.close(), service.stop({ drain })]);
-      await notices?.close({ withinMs: 2_000 });
+      await notices.close({ withinMs: 2_000 });
     },
   };
+}
+
+/** The webhooks that hear of ended runs. */
+function noticesOf(
+  { webhook, channels, status }: Config,
+  { onTrouble, channelsOf }: {
+    onTrouble: (reason: string, runName?: string) => void;
+    channelsOf: (jobName: string) => readonly string[];
+  },
+): Notices {
+  const more = { onTrouble, ...(status.url ? { statusUrl: status.url } : {}) };
+  return new Notices({
+    preset: webhook && new Webhook({ ...webhook, ...more }),
+    channels: new Map(
+      [...channels].map(([name, url]) => [name, new Webhook({ url, name, on: "failed", ...more })]),
+    ),
+    channelsOf,
+  });
 }

@@ -21,9 +21,14 @@ async function openTable(
   const policy = await readPolicy(config);
   const { topicPrefix } = config;
   const { openTemplates } = await import("../adapters.ts");
-  const { checkTemplate } = await import("../catalog/rules.ts");
+  const { checkChannels, checkTemplate } = await import("../catalog/rules.ts");
   const templates = await openTemplates(config);
-  const check = (row: Row) => [...checkRow(policy ?? {}, row), ...checkTemplate(templates, row)];
+  const channels = [...config.channels.keys()];
+  const check = (row: Row) => [
+    ...checkRow(policy ?? {}, row),
+    ...checkTemplate(templates, row),
+    ...checkChannels(channels, row),
+  ];
   const table = await readTable(source, { topicPrefix, check });
   return { table, url, templates };
 }

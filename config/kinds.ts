@@ -105,8 +105,10 @@ export function url(...schemes: readonly string[]): Kind<string> {
   );
 }
 
+const webUrl = url("https", "http");
+
 /** A page as people reach it, without slashes at its end. */
-export const pageUrl: Kind<string> = url("https", "http").transform((value) => trimEnd(value, "/"));
+export const pageUrl: Kind<string> = webUrl.transform((value) => trimEnd(value, "/"));
 
 /** What is wrong with the user and password of a URL; undefined: nothing, or there are none. */
 function userinfoFault(value: string): string | undefined {
@@ -167,6 +169,22 @@ export const hostNames = kind((value) => {
   const names = value.split(",").map((name) => name.trim()).filter((name) => name !== "");
   return names.every((name) => name.length <= 253 && /^[\w-]+(\.[\w-]+)*$/.test(name)) ? names : undefined;
 }, "write names without scheme and port, with commas, such as jobs.lab.example,jobs.lab.svc.cluster.local");
+
+const CHANNELS_ADVICE = "write name=URL for each channel, parted by line breaks or `;`, as in " +
+  "imaging=https://hooks.example/a";
+
+/** URLs of webhooks by the names of their channels. */
+export const channels: Kind<ReadonlyMap<string, string>> = kind((value) => {
+  const entries = value.split(/[\n;]/).map((entry) => entry.trim()).filter((entry) => entry !== "");
+  const made = new Map<string, string>();
+  for (const entry of entries) {
+    const [name = "", address = ""] = [entry.split("=", 1)[0]!.trim(), entry.slice(entry.indexOf("=") + 1).trim()];
+    const isNew = /^[a-z0-9]([a-z0-9.-]{0,61}[a-z0-9])?$/.test(name) && !made.has(name);
+    if (!isNew || !entry.includes("=") || !webUrl.safeParse(address).success) return undefined;
+    made.set(name, address);
+  }
+  return made;
+}, `${CHANNELS_ADVICE}; names are of small letters, digits, - and ., and each once`);
 
 export const topicPrefix = kind((value) => {
   const prefix = value.replace(/\/$/, "");

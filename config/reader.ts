@@ -63,8 +63,13 @@ export class Reader {
     const raw = this.raw(name);
     const text = raw?.text ?? setting.preset;
     if (text === undefined) return undefined;
-    if (setting.secret === true) this.hide(text);
-    if (setting.secret === true || setting.mayHoldSecret) this.#hideWithin(text, setting.secret === true);
+    if (setting.secret === true) {
+      this.hide(text);
+      for (const url of urlsWithin(text)) {
+        this.hide(url);
+        this.#hideWithin(url, true);
+      }
+    } else if (setting.mayHoldSecret) this.#hideWithin(text, false);
     const read = setting.kind.safeParse(text);
     if (!read.success) {
       const isHidden = setting.secret || setting.mayHoldSecret;
@@ -151,6 +156,11 @@ export class Reader {
     if (isSecret) more.push(url.href, url.pathname.slice(1), decoded(url.pathname.slice(1)) ?? "");
     for (const part of more) if (part.length >= 8) registerSecret(part);
   }
+}
+
+/** A secret may be a URL, or hold several behind their names. */
+function urlsWithin(text: string): string[] {
+  return text.split(/[\n;]/).flatMap((entry) => /[a-z]+:\/\/.*/i.exec(entry)?.[0].trim() ?? []);
 }
 
 /** Environment variables that look like settings of ours but are none, as sentences. */

@@ -433,6 +433,15 @@ export const SETTINGS = {
     preset: "failed",
     meaning: "Which runs it hears of.",
   },
+  NOTIFY_CHANNELS: {
+    kind: kinds.channels,
+    group: NOTICES,
+    otherwise: "none",
+    secret: true,
+    meaning:
+      "Further webhooks, `name=URL` each, parted by line breaks or `;`. Rows name them in the column `notify`, and " +
+      "they hear of those rows' failures instead of `WEBHOOK_URL`.",
+  },
 
   LOG_LEVEL: {
     kind: kinds.level,

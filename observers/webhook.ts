@@ -11,9 +11,11 @@ import { startOf } from "../util/streams.ts";
 import { backoffMs, delay } from "../util/retry.ts";
 import { retryAfterMs } from "../util/retry_after.ts";
 
-export interface NoticesOptions {
+export interface WebhookOptions {
   /** Slack-compatible incoming webhook; others take `text`. */
   readonly url: string;
+  /** The channel's name, for what is said of it. Default: it is the preset one. */
+  readonly name?: string;
   /** `failed`: only runs that failed; `all`: also those that succeeded or were cancelled. */
   readonly on: "failed" | "all";
   /** The page as people reach it, without a trailing slash; a run's page is `/runs/{run name}` there. */
@@ -44,15 +46,17 @@ const LONGEST_ANSWER = 4_096;
 /** Slack takes 3,000 characters in a block's text. */
 const LONGEST_TEXT = 2_900;
 
+type Maybe = "statusUrl" | "name";
+
 /** Sends notices one after the other, from the first one told until `close`. */
 export class Webhook {
-  readonly #options: Required<Omit<NoticesOptions, "statusUrl">> & Pick<NoticesOptions, "statusUrl">;
+  readonly #options: Required<Omit<WebhookOptions, Maybe>> & Pick<WebhookOptions, Maybe>;
   readonly #waiting: RunRecord[] = [];
   readonly #ended = new AbortController();
   #working: Promise<void> | undefined;
   #dropped = 0;
 
-  constructor(options: NoticesOptions) {
+  constructor(options: WebhookOptions) {
     this.#options = {
       onTrouble: () => {},
       maxWaiting: 100,
@@ -146,7 +150,8 @@ export class Webhook {
 
   #trouble(reason: string, runName?: string): void {
     try {
-      this.#options.onTrouble(reason, runName);
+      const { name, onTrouble } = this.#options;
+      onTrouble(name === undefined ? reason : `Channel "${name}": ${reason}`, runName);
     } catch {
       // Whoever listens must not stop the notices.
     }

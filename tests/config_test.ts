@@ -282,6 +282,21 @@ Deno.test("secrets may come from files, without the last line end", () => {
   deepEqual(config.webhook, { url: "https://hooks.example/x", on: "failed" });
 });
 
+Deno.test("channels are read one a line or with ;, and no URL of them is shown", () => {
+  const file = "imaging=https://hooks.example/a?x=1\n\n gpu = https://hooks.example/b \n";
+  const { channels, secrets } = load({ NOTIFY_CHANNELS_FILE: "/s/channels" }, [], { "/s/channels": file });
+  deepEqual([...channels], [["imaging", "https://hooks.example/a?x=1"], ["gpu", "https://hooks.example/b"]]);
+  ok(secrets.includes("https://hooks.example/b"));
+  deepEqual([...load({ NOTIFY_CHANNELS: "a=http://h/1;b=http://h/2;" }).channels.keys()], ["a", "b"]);
+  for (
+    const wrong of ["https://hooks.example/hush", "a=hush", "A=https://h/hush", "a=https://h/hush;a=https://h/2", "a"]
+  ) {
+    const [fault = "", ...more] = faultsOf({ NOTIFY_CHANNELS: wrong });
+    match(fault, /^NOTIFY_CHANNELS: write name=URL for each channel, .* and each once$/);
+    deepEqual([fault.includes("hush"), more], [false, []]);
+  }
+});
+
 Deno.test("a secret's file that is absent or empty is a fault", () => {
   deepEqual(faultsOf({ MQTT_PASSWORD_FILE: "/s/none", STATUS_TOKEN_FILE: "/s/empty" }, [], { "/s/empty": "\n" }), [
     'MQTT_PASSWORD_FILE "/s/none": cannot read the file: No such file',

@@ -12,15 +12,17 @@ export function makeCanaries({ webhook }: { webhook: string }): Canaries {
   const secrets = Object.entries<Setting>(SETTINGS).filter(([, { secret }]) => secret === true);
   return Object.fromEntries(secrets.map(([name], index) => {
     // Letters that change in JSON, URLs and base64; 0 to 2 letters more, so that base64 ends in each way.
-    const odd = name === "WEBHOOK_URL" ? "" : `+/=&%#?<"'`;
+    const before = { WEBHOOK_URL: "", NOTIFY_CHANNELS: "attacked=" }[name];
+    const odd = before === undefined ? `+/=&%#?<"'` : "";
     const word = `cAnArY${name.replaceAll("_", "")}${odd}${"z".repeat(index % 3)}9Qx`;
-    return [name, name === "WEBHOOK_URL" ? `${webhook}/hook/${word}?token=${word}` : word];
+    return [name, before === undefined ? word : `${before}${webhook}/hook/${word}?token=${word}`];
   }));
 }
 
 /** What tells the secret: of the webhook's URL the path, else the whole. */
 function tellTale(value: string): string {
-  return value.startsWith("http") ? new URL(value).pathname.split("/").at(-1)! : value;
+  const [url] = /https?:.*/.exec(value) ?? [];
+  return url === undefined ? value : new URL(url).pathname.split("/").at(-1)!;
 }
 
 /** Each way in which a text is found written down. */

@@ -34,7 +34,7 @@ function valueOf(name: string, canary: string, urls: Readonly<Record<string, str
     made.username = "lab";
     made.password = encodeURIComponent(canary);
   }
-  return made.href;
+  return name === "NOTIFY_CHANNELS" ? `lab=${made.href}` : made.href;
 }
 
 /** The forms in which a canary may come back. */
@@ -62,11 +62,17 @@ function foundIn(text: string): string[] {
   return SECRET.filter(({ canary }) => formsOf(canary).some((form) => text.includes(form))).map(({ name }) => name);
 }
 
+const TABLE = `job_name,mqtt_topic,image,command,notify
+bad,lab/bad,busybox,false,
+named,lab/named,busybox,false,lab
+`;
+
 const URLS = {
   MQTT_URL: "mqtt://127.0.0.1:1",
   AWS_ENDPOINT_URL: "http://127.0.0.1:1",
   STATUS_URL: "https://page.example",
   WEBHOOK_URL: "https://hooks.example/x",
+  NOTIFY_CHANNELS: "https://hooks.example/y",
 };
 
 function envOf(urls: Readonly<Record<string, string>>): Record<string, string> {
@@ -76,7 +82,16 @@ function envOf(urls: Readonly<Record<string, string>>): Record<string, string> {
 
 Deno.test("the settings that may hold a secret are known", () => {
   const names = SECRET.map(({ name }) => name);
-  for (const known of ["MQTT_PASSWORD", "MQTT_URL", "STATUS_TOKEN", "WEBHOOK_URL", "AWS_SECRET_ACCESS_KEY"]) {
+  for (
+    const known of [
+      "MQTT_PASSWORD",
+      "MQTT_URL",
+      "STATUS_TOKEN",
+      "WEBHOOK_URL",
+      "NOTIFY_CHANNELS",
+      "AWS_SECRET_ACCESS_KEY",
+    ]
+  ) {
     ok(names.includes(known), known);
   }
   deepEqual(foundIn(SECRET.map(({ canary }) => canary).join()), names);
@@ -156,11 +171,11 @@ Deno.test({
       "current-context": "x",
     };
     await Deno.writeTextFile(`${dir}/kubeconfig`, JSON.stringify(kubeconfig));
-    await Deno.writeTextFile(`${dir}/jobs.csv`, "job_name,mqtt_topic,image,command\nbad,lab/bad,busybox,false\n");
+    await Deno.writeTextFile(`${dir}/jobs.csv`, TABLE);
     const login = new URL(broker.url);
     login.username = "lab";
     login.password = encodeURIComponent(canary);
-    const urls = { MQTT_URL: broker.url, AWS_ENDPOINT_URL: echoUrl, WEBHOOK_URL: echoUrl };
+    const urls = { MQTT_URL: broker.url, AWS_ENDPOINT_URL: echoUrl, WEBHOOK_URL: echoUrl, NOTIFY_CHANNELS: echoUrl };
     const env = {
       ...envOf(urls),
       MQTT_URL: broker.url,
@@ -184,8 +199,12 @@ Deno.test({
         await using service = await startService({ ...env, ...more, LOG_FORMAT: format });
         const [, page] = /Page and metrics at (http:[^\s"]+)/.exec(await service.log()) ?? [];
         await ear.publish("lab/bad", "x");
-        // The webhook hears of the end, refuses with all that it was sent, and that is logged.
-        await eventually(async () => (await service.log()).includes("Cannot send the notice"), { timeoutMs: 20_000 });
+        await ear.publish("lab/named", "x");
+        // The webhooks hear of the ends, refuse with all that they were sent, and that is logged.
+        await eventually(async () => ((await service.log()).match(/Cannot send the notice/g)?.length ?? 0) >= 2, {
+          timeoutMs: 20_000,
+          what: () => service.logTail(40),
+        });
         for (const path of ["/", "/runs", "/healthz", "/readyz", "/metrics", "/nothing"]) {
           seen += await (await fetch(new URL(path, page))).text();
         }

@@ -1,5 +1,5 @@
 import { deepEqual, equal, match, ok } from "node:assert/strict";
-import { noticeOf, type NoticesOptions, Webhook } from "../../observers/webhook.ts";
+import { noticeOf, Webhook, type WebhookOptions } from "../../observers/webhook.ts";
 import type { RunRecord } from "../../ports.ts";
 import { aRecord } from "../harness/fakes.ts";
 import { eventually } from "../harness/wait.ts";
@@ -23,7 +23,7 @@ function record(fields: Partial<RunRecord> = {}): RunRecord {
 type Answer = (body: { text: string; blocks: unknown[] }, call: number) => Response | Promise<Response>;
 
 /** A webhook on loopback and notices that go to it. */
-function webhook(answer: Answer, options: Partial<NoticesOptions> = {}) {
+function webhook(answer: Answer, options: Partial<WebhookOptions> = {}) {
   const calls: { at: number; type: string | null; text: string }[] = [];
   const server = Deno.serve({ hostname: "127.0.0.1", port: 0, onListen: () => {} }, async (request) => {
     const body = await request.json();
