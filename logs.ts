@@ -4,7 +4,7 @@
  * `{LOGS_URL}/{run name}.txt`. Knows nothing of how a run ended: the head is given to it.
  */
 import { ContainerLog, type Quota } from "./logs/container.ts";
-import { markOf, readPieces } from "./logs/segments.ts";
+import { chainOf, GONE, markOf, readPieces, type StoredPiece } from "./logs/segments.ts";
 import { Spool, type SpoolSettings } from "./logs/spool.ts";
 import type { LiveRun } from "./runs.ts";
 import type { Cluster, ObjectStore, PodFacts } from "./ports.ts";
@@ -117,17 +117,19 @@ export class LogCollector {
     const logs = this.#logsOf(run);
     await Promise.all(logs.map((log) => this.#wholeOrSilent(log)));
     const hasPieces = logs.some(({ segments }) => segments.hasStored) || await this.#wasLeft(run);
-    const left = hasPieces ? await this.#leftPieces(runName) : new Map<string, Piece[]>();
+    const left = hasPieces ? await this.#leftPieces(runName) : new Map<string, StoredPiece[]>();
     const known = new Set(logs.map(({ segments }) => segments.folder));
-    const strangers = [...left].filter(([folder]) => !known.has(folder)).map(([, pieces]) => pieces);
+    const strangers = [...left].filter(([folder]) => !known.has(folder)).map(([, pieces]) => chainOf(pieces));
+    const gone = logs.flatMap(({ segments }) => segments.lostOf(left.get(segments.folder) ?? []) ?? []);
     const isUnseen = logs.length === 0 && left.size === 0 && hadPod(run);
     const unread = [
       ...lost === undefined ? [] : [lost],
       ...isUnseen ? ["Nothing of its output could be read: its pods were gone"] : [],
       ...strangers.length === 0 ? [] : ["The rest of a container's log could not be read: its pod is gone"],
     ];
-    const missing = [...unread, ...logs.flatMap(({ missing }) => missing)];
-    const bytes = [...strangers.map(totalOf), ...logs.map((log) => log.bytes)].reduce((sum, more) => sum + more, 0);
+    const missing = [...unread, ...gone.map(() => GONE), ...logs.flatMap(({ missing }) => missing)];
+    const bytes = [...strangers.map(totalOf), ...logs.map((log) => log.bytes), ...gone.map((bytes) => -bytes)]
+      .reduce((sum, more) => sum + more, 0);
     const summary: LogSummary = {
       bytes,
       complete: missing.length === 0,
@@ -141,11 +143,11 @@ export class LogCollector {
       yield text;
       for (const pieces of strangers) {
         if (many) yield heading(pieces[0]!.key.split("/").slice(2));
-        yield* readPieces(store, pieces.map(({ key }) => key), signal);
+        yield* readPieces(store, pieces, signal);
       }
       for (const { podName, container, segments } of logs) {
         if (many) yield heading([podName, container]);
-        yield* segments.whole((left.get(segments.folder) ?? []).map(({ key }) => key), signal);
+        yield* segments.whole(left.get(segments.folder) ?? [], signal);
       }
       for (const sentence of unread) yield new TextEncoder().encode(`[${sentence}]\n`);
     }
@@ -250,8 +252,8 @@ export class LogCollector {
   }
 
   /** The run's pieces by container folder, in order; those of a former process too. */
-  async #leftPieces(runName: string): Promise<Map<string, Piece[]>> {
-    const found = new Map<string, Piece[]>();
+  async #leftPieces(runName: string): Promise<Map<string, StoredPiece[]>> {
+    const found = new Map<string, StoredPiece[]>();
     for await (const { key, size } of this.#store.list(`.parts/${runName}/`, { signal: this.#signal })) {
       const folder = key.slice(0, key.lastIndexOf("/"));
       found.set(folder, [...(found.get(folder) ?? []), { key, size }]);
@@ -260,18 +262,13 @@ export class LogCollector {
   }
 }
 
-interface Piece {
-  readonly key: string;
-  readonly size: number;
-}
-
 /** The Job has come to an end that it has by pods alone. */
 function hadPod({ job: { end } }: LiveRun): boolean {
   return end?.type === "Complete" || end?.reason === "BackoffLimitExceeded";
 }
 
 /** Of the output in a container's pieces. */
-function totalOf(pieces: readonly Piece[]): number {
+function totalOf(pieces: readonly StoredPiece[]): number {
   return markOf(pieces.at(-1)!.key, pieces.reduce((sum, { size }) => sum + size, 0)).total;
 }
 

@@ -3,7 +3,7 @@
  * whether the node has more. What is missing is said in the output itself. Must not wait for the store as long as there
  * is room; where pieces go is segments.ts.
  */
-import { LineReader, type Position } from "./lines.ts";
+import { isLater, LineReader, LONG_LINE_BYTES, type Position } from "./lines.ts";
 import { Segments } from "./segments.ts";
 import type { Spool } from "./spool.ts";
 import type { Cluster, ContainerFacts, ObjectStore } from "../ports.ts";
@@ -22,8 +22,8 @@ const TRUST_END_MS = 2_500;
 /** How often the log of a container that has ended is asked for before it counts as lost. */
 const LAST_ATTEMPTS = 10;
 /**
- * No node begins a new file for less (containerLogMaxSize, 10 Mi by preset). Of a log that is smaller, nothing can be in
- * an older file, and it is not looked after further.
+ * No node begins a new file for less (containerLogMaxSize, 10 Mi by preset). Where so little has come by a stream that
+ * ended with its container, nothing can be in an older file, and it is not looked after further.
  */
 const ROTATED_BYTES = 1024 * 1024;
 /** The kubelet looks so often whether a file is full (containerLogMonitorInterval, 10 s by preset): no file is younger. */
@@ -89,6 +89,8 @@ export class ContainerLog {
   /** What came by streams, repetitions and times included. */
   #cameBytes = 0;
   #remarks = 0;
+  /** What the node said instead of output, where no output came behind it. */
+  #lastRemark: string | undefined;
   #isEmptyTold = false;
   /** The last stream came to the end of what its file had. */
   #wasAtEnd = false;
@@ -116,7 +118,9 @@ export class ContainerLog {
   }
 
   update(facts: ContainerFacts): void {
-    this.#isLate ||= this.#facts === undefined && facts.state === "terminated";
+    // Heard of late, as after an API server that was away, is as late as read late.
+    this.#isLate ||= this.#facts === undefined &&
+      (facts.state === "terminated" || Date.now() - (facts.startedAt?.getTime() ?? Infinity) > LATE_MS);
     this.#facts = facts;
     if (facts.state === "terminated") this.#terminatedAtMs ??= Date.now();
     this.#wake();
@@ -178,6 +182,7 @@ export class ContainerLog {
           `Lines between ${from} and ${to} are missing: the node began new files faster than they could be read`,
         ),
       onRemark: (text) => {
+        this.#lastRemark = text;
         if (this.#remarks++ < MOST_REMARKS) this.#say(`The node says: ${text}`);
       },
     }, known);
@@ -185,6 +190,7 @@ export class ContainerLog {
 
   #keep(text: Uint8Array): void {
     const { quota } = this.#options;
+    this.#lastRemark = undefined;
     if (this.#isFullUp) return;
     const kept = text.subarray(0, quota.left);
     quota.left -= kept.length;
@@ -205,7 +211,6 @@ export class ContainerLog {
       if (!this.#isLate || !startedAt || Date.parse(to) - startedAt.getTime() < FILE_MS) return;
       this.#miss(`Lines before ${to} may be missing: reading began late, and the node keeps the newest file only`);
     } else {
-      if (this.#cameBytes < ROTATED_BYTES && !this.#options.isAdopted) return;
       if (this.#wasAtEnd && Date.parse(to) - Date.parse(from) < FILE_MS) return;
       this.#miss(
         `Lines between ${from} and ${to} may be missing: the node began a new file while its log could not be read`,
@@ -220,7 +225,6 @@ export class ContainerLog {
     const { startedAt, finishedAt } = this.#facts ?? {};
     const ranMs = startedAt && finishedAt ? finishedAt.getTime() - startedAt.getTime() : 0;
     if (time === "" ? !this.#isLate || ranMs < FILE_MS : this.#wasAtEnd) return;
-    if (time !== "" && this.#cameBytes < ROTATED_BYTES && !this.#options.isAdopted) return;
     this.#isEmptyTold = true;
     this.#miss(
       `${time === "" ? "Its output" : `Lines after ${time}`} may be missing: the node's newest file is empty, ` +
@@ -283,10 +287,14 @@ export class ContainerLog {
         if (this.#isFullUp) return;
         failures = 0;
         if (this.#reader.isEmptyStream) this.#onEmptyStream();
-        if (wasEnded) return this.#reader.end();
+        if (wasEnded) {
+          await this.#checkEnd(signal);
+          return this.#reader.end();
+        }
         const isEnd = await this.#endedWithStream(Date.now(), signal);
         // At the end of an old file the stream may end as if it were the last.
-        if (isEnd && this.#cameBytes < ROTATED_BYTES && !this.#options.isAdopted) return;
+        const isSmall = this.#cameBytes < ROTATED_BYTES && !this.#options.isAdopted;
+        if (isEnd && isSmall && this.#reader.at.complete && this.#lastRemark === undefined) return;
         this.#wasAtEnd = isEnd;
       } catch (error) {
         signal.throwIfAborted();
@@ -301,6 +309,20 @@ export class ContainerLog {
         await delay(backoffMs(failures, { firstMs: 20, maxMs: 5_000 }), signal);
       }
     }
+  }
+
+  /**
+   * Where the link between API server and node breaks, or the node fails, what is read ends as if that were all. Throws
+   * UnavailableError then.
+   */
+  async #checkEnd(signal: AbortSignal): Promise<void> {
+    if (!this.#options.cluster.rotatesLogs) return;
+    if (this.#lastRemark !== undefined) throw new UnavailableError(`the node says: ${this.#lastRemark}`);
+    const newest = await this.#newestLine(signal).catch(() => undefined);
+    signal.throwIfAborted();
+    const { time, complete } = this.#reader.at;
+    if (!newest || (newest.time === time ? complete || !newest.isComplete : !isLater(newest.time, time))) return;
+    throw new UnavailableError("it ended before the last line that the node has");
   }
 
   /** The cluster has the log no more. */
@@ -343,6 +365,7 @@ export class ContainerLog {
 
   async #take(stream: ReadableStream<Uint8Array>, scope: Scope, follows: boolean): Promise<void> {
     this.#reader.beginStream();
+    this.#lastRemark = undefined;
     const { rotatesLogs } = this.#options.cluster;
     using looking = new Scope(scope.signal);
     if (follows && rotatesLogs) void this.#lookAtNewest(looking.signal).catch(() => {});
@@ -379,7 +402,7 @@ export class ContainerLog {
       [cameBytes, lookedMs] = [this.#cameBytes, Date.now()];
       const newest = await this.#newestLine(signal).catch(() => undefined);
       signal.throwIfAborted();
-      if (newest !== undefined) this.#reader.expect(newest);
+      if (newest !== undefined) this.#reader.expect(newest.time);
       // Only what the node has answered meanwhile proves that it is not merely slow.
       const isStuck = isSilent && this.#cameBytes === cameBytes && newest !== undefined && this.#reader.isBehind &&
         !this.#reader.isEmptyStream && !this.#isWaiting;
@@ -389,8 +412,8 @@ export class ContainerLog {
     }
   }
 
-  /** Its time; undefined where that cannot be told from the middle of a long line. */
-  async #newestLine(signal: AbortSignal): Promise<string | undefined> {
+  /** Undefined where that cannot be told from the middle of a long line. */
+  async #newestLine(signal: AbortSignal): Promise<{ time: string; isComplete: boolean } | undefined> {
     const stream = await this.#options.cluster.logs(this.podName, this.container, {
       follow: false,
       timestamps: true,
@@ -403,8 +426,10 @@ export class ContainerLog {
       text += String.fromCharCode(...chunk.subarray(0, MOST_TAIL_BYTES));
       if (text.length > MOST_TAIL_BYTES) return undefined;
     }
-    // The one before says by its line break that the last one is a line of its own.
+    // The one before says by its line break that the last one is a line of its own; a single one may be a part only.
     const at = text.slice(0, -1).lastIndexOf("\n");
-    return at < 0 ? undefined : /^\d{4}-\d\d-\d\dT[^ ]+(?= )/.exec(text.slice(at + 1))?.[0];
+    if (at < 0 && text.length >= LONG_LINE_BYTES) return undefined;
+    const time = /^\d{4}-\d\d-\d\dT[^ ]+(?= )/.exec(text.slice(at + 1))?.[0];
+    return time === undefined ? undefined : { time, isComplete: text.endsWith("\n") };
   }
 }

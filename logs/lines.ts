@@ -41,7 +41,7 @@ const REMEMBERED = 256;
 /** Times of two lines that the node wrote one after the other are never so far in the wrong order. */
 const DISORDER_MS = 1_000;
 /** The runtime parts lines of this size, and a part may be taken for a line. */
-const LONG_LINE_BYTES = 16_000;
+export const LONG_LINE_BYTES = 16_000;
 /** A stream that reads one file a second time begins with a line that stood behind such a leap of time. */
 const LEAP_MS = 2_000;
 const MOST_LEAPS = 64;
@@ -54,7 +54,8 @@ export class LineReader {
   #at: { time: string; bytes: number; complete: boolean };
   /** Set where a stream may repeat what is known. */
   #seam: Seam | undefined;
-  readonly #leaps = new Set<string>();
+  /** Lines that stood behind a leap of time, with the ones before it, and whether that was told as a gap. */
+  readonly #leaps = new Map<string, { readonly from: string; isTold: boolean }>();
   /** Times of lines that the cluster has, and which must come. */
   #expected: Expected[] = [];
   /** Of the line under way: where its bytes go. */
@@ -174,8 +175,13 @@ export class LineReader {
   #beginLine(time: string): void {
     const last = this.#at.time;
     if (this.#expected.length > 0) this.#look(time, last);
-    // The node reads one file twice when it falls two files behind.
-    if (!this.#seam && time < last && this.#leaps.has(time)) this.#seam = new Seam(this.#recent, this.#at);
+    // The node reads one file twice when it has left one out: it heard of two new ones and opened the newest for each.
+    const leap = !this.#seam && time < last ? this.#leaps.get(time) : undefined;
+    if (leap) {
+      this.#seam = new Seam(this.#recent, this.#at);
+      if (!leap.isTold) this.#events.onGap(leap.from, time);
+      leap.isTold = true;
+    }
     const seam = this.#seam;
     if (seam) {
       const verdict = seam.judge(time);
@@ -192,7 +198,7 @@ export class LineReader {
     if (last === "") this.#events.onSeam("", time);
     if (last !== "" && time.slice(0, 19) !== last.slice(0, 19) && Date.parse(time) - Date.parse(last) >= LEAP_MS) {
       if (this.#leaps.size === MOST_LEAPS) this.#leaps.clear();
-      this.#leaps.add(time);
+      this.#leaps.set(time, { from: last, isTold: this.#told === time });
     }
     this.#at = { time, bytes: 0, complete: false };
     if (this.#recent.length < REMEMBERED) this.#recent.push(time);
@@ -224,6 +230,8 @@ export class LineReader {
       // Of several in one gap, the first tells of it.
       if (this.#told !== to) this.#events.onGap(from, to);
       this.#told = to;
+      const leap = this.#leaps.get(to);
+      if (leap) leap.isTold = true;
       return false;
     });
   }
@@ -276,7 +284,7 @@ class Seam {
 }
 
 /** Compares RFC 3339 times to the nanosecond; Date alone holds milliseconds. "" is before all. */
-function isLater(a: string, b: string): boolean {
+export function isLater(a: string, b: string): boolean {
   // All of one node are of one form, unless its zone has changed.
   if (a.length === b.length && a.slice(29) === b.slice(29)) return a > b;
   if (a === "" || b === "") return a > b;

@@ -1,10 +1,10 @@
 /**
  * The output of one container in pieces: what is in memory, what waits for the store in memory or on disk, and what the
  * store has. Pieces go to the store one after the other, beside the reading. Owns their keys,
- * `{folder}/{number}_{time of the last line}_{bytes of it}_{flags}_{bytes of output so far}`, by which a later process
- * goes on.
+ * `{folder}/{number}_{time of the last line}_{bytes of it}_{flags}_{bytes of output so far}_{before it}`, by which a
+ * later process goes on.
  */
-import type { ObjectStore } from "../ports.ts";
+import { type ObjectStore, UnavailableError } from "../ports.ts";
 import type { Position } from "./lines.ts";
 import { Blocks, type Parked, type Spool } from "./spool.ts";
 import { Scope } from "../util/abort.ts";
@@ -23,6 +23,8 @@ const MOST_BYTES = 2 * PIECE_BYTES;
 const MANY = 4;
 /** Flag of a key: lines are missing up to there. */
 const NOT_WHOLE = "m";
+/** What stands in the place of a piece that the store had. */
+export const GONE = "A part of this log is missing: the store had it, and somebody or a rule of the bucket deleted it";
 
 /** What is known of the output up to some place. */
 export interface Mark {
@@ -30,6 +32,13 @@ export interface Mark {
   readonly isWhole: boolean;
   /** Bytes of output, without what is said between the lines. */
   readonly total: number;
+}
+
+/** A piece that the store has. */
+export interface StoredPiece {
+  readonly key: string;
+  /** Of the object, with what is said between the lines. */
+  readonly size: number;
 }
 
 interface Piece extends Mark {
@@ -44,8 +53,8 @@ export class Segments {
   readonly #stop: Scope;
   readonly #buffer = new Blocks();
   #pieces: Piece[] = [];
-  /** Number of the last piece that the store has for certain. */
-  #stored = 0;
+  /** Keys of the pieces that the store has for certain, in order. */
+  #stored: string[] = [];
   #uploading: Promise<void> | undefined;
   #isSettled = false;
   #cutMs = Date.now();
@@ -61,7 +70,7 @@ export class Segments {
 
   /** The store has pieces, or may have one. */
   get hasStored(): boolean {
-    return this.#stored > 0 || this.#uploading !== undefined;
+    return this.#stored.length > 0 || this.#uploading !== undefined;
   }
 
   /** Some is not in memory. */
@@ -71,13 +80,19 @@ export class Segments {
 
   /** Takes up where a former process left off; undefined: it left nothing. */
   async resume(signal: AbortSignal): Promise<Mark | undefined> {
-    let left: Mark | undefined;
-    this.#stored = 0;
-    for await (const { key, size } of this.#store.list(`${this.folder}/`, { signal })) {
-      this.#stored = Number.parseInt(key.slice(key.lastIndexOf("/") + 1));
-      left = markOf(key, (left?.total ?? 0) + size);
-    }
-    return left;
+    const left = chainOf(await Array.fromAsync(this.#store.list(`${this.folder}/`, { signal })));
+    this.#stored = left.map(({ key }) => key);
+    return left.length === 0 ? undefined : markOf(left.at(-1)!.key, left.reduce((sum, { size }) => sum + size, 0));
+  }
+
+  /**
+   * Bytes of output that the store has lost since, which has `listed` of the container's folder; undefined: none. They
+   * were ours to keep, so somebody or a rule of the bucket has deleted them.
+   */
+  lostOf(listed: readonly StoredPiece[]): number | undefined {
+    const keys = new Set(listed.map(({ key }) => key));
+    const lost = this.#stored.filter((key) => !keys.has(key));
+    return lost.length === 0 ? undefined : lost.reduce((sum, key) => sum + bytesOf(key), 0);
   }
 
   append(text: Uint8Array): void {
@@ -129,10 +144,15 @@ export class Segments {
     await this.#uploading;
   }
 
-  /** The whole output so far, in order; `stored`: keys of the container's folder. May be read again. */
-  async *whole(stored: readonly string[], signal: AbortSignal): AsyncGenerator<Uint8Array> {
-    const certain = stored.filter((key) => Number.parseInt(key.slice(key.lastIndexOf("/") + 1)) <= this.#stored);
-    yield* readPieces(this.#store, certain, signal);
+  /** The whole output so far, in order; `listed`: what the store has of the container's folder. May be read again. */
+  async *whole(listed: readonly StoredPiece[], signal: AbortSignal): AsyncGenerator<Uint8Array> {
+    // A PUT of a process that is dead, or was given up, may have arrived since: not by what is listed alone.
+    const found = new Map(listed.map((piece) => [piece.key, piece]));
+    for (const key of this.#stored) {
+      const piece = found.get(key);
+      if (piece) yield* readPieces(this.#store, [piece], signal);
+      else yield new TextEncoder().encode(`[${GONE}]\n`);
+    }
     for (const { blocks, parked } of this.#pieces) {
       if (blocks) yield* blocks;
       else if (parked) yield await parked.read();
@@ -189,11 +209,13 @@ export class Segments {
     }
     const { at, isWhole, total } = next.at(-1)!;
     const key = [
-      `${this.folder}/${String(this.#stored + 1).padStart(8, "0")}`,
+      `${this.folder}/${String(numberOf(this.#stored.at(-1)) + 1).padStart(8, "0")}`,
       encodeURIComponent(at.time),
       at.complete ? 0 : at.bytes,
       isWhole ? "" : NOT_WHOLE,
       total,
+      // Of the piece before it.
+      this.#stored.length === 0 ? 0 : totalOf(this.#stored.at(-1)!),
     ].join("_");
     const parts = await Promise.all(next.map(({ blocks, parked }) => blocks ?? parked!.read().then((one) => [one])));
     const body = joinBytes(parts.flat());
@@ -206,7 +228,7 @@ export class Segments {
         await delay(backoffMs(attempt), signal);
       }
     }
-    this.#stored++;
+    this.#stored.push(key);
     // Not before: the output is whole at each moment.
     this.#pieces = this.#pieces.slice(next.length);
     next.forEach((piece) => this.#free(piece));
@@ -215,7 +237,7 @@ export class Segments {
 
 /** What a piece's key says; `size`: of all pieces up to it, for keys of former versions. */
 export function markOf(key: string, size: number): Mark {
-  const [, time = "", bytes = "0", flags = "", total] = key.slice(key.lastIndexOf("/") + 1).split("_");
+  const [, time = "", bytes = "0", flags = "", total] = partsOf(key);
   return {
     at: { time: decodeURIComponent(time), bytes: Number(bytes), complete: Number(bytes) === 0 },
     isWhole: !flags.includes(NOT_WHOLE),
@@ -223,14 +245,58 @@ export function markOf(key: string, size: number): Mark {
   };
 }
 
-/** What the keys hold, one after the other. */
+function partsOf(key: string): string[] {
+  return key.slice(key.lastIndexOf("/") + 1).split("_");
+}
+
+function numberOf(key: string | undefined): number {
+  return key === undefined ? 0 : Number.parseInt(partsOf(key)[0]!);
+}
+
+function totalOf(key: string): number {
+  return Number(partsOf(key)[4] ?? 0);
+}
+
+/** Of output in the piece; 0 where its key, of a former version, does not say. */
+function bytesOf(key: string): number {
+  const before = partsOf(key)[5];
+  return before === undefined ? 0 : totalOf(key) - Number(before);
+}
+
+/**
+ * The pieces of a folder that follow one another, in order. A PUT of a process that has died may arrive when the next one
+ * has put another piece of that number: both begin at the same place, and only one of them is gone on with.
+ */
+export function chainOf<P extends StoredPiece>(listed: readonly P[]): P[] {
+  const byNumber = Map.groupBy(listed, ({ key }) => numberOf(key));
+  const chain: P[] = [];
+  let before: number | undefined;
+  for (const number of [...byNumber.keys()].sort((a, b) => b - a)) {
+    const some = byNumber.get(number)!.toSorted((a, b) => totalOf(b.key) - totalOf(a.key));
+    const piece: P = some.find(({ key }) => totalOf(key) === before) ?? some[0]!;
+    const from = partsOf(piece.key)[5];
+    before = from === undefined ? undefined : Number(from);
+    chain.unshift(piece);
+  }
+  return chain;
+}
+
+/** What the pieces hold, one after the other; UnavailableError where one is gone, or ends early. */
 export async function* readPieces(
   store: ObjectStore,
-  keys: readonly string[],
+  pieces: readonly StoredPiece[],
   signal: AbortSignal,
 ): AsyncGenerator<Uint8Array> {
-  for (const key of keys) {
+  for (const { key, size } of pieces) {
     const stream = await store.read(key, { signal });
-    if (stream) yield* stream;
+    let left = size;
+    for await (const chunk of stream ?? []) {
+      left -= chunk.length;
+      yield chunk;
+    }
+    // A list without sizes says nothing.
+    if (!stream || (size > 0 && left !== 0)) {
+      throw new UnavailableError(`Cannot read ${key}: it has ${size - left} bytes, and had ${size}`);
+    }
   }
 }

@@ -274,6 +274,106 @@ Deno.test("what is held of a large log goes to the store before a stop, and the 
   equal(bed.output(), textOf(lines));
 });
 
+Deno.test("a last read that a broken link to the node ended is made again, in the middle of the last line too", async () => {
+  const lines = manyLines(1_000);
+  const text = lines.map((one) => `${one}\n`).join("");
+  // An API server ends the answer as if that were all.
+  for (const cut of [text.indexOf("\n", 20_000) + 1, 20_000, text.length - 5, text.length - 1]) {
+    using bed = setUp({ adopted: true });
+    bed.cluster.rotatesLogs = true;
+    bed.cluster.tail = text.split("\n").slice(-3).join("\n");
+    bed.writes(stream([text.slice(0, cut)], "ends"), text);
+    bed.sees("terminated");
+    equal((await bed.finish()).complete, true);
+    equal(bed.output(), textOf(lines), `cut at ${cut} of ${text.length}`);
+  }
+});
+
+Deno.test("a last read that ends with the node's words instead of output is made again", async () => {
+  using bed = setUp({ adopted: true });
+  bed.cluster.rotatesLogs = true;
+  const words = "failed to create fsnotify watcher: too many open files";
+  bed.writes(line("one", 1) + `${words}\n`, line("one", 1) + line("two", 2));
+  bed.sees("terminated");
+  equal((await bed.finish()).complete, true);
+  equal(bed.output(), `one\n[The node says: ${words}]\ntwo\n`);
+});
+
+Deno.test("a log of which little had come when its stream broke says where the node began a new file meanwhile", async () => {
+  using bed = setUp();
+  bed.cluster.rotatesLogs = true;
+  bed.writes(stream([line("one", 1)], "fails"), stream([line("later", 40)], "ends"), line("later", 40));
+  bed.sees("running");
+  await eventually(() => bed.cluster.logCalls.length === 2);
+  bed.sees("terminated");
+  const { complete, missing } = await bed.finish();
+  equal(complete, false);
+  match(missing!, /^Lines between .*:01\.0+Z and .*:40\.0+Z may be missing: the node began a new file/);
+  equal(bed.output(), `one\n[${missing}]\nlater\n`);
+});
+
+Deno.test("a log whose container was heard of late says that its first lines may be missing", async () => {
+  using bed = setUp();
+  bed.cluster.rotatesLogs = true;
+  bed.writes(stream([line("later", 40)], "ends"), line("later", 40));
+  bed.sees("running");
+  await eventually(() => bed.cluster.logCalls.length === 1);
+  bed.sees("terminated");
+  match((await bed.finish()).missing!, /^Lines before .*:40\.0+Z may be missing: reading began late/);
+});
+
+Deno.test("a log of which somebody deleted a piece in the store says so", async () => {
+  using bed = setUp({ memoryBytes: 1_000 });
+  const lines = manyLines(6_000);
+  bed.writes(stream(lines.map((one) => `${one}\n`), "ends"));
+  bed.sees("terminated");
+  const pieces = () => [...bed.store.objects.keys()].filter((key) => key.startsWith(".parts/")).sort();
+  await eventually(() => pieces().length >= 3);
+  const [first, gone] = pieces() as [string, string];
+  const lost = new TextDecoder().decode(bed.store.objects.get(gone));
+  bed.store.objects.delete(gone);
+  const { bytes, complete, missing } = await bed.finish();
+  const whole = textOf(lines);
+  equal(complete, false);
+  match(missing!, /^A part of this log is missing: the store had it, and somebody or a rule of the bucket deleted it$/);
+  equal(bytes, whole.length - lost.length);
+  const at = bed.store.objects.get(first)!.length;
+  equal(bed.output(), `${whole.slice(0, at)}[${missing}]\n${whole.slice(at + lost.length)}`);
+});
+
+Deno.test("a piece of a dead process that arrives in the store when the next one has put its own doubles nothing", async () => {
+  using bed = setUp({ memoryBytes: 1_000, adopted: true });
+  bed.cluster.rotatesLogs = true;
+  const lines = manyLines(6_000);
+  const text = lines.map((one) => `${one}\n`).join("");
+  const { put } = bed.store;
+  const late = Promise.withResolvers<void>();
+  let pieces = 0;
+  // Of the first process, all but the first piece are under way when it dies.
+  bed.store.put = async (key, body) => {
+    if (key.startsWith(".parts/") && pieces++ > 0) await late.promise;
+    return await put.call(bed.store, key, body);
+  };
+  bed.writes(stream([0, 2_000].map((from) => `${lines.slice(from, from + 2_000).join("\n")}\n`), "is silent"));
+  bed.sees("running");
+  await eventually(() => pieces === 2);
+  bed.logs = bed.begin();
+  bed.store.put = put;
+  bed.writes(stream(lines.map((one) => `${one}\n`), "is silent"));
+  bed.sees("running");
+  const ownPieces = () => [...bed.store.objects.keys()].filter((key) => key.startsWith(".parts/")).length;
+  await eventually(() => ownPieces() >= 3);
+  const before = ownPieces();
+  late.resolve();
+  await eventually(() => ownPieces() > before);
+  // A third one takes up what the second has left.
+  bed.logs = bed.begin();
+  bed.writes(text);
+  bed.sees("terminated");
+  deepEqual(await bed.finish(), { bytes: textOf(lines).length, complete: true, missing: undefined });
+  equal(bed.output(), textOf(lines));
+});
+
 Deno.test("a later process says that lines may be missing where the node's newest file is empty", async () => {
   using bed = setUp({ memoryBytes: 1_000, adopted: true });
   bed.cluster.rotatesLogs = true;

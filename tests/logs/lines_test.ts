@@ -99,11 +99,12 @@ Deno.test("LineReader tells at the end of a line that never came", () => {
   deepEqual(said.slice(1), [`gap ${timeOf(1_000)} ${timeOf(5_000)}`]);
 });
 
-Deno.test("LineReader takes a file once that a node two files behind reads out twice", () => {
-  const { read, text } = listen();
+Deno.test("LineReader takes a file once that a node reads out twice, and tells of the one that was left out for it", () => {
+  const { read, text, said } = listen();
   const file = line(30_000, "thirty") + line(31_500, "more");
   read(line(1_000, "one") + file + file + line(32_000, "end"));
   equal(text(), "one\nthirty\nmore\nend\n");
+  deepEqual(said.slice(1), [`gap ${timeOf(1_000)} ${timeOf(30_000)}`]);
 });
 
 Deno.test("LineReader keeps what the node itself says apart from the output", () => {
