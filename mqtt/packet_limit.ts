@@ -16,6 +16,8 @@ export interface TooLarge {
 }
 
 const PUBLISH = 3;
+/** Go on at a time: MQTT.js makes objects of all packets in a chunk before it handles the first, 16,000 of the smallest. */
+const PACKETS_AT_ONCE = 256;
 
 export class PacketLimit extends Transform {
   readonly #limit: number;
@@ -55,6 +57,7 @@ export class PacketLimit extends Transform {
     this.#begun = Buffer.alloc(0);
     let from = 0; // what goes on as it is begins here
     let at = 0;
+    let packets = 0;
     while (at < data.length) {
       if (this.#left > 0) {
         const count = Math.min(this.#left, data.length - at);
@@ -67,6 +70,11 @@ export class PacketLimit extends Transform {
       }
       const header = fixedHeader(data, at);
       if (header !== undefined && header.length <= this.#limit) {
+        if (++packets > PACKETS_AT_ONCE && at > from) {
+          this.push(data.subarray(from, at));
+          from = at;
+          packets = 1;
+        }
         at += header.size;
         this.#left = header.length;
         continue;
