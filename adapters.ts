@@ -132,6 +132,7 @@ export async function serviceOptions(
       maxChainDepth: config.maxChainDepth,
       startingDeadlineMs: config.startingDeadlineMs,
       gracePeriods: { ...config.grace, nodeLostMs: NODE_LOST_MS },
+      retryDelayMs: config.retryDelayMs,
       logs: config.logs,
       channels: [...config.channels.keys()],
       ...(config.policy ? { policy: parsePolicy(config.policy.text, config.policy.file) } : {}),

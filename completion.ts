@@ -3,9 +3,10 @@
  * in the store → Job deleted. Watches the run table for runs that ended or hang; outcome.ts decides what that is.
  */
 import { completeTopic, failedTopic } from "./topics.ts";
+import { headOf } from "./completion/head.ts";
 import { endPayloadOf, logFields, recordOf } from "./completion/record.ts";
 import type { Aftermath, EndedJob } from "./flows.ts";
-import { type LogCollector, type LogSummary, summaryLine } from "./logs.ts";
+import type { LogCollector, LogSummary } from "./logs.ts";
 import type {
   Broker,
   Cluster,
@@ -63,14 +64,18 @@ const ASKED_AT_A_SWEEP = 20;
 /** How long a Job that has ended is given to show its pods, and the pods to show their end. */
 const NO_POD_AT_END_MS = 3_000;
 const PODS_SETTLE_MS = 10_000;
+/** Of one run, so that somebody is told. */
+const MANY_DISRUPTIONS = 5;
 /** What is said of the log of a run whose Job has vanished. */
 const NOT_READ = "What it wrote while this service was not running could not be read: its pod is gone";
-/** Line breaks of any kind, and what else a terminal would obey. */
-// deno-lint-ignore no-control-regex
-const CONTROL = /[\u0000-\u001f\u007f-\u009f\u2028\u2029]/g;
+
 export class Completion implements RunObserver {
   readonly #options: CompletionOptions;
   readonly #ending = new Map<string, Promise<void>>();
+  /** Runs of which that was told. */
+  readonly #oftenDisrupted = new Set<string>();
+  /** By run that waits for its next attempt, who stops that. */
+  readonly #retrying = new Map<string, AbortController>();
   /** Runs to be judged again though nothing changes, by the time of it in milliseconds. */
   readonly #rechecks = new Map<string, number>();
   /** By run, the pod that the cluster or somebody takes away: it is gone before the Job's end is told, which does not say why. */
@@ -101,12 +106,13 @@ export class Completion implements RunObserver {
     this.#sweeper = setInterval(() => this.#sweep(), this.#options.sweepMs ?? SWEEP_MS);
   }
 
-  /** Runs whose end is under way. */
+  /** Runs whose end is under way, without those that only wait for their next attempt. */
   get ending(): number {
-    return this.#ending.size;
+    return this.#ending.size - this.#retrying.size;
   }
 
   onRun(run: LiveRun, full?: JobFacts): void {
+    this.#stopIfCancelled(run);
     this.#judge(run, full);
   }
 
@@ -114,6 +120,7 @@ export class Completion implements RunObserver {
     this.#podChanged(run);
     this.#options.logs.observe(run, pod);
     if (pod.disruption || pod.deletionAskedAt) this.#takenPods.set(run.job.runName, pod);
+    this.#tellDisruptions(run);
     this.#judge(run);
   }
 
@@ -127,11 +134,11 @@ export class Completion implements RunObserver {
     this.#podChanged(run);
     for (const podName of run.pods.keys()) this.#options.logs.podGone(run, podName);
     if (last?.end) this.#judge(run, last);
-    this.#end(run, {
-      status: "cancelled",
-      reason: "Deleted",
-      message: "Someone deleted its Job before it had ended",
-    }, last);
+    const deleted = { status: "cancelled", reason: "Deleted" } as const;
+    this.#retrying.get(run.job.runName)?.abort(
+      { ...deleted, message: "Someone deleted its Job while it waited to be tried again" } satisfies Outcome,
+    );
+    this.#end(run, { ...deleted, message: "Someone deleted its Job before it had ended" }, last);
   }
 
   onSynced(): void {
@@ -169,7 +176,7 @@ export class Completion implements RunObserver {
     if (verdict.kind === "ended") return this.#end(run, verdict.outcome, full);
     const started = run.state === "pending" && verdict.kind === "running" && !run.job.cancelledBy;
     run.state = verdict.kind;
-    run.detail = verdict.detail;
+    run.detail = [disruptionWords(run), verdict.detail].filter((words) => words !== "").join(". ");
     if (started) this.#options.emit({ type: "started", run: viewOf(run) });
     // Whoever waits for a pod, or for what its pod needs, has to be asked for: nothing else says why.
     const askAt = run.pods.size === 0
@@ -248,6 +255,7 @@ export class Completion implements RunObserver {
       .finally(() => {
         this.#ending.delete(runName);
         this.#takenPods.delete(runName);
+        this.#oftenDisrupted.delete(runName);
       });
     this.#ending.set(runName, ending);
   }
@@ -271,8 +279,12 @@ export class Completion implements RunObserver {
         if (verdict.kind === "ended") outcome = verdict.outcome;
       }
       const job = full = await readJob();
-      const ended = await this.#withOutput(recordOf(run, job, outcome, logs.urlOf(runName)));
-      const next = aftermath?.nextAttempt(job, ended);
+      const found = await this.#withOutput(recordOf(run, job, outcome, logs.urlOf(runName)));
+      const asked = aftermath?.nextAttempt(job, found);
+      const next = asked && "runName" in asked ? asked : undefined;
+      const ended = asked && "not" in asked
+        ? { ...found, message: `${found.message}; it is not tried again: ${asked.not}` }
+        : found;
       const stored = adopted ? await this.#step(run, "look for its log", () => logs.stored(runName)) : undefined;
       const lost = outcome.reason === "Vanished" ? NOT_READ : undefined;
       const log = stored ??
@@ -290,17 +302,52 @@ export class Completion implements RunObserver {
     }
     // These are repeated after a crash: what they find done already stays as it is.
     if (record !== "unreadable" && aftermath) {
-      const known = record;
-      if (known.retried_as === undefined) await this.#step(run, "start what follows", () => aftermath.recorded(known));
-      else {
-        const job = await readJob();
-        await this.#step(run, "start its next attempt", () => aftermath.startNext(job, known));
-      }
+      let known: RunRecord | undefined = record;
+      if (known.retried_as !== undefined) known = await this.#startNext(run, await readJob(), known, aftermath);
+      const last = known;
+      if (last) await this.#step(run, "start what follows", () => aftermath.recorded(last));
     }
     await this.#step(run, "delete its Job", () => cluster.delete(runName, { signal }));
     runs.deleted(runName);
     onDone();
     await logs.forget(run).catch(() => {});
+  }
+
+  /** Waits until the next attempt is there; gives the record of a run that will have none, and so has ended for good. */
+  async #startNext(
+    run: LiveRun,
+    job: EndedJob,
+    record: RunRecord,
+    aftermath: Aftermath,
+  ): Promise<RunRecord | undefined> {
+    const { records, signal, emit } = this.#options;
+    const begunMs = performance.now();
+    const stop = new AbortController();
+    const next = aftermath.nextAttempt(job, record);
+    if (next && "at" in next) {
+      run.detail = `Failed (${record.message}); tried again at ${next.at.toISOString().slice(11, 19)}`;
+    }
+    const { runName } = run.job;
+    this.#retrying.set(runName, stop);
+    this.#stopIfCancelled(run, job.cancelledBy);
+    const outcome = await this.#step(run, "start its next attempt", () => aftermath.startNext(job, record, stop.signal))
+      .finally(() => this.#retrying.delete(runName));
+    if (outcome === undefined) return undefined;
+    const { retried_as: _, ...rest } = record;
+    const { status, reason, message, exitCode = null } = outcome;
+    const whole: RunRecord = { ...rest, status, reason, message, exit_code: exitCode };
+    run.detail = message;
+    await this.#publish(run, job, whole);
+    await this.#step(run, "store its record", () => records.put(whole, signal));
+    emit({ type: "finished", record: whole, completionMs: performance.now() - begunMs });
+    return whole;
+  }
+
+  /** A run that waits for its next attempt, and that somebody cancels, is not tried again. */
+  #stopIfCancelled({ job }: LiveRun, who = job.cancelledBy): void {
+    if (who === undefined) return;
+    const message = `Cancelled by ${who} while it waited to be tried again`;
+    this.#retrying.get(job.runName)?.abort({ status: "cancelled", reason: "Cancelled", message } satisfies Outcome);
   }
 
   /** One that cannot be read is there nevertheless: the run has ended. */
@@ -335,7 +382,9 @@ export class Completion implements RunObserver {
     const sinceMs = Date.now();
     const isSettled = () =>
       run.pods.size > 0 &&
-      [...run.pods.values()].every(({ containers }) => containers.every(({ state }) => state === "terminated"));
+      [...run.pods.values()].every(({ containers, disruption, phase }) =>
+        disruption !== undefined && phase === "Failed" || containers.every(({ state }) => state === "terminated")
+      );
     try {
       while (run.job.end && runs.get(runName) === run && !isSettled()) {
         const leftMs = sinceMs + (run.pods.size === 0 ? this.#noPodAtEndMs : PODS_SETTLE_MS) - Date.now();
@@ -348,6 +397,15 @@ export class Completion implements RunObserver {
     } finally {
       this.#waitForPods.delete(runName);
     }
+  }
+
+  /** Once a run: what is taken away again and again costs much, and may never end. */
+  #tellDisruptions(run: LiveRun): void {
+    const { runName } = run.job;
+    if ((run.disrupted?.size ?? 0) < MANY_DISRUPTIONS || this.#oftenDisrupted.has(runName)) return;
+    this.#oftenDisrupted.add(runName);
+    const message = `Run "${runName}": ${lower(disruptionWords(run))}, and begins from the start each time`;
+    this.#report(run, "OftenDisrupted", message);
   }
 
   #podChanged(run: LiveRun): void {
@@ -383,27 +441,7 @@ export class Completion implements RunObserver {
     const podNames = [...run.pods.keys()];
     const events = await this.#options.cluster.events(record.run_name, podNames, { signal: this.#options.signal })
       .catch(() => []);
-    const lines = [
-      `run:       ${record.run_name}`,
-      `job:       ${record.job_name}`,
-      `topic:     ${record.topic}`,
-      `parent:    ${record.parent_run ?? "-"}`,
-      `image:     ${record.image}`,
-      `node:      ${record.node ?? "-"}`,
-      `requests:  ${quantities(record.requests)}`,
-      `limits:    ${quantities(record.limits)}`,
-      `gpus:      ${record.gpu || "-"}`,
-      `received:  ${record.received_at}`,
-      `started:   ${record.started_at ?? "-"}`,
-      `finished:  ${record.finished_at}`,
-      `ended:     ${record.status}: ${record.message}`,
-      summaryLine(log),
-      "events:",
-      ...events.map(({ at, type, object, reason, message, count }) =>
-        `  ${at.toISOString()} ${type} ${object} ${reason}${count > 1 ? ` (${count} times)` : ""}: ${message}`
-      ),
-    ];
-    return lines.map((line) => line.replace(CONTROL, " ")).join("\n") + "\n\n";
+    return headOf(record, log, events);
   }
 
   #report(run: LiveRun, reason: ErrorReport["reason"], message: string): void {
@@ -412,6 +450,14 @@ export class Completion implements RunObserver {
   }
 }
 
-function quantities(set: Readonly<Record<string, string>>): string {
-  return Object.entries(set).map(([name, quantity]) => `${name} ${quantity}`).join(", ") || "-";
+/** "" where none of its pods was taken away. */
+function disruptionWords({ disrupted }: LiveRun): string {
+  const times = disrupted?.size ?? 0;
+  if (times === 0) return "";
+  const often = times === 1 ? "" : times === 2 ? " twice" : ` ${times} times`;
+  return `Its pod was taken away${often} and made anew`;
+}
+
+function lower(words: string): string {
+  return words.charAt(0).toLowerCase() + words.slice(1);
 }

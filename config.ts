@@ -73,6 +73,8 @@ export interface Config {
     /** File or folder of the operator's pod templates. */
     readonly podTemplates?: string;
   };
+  /** Before a failed run's second attempt. */
+  readonly retryDelayMs: number;
   readonly grace: { readonly imagePullMs: number; readonly unschedulableMs: number };
   readonly maxChainDepth: number;
   /** How late a run by schedule may begin. */
@@ -213,6 +215,7 @@ function assemble(reader: Reader, input: ConfigInput): Config {
       localDir: need("LOCAL_DIR"),
       podTemplates: reader.get("POD_TEMPLATES"),
     }),
+    retryDelayMs: need("RETRY_DELAY"),
     grace: { imagePullMs: need("IMAGE_PULL_GRACE"), unschedulableMs: need("UNSCHEDULABLE_GRACE") },
     maxChainDepth: need("MAX_CHAIN_DEPTH"),
     startingDeadlineMs: need("STARTING_DEADLINE"),

@@ -10,6 +10,7 @@ import type { Broker, Cluster, Delivery, JobFacts, Lineage, Message, ObjectStore
 import type { RunRecords } from "./records.ts";
 import { isRunName, lineageOfRecord, lineageOfRerun } from "./run_spec.ts";
 import { compact } from "./util/compact.ts";
+import { payloadKey } from "./starter.ts";
 import { errorMessage } from "./util/errors.ts";
 import { cut } from "./util/text.ts";
 import { Semaphore } from "./util/semaphore.ts";
@@ -23,9 +24,6 @@ export interface ActionParts {
   readonly cluster: Cluster;
   readonly topicPrefix: string;
 }
-
-/** Where the starter keeps payloads that are too large for a Job, below RUNS_URL. */
-const PAYLOADS = ".payloads/";
 
 /** Answers are plain data; a refusal is an Error whose message is for people. */
 export class Actions {
@@ -100,14 +98,15 @@ export class Actions {
   /** A payload that the service itself put into the store. Who writes records or Jobs must not make it read others. */
   async #stored(object: string): Promise<Uint8Array> {
     const { payloads } = this.#parts;
-    const begin = `${payloads.url}/${PAYLOADS}`;
-    const name = object.slice(begin.length);
-    if (!object.startsWith(begin) || !isRunName(name)) {
+    const key = payloadKey(payloads, object);
+    if (key === undefined) {
       throw new RangeError(
-        `Its payload is said to be at ${cut(object, 200)}, which is not below ${begin}: it is not read`,
+        `Its payload is said to be at ${
+          cut(object, 200)
+        }, which is not below ${payloads.url}/.payloads/: it is not read`,
       );
     }
-    const found = await payloads.get(PAYLOADS + name);
+    const found = await payloads.get(key);
     if (found === undefined || found === "unchanged") throw new RangeError("Its payload is not in the store any more");
     return found.body;
   }

@@ -25,15 +25,24 @@ export interface NextAttempt {
   readonly at: Date;
 }
 
+/** It would be tried again, but cannot be: a clause that says why. */
+export interface NotRetried {
+  readonly not: string;
+}
+
 /** How a run may begin: as that spec says, or not at all for it counts as ended with that outcome. */
 export type Admission = { readonly spec: RunSpec } | { readonly skipped: Outcome };
 
 /** What the end of a run leads to beyond itself; asked by completion.ts. */
 export interface Aftermath {
   /** undefined: the run has ended for good. Asked before anything of the end is told. */
-  nextAttempt(job: EndedJob, record: RunRecord): NextAttempt | undefined;
-  /** The record with `retried_as` is in the store: resolves when the next attempt is there. May be repeated. */
-  startNext(job: EndedJob, record: RunRecord): Promise<void>;
+  nextAttempt(job: EndedJob, record: RunRecord): NextAttempt | NotRetried | undefined;
+  /**
+   * The record with `retried_as` is in the store: resolves when the next attempt is there, with undefined. With an outcome
+   * where there will be none: then the run has ended so, for good. `stop` aborts, with an outcome, when somebody wants
+   * it to be tried no more. May be repeated.
+   */
+  startNext(job: EndedJob, record: RunRecord, stop: AbortSignal): Promise<Outcome | undefined>;
   /** The record of a run that ended for good is in the store: resolves when all that follows is durable. May be repeated. */
   recorded(record: RunRecord): Promise<void>;
 }
@@ -60,12 +69,12 @@ export class Flows implements Aftermath {
     this.groups = new Groups({ ...options, onEnd: (end) => this.joins.groupEnded(end) });
   }
 
-  nextAttempt(job: EndedJob, record: RunRecord): NextAttempt | undefined {
+  nextAttempt(job: EndedJob, record: RunRecord): NextAttempt | NotRetried | undefined {
     return this.#retries.nextAttempt(job, record);
   }
 
-  startNext(job: EndedJob, record: RunRecord): Promise<void> {
-    return this.#retries.startNext(job, record);
+  startNext(job: EndedJob, record: RunRecord, stop: AbortSignal): Promise<Outcome | undefined> {
+    return this.#retries.startNext(job, record, stop);
   }
 
   async recorded(record: RunRecord): Promise<void> {

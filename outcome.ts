@@ -11,6 +11,7 @@ import { compact } from "./util/compact.ts";
 
 export { explainFailure } from "./outcome/failure.ts";
 export { type GracePeriods, type Trouble, type Verdict } from "./outcome/verdict.ts";
+export { outOfMemoryWords } from "./outcome/memory.ts";
 export { resultOf, type RunResult } from "./outcome/result.ts";
 export { withFailingSince } from "./outcome/waiting.ts";
 
@@ -33,14 +34,16 @@ export function judge(
   if (job.end?.type === "Failed") return { kind: "ended", outcome: explainFailure(job, pods) };
   const suspended = whySuspended(job);
   if (suspended) return suspended;
-  if (pods.length === 0) return whyNoPod(noPodReason);
-  for (const pod of pods) {
+  // Those that were taken away are made anew.
+  const current = pods.filter(({ disruption, phase }) => disruption === undefined || phase !== "Failed");
+  if (current.length === 0) return whyNoPod(noPodReason);
+  for (const pod of current) {
     const verdict = lostNode(pod, gracePeriods, now) ??
       whyItWaits(job, pod, { gracePeriods, now, ...compact({ trouble }) });
     if (verdict) return verdict;
   }
-  const started = pods.some((pod) => pod.phase !== "Pending");
-  return started ? { kind: "running", detail: whyItGoesOn(pods) } : preparation(pods);
+  const started = current.some((pod) => pod.phase !== "Pending");
+  return started ? { kind: "running", detail: whyItGoesOn(current) } : preparation(current);
 }
 
 function judgeCancelled(who: string, pods: readonly PodFacts[]): Verdict {

@@ -36,6 +36,8 @@ const end = {
   group: z.string().optional().describe("The group of which it was an item"),
   index: z.int().min(0).optional().describe("Position of the item in the group"),
   item: z.unknown().optional().describe("The item"),
+  disruptions: z.int().min(1).optional().describe("Pods of it that the cluster took away, as far as was seen"),
+  oom_killed: z.literal(true).optional().describe("The run succeeded, though a container of it ran out of memory"),
   rerun_of: z.string().optional().describe("The run that a person had run again"),
   batch: z.string().optional().describe("What a person started together"),
   output: z.string().optional().describe("Where its result is, or was to be"),

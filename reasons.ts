@@ -149,6 +149,11 @@ export const REPORT_REASONS = {
     whatToDo:
       "If it stays: is the API server reachable, are the credentials valid, does the Role allow list and watch?",
   },
+  OftenDisrupted: {
+    meaning: "The cluster took a run's pod away five times. It is made anew each time, and begins from the start.",
+    whatToDo: "Find out why: drains, more urgent pods, nodes short of memory or disk. Give the row a " +
+      "`priority_class`, or other nodes.",
+  },
   CompletionWaits: {
     meaning: "A run has ended, but its log, message, record or deletion cannot be done yet.",
     whatToDo:

@@ -8,11 +8,13 @@ import { Filler, type FillingSpec } from "./run_spec/placeholders.ts";
 import { shortHash } from "./run_spec/hash.ts";
 import { inputHandedDown, payloadText } from "./run_spec/payload_text.ts";
 import { parseJson } from "./util/json.ts";
+import { bytesQuantity, quantityValue } from "./util/quantities.ts";
 
 export { inputHandedDown, payloadText, shortHash };
 export { inputFault } from "./run_spec/inputs.ts";
+export { keptRow } from "./run_spec/kept_row.ts";
 export { Filler, fillsFromPayload, sampleMessage } from "./run_spec/placeholders.ts";
-import { isRetried } from "./run_spec/lineage.ts";
+import { isRetried, keyOfCause } from "./run_spec/lineage.ts";
 
 export {
   isRetried,
@@ -108,6 +110,25 @@ export function runNameFor(row: NamedRow, identity: RunIdentity): string {
   return runNameStart(row, identity.number) + deliveryHash(row, identity);
 }
 
+/**
+ * Names of the attempts before this one, first one first. The number is anybody's word, so no more than `most` of them,
+ * the last ones.
+ */
+export function earlierAttempts(
+  run: { readonly runName: string; readonly jobName: string; readonly attempt?: number; readonly firstRun?: string },
+  most: number,
+): string[] {
+  const { runName, jobName, attempt = 1, firstRun } = run;
+  if (firstRun === undefined) return [];
+  // All but the first have the label that this one has.
+  const label = runName.slice(0, -SUFFIX_LENGTH);
+  const names: string[] = [];
+  for (let n = attempt - 1; n >= 1 && names.length < most; n--) {
+    names.push(n === 1 ? firstRun : label + shortHash(["key", keyOfCause.attempt(firstRun, n), jobName]));
+  }
+  return names.reverse();
+}
+
 /** How the names of a row's runs begin that were made of the delivery of this number. */
 export function runNameStart(row: NamedRow, number: number): string {
   return `${labelOf(row, NUMBER_LENGTH + HASH_LENGTH)}-${numberDigits(number)}`;
@@ -149,14 +170,31 @@ function labelOf({ jobName, parallelism, completions = 1 }: NamedRow, suffixLeng
 
 // ---------------------------------------------------------------- resources
 
-/**
- * What the row asks for and may use at most, by Kubernetes' resource names; without GPUs. `rung`: of its ladder.
- */
-export function resourcesOf(row: Row, _rung = 0): Record<"requests" | "limits", Record<string, string>> {
+/** What the row asks for and may use at most, by Kubernetes' resource names; without GPUs. `rung`: of its ladder. */
+export function resourcesOf(row: Row, rung = 0): Record<"requests" | "limits", Record<string, string>> {
+  const { request, limit } = memoryAt(row, rung);
   return {
-    requests: quantities(row.cpuRequest, row.memoryRequest, row.diskRequest),
-    limits: quantities(row.cpuLimit, row.memoryLimit, row.diskLimit),
+    requests: quantities(row.cpuRequest, request, row.diskRequest),
+    limits: quantities(row.cpuLimit, limit, row.diskLimit),
   };
+}
+
+type MemoryOfRow = Pick<Row, "memoryRequest" | "memoryLimit" | "memoryRequests" | "memoryLimits">;
+
+/** Memory on a rung of the row's ladder, from 0; beyond the last one that of the last. A request of one size rises in proportion. */
+export function memoryAt(row: MemoryOfRow, rung: number): { readonly request?: string; readonly limit?: string } {
+  const { memoryRequest: request, memoryLimits: limits = [], memoryRequests: requests = [] } = row;
+  const at = Math.min(rung, limits.length - 1);
+  if (at < 1) return compact({ request, limit: row.memoryLimit });
+  const limit = limits[at]!;
+  if (request === undefined) return { limit };
+  const factor = (quantityValue(limit) ?? 0) / (quantityValue(limits[0]!) ?? 1);
+  return { limit, request: requests[at] ?? bytesQuantity(Math.round((quantityValue(request) ?? 0) * factor)) };
+}
+
+/** How many rungs the row's ladder has; 1: it has none. */
+export function rungsOf({ memoryLimits }: Pick<Row, "memoryLimits">): number {
+  return memoryLimits?.length ?? 1;
 }
 
 function quantities(cpu?: string, memory?: string, disk?: string): Record<string, string> {

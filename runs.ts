@@ -17,6 +17,8 @@ export interface LiveRun {
   /** What people are told of it; completion.ts keeps it. */
   state: RunView["state"];
   detail: string;
+  /** Names of its pods that the cluster took away; absent: none was seen. */
+  disrupted?: Set<string>;
   /** What the cluster's events say is in the way of its pod; completion.ts keeps it. */
   trouble?: Trouble | undefined;
 }
@@ -201,6 +203,7 @@ export class RunTable {
     }
     const known = withFailingSince(pod, run.pods.get(pod.podName), new Date());
     run.pods.set(pod.podName, known);
+    if (pod.disruption) (run.disrupted ??= new Set()).add(pod.podName);
     this.#observers.forEach((o) => o.onPod(run, known));
   }
 
@@ -250,6 +253,7 @@ export function viewOf(run: LiveRun): RunView {
     limits: job.limits,
     receivedAt: job.receivedAt,
     createdAt: job.createdAt,
+    ...compact({ disruptions: run.disrupted?.size }),
     nodes: [...new Set([...run.pods.values()].flatMap((pod) => pod.node ?? []))],
   };
 }

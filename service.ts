@@ -10,13 +10,14 @@ import { Listener } from "./listener.ts";
 import { LogCollector, type LogSettings } from "./logs.ts";
 import type { MetricsSnapshot } from "./observers/metrics.ts";
 import type { GracePeriods } from "./outcome.ts";
-import type { Broker, Cluster, Emit, Lease, ObjectLook, ObjectStore, RunView, ServiceEvent } from "./ports.ts";
+import type { Broker, Cluster, Emit, Lease, ObjectLook, ObjectStore, Row, RunView, ServiceEvent } from "./ports.ts";
 import { RunRecords } from "./records.ts";
 import { EventTopics } from "./observers/event_topics.ts";
 import { Actions, controlFilters, Requests } from "./control.ts";
 import { delay } from "./util/retry.ts";
 import { RunTable } from "./runs.ts";
 import { NamedStarts, Starter } from "./starter.ts";
+import { compact } from "./util/compact.ts";
 import { errorMessage, safeWords } from "./util/errors.ts";
 
 export interface ServiceSettings {
@@ -31,6 +32,8 @@ export interface ServiceSettings {
   readonly policy?: Policy;
   /** Names of the channels that rows may have in `notify`. Default: none. */
   readonly channels?: readonly string[];
+  /** From the end of a first attempt to the second; see flows/retries.ts. */
+  readonly retryDelayMs?: number;
   /** Published retained on `info`; nothing secret. */
   readonly info: Readonly<Record<string, unknown>>;
 }
@@ -108,6 +111,11 @@ export class Service {
     this.runs = new RunTable({ emit });
     this.records = new RunRecords(stores.runs);
     const { policy } = settings;
+    const check = (row: Row) => [
+      ...checkRow(policy ?? {}, row),
+      ...checkTemplate(options.rules, row),
+      ...checkChannels(settings.channels ?? [], row),
+    ];
     this.catalog = new Catalog({
       store: stores.catalog,
       key: stores.catalogKey,
@@ -115,11 +123,7 @@ export class Service {
       pollMs: settings.pollMs,
       emit,
       onChange: () => this.#onTable(),
-      check: (row) => [
-        ...checkRow(policy ?? {}, row),
-        ...checkTemplate(options.rules, row),
-        ...checkChannels(settings.channels ?? [], row),
-      ],
+      check,
       ...(options.rules ? { refreshRules: () => options.rules!.refresh() } : {}),
     });
     const limits = new Limits({
@@ -177,6 +181,9 @@ export class Service {
       runs: this.runs,
       starter: this.#starter,
       named: this.#named,
+      payloads: stores.runs,
+      against: (row) => check(row).filter(({ severity }) => severity === "error").map(({ message }) => message),
+      ...compact({ retryDelayMs: settings.retryDelayMs }),
       topicPrefix,
       maxChainDepth: settings.maxChainDepth,
       emit,
@@ -355,9 +362,22 @@ export class Service {
     // All at once: most of them have ended since the list was written, and there may be hundreds.
     await Promise.all(
       listed.filter(({ runName }) => !this.runs.knows(runName)).map(async (job) => {
-        if (!await this.records.exists(job.runName, signal).catch(() => true)) this.#completion.endVanished(job);
+        if (await this.#isForgotten(job.runName)) this.#completion.endVanished(job);
       }),
     );
+  }
+
+  /** Whether a run without a Job has no record either, or one by which it was to be tried again, and was not. */
+  async #isForgotten(runName: string): Promise<boolean> {
+    const { signal } = this.#abort;
+    try {
+      const record = await this.records.get(runName, signal);
+      const next = record?.retried_as;
+      if (record === undefined || next === undefined) return record === undefined;
+      return !this.runs.knows(next) && !await this.records.exists(next, signal);
+    } catch {
+      return false;
+    }
   }
 
   async #keepLiveList(): Promise<void> {
@@ -477,6 +497,7 @@ function withSafeWords(event: ServiceEvent): ServiceEvent {
     case "broker":
       return event.reason === undefined ? event : { ...event, reason: safeWords(event.reason) };
     case "finished":
+    case "retrying":
       return { ...event, record: { ...event.record, message: safeWords(event.record.message) } };
     case "error": {
       const { message, value } = event.report;

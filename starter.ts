@@ -13,7 +13,10 @@ import type { RunTable } from "./runs.ts";
 import { viewOf } from "./runs.ts";
 import { fillsFromPayload, payloadFits } from "./run_spec.ts";
 
+import { putPayload } from "./starter/payloads.ts";
+
 export { NamedStarts } from "./starter/named_starts.ts";
+export { linkPayload, payloadKey } from "./starter/payloads.ts";
 
 export type StartResult =
   /** `skipped`: its record is in the store, and there is no Job. */
@@ -41,6 +44,13 @@ export interface Order {
   spec(): RunSpec;
   /** Called once; never where the service stops first. */
   settle(result: StartResult): void;
+  /**
+   * It takes the place of a run that lives until then, so no bound holds it up: else those that wait for a place could
+   * be all that have one.
+   */
+  readonly takesOver?: true;
+  /** Aborts when it is not wanted any more: it is refused then, unless it is there. */
+  readonly stop?: AbortSignal;
 }
 
 interface Task {
@@ -56,9 +66,6 @@ interface Lane {
   failures: number;
   busy: number;
 }
-
-/** Presigned URLs of S3 last at most seven days. */
-const PAYLOAD_LINK_SECONDS = 7 * 24 * 3600;
 
 export class Starter {
   readonly #options: StarterOptions;
@@ -83,7 +90,10 @@ export class Starter {
   /** Returns at once, or after the create call has left. */
   start(order: Order): void {
     this.#waiting++;
-    this.#laneOf(order.row.jobName).tasks.push({ order, spec: undefined });
+    const { tasks } = this.#laneOf(order.row.jobName);
+    // Not behind one that may wait for the place that it will leave.
+    if (order.takesOver) tasks.putFirst([{ order, spec: undefined }]);
+    else tasks.push({ order, spec: undefined });
     this.pump();
   }
 
@@ -107,13 +117,12 @@ export class Starter {
           continue;
         }
         if (lane.failures > 0 && lane.busy > 0) continue; // one probe at a time
-        if (gate?.hasRoom(task.order.row) === false) continue;
-        if (this.#active >= concurrency || runs.size >= maxRuns) break;
+        if (this.#active >= concurrency) break;
+        if (!task.order.takesOver && (runs.size >= maxRuns || gate?.hasRoom(task.order.row) === false)) continue;
         progress = true;
         lane.tasks.shift();
         void this.#run(lane, task);
       }
-      if (runs.size >= maxRuns) break;
     }
     if (nextAt < this.#wakeAtMs) this.#wakeAt(nextAt);
   }
@@ -145,7 +154,9 @@ export class Starter {
     const { runName } = spec;
     try {
       // A call that seemed to fail may have made a Job that has ended since and is gone: the next one would succeed.
-      const result = runs.knows(runName) ? "exists" : await this.#create(spec);
+      const isThere = runs.knows(runName);
+      if (!isThere && task.order.stop?.aborted) throw new RefusedError("It is not wanted any more");
+      const result = isThere ? "exists" : await this.#create(spec);
       lane.failures = 0;
       this.#advice.clear();
       this.#settle(task, { result, runName });
@@ -226,11 +237,7 @@ export class Starter {
   /** Puts a payload that no environment can hold into the store; the run gets its URL. */
   async #putPayload(spec: RunSpec): Promise<RunSpec> {
     const { payloads, signal, emit } = this.#options;
-    const key = `.payloads/${spec.runName}`;
-    const url = await retryForever(async () => {
-      await payloads.put(key, spec.message.payload, { contentType: "application/octet-stream", signal });
-      return await payloads.link(key, { expiresSeconds: PAYLOAD_LINK_SECONDS });
-    }, {
+    const payloadLink = await retryForever(() => putPayload(payloads, spec, signal), {
       signal,
       onRetry: (error) =>
         emit({
@@ -240,7 +247,7 @@ export class Starter {
           reason: `its payload cannot be stored: ${errorMessage(error)}`,
         }),
     });
-    return withoutNeedless({ ...spec, payloadLink: { url, object: `${payloads.url}/${key}` } });
+    return withoutNeedless({ ...spec, payloadLink });
   }
 }
 

@@ -8,6 +8,7 @@ import { mounts } from "./cells/mounts.ts";
 import { objectName, objectNames } from "./cells/names.ts";
 import { nodeRules, tolerations } from "./cells/nodes.ts";
 import { annotations, labels } from "./cells/pairs.ts";
+import { memoryLimit, memoryRequest } from "./cells/ladder.ts";
 import { resources } from "./cells/resources.ts";
 import { FLOW_COLUMNS } from "./flow_columns.ts";
 import { args, idempotencyKey, output, workingDir } from "./cells/words.ts";
@@ -169,17 +170,19 @@ export const COLUMNS = {
     since: "0.1.0",
   },
   memoryRequest: {
-    kind: quantity("memory"),
+    kind: memoryRequest,
     examples: ["500Mi", "4Gi"],
     meaning: "Memory that the run is sure to get. A bare number is bytes.",
+    notation: "Where `memory_limit` has several sizes, one size rises with them; or write as many as there.",
     empty: NONE,
     kubernetes: "`resources.requests.memory`",
     since: "0.1.0",
   },
   memoryLimit: {
-    kind: quantity("memory"),
-    examples: ["8Gi", "1Gi"],
-    meaning: 'Memory above which the run is killed ("out of memory"). A bare number is bytes.',
+    kind: memoryLimit,
+    examples: ["8Gi", "8Gi, 16Gi, 32Gi"],
+    meaning: 'Memory above which the run is killed ("out of memory"). A bare number is bytes. Of several sizes a run ' +
+      "gets the first; one that runs out of memory is tried again with the next.",
     empty: NONE,
     kubernetes: "`resources.limits.memory`",
     since: "0.1.0",

@@ -18,17 +18,22 @@ export const FLOW_COLUMNS = {
   retries: {
     kind: count(0, 100),
     examples: ["2"],
-    meaning:
-      "How often a run that failed is tried again, as a Job of its own. `ATTEMPT` tells the program which it is.",
+    meaning: "How often a run that failed is tried again, as a Job of its own; the first time after 10 s " +
+      "(`RETRY_DELAY`), then after twice as long each time, up to 6 min. `ATTEMPT` tells the program which it is. " +
+      "Further sizes of `memory_limit` do not count.",
     empty: NONE,
-    ...PLANNED,
+    kubernetes: "a further Job, made before the one that failed is deleted",
+    since: "0.1.0",
   },
   retryOn: {
     kind: retryRules,
     examples: ["75, 130-145, NodeLost"],
     meaning: "Failures that are tried again: exit codes, ranges of them, words of `reason`.",
-    empty: "any failure of the program",
-    ...PLANNED,
+    notation: "Entries are parted by `,` or `;`. The words are those of docs/troubleshoot.md.",
+    empty:
+      "`ExitCode`, `OOMKilled`, `Evicted` and `Failed`: what the program itself did; not `DeadlineExceeded`, and " +
+      "not what kept it from running",
+    since: "0.1.0",
   },
   rerunAfterDisruption: {
     kind: flag,
@@ -36,7 +41,10 @@ export const FLOW_COLUMNS = {
     meaning: "`no`: a run whose pod the cluster takes away (a drained node, a more urgent pod) has failed. " +
       "Otherwise Kubernetes makes it a new pod, which counts as no failure.",
     empty: "yes",
-    ...PLANNED,
+    kubernetes:
+      "`podFailurePolicy` of the Job: a pod with the condition `DisruptionTarget` is ignored (`Ignore`), or " +
+      "fails the Job (`FailJob`); `podReplacementPolicy: Failed`",
+    since: "0.1.0",
   },
   forEach: {
     kind: forEach,

@@ -134,12 +134,13 @@ export const seconds: Kind<number> = {
   read: (text, report, row) => WHOLE.read(text, report, row) || undefined,
 };
 
-const QUANTITY = "^$|^[+]?([0-9]+(\\.[0-9]*)?|\\.[0-9]+)(Ki|Mi|Gi|Ti|Pi|Ei|n|u|m|k|M|G|T|P|E|[eE][+-]?[0-9]{1,3})?$";
+/** Pattern of a quantity, for JSON Schema. */
+export const QUANTITY = "[+]?([0-9]+(\\.[0-9]*)?|\\.[0-9]+)(Ki|Mi|Gi|Ti|Pi|Ei|n|u|m|k|M|G|T|P|E|[eE][+-]?[0-9]{1,3})?";
 
 /** A Kubernetes quantity, as it was written; 0 is none. */
 export function quantity(resource: Resource): Kind<string> {
   return {
-    schema: { type: "string", pattern: QUANTITY },
+    schema: { type: "string", pattern: `^$|^${QUANTITY}$` },
     read(text, report) {
       const value = cachedValue(text);
       if (value === 0) return undefined;

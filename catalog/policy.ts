@@ -6,7 +6,8 @@ import { LineCounter, parseDocument } from "yaml";
 import { z } from "zod";
 import type { Row } from "../ports.ts";
 import { compact } from "../util/compact.ts";
-import { quantityValue } from "../util/quantities.ts";
+import { memoryAt, rungsOf } from "../run_spec.ts";
+import { isMore, quantityValue } from "../util/quantities.ts";
 import { type AllowLists, findForbidden } from "./allow_lists.ts";
 import { cut, type Problem } from "./problem.ts";
 import { nearest } from "../util/nearest.ts";
@@ -29,12 +30,17 @@ export interface Policy extends AllowLists {
   /** GPUs of one pod. */
   readonly maxGpu?: number;
   readonly maxParallelism?: number;
+  /** Memory of one pod, a quantity: of its limit, on each rung of a ladder. */
+  readonly maxMemory?: string;
 }
 
 const count = (least: number) =>
   z.int(`must be a whole number of at least ${least}`).min(least, `must be at least ${least}`);
 const word = z.string("must be text; put it in quotes").trim().min(1, "must not be empty");
 const list = z.array(word, "must be a list, such as [sleep, watch]");
+
+const memory = z.string("must be a size such as 64Gi; put a bare number in quotes")
+  .refine((text) => (quantityValue(text) ?? 0) > 0, "must be a size such as 64Gi");
 
 const yesNo = z.boolean("must be true or false");
 
@@ -45,6 +51,7 @@ const FILE = z.strictObject({
   gpu_products: list,
   max_gpu: count(0),
   max_parallelism: count(1),
+  max_memory: memory,
   secrets: list,
   config_maps: list,
   claims: list,
@@ -121,6 +128,7 @@ export function checkRow(policy: Policy, row: Row): Problem[] {
       jobName: row.jobName,
     });
   checkLimits(policy, row, refuse);
+  checkMemory(policy, row, refuse);
   const args = (row.args ?? []).map((word) => word.map((piece) => typeof piece === "string" ? piece : "…").join(""));
   const banned = findBanned(policy.bannedCommands ?? [], [...row.command ?? [], ...args]);
   if (banned !== undefined) {
@@ -145,12 +153,27 @@ export function checkRow(policy: Policy, row: Row): Problem[] {
 
 type Refuse = (column: string, value: string, message: string) => void;
 
+/** A pod without a limit may use all that its node has. */
+function checkMemory({ maxMemory }: Policy, row: Row, refuse: Refuse): void {
+  if (maxMemory === undefined) return;
+  const most = quantityValue(maxMemory) ?? 0;
+  if (row.memoryLimit === undefined) refuse("memory_limit", "", `write a limit of at most ${maxMemory}`);
+  const sizes = row.memoryLimits ?? [row.memoryLimit ?? "0"];
+  const over = sizes.find((size) => isMore(quantityValue(size) ?? 0, most));
+  if (over !== undefined) {
+    refuse("memory_limit", sizes.join(", "), `${over} is more than the ${maxMemory} that are allowed`);
+  }
+}
+
 function checkLimits(policy: Policy, row: Row, refuse: Refuse): void {
   const percent = policy.limitsWithinPercentOfRequests;
   if (percent === undefined) return;
   const pairs = [
     ["cpu", row.cpuRequest, row.cpuLimit],
-    ["memory", row.memoryRequest, row.memoryLimit],
+    ...Array.from({ length: rungsOf(row) }, (_, rung) => {
+      const { request, limit } = memoryAt(row, rung);
+      return ["memory", request, limit] as const;
+    }),
     ["disk", row.diskRequest, row.diskLimit],
   ] as const;
   for (const [resource, request, limit] of pairs) {

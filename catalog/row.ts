@@ -161,6 +161,8 @@ export class RowReader implements Report {
         `give it a preset: ${wanted.name}=…`;
       this.#report("warning", "inputs", wanted.name, message);
     }
+    this.#checkLadder(row);
+    this.#checkRetries(row);
     const script = scriptFault(row);
     if (script) this.refuse(script.column, script.value, script.message);
     if (row.mounts?.some(({ path }) => path === row.diskMount)) {
@@ -181,6 +183,37 @@ export class RowReader implements Report {
     if (row.gpuProduct !== undefined && row.gpu === 0) {
       const message = "the row asks for this GPU model but for no GPU; set gpu to 1 or empty this cell";
       this.#report("warning", "gpu_product", row.gpuProduct.join(", "), message);
+    }
+  }
+
+  #checkLadder(row: Row): void {
+    const { memoryLimits: limits = [], memoryRequests: requests } = row;
+    if (requests && requests.length !== limits.length) {
+      const sizes = limits.length || (row.memoryLimit === undefined ? "none" : 1);
+      const message = `it has ${requests.length} sizes and memory_limit has ${sizes}; write as many there, ` +
+        "or one here, which rises with them";
+      this.refuse("memory_request", requests.join(", "), message);
+      return;
+    }
+    const wrong =
+      requests?.findIndex((asked, at) => at > 0 && isMore(cachedValue(asked) ?? 0, cachedValue(limits[at]!) ?? 0)) ??
+        -1;
+    if (wrong < 0 || !requests) return;
+    const message = `${requests[wrong]} is more than memory_limit has in its place (${limits[wrong]}), which ` +
+      "Kubernetes refuses; raise the limit or lower the request";
+    this.refuse("memory_request", requests.join(", "), message);
+  }
+
+  #checkRetries(row: Row): void {
+    const { retries = 0, retryOn, memoryLimits, backoffLimit } = row;
+    if (retryOn && retries === 0) {
+      this.#report("warning", "retry_on", this.cell("retry_on"), "it does nothing without retries; fill that cell too");
+    }
+    if (memoryLimits && backoffLimit > 0) {
+      const message =
+        "Kubernetes tries a pod that ran out of memory again with the same memory, before the next size " +
+        "of memory_limit has its turn; empty this cell, and use retries";
+      this.#report("warning", "backoff_limit", String(backoffLimit), message);
     }
   }
 }

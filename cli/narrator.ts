@@ -55,6 +55,7 @@ export class Narrator {
   }
 
   readonly tell: Emit = (event) => {
+    if (event.type === "retrying") this.#unfinished.delete(event.record.run_name);
     const parent = this.#parentOf(event);
     if (parent !== undefined && this.#unfinished.has(parent)) {
       this.#held.set(parent, [...this.#held.get(parent) ?? [], event]);
@@ -85,7 +86,9 @@ export class Narrator {
       if (event.run.parentRun !== undefined) this.#parents.set(event.run.runName, event.run.parentRun);
     }
     if (event.type === "created" || event.type === "started") return this.#parents.get(event.run.runName);
-    return event.type === "finished" ? this.#parents.get(event.record.run_name) : undefined;
+    return event.type === "finished" || event.type === "retrying"
+      ? this.#parents.get(event.record.run_name)
+      : undefined;
   }
 
   #endChain({ status, job_name, message }: RunRecord): void {
@@ -112,6 +115,12 @@ export class Narrator {
         return write(`started    ${event.run.runName}`);
       case "finished":
         return await this.#narrateEnd(event.record);
+      case "retrying": {
+        await this.#narrateOutput(event.record);
+        const { run_name, message, retried_as } = event.record;
+        const at = event.at.toISOString().slice(11, 19);
+        return write(`retrying   ${run_name}: ${message}; tried again at ${at} as ${retried_as}`);
+      }
       case "error":
         return write(`error      ${event.report.message}`);
       case "broker":
@@ -120,13 +129,17 @@ export class Narrator {
   }
 
   async #narrateEnd(record: RunRecord): Promise<void> {
+    await this.#narrateOutput(record);
+    this.#write(`${record.status.padEnd(10)} ${record.run_name}: ${record.message}`);
+    this.#write(`  log      ${record.log_url}`);
+  }
+
+  async #narrateOutput(record: RunRecord): Promise<void> {
     // The log's head ends at its first empty line.
     const output = afterFirst(await this.#log(record), "\n\n").trimEnd();
     const lines = output === "" ? [] : output.split("\n");
     for (const line of lines.slice(0, 5)) this.#write(`  output   ${line}`);
     if (lines.length > 5) this.#write(`  output   … ${lines.length - 5} more lines in the log`);
-    this.#write(`${record.status.padEnd(10)} ${record.run_name}: ${record.message}`);
-    this.#write(`  log      ${record.log_url}`);
   }
 
   async #log({ run_name }: RunRecord): Promise<string> {

@@ -3,7 +3,7 @@
  */
 import type { EndedJob } from "../flows.ts";
 import type { LogSummary } from "../logs.ts";
-import { resultOf } from "../outcome.ts";
+import { outOfMemoryWords, resultOf } from "../outcome.ts";
 import type { EndPayload } from "../payloads.ts";
 import type { Outcome, RunRecord } from "../ports.ts";
 import { inputHandedDown, lineageOfRecord, payloadText, recordedLineage } from "../run_spec.ts";
@@ -37,6 +37,8 @@ export function endPayloadOf(record: RunRecord, payload: Uint8Array | undefined)
       group: record.group,
       index: record.index,
       rerun_of: record.rerun_of,
+      disruptions: record.disruptions,
+      oom_killed: record.oom_killed,
       batch: record.batch,
       log_missing: record.log_missing,
       output: record.output,
@@ -62,14 +64,17 @@ export function recordOf(
   const times = pods.flatMap((pod) => pod.containers);
   const started = job.startedAt ?? earliest(times.flatMap(({ startedAt }) => startedAt ?? []));
   const text = job.payload ? payloadText(job.payload) ?? null : null;
-  const { result, fault } = outcome.status === "succeeded" ? resultOf(pods) : {};
+  const succeeded = outcome.status === "succeeded";
+  const { result, fault } = succeeded ? resultOf(pods) : {};
+  const memory = succeeded ? outOfMemoryWords(job, pods) : undefined;
+  const message = memory === undefined ? outcome.message : `${outcome.message}, ${memory}`;
   return {
     run_name: job.runName,
     job_name: job.jobName,
     status: outcome.status,
     reason: outcome.reason,
-    message: fault === undefined ? outcome.message : `${outcome.message}. ${fault}`,
-    exit_code: outcome.exitCode ?? (outcome.status === "succeeded" ? 0 : null),
+    message: fault === undefined ? message : `${message}. ${fault}`,
+    exit_code: outcome.exitCode ?? (succeeded ? 0 : null),
     topic: job.topic,
     payload: text,
     ...compact({
@@ -88,7 +93,14 @@ export function recordOf(
     started_at: started?.toISOString() ?? null,
     finished_at: (job.finishedAt ?? new Date()).toISOString(),
     log_url: logUrl,
-    ...compact({ owner: job.owner, output: job.output, result, job: job.manifest?.() }),
+    ...(memory === undefined ? {} : { oom_killed: true }),
+    ...compact({
+      disruptions: run.disrupted?.size,
+      owner: job.owner,
+      output: job.output,
+      result,
+      job: job.manifest?.(),
+    }),
   };
 }
 

@@ -289,6 +289,13 @@ export const SETTINGS = {
     preset: "7d",
     meaning: "Kubernetes deletes an ended Job after this time, if the service has not done so before.",
   },
+  RETRY_DELAY: {
+    kind: kinds.duration("0", "1d"),
+    group: RUNS,
+    preset: "10s",
+    meaning:
+      "Wait before a run that failed is tried again (`retries`, `memory_limit`); doubled each time, up to 6 min.",
+  },
   IMAGE_PULL_GRACE: {
     kind: kinds.duration("0", "30d"),
     group: RUNS,

@@ -6,10 +6,10 @@
 import type { CoreV1Event, V1ContainerStatus, V1Job, V1Pod } from "@kubernetes/client-node";
 import { ANNOTATION, LABEL } from "./labels.ts";
 import { unescapeDollars } from "./manifest.ts";
-import { CONTAINER_NAME, isRoot, isRunName, keptValue, rootOfRun } from "../run_spec.ts";
+import { CONTAINER_NAME, isRoot, isRunName, keptRow, keptValue, rootOfRun } from "../run_spec.ts";
 import { cut } from "../util/text.ts";
 import { parseJson } from "../util/json.ts";
-import type { ContainerFacts, EventFacts, JobFacts, Lineage, PodFacts, Row } from "../ports.ts";
+import type { ContainerFacts, EventFacts, JobFacts, Lineage, PodFacts } from "../ports.ts";
 
 /** Of a text that is for people, so much is kept. */
 const MAX_WORDS = 2_000;
@@ -54,7 +54,7 @@ export function jobFacts(job: Json<V1Job>): JobFacts {
       startedAt: date(status?.startTime),
       deletionAt: date(metadata?.deletionTimestamp),
     }),
-    ...(notes[ANNOTATION.row] === undefined ? {} : { row: () => rowIn(notes[ANNOTATION.row]!) }),
+    ...(notes[ANNOTATION.row] === undefined ? {} : { row: () => keptRow(notes[ANNOTATION.row]!) }),
     ...(spec?.suspend === true
       ? { suspended: defined({ queue: words(metadata?.labels?.[QUEUE_LABEL]) }), ...heldIn(notes[ANNOTATION.heldFor]) }
       : {}),
@@ -100,13 +100,6 @@ function jsonIn(text: string | undefined): string | undefined {
   } catch {
     return undefined;
   }
-}
-
-function rowIn(text: string): Row {
-  const row: unknown = parseJson(text);
-  const { jobName, image, line } = (row ?? {}) as { [K in keyof Row]?: unknown };
-  if (typeof jobName === "string" && typeof image === "string" && typeof line === "number") return row as Row;
-  throw new SyntaxError(`Its annotation ${ANNOTATION.row} is no row of a table`);
 }
 
 /** Of Kueue: https://kueue.sigs.k8s.io/docs/tasks/run/jobs/ */
@@ -213,7 +206,12 @@ function condition(pod: Json<V1Pod>, wanted: string) {
   return pod.status?.conditions?.find(({ type }) => type === wanted);
 }
 
-function containerFacts({ name, restartCount, state }: Json<V1ContainerStatus>): ContainerFacts {
+function containerFacts(status: Json<V1ContainerStatus>): ContainerFacts {
+  const isOom = [status.state, status.lastState].some((one) => one?.terminated?.reason === "OOMKilled");
+  return isOom ? { ...stateFacts(status), oomKilled: true } : stateFacts(status);
+}
+
+function stateFacts({ name, restartCount, state }: Json<V1ContainerStatus>): ContainerFacts {
   if (state?.terminated) {
     const { exitCode, signal, startedAt, finishedAt } = state.terminated;
     // A result of the program: JSON that is cut is none.

@@ -27,6 +27,8 @@ export interface JobOptions {
 
 /** A file that the node makes, writable for any user; its first 4 KiB are read when the container has ended. */
 const RESULT_PATH = "/dev/termination-log";
+/** The Job of a run that is tried again is needed until the next one is there: longer than any wait between them. */
+const RETRY_TTL_SECONDS = 3_600;
 const DISK_VOLUME = "disk";
 const GPU = "nvidia.com/gpu";
 
@@ -46,9 +48,12 @@ export function buildJob(spec: RunSpec, options: JobOptions): V1Job {
     spec: {
       backoffLimit: row.backoffLimit,
       ...partsOf(row),
+      ...onDisruption(row),
       ...(spec.heldFor === undefined ? {} : { suspend: true }),
       ...(row.activeDeadlineSeconds === undefined ? {} : { activeDeadlineSeconds: row.activeDeadlineSeconds }),
-      ttlSecondsAfterFinished: options.ttlSecondsAfterFinished,
+      ttlSecondsAfterFinished: isRetried(row)
+        ? Math.max(options.ttlSecondsAfterFinished, RETRY_TTL_SECONDS)
+        : options.ttlSecondsAfterFinished,
       template: onTemplates(spec, options, {
         metadata: { labels, ...(row.annotations === undefined ? {} : { annotations: own.annotations }) },
         spec: podSpec(spec, options),
@@ -103,6 +108,17 @@ const PRESETS: JsonMap = {
 function partsOf({ parallelism, completions = parallelism }: Row): Partial<NonNullable<V1Job["spec"]>> {
   if (parallelism === 1 && completions === 1) return {};
   return { parallelism, completions, completionMode: "Indexed" };
+}
+
+/**
+ * What becomes of a pod that the cluster takes away: a drained node, a more urgent pod, a node that is short of something.
+ * Not of one that somebody deletes, nor of one that exceeds its own limits. The new pod is made when the old one has
+ * ended, so that no two of them run at a time.
+ */
+function onDisruption({ rerunAfterDisruption = true }: Row): Partial<NonNullable<V1Job["spec"]>> {
+  const action = rerunAfterDisruption ? "Ignore" : "FailJob";
+  const onPodConditions = [{ type: "DisruptionTarget", status: "True" }];
+  return { podFailurePolicy: { rules: [{ action, onPodConditions }] }, podReplacementPolicy: "Failed" };
 }
 
 function jobLabels(spec: RunSpec, instance: string): Record<string, string> {

@@ -6,7 +6,8 @@
  * What differs from Kubernetes: the image, `backoffLimit`, requests, GPUs, disk limits, `disk_mount` and the CPU limit
  * are ignored. `memory_limit` is `ulimit -v` where the OS has it (Linux; not macOS): it bounds each process' address
  * space, not what it uses of it, so that runtimes which reserve much (Go, Java, Node.js) need a larger one, and a program
- * that meets it sees its allocation fail instead of being killed: it ends by its own exit code, never as OOMKilled.
+ * that meets it sees its allocation fail instead of being killed. One that then fails, and says so in the last words of
+ * its output, counts as OOMKilled.
  */
 import { isAbsolute, join, resolve } from "node:path";
 import {
@@ -25,7 +26,7 @@ import { compact } from "../util/compact.ts";
 import { errorMessage } from "../util/errors.ts";
 import { delayAtMost } from "../util/retry.ts";
 import { readRunLog, RunLog } from "./runner/log.ts";
-import { readMessage } from "./runner/message.ts";
+import { lackedMemory, readMessage } from "./runner/message.ts";
 import { killLeftBehind, signalGroup, startProcess } from "./runner/process.ts";
 import { endOf, factsOf, newRun, readRun, type Run, saveRun, type Stop } from "./runner/run.ts";
 
@@ -117,15 +118,15 @@ export class LocalRunner implements Cluster {
     if (run) await (run.gone ??= this.#remove(run));
   }
 
-  /** An ended run stays as it ended. */
+  /** An ended run stays as it ended; the mark is for who waits to try it again. */
   async cancel(runName: string, who: string, { signal }: { signal?: AbortSignal } = {}): Promise<boolean> {
     signal?.throwIfAborted();
     await this.#load();
     const run = this.#runs.get(runName);
     if (!run) return false;
-    if (run.job.end || run.job.cancelledBy !== undefined) return true;
+    if (run.job.cancelledBy !== undefined) return true;
     const marked = this.#change(run, { cancelledBy: who });
-    this.#stop(run, "cancelled");
+    if (!run.job.end) this.#stop(run, "cancelled");
     await marked;
     return true;
   }
@@ -257,8 +258,10 @@ export class LocalRunner implements Cluster {
     await told;
     const signal = status.signal === null ? {} : { signal: status.code - 128 };
     const message = await readMessage(this.#resultPath(run, index), status.success ? undefined : log);
+    const isOom = !status.success && run.stop === undefined && run.memoryLimit !== undefined && lackedMemory(message);
     return {
-      reason: status.success ? "Completed" : "Error",
+      ...(isOom ? { oomKilled: true } : {}),
+      reason: status.success ? "Completed" : isOom ? "OOMKilled" : "Error",
       exitCode: status.code,
       ...signal,
       ...compact({ message }),

@@ -47,11 +47,17 @@ export function eventLog(): Emit {
           return log.warn("A message for job {job} waits: {reason}", { job: event.jobName, reason: event.reason });
         }
         return log.warn("Run {run} waits: {reason}", { run: event.runName, job: event.jobName, reason: event.reason });
+      case "retrying": {
+        const { run_name: run, message, retried_as: next, log_url: url } = event.record;
+        const words = "Run {run} failed and is tried again as {next} at {at}: {message}";
+        return log.warn(words, { run, next, at: event.at.toISOString(), message, log: url });
+      }
       case "finished": {
         const { run_name: run, status, message, log_url: url, log_missing: missing } = event.record;
         if (missing !== undefined) log.warn("The log of run {run} is not whole: {missing}", { run, missing, log: url });
         const words = ["Run {run} {status}: {message}", { run, status, message, log: url }] as const;
-        return status === "failed" || event.record.output_missing ? log.warn(...words) : log.info(...words);
+        const { output_missing: noOutput, oom_killed: lackedMemory } = event.record;
+        return status === "failed" || noOutput || lackedMemory ? log.warn(...words) : log.info(...words);
       }
       case "table":
         return log.info("Table: {rows} rows, {errors} errors, {warnings} warnings", { ...event });

@@ -47,8 +47,11 @@ export class Metrics {
   readonly #options: MetricsOptions;
   readonly #jobNames: Capped;
   readonly #reasons = new Capped(MAX_REASONS);
+  readonly #retryReasons = new Capped(MAX_REASONS);
   readonly #messages: Counter;
   readonly #runsEnded: Counter;
+  readonly #retried: Counter;
+  readonly #disruptions: Counter;
   readonly #jobRuns: Counter;
   readonly #created: Counter;
   readonly #delayed: Counter;
@@ -71,6 +74,8 @@ export class Metrics {
     this.#messages = this.#counter("messages_total", "Messages by what became of them", "outcome");
     this.#created = this.#counter("runs_created_total", "Runs that the cluster took over");
     this.#runsEnded = this.#counter("runs_ended_total", "Ended runs by status and reason", "status", "reason");
+    this.#retried = this.#counter("attempts_retried_total", "Attempts that failed and were tried again", "reason");
+    this.#disruptions = this.#counter("disruptions_total", "Pods that the cluster took away from runs");
     this.#jobRuns = this.#counter("job_runs_ended_total", "Ended runs by row of the table", "job_name", "status");
     this.#delayed = this.#counter("creates_delayed_total", "Runs that the cluster would not take for now");
     this.#errors = this.#counter("errors_total", "EventTopics on the ERROR topic by what they are about", "scope");
@@ -132,7 +137,9 @@ export class Metrics {
       case "created":
         this.#created.inc();
         this.#create.observe(event.createMs / 1000);
-        return this.#messageToCreated.observe(event.sinceReceiptMs / 1000);
+        // A further attempt comes long after its message.
+        if ((event.run.attempt ?? 1) === 1) this.#messageToCreated.observe(event.sinceReceiptMs / 1000);
+        return;
       case "scheduled":
         return this.#scheduleLag.observe(Math.max(0, event.lagMs) / 1000);
       case "waiting":
@@ -146,6 +153,9 @@ export class Metrics {
         return this.#countEnd(event.record, event.completionMs);
       case "join":
         return this.#joins.inc({ outcome: event.outcome });
+      case "retrying":
+        this.#disruptions.inc(event.record.disruptions ?? 0);
+        return this.#retried.inc({ reason: this.#retryReasons.name(event.record.reason) });
       case "table":
         return this.#tableLoads.inc();
       case "broker":
@@ -157,7 +167,9 @@ export class Metrics {
     }
   }
 
-  #countEnd({ job_name, status, reason, started_at, finished_at }: RunRecord, completionMs: number): void {
+  #countEnd(record: RunRecord, completionMs: number): void {
+    const { job_name, status, reason, started_at, finished_at } = record;
+    this.#disruptions.inc(record.disruptions ?? 0);
     this.#runsEnded.inc({ status, reason: this.#reasons.name(reason) });
     this.#jobRuns.inc({ job_name: this.#jobNames.name(job_name), status });
     this.#finishedToCompleted.observe(completionMs / 1000);
@@ -219,6 +231,7 @@ export class Metrics {
       this.#errors.inc({ scope }, 0);
     }
     this.#runsEnded.inc({ status: "succeeded", reason: this.#reasons.name("Completed") }, 0);
+    this.#retried.inc({ reason: this.#retryReasons.name("ExitCode") }, 0);
   }
 
   #counter(name: string, help: string, ...labelNames: string[]): Counter {

@@ -9,10 +9,11 @@ import { cut } from "../util/text.ts";
 import { type Facts, isMain, nameOf } from "./verdict.ts";
 
 /** How the run failed, by what its Job and pods say. */
-export function explainFailure(job: Facts, pods: readonly PodFacts[]): Outcome {
+export function explainFailure(job: Facts, allPods: readonly PodFacts[]): Outcome {
   if (job.end?.reason === "DeadlineExceeded") {
     return failed("DeadlineExceeded", "Ran longer than the row's active_deadline_seconds allow and was stopped");
   }
+  const pods = thatCount(job, allPods);
   const pod = pods.find((pod) => pod.reason !== undefined) ??
     // When one pod has failed, the Job's others are deleted by Kubernetes: those explain nothing.
     pods.find((pod) => pod.containers.some(hasFailed) && !wasDeletedAlive(pod)) ??
@@ -42,6 +43,16 @@ export function explainFailure(job: Facts, pods: readonly PodFacts[]): Outcome {
   );
 }
 
+/**
+ * Those that the cluster took away were made anew, and explain nothing where another one failed; unless it is that by
+ * which the Job has failed, as its policy says (k8s/manifest.ts).
+ */
+function thatCount({ end }: Facts, pods: readonly PodFacts[]): readonly PodFacts[] {
+  const others = pods.filter(({ disruption }) => disruption === undefined);
+  const isTheirs = others.some(({ reason, containers }) => reason !== undefined || containers.some(hasFailed));
+  return isTheirs && end?.reason !== "PodFailurePolicy" ? others : pods;
+}
+
 function failed(reason: RunReason, message: string, exitCode?: number): Outcome {
   return { status: "failed", reason, message, ...compact({ exitCode }) };
 }
@@ -57,6 +68,7 @@ function culprit(containers: readonly ContainerFacts[]): ContainerFacts | undefi
   return failed.find(isMain) ?? failed.find(({ kind }) => kind !== "sidecar") ?? failed[0];
 }
 
+/** Out of memory counts whatever the code: a shell may end well though what it started was killed. */
 function hasFailed(container: ContainerFacts): boolean {
   return container.state === "terminated" && (container.exitCode !== 0 || container.reason === "OOMKilled");
 }

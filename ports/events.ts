@@ -44,8 +44,10 @@ export interface RunRecord {
   readonly batch?: string;
   /** Name of the next attempt: this one has failed, and nobody is told that the run has ended. */
   readonly retried_as?: string;
-  /** How often its pods were taken away and made anew, as far as was seen. */
+  /** Pods of it that the cluster took away, as far as was seen. */
   readonly disruptions?: number;
+  /** It succeeded, though a container of it ran out of memory. */
+  readonly oom_killed?: true;
   readonly image: string;
   readonly node: string | null;
   readonly requests: Readonly<Record<string, string>>;
@@ -157,5 +159,7 @@ export interface RunView extends Lineage {
   readonly receivedAt: Date;
   readonly createdAt: Date;
   readonly startedAt?: Date;
+  /** Pods of it that the cluster took away. */
+  readonly disruptions?: number;
   readonly nodes: readonly string[];
 }

@@ -74,6 +74,8 @@ export interface ContainerFacts {
   readonly startedAt?: Date;
   readonly finishedAt?: Date;
   readonly restartCount: number;
+  /** It ran out of memory, now or before it was started again, whatever code it ended with. */
+  readonly oomKilled?: true;
   /** Since when it has been seen unable to start, by the service's own clock; see outcome.ts. */
   readonly failingSince?: Date;
 }

@@ -47,6 +47,8 @@ const record = z.looseObject({
   rerun_of: runName.optional(),
   batch: words.optional(),
   retried_as: runName.optional(),
+  disruptions: z.int().min(0).optional(),
+  oom_killed: z.literal(true).optional(),
 });
 
 /** The record of the run of that name; undefined: it is none. */

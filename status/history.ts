@@ -33,7 +33,16 @@ export interface RecordFilter {
 /** What the list of ended runs shows of a record. */
 export type EndedRun = Pick<
   RunRecord,
-  "run_name" | "job_name" | "status" | "message" | "node" | "parent_run" | "started_at" | "finished_at"
+  | "run_name"
+  | "job_name"
+  | "status"
+  | "message"
+  | "node"
+  | "parent_run"
+  | "started_at"
+  | "finished_at"
+  | "attempt"
+  | "retried_as"
 >;
 
 /** How far back a list of ended runs looks. */
@@ -56,7 +65,7 @@ export class History {
   }
 
   readonly emit: Emit = (event) => {
-    if (event.type === "finished") this.#add(event.record);
+    if (event.type === "finished" || event.type === "retrying") this.#add(event.record);
   };
 
   values(): Iterable<EndedRun> {
@@ -113,7 +122,8 @@ export class History {
 
 /** What the list shows of a record; its payload, Job and the rest are left to be collected. */
 function endedRun(record: RunRecord): EndedRun {
-  const { run_name, job_name, status, message, node, parent_run, started_at, finished_at } = record;
+  const { run_name, job_name, status, message, node, parent_run, started_at, finished_at, attempt, retried_as } =
+    record;
   const kept: EndedRun = {
     run_name: short(run_name),
     job_name: short(job_name),
@@ -123,6 +133,7 @@ function endedRun(record: RunRecord): EndedRun {
     parent_run: parent_run === null ? null : short(parent_run),
     started_at: started_at === null ? null : short(started_at),
     finished_at: short(finished_at),
+    ...compact({ attempt, retried_as: retried_as && short(retried_as) }),
   };
   // A piece of a string keeps the whole of it in memory.
   return JSON.parse(JSON.stringify(kept));

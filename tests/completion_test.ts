@@ -1,11 +1,12 @@
 import { deepEqual, equal, match, ok } from "node:assert/strict";
 import { Completion } from "../completion.ts";
+import type { Aftermath } from "../flows.ts";
 import { LogCollector } from "../logs.ts";
-import type { ObjectLook, RunRecord } from "../ports.ts";
+import type { ObjectLook, Outcome, RunRecord } from "../ports.ts";
 import { UnavailableError } from "../ports.ts";
 import { RunRecords } from "../records.ts";
 import { RunTable } from "../runs.ts";
-import { events, FakeBroker, FakeCluster, FakeStore, job, pod } from "./harness/fakes.ts";
+import { aRecord, events, FakeBroker, FakeCluster, FakeStore, job, pod } from "./harness/fakes.ts";
 import { eventually } from "./harness/wait.ts";
 
 const PREFIX = "services/mqtt_job_listener";
@@ -23,6 +24,8 @@ function setUp(
     maxBytes = 1e9,
     look,
     times = { sweepMs: 20, noPodYetMs: 20, noPodAtEndMs: 20 },
+    aftermath,
+    store = new FakeStore(),
   }: {
     imagePullMs?: number;
     memoryBytes?: number;
@@ -33,12 +36,14 @@ function setUp(
     look?: ObjectLook;
     /** {}: those of the service. */
     times?: { sweepMs?: number; noPodYetMs?: number; noPodAtEndMs?: number };
+    aftermath?: Aftermath;
+    store?: FakeStore;
   } = {},
 ) {
   const stop = new AbortController();
   const { signal } = stop;
   const { emit, all } = events();
-  const [cluster, store, broker] = [new FakeCluster(), new FakeStore(), new FakeBroker()];
+  const [cluster, broker] = [new FakeCluster(), new FakeBroker()];
   const runs = new RunTable({ emit });
   const logs = new LogCollector({
     cluster,
@@ -58,6 +63,7 @@ function setUp(
     signal,
     onDone: () => {},
     ...(look ? { look } : {}),
+    ...(aftermath ? { aftermath } : {}),
     noPodMs,
     unpreparedMs,
     ...times,
@@ -327,4 +333,171 @@ Deno.test("the grace of an image counts from when its failure was seen, though t
   equal(run.pods.get("count-abc-x")!.containers[0]!.failingSince, since);
   equal(run.state, "pending");
   match(run.detail, /there is no such image or tag/);
+});
+
+// ---------------------------------------------------------------- attempts
+
+const BACKOFF = { end: { type: "Failed" as const, reason: "BackoffLimitExceeded" } };
+const NEXT = "count-bcdefghijklm";
+
+/** An aftermath that has each failure tried again, and keeps what it is asked. */
+class Again implements Aftermath {
+  readonly asked: string[] = [];
+  readonly started = Promise.withResolvers<Outcome | undefined>();
+
+  nextAttempt(_job: unknown, record: RunRecord) {
+    return record.status === "failed" ? { runName: NEXT, at: new Date("2026-03-01T12:34:56Z") } : undefined;
+  }
+
+  async startNext(_job: unknown, record: RunRecord, stop: AbortSignal) {
+    this.asked.push(`start ${record.retried_as}`);
+    if (stop.aborted) return stop.reason as Outcome;
+    const stopped = new Promise<Outcome>((resolve) => stop.addEventListener("abort", () => resolve(stop.reason)));
+    return await Promise.race([this.started.promise, stopped]);
+  }
+
+  recorded(record: RunRecord) {
+    this.asked.push(`recorded ${record.status}`);
+    return Promise.resolve();
+  }
+}
+
+function recordIn(store: FakeStore): RunRecord {
+  return JSON.parse(store.text("count-abc.json")!) as RunRecord;
+}
+
+Deno.test("a failure that is tried again is recorded, followed and only then deleted, and nobody is told of an end", async () => {
+  const aftermath = new Again();
+  using bed = setUp({ aftermath });
+  bed.clusterEvents.onJob(job());
+  bed.clusterEvents.onPod(pod({}, 75));
+  bed.clusterEvents.onJob(job(BACKOFF));
+  await eventually(() => aftermath.asked.length === 1);
+  deepEqual([recordIn(bed.store).retried_as, bed.cluster.deleted], [NEXT, []]);
+  ok(bed.store.objects.has("count-abc.txt"));
+  match(
+    bed.runs.get("count-abc")!.detail,
+    /^Failed \(Its program ended with exit code 75.*\); tried again at 12:34:56$/,
+  );
+  aftermath.started.resolve(undefined);
+  await eventually(() => bed.cluster.deleted.length === 1);
+  deepEqual([aftermath.asked, bed.broker.published], [[`start ${NEXT}`], []]);
+  deepEqual(bed.all.filter(({ type }) => type === "finished" || type === "retrying").map(({ type }) => type), [
+    "retrying",
+  ]);
+});
+
+Deno.test("a process that finds a record with a next attempt sees to that before it deletes the Job", async () => {
+  const store = new FakeStore();
+  const [first, second] = [new Again(), new Again()];
+  {
+    using died = setUp({ aftermath: first, store });
+    died.clusterEvents.onJob(job(BACKOFF));
+    died.clusterEvents.onPod(pod({}, 75));
+    await eventually(() => first.asked.length === 1);
+  }
+  using bed = setUp({ aftermath: second, store });
+  bed.clusterEvents.onJob(job(BACKOFF));
+  bed.clusterEvents.onPod(pod({}, 75));
+  await eventually(() => second.asked.length === 1);
+  deepEqual(bed.cluster.deleted, []);
+  second.started.resolve(undefined);
+  await eventually(() => bed.cluster.deleted.length === 1);
+  deepEqual([second.asked, bed.broker.published], [[`start ${NEXT}`], []]);
+});
+
+Deno.test("a run that waits for its next attempt ends for good, once, when somebody cancels it or deletes its Job", async () => {
+  const ways: [reason: string, stop: (bed: ReturnType<typeof setUp>) => void][] = [
+    ["Cancelled", ({ clusterEvents }) => clusterEvents.onJob(job({ ...BACKOFF, cancelledBy: "Ada" }))],
+    ["Deleted", ({ clusterEvents }) => clusterEvents.onJobGone("count-abc", job(BACKOFF))],
+  ];
+  for (const [reason, stop] of ways) {
+    const aftermath = new Again();
+    using bed = setUp({ aftermath });
+    bed.clusterEvents.onJob(job(BACKOFF));
+    bed.clusterEvents.onPod(pod({}, 75));
+    await eventually(() => aftermath.asked.length === 1);
+    stop(bed);
+    await eventually(() => bed.cluster.deleted.length === 1);
+    const { status, message, retried_as } = recordIn(bed.store);
+    deepEqual([status, recordIn(bed.store).reason, retried_as], ["cancelled", reason, undefined]);
+    match(message, /while it waited to be tried again$/);
+    deepEqual(aftermath.asked, [`start ${NEXT}`, "recorded cancelled"]);
+    deepEqual(bed.broker.published.map(({ topic }) => topic), [`${PREFIX}/job_failed/count`, `${PREFIX}/ERROR`]);
+  }
+});
+
+Deno.test("a cancellation of a run that waited for its next attempt outlives the process", async () => {
+  const aftermath = new Again();
+  using bed = setUp({ aftermath });
+  bed.store.objects.set(
+    "count-abc.json",
+    new TextEncoder().encode(JSON.stringify({
+      ...aRecord({ run_name: "count-abc", job_name: "count", status: "failed", reason: "ExitCode" }),
+      retried_as: NEXT,
+    })),
+  );
+  bed.clusterEvents.onJob(job({ ...BACKOFF, cancelledBy: "Ada" }));
+  await eventually(() => bed.cluster.deleted.length === 1);
+  deepEqual([recordIn(bed.store).status, aftermath.asked.at(-1)], ["cancelled", "recorded cancelled"]);
+});
+
+Deno.test("a failure that cannot be tried again says so in its one end", async () => {
+  const aftermath = new Again();
+  aftermath.nextAttempt = () => ({ not: "its row is not allowed any more" }) as never;
+  using bed = setUp({ aftermath });
+  bed.clusterEvents.onJob(job(BACKOFF));
+  bed.clusterEvents.onPod(pod({}, 75));
+  await eventually(() => bed.cluster.deleted.length === 1);
+  match(JSON.parse(bed.broker.published[0]!.body).message, /it is not tried again: its row is not allowed any more$/);
+  deepEqual(aftermath.asked, ["recorded failed"]);
+});
+
+// ---------------------------------------------------------------- disruptions and memory
+
+Deno.test("pods that the cluster takes away are counted, shown, recorded, and after five of them reported once", async () => {
+  using bed = setUp();
+  const disruption = { reason: "EvictionByEvictionAPI", message: "Eviction API: evicting" };
+  bed.clusterEvents.onJob(job());
+  for (let n = 1; n <= 6; n++) {
+    const podName = `count-abc-${n}`;
+    bed.clusterEvents.onPod(pod({ podName, phase: "Running", disruption }));
+    bed.clusterEvents.onPod(pod({ podName, phase: "Failed", disruption }, 143));
+    if (n === 1) {
+      match(bed.runs.get("count-abc")!.detail, /^Its pod was taken away and made anew\. Waiting for its pod/);
+    }
+    bed.clusterEvents.onPodGone(podName, "count-abc");
+  }
+  const { exitCode: _, ...running } = pod().containers[0]!;
+  bed.clusterEvents.onPod(pod({ phase: "Running", containers: [{ ...running, state: "running" }] }));
+  equal(bed.runs.get("count-abc")!.detail, "Its pod was taken away 6 times and made anew");
+  const reports = bed.all.flatMap((event) => event.type === "error" ? event.report.reason : []);
+  deepEqual(reports, ["OftenDisrupted"]);
+  bed.clusterEvents.onPod(pod());
+  bed.clusterEvents.onJob(job(COMPLETE));
+  await eventually(() => bed.cluster.deleted.length === 1);
+  for (const { status, disruptions } of [recordIn(bed.store), JSON.parse(bed.broker.published[0]!.body)]) {
+    deepEqual([status, disruptions], ["succeeded", 6]);
+  }
+});
+
+Deno.test("a run that succeeded although a container of it was killed for its memory is told with a warning", async () => {
+  const killed = { ...DONE, reason: "OOMKilled", oomKilled: true } as const;
+  const sidecar = { ...DONE, name: "log", kind: "sidecar", oomKilled: true } as const;
+  const cases = [
+    [[killed], /but its container ran out of memory \(the limit is 1Gi\)/],
+    [[DONE, sidecar], /but its sidecar "log" ran out of memory: something/],
+  ] as const;
+  for (const [containers, words] of cases) {
+    using bed = setUp();
+    const facts = { limits: { memory: "1Gi" } };
+    bed.clusterEvents.onJob(job(facts));
+    bed.clusterEvents.onPod(pod({ containers }));
+    bed.clusterEvents.onJob(job({ ...facts, ...COMPLETE }));
+    await eventually(() => bed.cluster.deleted.length === 1);
+    for (const told of [recordIn(bed.store), JSON.parse(bed.broker.published[0]!.body) as RunRecord]) {
+      deepEqual([told.status, told.oom_killed], ["succeeded", true]);
+      match(told.message, words);
+    }
+  }
 });

@@ -42,6 +42,12 @@ export function isMore(a: number, b: number): boolean {
   return a > b * (1 + 1e-12);
 }
 
+/** Bytes as a quantity: in the largest unit that holds them exactly. */
+export function bytesQuantity(bytes: number): string {
+  const unit = (["Gi", "Mi", "Ki"] as const).find((unit) => bytes % FACTOR.get(unit)! === 0);
+  return unit === undefined ? String(bytes) : `${bytes / FACTOR.get(unit)!}${unit}`;
+}
+
 export type Resource = "cpu" | "memory" | "disk";
 
 /** What would be right instead of `text`, which is no quantity of `resource`; a clause beginning with "write". */

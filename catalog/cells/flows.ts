@@ -3,8 +3,10 @@
  * `schedule` and the like. Pure. What they do is flows.ts.
  */
 import type { ForEach, RetryRule, Row, Schedule, Template } from "../../ports.ts";
+import { RUN_REASONS, type RunReason } from "../../reasons.ts";
 import { jobNameFault } from "../../run_spec.ts";
 import { durationMs } from "../../util/duration.ts";
+import { nearest } from "../../util/nearest.ts";
 import type { Kind } from "../kinds.ts";
 import { listOf } from "./entries.ts";
 import { parseTemplate } from "./template.ts";
@@ -45,6 +47,22 @@ export const forEach: Kind<ForEach> = {
   },
 };
 
+/** Ends that are no failure, or that nothing is left to be tried again of. */
+const NOT_RETRIED: ReadonlySet<string> = new Set(
+  ["Completed", "Cancelled", "Deleted", "Refused", "Vanished"] satisfies RunReason[],
+);
+/** Kubernetes' own words for a pod that it takes away, and the local runner's for a process. */
+const OF_DISRUPTIONS = [
+  "EvictionByEvictionAPI",
+  "PreemptionByScheduler",
+  "DeletionByTaintManager",
+  "DeletionByPodGC",
+  "TerminationByKubelet",
+  "Lost",
+];
+const RETRIED = [...Object.keys(RUN_REASONS).filter((reason) => !NOT_RETRIED.has(reason)), ...OF_DISRUPTIONS];
+const WORDS = RETRIED.map((word) => word.toLowerCase());
+
 /** Exit codes, ranges of them, and words of `reason`. */
 export const retryRules: Kind<readonly RetryRule[]> = listOf<RetryRule>((entry) => {
   const range = /^(\d{1,3})(?:-(\d{1,3}))?$/.exec(entry);
@@ -53,8 +71,18 @@ export const retryRules: Kind<readonly RetryRule[]> = listOf<RetryRule>((entry) 
     if (first >= 1 && first <= last && last <= 255) return { first, last };
     return { fault: "exit codes are 1 to 255, the lower one first: 130-145" };
   }
-  if (/^[A-Z][A-Za-z]{1,60}$/.test(entry)) return { reason: entry };
-  return { fault: "write an exit code (75), a range (130-145) or a word of `reason` such as NodeLost" };
+  if (!/^[A-Za-z]{2,60}$/.test(entry)) {
+    return { fault: "write an exit code (75), a range (130-145) or a word of `reason` such as NodeLost" };
+  }
+  if (NOT_RETRIED.has(entry)) return { fault: `a run that ends as ${entry} is never tried again; take it out` };
+  if (RETRIED.includes(entry)) return { reason: entry };
+  const near = nearest(entry.toLowerCase(), WORDS);
+  const word = RETRIED.find((reason) => reason.toLowerCase() === near);
+  // Kubernetes has more words of its own.
+  if (word === undefined && /^[A-Z]/.test(entry)) return { reason: entry };
+  return {
+    fault: word === undefined ? "it is no word of `reason`; they begin with a capital" : `did you mean ${word}?`,
+  };
 }, { split: (text) => text.split(/[,;\n]/).map((entry) => entry.trim()).filter((entry) => entry !== "") });
 
 /** Names of rows. */

@@ -9,6 +9,7 @@ import {
   Filler,
   isRetried,
   isRunName,
+  keptRow,
   keptValue,
   lineageOf,
   messageEnv,
@@ -163,7 +164,7 @@ export function endOf(run: Run): NonNullable<JobFacts["end"]> {
 /** The facts as they are told, with what the run's record keeps of it. */
 export function factsOf(run: Run): JobFacts {
   const { row } = run;
-  return { ...run.job, manifest: () => keptRun(run), ...(row === undefined ? {} : { row: () => JSON.parse(row) }) };
+  return { ...run.job, manifest: () => keptRun(run), ...(row === undefined ? {} : { row: () => keptRow(row) }) };
 }
 
 /** What there is of a Job here. Through JSON: YAML has no `undefined`. */

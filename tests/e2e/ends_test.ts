@@ -28,6 +28,7 @@ const ROWS: readonly Cells[] = [
   row("quick", "echo quick"),
   // A shell that is process 1 hears no SIGTERM unless it says what to do.
   row("stays", `trap "exit 143" TERM; echo begin; sleep 600 & wait`),
+  { ...row("once", `trap "exit 143" TERM; echo begin; sleep 600 & wait`), rerun_after_disruption: "no" },
   // Longer than from one writing of the list of live runs to the next.
   row("brief", "echo begin; sleep 14; echo end"),
   row("ticks", "for n in 1 2 3 4 5 6 7 8 9 10; do echo tick $n; sleep 1; done"),
@@ -176,8 +177,8 @@ ends("a pod that someone deletes fails its run and says so, whatever code its pr
   match(await bed.output(end), /^begin\n/);
 });
 
-ends("an evicted pod fails its run in plain words, with the log so far", async () => {
-  const { podName } = await bed.begin("stays");
+ends("an evicted pod fails a run that must not run twice in plain words, with the log so far", async () => {
+  const { podName } = await bed.begin("once");
   await pause(500);
   await bed.kit.cluster.api.create(`${PODS}/${podName}/eviction`, {
     apiVersion: "policy/v1",
@@ -185,7 +186,7 @@ ends("an evicted pod fails its run in plain words, with the log so far", async (
     metadata: { name: podName, namespace: "default" },
     deleteOptions: { gracePeriodSeconds: 1 },
   });
-  const end = await bed.end("stays", { count: 3 });
+  const end = await bed.end("once");
   deepEqual([end.status, end.reason], ["failed", "EvictionByEvictionAPI"]);
   match(end.message, /^The cluster took its node or its place away: .*; run it again$/);
   match(await bed.output(end), /^begin\n/);
