@@ -16,9 +16,10 @@ import { EventTopics } from "./observers/event_topics.ts";
 import { Actions, controlFilters, Requests } from "./control.ts";
 import { delay } from "./util/retry.ts";
 import { RunTable } from "./runs.ts";
+import { withSafeWords } from "./service/safe_event.ts";
 import { NamedStarts, Starter } from "./starter.ts";
 import { compact } from "./util/compact.ts";
-import { errorMessage, safeWords } from "./util/errors.ts";
+import { errorMessage } from "./util/errors.ts";
 
 export interface ServiceSettings {
   readonly pollMs: number;
@@ -480,31 +481,4 @@ export async function startService(options: ServiceOptions): Promise<Service> {
   const service = new Service(options);
   await service.start();
   return service;
-}
-
-/** Words of peers are cut and lose their secrets here, on their way to log, topics, page and webhook. */
-function withSafeWords(event: ServiceEvent): ServiceEvent {
-  switch (event.type) {
-    case "message":
-      return event.filtered === undefined ? event : {
-        ...event,
-        filtered: event.filtered.map((row) => ({ ...row, because: safeWords(row.because) })),
-      };
-    case "join":
-      return event.because === undefined ? event : { ...event, because: safeWords(event.because) };
-    case "waiting":
-      return { ...event, reason: safeWords(event.reason) };
-    case "broker":
-      return event.reason === undefined ? event : { ...event, reason: safeWords(event.reason) };
-    case "finished":
-    case "retrying":
-      return { ...event, record: { ...event.record, message: safeWords(event.record.message) } };
-    case "error": {
-      const { message, value } = event.report;
-      const report = { ...event.report, message: safeWords(message) };
-      return { ...event, report: value === undefined ? report : { ...report, value: safeWords(value) } };
-    }
-    default:
-      return event;
-  }
 }

@@ -72,7 +72,7 @@ export class Retries {
 
   /** See `Aftermath`. */
   async startNext(job: EndedJob, record: RunRecord, stop: AbortSignal): Promise<Outcome | undefined> {
-    const { signal, named, emit } = this.#options;
+    const { named, emit } = this.#options;
     const { retried_as: runName, job_name: jobName } = record;
     if (runName === undefined) return undefined;
     await this.#untilDue(record, stop);
