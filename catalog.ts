@@ -20,6 +20,7 @@ export type { Timetable } from "./catalog/timetables.ts";
 export type { Condition, ConditionValues } from "./catalog/conditions.ts";
 export { parseTable, parseTableInSlices, rowsFor } from "./catalog/table.ts";
 export type { Table, TableOptions } from "./catalog/table.ts";
+export { MAX_SHEET_LINES, readSheet, type Sheet, type SheetLine, sheetTemplate } from "./catalog/sheet.ts";
 export { rowSchema } from "./catalog/column_docs.ts";
 export { describeProblem } from "./catalog/problem.ts";
 export type { Problem } from "./catalog/problem.ts";

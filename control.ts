@@ -5,16 +5,36 @@
 import type { Catalog } from "./catalog.ts";
 import { describeProblem } from "./catalog.ts";
 import type { Listener } from "./listener.ts";
+import { type BatchCounts, type BatchEntry, Batches } from "./control/batches.ts";
+import { type EachAnswer, type EachRequest, startEach } from "./control/each.ts";
+import { chooseRuns, type Chosen, type ReplayRequest } from "./control/replay.ts";
 import type { AnswerPayload } from "./payloads.ts";
-import type { Broker, Cluster, Delivery, JobFacts, Lineage, Message, ObjectStore, RunRecord } from "./ports.ts";
+import {
+  type Broker,
+  type Cluster,
+  type Delivery,
+  type JobFacts,
+  type Lineage,
+  type Message,
+  type ObjectStore,
+  type Row,
+  type RunRecord,
+  UnavailableError,
+} from "./ports.ts";
 import type { RunRecords } from "./records.ts";
-import { isRunName, lineageOfRecord, lineageOfRerun } from "./run_spec.ts";
+import { isRunName, keyOfCause, lineageOfRecord, lineageOfRerun } from "./run_spec.ts";
+import type { RunTable } from "./runs.ts";
+import type { StartResult } from "./starter.ts";
 import { compact } from "./util/compact.ts";
 import { payloadKey } from "./starter.ts";
 import { errorMessage } from "./util/errors.ts";
+import { retryForever } from "./util/retry.ts";
 import { cut } from "./util/text.ts";
 import { Semaphore } from "./util/semaphore.ts";
 import { parseJson } from "./util/json.ts";
+
+export type { EachAnswer, EachRequest } from "./control/each.ts";
+export type { ReplayRequest } from "./control/replay.ts";
 
 export interface ActionParts {
   readonly catalog: Catalog;
@@ -22,15 +42,38 @@ export interface ActionParts {
   readonly records: RunRecords;
   readonly payloads: ObjectStore;
   readonly cluster: Cluster;
+  /** Live runs: what is run again already is not run again by a replay. */
+  readonly runs?: Pick<RunTable, "values">;
   readonly topicPrefix: string;
+  /** Ends batches; absent: nothing does. */
+  readonly signal?: AbortSignal;
+}
+
+/** Runs that the answer to a replay shows. */
+const MAX_CHOSEN_SHOWN = 20;
+
+/** What a replay chose, and what became of it so far. */
+export interface ReplayAnswer extends BatchCounts {
+  readonly batch: string;
+  readonly total: number;
+  /** Fit, but were run again since. */
+  readonly superseded: number;
+  /** There are more than can be replayed at once; ask again when these have begun. */
+  readonly more: boolean;
+  /** The first of them, newest first. */
+  readonly runs: readonly Chosen[];
 }
 
 /** Answers are plain data; a refusal is an Error whose message is for people. */
 export class Actions {
   readonly #parts: ActionParts;
+  readonly #signal: AbortSignal;
+  readonly #batches: Batches;
 
   constructor(parts: ActionParts) {
     this.#parts = parts;
+    this.#signal = parts.signal ?? new AbortController().signal;
+    this.#batches = new Batches({ signal: this.#signal });
   }
 
   refresh() {
@@ -51,8 +94,7 @@ export class Actions {
     payload: string | Uint8Array = "",
     { topic, lineage }: { topic?: string; lineage?: Lineage } = {},
   ): Promise<{ run_name: string }> {
-    const row = this.#parts.catalog.table?.rows.find((row) => row.jobName === jobName);
-    if (!row) throw new RangeError(`Cannot run "${cut(jobName, 100)}": no row of the table has that job_name`);
+    const row = this.#rowOf(jobName);
     const message: Message = {
       topic: topic ?? `${this.#parts.topicPrefix}/request/run`,
       payload: typeof payload === "string" ? new TextEncoder().encode(payload) : payload,
@@ -76,6 +118,54 @@ export class Actions {
     const payload = await this.#payloadOf(record ?? live!);
     const lineage = lineageOfRerun(record ? lineageOfRecord(record) : live!, runName);
     return await this.run(jobName, payload, { topic: record?.topic ?? live!.topic, lineage });
+  }
+
+  /** Runs a row for each line of a sheet, behind fresh messages. */
+  async each(jobName: string, request: EachRequest): Promise<EachAnswer> {
+    const { listener, topicPrefix } = this.#parts;
+    return await startEach(this.#rowOf(jobName), request, { batches: this.#batches, listener, topicPrefix });
+  }
+
+  /** Runs again what ended some way and has not been run again since, behind fresh messages. */
+  async replay(request: ReplayRequest): Promise<ReplayAnswer> {
+    const { records, runs } = this.#parts;
+    const row = this.#rowOf(request.jobName);
+    const { batch, runs: chosen, superseded, more } = await chooseRuns(request, {
+      records,
+      runs,
+      signal: this.#signal,
+    });
+    const entries = chosen.map(({ run_name }): BatchEntry => ({
+      label: run_name,
+      start: () => this.#replayRun(row, run_name, batch),
+    }));
+    const counts = await this.#batches.start(request.dryRun ? [] : entries);
+    return { batch, total: chosen.length, superseded, more, ...counts, runs: chosen.slice(0, MAX_CHOSEN_SHOWN) };
+  }
+
+  /** The record is read when it is its turn: 10,000 messages at once would be too much. */
+  async #replayRun(row: Row, runName: string, batch: string): Promise<StartResult> {
+    const { records, listener } = this.#parts;
+    const record = await this.#patiently(() => records.get(runName, this.#signal));
+    if (!record) throw new RangeError("Its record is gone");
+    const payload = await this.#patiently(() => this.#payloadOf(record));
+    return await listener.run(row, { topic: record.topic, payload }, {
+      key: keyOfCause.batch(batch, `run\0${runName}`),
+      lineage: { ...lineageOfRerun(lineageOfRecord(record), runName), batch },
+      later: true,
+    });
+  }
+
+  /** A store that is away holds a batch up; what is left of it comes to its turn yet. */
+  #patiently<T>(step: () => Promise<T>): Promise<T> {
+    const isFinal = (error: unknown) => !(error instanceof UnavailableError);
+    return retryForever(step, { signal: this.#signal, onRetry: () => {}, isFinal });
+  }
+
+  #rowOf(jobName: string): Row {
+    const row = this.#parts.catalog.table?.rows.find((row) => row.jobName === jobName);
+    if (!row) throw new RangeError(`Cannot run "${cut(jobName, 100)}": no row of the table has that job_name`);
+    return row;
   }
 
   async cancel(runName: string, who: string): Promise<{ run_name: string }> {
@@ -226,8 +316,23 @@ function carryOut(what: string, asked: Record<string, unknown>, actions: Actions
       return actions.cancel(wordIn(asked, "run_name"), "an MQTT request");
     case "rerun":
       return actions.rerun(wordIn(asked, "run_name"));
+    case "each":
+      return actions.each(wordIn(asked, "job_name"), eachOf(asked));
+    case "replay":
+      return actions.replay({
+        jobName: wordIn(asked, "job_name"),
+        since: wordIn(asked, "since"),
+        dryRun: asked["dry_run"] === true,
+        ...compact({
+          state: optionalWord(asked, "state"),
+          reason: optionalWord(asked, "reason"),
+          batch: optionalWord(asked, "batch"),
+        }),
+      });
     default:
-      throw new RangeError(`Unknown request "${cut(what, 100)}": send refresh, check, run, cancel or rerun`);
+      throw new RangeError(
+        `Unknown request "${cut(what, 100)}": send refresh, check, run, cancel, rerun, each or replay`,
+      );
   }
 }
 
@@ -235,6 +340,30 @@ function wordIn(asked: Record<string, unknown>, name: string): string {
   const value = asked[name];
   if (typeof value !== "string" || value === "") throw new TypeError(`The request needs the field "${name}"`);
   return value;
+}
+
+function optionalWord(asked: Record<string, unknown>, name: string): string | undefined {
+  return asked[name] === undefined || asked[name] === null ? undefined : wordIn(asked, name);
+}
+
+function eachOf(asked: Record<string, unknown>): EachRequest {
+  return {
+    sheet: wordIn(asked, "sheet"),
+    dryRun: asked["dry_run"] === true,
+    ...compact({
+      batch: optionalWord(asked, "batch"),
+      sheetId: optionalWord(asked, "sheet_id"),
+      lines: countsIn(asked, "lines"),
+      copies: countsIn(asked, "copies"),
+    }),
+  };
+}
+
+function countsIn(asked: Record<string, unknown>, name: string): number[] | undefined {
+  const given = asked[name];
+  if (given === undefined) return undefined;
+  if (Array.isArray(given) && given.every((one) => Number.isSafeInteger(one) && one > 0)) return given;
+  throw new TypeError(`The field "${name}" must be a list of whole numbers from 1`);
 }
 
 function parseRequest(payload: Uint8Array): Record<string, unknown> {

@@ -62,6 +62,8 @@ export interface RunOptions {
   readonly lineage?: CausedLineage;
   /** The same key and row are one run; absent: each call makes one. */
   readonly key?: string;
+  /** It waits until nothing else can be started. */
+  readonly later?: boolean;
 }
 
 /**
@@ -180,7 +182,7 @@ export class Listener {
   }
 
   /** Runs a row without a message of a broker's; resolves when its Job exists or is refused. */
-  async run(row: Row, message: Message, { lineage, key }: RunOptions = {}): Promise<StartResult> {
+  async run(row: Row, message: Message, { lineage, key, later }: RunOptions = {}): Promise<StartResult> {
     const report = inputReport(row, message);
     if (report) {
       this.#emitReport(report);
@@ -188,7 +190,7 @@ export class Listener {
     }
     const delivery: Delivery = { ...message, qos: 0, retain: false, dup: false, done() {} };
     const made = newWork(delivery, { ...NOTHING_SELECTED, rows: [row] }, this.#options.topicPrefix);
-    const work = { ...made, ...compact({ lineage }) };
+    const work = { ...made, ...compact({ lineage, later }) };
     const result =
       await (key === undefined ? this.#started(row, work, uniqueName(row)) : this.#startedOnce(row, work, key));
     this.#emitRefusal(message.topic, row, result);
@@ -401,7 +403,8 @@ export class Listener {
   /** Stays open where the service stops first. */
   #started(row: Row, work: Work, runName: string): Promise<StartResult> {
     return new Promise((settle) => {
-      this.#options.starter.start({ row, spec: () => this.#specOf(row, work, runName), settle });
+      const { later = false } = work;
+      this.#options.starter.start({ row, later, spec: () => this.#specOf(row, work, runName), settle });
     });
   }
 

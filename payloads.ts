@@ -130,6 +130,33 @@ const ofRow = z.object({
   transaction: transaction.optional(),
 });
 
+const batchName = z.string().regex(/^[A-Za-z0-9][\w.-]{0,62}$/);
+const dryRun = z.boolean().optional().describe("true: say what would be started, and start nothing");
+const places = z.array(z.int().min(1));
+const sheetOfRow = z.object({
+  job_name: jobName.min(1),
+  sheet: z.string().describe(
+    "CSV; its header names fields of the payload, each line is one run; empty cells are left out",
+  ),
+  batch: batchName.optional().describe("Lines that another batch has started are started again; absent: they are not"),
+  dry_run: dryRun,
+  sheet_id: batchName.optional().describe("Of a piece of a larger sheet: what the whole is called"),
+  lines: places.optional().describe("Of a piece: the line of each of its lines in the whole"),
+  copies: places.optional().describe("Of a piece: which of equal lines in the whole each of its lines is"),
+  transaction: transaction.optional(),
+});
+const replayOfRow = z.object({
+  job_name: jobName.min(1),
+  state: z.enum(["succeeded", "failed", "cancelled"]).optional().describe("How the runs ended; failed unless given"),
+  since: z.string().min(1).describe("How long ago they ended at most (2h, 3d), or an RFC 3339 time"),
+  reason: z.string().optional().describe("Why they ended; absent: whatever the reason"),
+  batch: batchName.optional().describe(
+    "A name of its own for this replay; absent: the same selection is the same batch",
+  ),
+  dry_run: dryRun,
+  transaction: transaction.optional(),
+});
+
 const refused = z.object({
   status: z.literal("error"),
   error: z.string().describe("One sentence for people"),
@@ -153,6 +180,32 @@ const refreshed = z.object({
   message: z.string().optional().describe("Why it failed"),
 });
 
+/** What became of a batch's entries when the answer was sent. */
+const batchCounts = {
+  batch: z.string().describe("What the runs have in common; in their records too"),
+  total: z.int().min(0).describe("Runs that the request is for"),
+  started: z.int().min(0),
+  exists: z.int().min(0).describe("Have a run already: by the same request before"),
+  refused: z.int().min(0),
+  waiting: z.int().min(0).describe(
+    "Have not had their turn; the same request again starts what a crash leaves of them",
+  ),
+  run_names: z.array(z.string()).max(20).describe("The first runs"),
+  refusals: z.array(z.object({ entry: z.string(), message: z.string() })).max(20).describe("The first refusals"),
+};
+const sheetStarted = z.object({
+  ...batchCounts,
+  errors: z.int().min(0).describe("Lines that are wrong and were left out"),
+  problems: z.array(problem.extend({ text: z.string().describe("The problem as one sentence") })).max(50),
+});
+const replayed = z.object({
+  ...batchCounts,
+  superseded: z.int().min(0).describe("Runs that fit and were run again since"),
+  more: z.boolean().describe("There are older ones, too many for one request"),
+  runs: z.array(z.object({ run_name: z.string(), finished_at: z.string(), reason, message })).max(20)
+    .describe("The first runs that are run again, newest first"),
+});
+
 /** Each payload by its name, with its topic below the prefix. */
 export const PAYLOADS = {
   "state": { topic: "state", shape: state },
@@ -167,11 +220,15 @@ export const PAYLOADS = {
   "request.run": { topic: "request/run", shape: ofRow },
   "request.cancel": { topic: "request/cancel", shape: ofRun },
   "request.rerun": { topic: "request/rerun", shape: ofRun },
+  "request.each": { topic: "request/each", shape: sheetOfRow },
+  "request.replay": { topic: "request/replay", shape: replayOfRow },
   "response.refresh": { topic: "response/refresh", shape: answered(refreshed) },
   "response.check": { topic: "response/check", shape: answered(checked) },
   "response.run": { topic: "response/run", shape: started },
   "response.cancel": { topic: "response/cancel", shape: started },
   "response.rerun": { topic: "response/rerun", shape: started },
+  "response.each": { topic: "response/each", shape: answered(sheetStarted) },
+  "response.replay": { topic: "response/replay", shape: answered(replayed) },
 } as const;
 
 /** End of a run on `job_complete/…`, `job_failed/…` and `ERROR`. */

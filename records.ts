@@ -92,9 +92,9 @@ export class RunRecords {
     return names;
   }
 
-  /** Names of the runs that ended, and when; in the order of names. */
-  async *list(signal?: AbortSignal): AsyncIterable<{ runName: string; modifiedAt: Date }> {
-    for await (const { key, modifiedAt } of this.#store.list("", compact({ signal }))) {
+  /** Names of the runs that ended, and when, of those whose names begin so; in the order of names. */
+  async *list(signal?: AbortSignal, prefix = ""): AsyncIterable<{ runName: string; modifiedAt: Date }> {
+    for await (const { key, modifiedAt } of this.#store.list(prefix, compact({ signal }))) {
       const runName = key.slice(0, -".json".length);
       if (key.endsWith(".json") && isRunName(runName)) yield { runName, modifiedAt };
     }

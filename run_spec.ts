@@ -92,6 +92,11 @@ export function jobNameFault(name: string): string | undefined {
   return `holds ${/[/+#]/.test(odd) ? `"${odd}"` : odd === "\n" ? "a line break" : "a control character"}`;
 }
 
+/** How the names of all runs of a row begin, whatever made them; those of other rows may begin so, too. */
+export function runNameBegin(jobName: string): string {
+  return rowLabel(jobName, INDEXED_NAME_LENGTH - NUMBER_LENGTH - HASH_LENGTH - 1);
+}
+
 type NamedRow = Pick<Row, "jobName" | "parallelism" | "completions">;
 
 /** The same for equal messages: 12 characters. */

@@ -165,7 +165,9 @@ export class Service {
       records: this.records,
       payloads: stores.runs,
       cluster,
+      runs: this.runs,
       topicPrefix,
+      signal,
     });
     const requests = new Requests({ actions: this.actions, broker, topicPrefix, signal });
     this.#logs = new LogCollector({

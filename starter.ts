@@ -40,6 +40,8 @@ export interface StarterOptions {
 /** A run that is wanted. Thousands may wait, so what can be made later is made when its turn has come. */
 export interface Order {
   readonly row: Row;
+  /** Of a batch: its turn is when nothing else can go on. */
+  readonly later?: boolean;
   /** Called once. */
   spec(): RunSpec;
   /** Called once; never where the service stops first. */
@@ -70,6 +72,8 @@ interface Lane {
 export class Starter {
   readonly #options: StarterOptions;
   readonly #lanes = new Map<string, Lane>();
+  /** Of what is of batches. */
+  readonly #laterLanes = new Map<string, Lane>();
   #active = 0;
   #waiting = 0;
   #timer: ReturnType<typeof setTimeout> | undefined;
@@ -90,7 +94,7 @@ export class Starter {
   /** Returns at once, or after the create call has left. */
   start(order: Order): void {
     this.#waiting++;
-    const { tasks } = this.#laneOf(order.row.jobName);
+    const { tasks } = this.#laneOf(order.row.jobName, order.later ? this.#laterLanes : this.#lanes);
     // Not behind one that may wait for the place that it will leave.
     if (order.takesOver) tasks.putFirst([{ order, spec: undefined }]);
     else tasks.push({ order, spec: undefined });
@@ -106,11 +110,16 @@ export class Starter {
     let progress = true;
     while (progress && this.#active < concurrency) {
       progress = false;
-      for (const [name, lane] of this.#lanes) {
+      for (const [lanes, name, lane] of this.#inTurn()) {
         const task = lane.tasks.first;
         if (task === undefined) {
-          if (lane.busy === 0) this.#lanes.delete(name);
+          if (lane.busy === 0) lanes.delete(name);
           continue;
+        }
+        if (task.order.later) {
+          if (progress) break;
+          // What holds the row's own messages up must not let these by.
+          if (this.#lanes.get(name)?.tasks.first) continue;
         }
         if (lane.holdUntilMs > now) {
           nextAt = Math.min(nextAt, lane.holdUntilMs);
@@ -140,9 +149,15 @@ export class Starter {
     }, atMs - Date.now());
   }
 
-  #laneOf(name: string): Lane {
-    let lane = this.#lanes.get(name);
-    if (!lane) this.#lanes.set(name, lane = { tasks: new Queue(), holdUntilMs: 0, failures: 0, busy: 0 });
+  *#inTurn(): Iterable<[lanes: Map<string, Lane>, name: string, lane: Lane]> {
+    for (const lanes of [this.#lanes, this.#laterLanes]) {
+      for (const [name, lane] of lanes) yield [lanes, name, lane];
+    }
+  }
+
+  #laneOf(name: string, lanes: Map<string, Lane>): Lane {
+    let lane = lanes.get(name);
+    if (!lane) lanes.set(name, lane = { tasks: new Queue(), holdUntilMs: 0, failures: 0, busy: 0 });
     return lane;
   }
 

@@ -16,6 +16,8 @@ export interface Work extends Pending {
   readonly origin: Origin;
   /** Where its runs stand, if not where the message says. */
   readonly lineage?: CausedLineage;
+  /** It is of a batch, see `Order`. */
+  readonly later?: boolean;
   /** By Date.now(). */
   readonly receivedAtMs: number;
   /** Those that it starts. */

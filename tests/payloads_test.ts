@@ -98,10 +98,14 @@ Deno.test("all that a service says below its prefix is as the schemas have it", 
   const again = (await ask("rerun", { run_name: long })).data?.run_name ?? "";
   await ask("cancel", { run_name: again });
   await ask("cancel", { run_name: "nobody" });
+  await ask("each", { job_name: "greet", sheet: "name\nEve\nBob,x\n", batch: "b1" });
+  await ask("each", { job_name: "nobody", sheet: "name\n" });
   await heard("job_complete", ({ job_name }) => job_name === "after");
   await heard("job_failed", ({ job_name }) => job_name === "fail");
   await heard("job_failed", ({ reason }) => reason === "Refused");
   await heard("error", ({ reason }) => reason === "ChainTooDeep");
+  await ask("replay", { job_name: "fail", since: "1h", dry_run: true });
+  await ask("replay", { job_name: "fail", since: "1h" });
   await bed.stopService();
   await heard("state", (payload) => payload as unknown === "offline");
   const names = new Set(said.map(({ name }) => name));

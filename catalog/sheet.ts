@@ -1,0 +1,128 @@
+/**
+ * A sheet of messages: a CSV whose header names fields of the payload, and of which each line is one message. Pure. What a
+ * row wants of them is checked here; must not know how they are run.
+ */
+import type { Row } from "../ports.ts";
+import { inputFault, shortHash } from "../run_spec.ts";
+import { nearest } from "../util/nearest.ts";
+import { finish } from "../util/slices.ts";
+import { findHeader, readRecords, toText } from "./csv.ts";
+import { cut, type Problem, Refusal } from "./problem.ts";
+
+/** One line that is right. */
+export interface SheetLine {
+  /** 1-based. */
+  readonly line: number;
+  /** JSON object of its cells that are not empty. */
+  readonly payload: string;
+  /** A hash of what it says, whatever the order of columns. */
+  readonly content: string;
+}
+
+export interface Sheet {
+  readonly fields: readonly string[];
+  readonly lines: readonly SheetLine[];
+  /** Lines with errors are left out. */
+  readonly problems: readonly Problem[];
+  /** As they stand, for who sends the sheet on in pieces. */
+  readonly records: readonly { readonly line: number; readonly cells: readonly string[] }[];
+}
+
+/** Lines of one sheet. */
+export const MAX_SHEET_LINES = 10_000;
+const MAX_FIELDS = 200;
+const MAX_FIELD_NAME = 128;
+
+/** Reads a sheet, for a row where it is known. `lineOf`: the line of a record where the sheet is a piece of another. */
+export function readSheet(
+  source: Uint8Array | string,
+  row?: Pick<Row, "inputs">,
+  lineOf: (record: number, line: number) => number = (_, line) => line,
+): Sheet {
+  try {
+    return read(source, row, lineOf);
+  } catch (error) {
+    if (!(error instanceof Refusal)) throw error;
+    return { fields: [], lines: [], problems: [error.problem], records: [] };
+  }
+}
+
+function read(
+  source: Uint8Array | string,
+  row: Pick<Row, "inputs"> | undefined,
+  lineOf: (record: number, line: number) => number,
+): Sheet {
+  const isEmpty = typeof source === "string" ? source.trim() === "" : source.every((byte) => byte <= 32);
+  if (isEmpty) throw new Refusal(1, "the sheet is empty; the first line must name fields of the payload: uuid,mode");
+  const text = finish(toText(source));
+  const layout = findHeader(text, (name) => name.trim() !== "" && !/[,;|\t]/.test(name));
+  const [header, ...records] = [...readRecords(text, layout)].flat()
+    .filter(({ cells }) => cells.some((cell) => cell.trim() !== ""));
+  const problems: Problem[] = [];
+  const fields = header!.cells.map((cell) => cell.trim());
+  checkFields(fields, header!.line, row, problems);
+  if (records.length > MAX_SHEET_LINES) {
+    throw new Refusal(
+      records[MAX_SHEET_LINES]!.line,
+      `the sheet has more than ${MAX_SHEET_LINES} lines; part it`,
+    );
+  }
+  const lines: SheetLine[] = [];
+  for (const [at, record] of records.entries()) {
+    const line = lineOf(at, record.line);
+    const found = readLine({ ...record, line }, fields, row);
+    if ("message" in found) problems.push({ severity: "error", line, ...found });
+    else lines.push(found);
+  }
+  if (records.length === 0) {
+    problems.push({ severity: "warning", line: header!.line, message: "the sheet has no lines below its header" });
+  }
+  return { fields, lines, problems, records };
+}
+
+function checkFields(
+  fields: readonly string[],
+  line: number,
+  row: Pick<Row, "inputs"> | undefined,
+  problems: Problem[],
+): void {
+  if (fields.length > MAX_FIELDS) throw new Refusal(line, `the header has more than ${MAX_FIELDS} fields`);
+  const inputs = row?.inputs?.map(({ name }) => name);
+  for (const [at, name] of fields.entries()) {
+    const column = cut(name);
+    if (name === "") throw new Refusal(line, `field ${at + 1} of the header has no name; name it, or take it away`);
+    if (name.length > MAX_FIELD_NAME) throw new Refusal(line, `a name has more than ${MAX_FIELD_NAME} characters`);
+    if (fields.indexOf(name) !== at) throw new Refusal(line, `the header names "${column}" twice; take one away`);
+    if (!inputs || inputs.includes(name)) continue;
+    const near = nearest(name, inputs);
+    const hint = near === undefined ? "its program still gets it" : `did you mean "${near}"?`;
+    problems.push({ severity: "warning", line, column, message: `no input of the row has this name; ${hint}` });
+  }
+}
+
+function readLine(
+  { line, cells, fault }: { line: number; cells: readonly string[]; fault?: { at: number; message: string } },
+  fields: readonly string[],
+  row: Pick<Row, "inputs"> | undefined,
+): SheetLine | Pick<Problem, "column" | "value" | "message"> {
+  if (fault) return { column: cut(fields[fault.at] ?? ""), value: cut(cells[fault.at] ?? ""), message: fault.message };
+  if (cells.slice(fields.length).some((cell) => cell.trim() !== "")) {
+    const message = `the line has ${cells.length} cells, the header has ${fields.length}; put a cell that holds the ` +
+      "delimiter in double quotes";
+    return { message };
+  }
+  const values = fields.map((name, at) => [name, (cells[at] ?? "").trim()] as const).filter(([, value]) =>
+    value !== ""
+  );
+  const payload = JSON.stringify(Object.fromEntries(values));
+  const wrong = row && inputFault(row, { topic: "", payload: new TextEncoder().encode(payload) });
+  if (wrong) return { ...wrong.value === undefined ? {} : { value: cut(wrong.value) }, message: wrong.message };
+  const sorted = values.toSorted(([a], [b]) => a < b ? -1 : 1).flat();
+  return { line, payload, content: shortHash(["line", ...sorted], 26) };
+}
+
+/** The first line of a sheet for the row: what its messages may have. */
+export function sheetTemplate({ inputs = [] }: Pick<Row, "inputs">): string {
+  const quoted = (name: string) => /[",;|\t\s]/.test(name) ? `"${name.replaceAll('"', '""')}"` : name;
+  return `${inputs.map(({ name }) => quoted(name)).join(",")}\n`;
+}

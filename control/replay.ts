@@ -1,0 +1,117 @@
+/**
+ * Replay: runs of a row that ended some way are run again, where nobody has done so yet. Chooses them by their records,
+ * of which it keeps names and times; must not start them itself.
+ */
+import type { RunRecord } from "../ports.ts";
+import type { RunRecords } from "../records.ts";
+import type { RunTable } from "../runs.ts";
+import { runNameBegin, shortHash } from "../run_spec.ts";
+import { durationMs } from "../util/duration.ts";
+import { cut } from "../util/text.ts";
+import { checkBatch, MAX_BATCH_ENTRIES } from "./batches.ts";
+
+export interface ReplayRequest {
+  readonly jobName: string;
+  /** `failed` unless given. */
+  readonly state?: string;
+  /** How long ago the end was at most (`2h`, `3d`), or an RFC 3339 time. */
+  readonly since: string;
+  /** Of the end, such as OutOfMemory; absent: any. */
+  readonly reason?: string;
+  /** Runs that another batch has run again are left to it; absent: the same selection is the same batch. */
+  readonly batch?: string;
+  /** Tells what would be run again, and starts nothing. */
+  readonly dryRun?: boolean;
+}
+
+/** A run that is to be run again. */
+export type Chosen = Pick<RunRecord, "run_name" | "finished_at" | "reason" | "message">;
+
+export interface Selection {
+  readonly batch: string;
+  /** Newest first. */
+  readonly runs: readonly Chosen[];
+  /** Fit, but were run again since. */
+  readonly superseded: number;
+  /** There are more: older ones are not looked at. */
+  readonly more: boolean;
+}
+
+const STATES: readonly string[] = ["succeeded", "failed", "cancelled"];
+const READS_AT_ONCE = 8;
+/** Clocks of store and service may differ by so much. */
+const CLOCK_SLACK_MS = 3600_000;
+const MAX_REASON = 100;
+
+/** Chooses the runs. RangeError: the request is not right. */
+export async function chooseRuns(
+  request: ReplayRequest,
+  { records, runs, signal }: {
+    readonly records: Pick<RunRecords, "list" | "get">;
+    readonly runs: Pick<RunTable, "values"> | undefined;
+    readonly signal: AbortSignal;
+  },
+): Promise<Selection> {
+  const { jobName, state = "failed", since, reason } = request;
+  if (!STATES.includes(state)) throw new RangeError(`The state "${cut(state, 20)}": write one of ${STATES.join(", ")}`);
+  if (reason !== undefined && reason.length > MAX_REASON) throw new RangeError("The reason is too long");
+  const sinceMs = readSince(since);
+  const batch = checkBatch(request.batch) ?? shortHash(["replay", jobName, state, since, reason ?? ""]);
+  const { names, more } = await newest({ records, jobName, sinceMs, signal });
+  const rerun = new Set([...runs?.values() ?? []].flatMap(({ job }) => job.rerunOf ?? []));
+  const found: Chosen[] = [];
+  const look = async () => {
+    for (let name = names.pop(); name !== undefined; name = names.pop()) {
+      // What cannot be read is no reason to leave the others.
+      const record = await records.get(name, signal).catch(() => undefined);
+      signal.throwIfAborted();
+      if (record?.job_name !== jobName) continue;
+      if (record.rerun_of !== undefined) rerun.add(record.rerun_of);
+      if (record.status !== state || reason !== undefined && record.reason !== reason) continue;
+      if (record.retried_as !== undefined || record.batch === batch) continue;
+      if (!(Date.parse(record.finished_at) >= sinceMs)) continue;
+      const { run_name, finished_at, reason: why, message } = record;
+      found.push(JSON.parse(JSON.stringify({ run_name, finished_at, reason: why, message: cut(message, 200) })));
+    }
+  };
+  await Promise.all(Array.from({ length: READS_AT_ONCE }, look));
+  const chosen = found.filter(({ run_name }) => !rerun.has(run_name))
+    .sort((a, b) => Date.parse(b.finished_at) - Date.parse(a.finished_at) || (a.run_name < b.run_name ? -1 : 1));
+  return { batch, runs: chosen, superseded: found.length - chosen.length, more };
+}
+
+/** Names of the newest records that may be of the row, by when they were written: never before the end. */
+async function newest(
+  { records, jobName, sinceMs, signal }: {
+    readonly records: Pick<RunRecords, "list">;
+    readonly jobName: string;
+    readonly sinceMs: number;
+    readonly signal: AbortSignal;
+  },
+): Promise<{ names: string[]; more: boolean }> {
+  let found: { runName: string; modifiedAt: Date }[] = [];
+  let more = false;
+  const cutOff = () => {
+    found.sort((a, b) => b.modifiedAt.getTime() - a.modifiedAt.getTime());
+    more ||= found.length > MAX_BATCH_ENTRIES;
+    found = found.slice(0, MAX_BATCH_ENTRIES);
+  };
+  for await (const one of records.list(signal, runNameBegin(jobName))) {
+    if (one.modifiedAt.getTime() < sinceMs - CLOCK_SLACK_MS) continue;
+    if (found.push(one) >= 2 * MAX_BATCH_ENTRIES) cutOff();
+  }
+  cutOff();
+  return { names: found.map(({ runName }) => runName), more };
+}
+
+function readSince(text: string): number {
+  const ms = durationMs(text);
+  if (ms !== undefined) return Date.now() - ms;
+  const time = /^\d{4}-\d\d-\d\d(T\d\d:\d\d(:\d\d(\.\d{1,9})?)?(Z|[+-]\d\d:\d\d))?$/.test(text)
+    ? Date.parse(text)
+    : NaN;
+  if (Number.isFinite(time)) return time;
+  throw new RangeError(
+    `The time "${cut(text, 40)}": write how long ago (2h, 3d), or a time such as 2026-03-01T12:00:00Z`,
+  );
+}
