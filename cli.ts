@@ -124,6 +124,12 @@ const COMMANDS: Readonly<Record<string, Command>> = {
     flags: { json, timeout },
     run: async (call) => await (await import("./cli/request.ts")).ask("cancel", call),
   },
+  messages: {
+    words: ["[TOPIC]"],
+    meaning: "What became of the last messages, and whether a row is for a topic; asks the service at STATUS_ADDR",
+    flags: { json },
+    run: async (call) => await (await import("./cli/messages.ts")).messages(call),
+  },
   health: {
     words: [],
     meaning: "Ask the service at STATUS_ADDR whether it is well",

@@ -16,7 +16,8 @@ import { PacketOrder } from "./listener/packet_order.ts";
 import { chainTooDeep, endNotBelieved, refused } from "./listener/reports.ts";
 import { inputReport, NOTHING_SELECTED, selectRows } from "./listener/selection.ts";
 import { Session } from "./listener/session.ts";
-import { type CausedLineage, hashOf, keyOf, newWork, rootOf, uniqueName, type Work } from "./listener/work.ts";
+import { type CausedLineage, hashOf, keyOf, newWork, noteRefusal, noteStart, rootOf } from "./listener/work.ts";
+import { uniqueName, type Work } from "./listener/work.ts";
 import {
   type Delivery,
   type Emit,
@@ -167,7 +168,7 @@ export class Listener {
       if (this.#takeOver(delivery, rows)) return;
     }
     const work = newWork(delivery, selection, topicPrefix);
-    for (const report of selection.refused) this.#emitReport(report);
+    for (const report of selection.refused) this.#refuse(work, report);
     if (packetId !== undefined) {
       this.#session.add(work);
       if (!work.counted) this.#order.take(packetId);
@@ -411,6 +412,7 @@ export class Listener {
   /** The start of one row is through; the message is done when that of each is. */
   #through(row: Row, work: Work, result: StartResult): void {
     this.#emitRefusal(work.delivery.topic, row, result);
+    noteStart(work, result);
     const { outcome } = work;
     if (result.result === "created") work.outcome = "runs";
     else if (result.result === "skipped" && outcome !== "runs") work.outcome = "skipped";
@@ -419,14 +421,15 @@ export class Listener {
   }
 
   #finish(work: Work): void {
-    const { delivery, rows, filtered, outcome } = work;
-    const told = filtered.length === 0 ? {} : { filtered };
+    const { delivery, rows, filtered, outcome, runs, refusals } = work;
+    const isRetained = outcome === "ignored" && delivery.retain && !this.#options.handleRetained;
     this.#options.emit({
       type: "message",
       topic: delivery.topic,
       rows: rows.length + filtered.length,
       outcome,
-      ...told,
+      ...compact({ filtered: filtered.length === 0 ? undefined : filtered, runs, refusals }),
+      ...isRetained ? { retained: true } : {},
     });
     if (delivery.packetId === undefined) delivery.done();
     else this.#session.settle(work);
@@ -464,21 +467,25 @@ export class Listener {
     for (const { jobName } of work.rows) this.#options.emit({ type: "waiting", runName: "", jobName, reason });
   }
 
-  #refuseDepth({ delivery, rows, origin }: Work): void {
+  #refuseDepth(work: Work): void {
     const { maxChainDepth } = this.#options;
-    for (const row of rows) {
-      this.#emitReport(chainTooDeep(delivery.topic, row, origin, maxChainDepth));
-    }
+    const { delivery, rows, origin } = work;
+    for (const row of rows) this.#refuse(work, chainTooDeep(delivery.topic, row, origin, maxChainDepth));
   }
 
   #refuseEnd(work: Work, parentRun: string): void {
-    this.#emitReport(endNotBelieved(work.delivery.topic, parentRun));
+    this.#refuse(work, endNotBelieved(work.delivery.topic, parentRun));
     this.#finish(work);
   }
 
   #emitRefusal(topic: string, row: Row, started: StartResult): void {
     if (started.result !== "refused") return;
     this.#emitReport(refused(topic, row, started.error));
+  }
+
+  #refuse(work: Work, report: ErrorReport): void {
+    noteRefusal(work, report.message);
+    this.#emitReport(report);
   }
 
   #emitReport(report: ErrorReport): void {

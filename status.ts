@@ -14,7 +14,9 @@ import { type Env, gate, type GateOptions, type Refusal } from "./status/gate.ts
 import { HttpServer } from "./status/http_server.ts";
 import { eventStream, LiveEvents } from "./status/live_events.ts";
 import { boundToReader } from "./status/log_stream.ts";
+import { readMessages } from "./status/messages.ts";
 import type { HealthView } from "./status/pages/overview.tsx";
+import { messagesPage } from "./status/pages/messages.tsx";
 import { messagePage } from "./status/pages/parts.tsx";
 import { Reading } from "./status/reading.ts";
 import { type StatusView, statusView } from "./status/view.ts";
@@ -118,6 +120,9 @@ export function statusApp(options: StatusOptions, closing: AbortSignal): Hono<En
     const found = await reading.find(c.req.param("run"));
     return found ? await answerLog(c, view, { follow: found.record === undefined, closing }) : noRun(c);
   });
+  const messages = (c: Context) => readMessages(view, new URL(c.req.url).searchParams);
+  app.get("/messages", (c) => answerPage(c, messagesPage(messages(c))));
+  app.get("/messages.json", (c) => c.json(messages(c)));
   app.get("/events", (c) => {
     const headers = { "content-type": "text/event-stream" };
     // hono answers HEAD by GET's handler and drops the body, which would leave its stream open.

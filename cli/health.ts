@@ -2,6 +2,7 @@
  * The command health: asks the service at STATUS_ADDR whether it is well. Containers run it every few seconds, so it
  * imports next to nothing.
  */
+import type { Config } from "../config.ts";
 import { UnavailableError } from "../ports.ts";
 import { errorMessage } from "../util/errors.ts";
 import { startOf } from "../util/streams.ts";
@@ -13,11 +14,8 @@ const LONGEST_ANSWER = 64 * 1024;
 
 /** Asks `/healthz` of the service at STATUS_ADDR. */
 export async function health({ json, io, ...call }: Call): Promise<number> {
-  const { listen } = call.config().status;
-  if (!listen) throw new CommandError(2, "STATUS_ADDR is off: there is no health to ask for");
-  const host = ({ "0.0.0.0": "127.0.0.1", "::": "::1" } as Record<string, string>)[listen.hostname] ?? listen.hostname;
-  const url = `http://${host.includes(":") ? `[${host}]` : host}:${listen.port}/healthz`;
-  const { text, status } = await get(url);
+  const url = statusUrl(call.config(), "/healthz");
+  const { text, status } = await get(url, LONGEST_ANSWER);
   const seen = readHealth(text);
   if (!seen) throw new CommandError(1, `${url} is not the service's: it answered ${status}; see STATUS_ADDR`);
   if (json) await printLine(io, JSON.stringify(seen));
@@ -28,10 +26,18 @@ export async function health({ json, io, ...call }: Call): Promise<number> {
   return seen.ok ? 0 : 1;
 }
 
-async function get(url: string): Promise<{ text: string; status: number }> {
+/** Of the service at STATUS_ADDR, as it is reached from here. */
+export function statusUrl({ status: { listen } }: Pick<Config, "status">, path: string): string {
+  if (!listen) throw new CommandError(2, "STATUS_ADDR is off: there is no service to ask");
+  const host = ({ "0.0.0.0": "127.0.0.1", "::": "::1" } as Record<string, string>)[listen.hostname] ?? listen.hostname;
+  return `http://${host.includes(":") ? `[${host}]` : host}:${listen.port}${path}`;
+}
+
+/** Answers with at most `maxBytes` of the text. Rejects with UnavailableError. */
+export async function get(url: string, maxBytes: number): Promise<{ text: string; status: number }> {
   try {
     const answer = await fetch(url, { signal: AbortSignal.timeout(HEALTH_MS) });
-    return { text: await startOf(answer.body, LONGEST_ANSWER), status: answer.status };
+    return { text: await startOf(answer.body, maxBytes), status: answer.status };
   } catch (cause) {
     throw new UnavailableError(`Cannot reach the service at ${url} (STATUS_ADDR): ${errorMessage(cause)}`, { cause });
   }

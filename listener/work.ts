@@ -4,6 +4,7 @@
  */
 import { type Delivery, type FilteredRow, type Lineage, type Message, RefusedError, type Row } from "../ports.ts";
 import { Filler, messageHashOf, rootFrom, rootOfRun, runNameFor } from "../run_spec.ts";
+import type { StartResult } from "../starter.ts";
 import { NO_ORIGIN, type Origin, originOf } from "./origin.ts";
 import type { Selection } from "./selection.ts";
 import type { Pending } from "./session.ts";
@@ -30,9 +31,15 @@ export interface Work extends Pending {
   /** Rows whose start is not through. */
   left: number;
   outcome: MessageOutcome;
+  /** Of what became of it, for people; see the event `message`. */
+  runs: string[] | undefined;
+  refusals: string[] | undefined;
   /** It was not told apart before its connection ended, and comes again. */
   dropped: boolean;
 }
+
+/** A message may be for thousands of rows. */
+const MAX_NOTED = 20;
 
 /** As the event `message` says it. */
 export type MessageOutcome = "ignored" | "filtered" | "refused" | "duplicate" | "skipped" | "runs";
@@ -50,12 +57,25 @@ export function newWork(delivery: Delivery, { rows, filtered, refused }: Selecti
     receivedAtMs: Date.now(),
     left: rows.length,
     outcome: rows.length + refused.length > 0 ? "refused" : filtered.length > 0 ? "filtered" : "ignored",
+    runs: undefined,
+    refusals: undefined,
     number: 0,
     settled: false,
     counted: delivery.packetId !== undefined && origin.key === undefined &&
       rows.some(({ idempotencyKey }) => idempotencyKey === undefined),
     dropped: false,
   };
+}
+
+/** Notes for people what became of one row's start. */
+export function noteStart(work: Work, started: StartResult): void {
+  if (started.result === "refused") noteRefusal(work, started.error.message);
+  else if ((work.runs ??= []).length < MAX_NOTED && started.runName !== "") work.runs.push(started.runName);
+}
+
+/** Notes for people why a row refused it. */
+export function noteRefusal(work: Work, why: string): void {
+  if ((work.refusals ??= []).length < MAX_NOTED) work.refusals.push(why);
 }
 
 /** Of what its message says; made when it is first asked for. */

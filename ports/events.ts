@@ -88,6 +88,12 @@ export type ServiceEvent =
     outcome: "runs" | "ignored" | "filtered" | "duplicate" | "skipped" | "refused";
     /** Rows whose condition is false for it, with the values that decided. */
     filtered?: readonly FilteredRow[];
+    /** Names of its runs, of those that were there already too; the first 20. */
+    runs?: readonly string[];
+    /** Why rows refused it, in sentences; the first 20. */
+    refusals?: readonly string[];
+    /** It was kept by the broker, and such messages are not asked for (HANDLE_RETAINED). */
+    retained?: true;
   }
   | { type: "created"; run: RunView; createMs: number; sinceReceiptMs: number }
   | { type: "waiting"; runName: string; jobName: string; reason: string }

@@ -4,6 +4,7 @@
  */
 import type { Table } from "../catalog.ts";
 import type { Cluster, JobFacts, ObjectStore, RunRecord, RunView } from "../ports.ts";
+import { RecentMessages, type SeenMessage } from "../observers/messages.ts";
 import { viewOf } from "../runs.ts";
 import type { Service } from "../service.ts";
 import { compact } from "../util/compact.ts";
@@ -17,6 +18,8 @@ export interface StatusView {
   nextDue?(): ReadonlyMap<string, Date>;
   /** Why the table in force is not what the store has; undefined: it is. */
   tableFailure(): string | undefined;
+  /** The last messages, newest first. */
+  messages(): readonly SeenMessage[];
   liveRuns(): readonly RunView[];
   liveRun(runName: string): RunView | undefined;
   /** Newest first; see `selectRecords`. */
@@ -43,11 +46,14 @@ export function statusView(
 ): StatusView {
   const history = new History(service.records);
   service.subscribe(history.emit);
+  const messages = new RecentMessages();
+  service.subscribe(messages.emit);
   history.load(signal).catch(() => {}); // an unreachable store shows in the page's own reads
   return {
     table: () => service.catalog.table,
     nextDue: () => service.nextDue(),
     tableFailure: () => service.catalog.failure?.message,
+    messages: () => messages.values(),
     liveRuns: () => service.runs.views(),
     liveRun(runName) {
       const run = service.runs.get(runName);

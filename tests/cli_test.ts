@@ -672,6 +672,41 @@ Deno.test("health says where no service is", async () => {
   match(err, /STATUS_ADDR/);
 });
 
+Deno.test("messages prints what became of each, and what a topic is for", async () => {
+  const seen = {
+    messages: [
+      { at: "2026-03-01T10:00:00.000Z", topic: "lab/a", outcome: "runs", runs: ["a-1"], why: [] },
+      {
+        at: "2026-03-01T09:00:00.000Z",
+        topic: "lab/a\u001b",
+        outcome: "ignored",
+        runs: [],
+        why: ["No row is for this"],
+      },
+    ],
+    known: 2,
+    asked: { topic: "lab/a", rows: [], off: [], nearest: "lab/ab" },
+  };
+  let answer: unknown = seen;
+  const asked: string[] = [];
+  await using served = Deno.serve({ hostname: "127.0.0.1", port: 0, onListen: () => {} }, ({ url }) => {
+    asked.push(new URL(url).pathname + new URL(url).search);
+    return Response.json(answer);
+  });
+  const env = { STATUS_ADDR: `127.0.0.1:${served.addr.port}` };
+  const { code, out, err } = await call(["messages", "lab/a"], env);
+  deepStrictEqual([code, asked], [0, ["/messages.json?topic=lab%2Fa"]]);
+  strictEqual(
+    out,
+    "2026-03-01 10:00:00  lab/a  runs a-1\n2026-03-01 09:00:00  lab/a   for no row\n    No row is for this\n",
+  );
+  match(err, /No row is for "lab\/a": did you mean "lab\/ab"\?/);
+  deepStrictEqual(JSON.parse((await call(["messages", "--json"], env)).out), seen);
+  answer = { messages: [{ topic: 1 }] };
+  const wrong = await call(["messages"], env);
+  deepStrictEqual([wrong.code, /is not the service's/.test(wrong.err)], [1, true]);
+});
+
 // ---------------------------------------------------------------- cluster
 
 const hasCluster = { ignore: !await needs("cluster", "node") };

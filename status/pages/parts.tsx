@@ -60,6 +60,9 @@ export function frame(
                 <a href="/#history">History</a>
               </li>
               <li>
+                <a href="/messages">Messages</a>
+              </li>
+              <li>
                 <a href="/#table">Table</a>
               </li>
             </ul>

@@ -1,5 +1,6 @@
 /** Runs, records, tables and a view of them for the tests of the page. */
 import type { JobFacts, RunRecord, RunView } from "../../ports.ts";
+import type { SeenMessage } from "../../observers/messages.ts";
 import type { EndedRun, Reach, RecordFilter } from "../../status/history.ts";
 import { statusApp, type StatusOptions } from "../../status.ts";
 import type { Exchange } from "../../status/http_server.ts";
@@ -31,6 +32,7 @@ export function tableOf(...more: string[]): Table {
 export interface FakeView {
   readonly table?: Table;
   readonly tableFailure?: string;
+  readonly messages?: readonly SeenMessage[];
   readonly live?: readonly RunView[];
   readonly ended?: readonly RunRecord[];
   readonly records?: (filter: RecordFilter, signal: AbortSignal) => Promise<readonly EndedRun[]>;
@@ -48,6 +50,7 @@ export function fakeView(fake: FakeView = {}): StatusView {
   return {
     table: () => fake.table,
     tableFailure: () => fake.tableFailure,
+    messages: () => fake.messages ?? [],
     liveRuns: () => live,
     liveRun: (runName) => live.find((run) => run.runName === runName),
     records: fake.records ?? (() => Promise.resolve(ended)),

@@ -1,8 +1,8 @@
-import { deepEqual, equal } from "node:assert/strict";
+import { deepEqual, equal, match } from "node:assert/strict";
 import { readTable } from "../../catalog.ts";
 import { selectRows } from "../../listener/selection.ts";
-import type { Row, ServiceEvent } from "../../ports.ts";
-import { delivery } from "../harness/fakes.ts";
+import { RefusedError, type Row, type ServiceEvent } from "../../ports.ts";
+import { delivery, row } from "../harness/fakes.ts";
 import { startCore } from "../harness/core.ts";
 import { eventually } from "../harness/wait.ts";
 
@@ -73,4 +73,26 @@ Deno.test("receive() acknowledges a message that starts no row, in its turn, and
       { jobName: "small", line: 3, because: 'payload.size is "?"' },
     ],
   });
+});
+
+Deno.test("a message's event names its runs, and why rows refused it", async () => {
+  const rows = [
+    row({ jobName: "good" }),
+    row({ jobName: "bad" }),
+    row({ jobName: "asks", inputs: [{ name: "uuid", required: true }] }),
+  ];
+  using bed = await startCore({ rows });
+  bed.cluster.create =
+    ((create) => (spec) =>
+      spec.row.jobName === "bad" ? Promise.reject(new RefusedError("image is invalid")) : create(spec))(
+        bed.cluster.create.bind(bed.cluster),
+      );
+  const message = delivery({ text: "{}" });
+  bed.listener.receive(message);
+  await eventually(() => message.acks === 1);
+  const told = bed.all.find((event) => event.type === "message");
+  deepEqual(told?.type === "message" && [told.outcome, told.runs], ["runs", [bed.cluster.created[0]!.runName]]);
+  const refusals = told?.type === "message" ? told.refusals ?? [] : [];
+  equal(refusals.length, 2);
+  match(refusals.join(), /"uuid".*image is invalid/s);
 });

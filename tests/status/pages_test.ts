@@ -1,3 +1,4 @@
+import type { SeenMessage } from "../../observers/messages.ts";
 import { deepEqual, doesNotMatch, equal, match, ok } from "node:assert/strict";
 import { createRequire } from "node:module";
 import { type Browser, chromium, type Page } from "playwright-core";
@@ -291,7 +292,7 @@ async function withBrowser(work: (served: Served) => Promise<void>, more: Partia
   const calls: string[] = [];
   const records: StatusView["records"] = (filter) => Promise.resolve(selectRecords(ENDED, filter));
   const view: StatusView = {
-    ...fakeView({ table: tableOf(), live, ended: ENDED, records, job: JOB }),
+    ...fakeView({ table: tableOf(), live, ended: ENDED, records, job: JOB, messages: MESSAGES }),
     ...more,
   };
   const note = (runName: string) => {
@@ -346,9 +347,17 @@ function browserTest(name: string, fn: (t: Deno.TestContext) => Promise<void>): 
   Deno.test({ name, ignore, sanitizeOps: false, sanitizeResources: false, fn });
 }
 
+const MESSAGES: readonly SeenMessage[] = (["runs", "ignored", "refused"] as const).map((outcome) => ({
+  at: new Date("2026-03-01T10:00:00Z"),
+  topic: "lab/a-topic-of-some-length/without-a-place-to-break-it",
+  outcome,
+  runs: outcome === "runs" ? [FAILED.run_name] : [],
+  why: outcome === "refused" ? ["The message lacks the field uuid"] : [],
+}));
+
 browserTest("axe finds nothing on any page, light, dark and narrow", async (t) => {
   await withBrowser(async ({ url, browser }) => {
-    const paths = ["/", `/runs/${aRunView().runName}`, `/runs/${FAILED.run_name}`, "/nowhere"];
+    const paths = ["/", `/runs/${aRunView().runName}`, `/runs/${FAILED.run_name}`, "/messages?topic=lab/x", "/nowhere"];
     for (const path of paths) {
       for (const colorScheme of ["light", "dark"] as const) {
         for (const width of [1280, 360]) {

@@ -1,0 +1,54 @@
+/**
+ * The command messages: asks the service at STATUS_ADDR what became of the last messages, and what one on a topic would
+ * start.
+ */
+import type { MessagesInput } from "../status/pages/messages.tsx";
+import { type Call, CommandError, plain, printLine } from "./context.ts";
+import { get, statusUrl } from "./health.ts";
+
+/** More than the service answers: 200 messages of 2 KB. */
+const LONGEST_ANSWER = 4 * 1024 * 1024;
+const OUTCOMES: Readonly<Record<string, string>> = { runs: "runs", ignored: "for no row", duplicate: "known already" };
+
+/** Prints them, newest first; with a word those whose topic holds it. */
+export async function messages({ json, io, words: [topic = ""], ...call }: Call): Promise<number> {
+  const url = statusUrl(call.config(), "/messages.json");
+  const { text, status } = await get(`${url}?topic=${encodeURIComponent(topic)}`, LONGEST_ANSWER);
+  const seen = readAnswer(text);
+  if (!seen) throw new CommandError(1, `${url} is not the service's: it answered ${status}; see STATUS_ADDR`);
+  if (json) await printLine(io, JSON.stringify(seen));
+  else {
+    for (const { at, topic, outcome, runs, why } of seen.messages) {
+      const head = `${at.slice(0, 19).replace("T", " ")}  ${topic}  ${OUTCOMES[outcome] ?? outcome}`;
+      const lines = [[head, ...runs].join(" "), ...why.map((sentence) => `    ${sentence}`)];
+      await printLine(io, lines.map(plain).join("\n"));
+    }
+  }
+  if (seen.asked) io.tell(plain(answerWords(seen.asked)));
+  else if (seen.messages.length === 0) io.tell("No message has come since the service began");
+  return 0;
+}
+
+function answerWords({ topic, rows, off, nearest }: NonNullable<MessagesInput["asked"]>): string {
+  if (rows.length > 0) return `A message on "${topic}" is for ${rows.join(", ")}`;
+  if (off.length > 0) return `The rows for "${topic}" are switched off (enabled): ${off.join(", ")}`;
+  return `No row is for "${topic}"${nearest === undefined ? "" : `: did you mean "${nearest}"?`}`;
+}
+
+/** As JSON has it. */
+type Answer = Omit<MessagesInput, "messages"> & {
+  readonly messages: readonly (Omit<MessagesInput["messages"][number], "at"> & { readonly at: string })[];
+};
+
+function readAnswer(text: string): Answer | undefined {
+  try {
+    const answer = JSON.parse(text) as Answer;
+    return Array.isArray(answer.messages) && answer.messages.every(isMessage) ? answer : undefined;
+  } catch {
+    return undefined;
+  }
+}
+
+function isMessage({ at, topic, outcome, runs, why }: Answer["messages"][number]): boolean {
+  return [at, topic, outcome].every((word) => typeof word === "string") && Array.isArray(runs) && Array.isArray(why);
+}

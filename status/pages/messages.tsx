@@ -1,0 +1,116 @@
+/**
+ * The page `/messages`: what became of the last messages, and what one on a given topic would start. A pure function of
+ * its input.
+ */
+import type { SeenMessage } from "../../observers/messages.ts";
+import { frame, Heads, RunLink, ScrollTable, short, Time } from "./parts.tsx";
+
+/** What a message on a topic would start, by the table in force. */
+export interface AskedTopic {
+  readonly topic: string;
+  /** Rows that are for it. */
+  readonly rows: readonly string[];
+  /** Rows that would be, were they not switched off. */
+  readonly off: readonly string[];
+  /** Of the table's topics the one that was probably meant, where no row is for it. */
+  readonly nearest?: string;
+}
+
+export interface MessagesInput {
+  /** Newest first, those that fit the query. */
+  readonly messages: readonly SeenMessage[];
+  /** Of how many that are known. */
+  readonly known: number;
+  readonly asked?: AskedTopic;
+}
+
+const WORDS: Readonly<Record<SeenMessage["outcome"], readonly [tone: string, words: string]>> = {
+  runs: ["good", "runs"],
+  ignored: ["", "for no row"],
+  filtered: ["", "filtered"],
+  duplicate: ["", "known already"],
+  skipped: ["", "skipped"],
+  refused: ["bad", "refused"],
+};
+
+/** The page as HTML text. */
+export function messagesPage({ messages, known, asked }: MessagesInput): string {
+  return frame({
+    title: "Messages",
+    heading: "Messages",
+    children: (
+      <>
+        <section aria-labelledby="find-h">
+          <h2 id="find-h">What becomes of a message?</h2>
+          <form method="get" action="/messages" role="search" aria-labelledby="find-h">
+            <div>
+              <label for="find-topic">Topic</label>
+              <input id="find-topic" name="topic" value={short(asked?.topic)} />
+            </div>
+            <button type="submit">Look</button>
+          </form>
+          {asked && <Answer {...asked} />}
+        </section>
+        <section id="messages" data-live aria-labelledby="messages-h">
+          <h2 id="messages-h">The last messages</h2>
+          {messages.length === 0
+            ? <p class="muted">None that fits has come since the service began.</p>
+            : (
+              <ScrollTable label="The last messages">
+                <table>
+                  <caption>{messages.length} of {known}, newest first; since the service began</caption>
+                  <Heads names={["Received", "Topic", "What became of it", "Why"]} />
+                  <tbody>{messages.map((message) => <Line {...message} />)}</tbody>
+                </table>
+              </ScrollTable>
+            )}
+        </section>
+      </>
+    ),
+  });
+}
+
+function Answer({ topic, rows, off, nearest }: AskedTopic) {
+  if (rows.length + off.length > 0) {
+    return (
+      <p>
+        A message on <code>{short(topic)}</code> is for {rows.length === 0 ? "no row" : short(rows.join(", "))}.
+        {off.length > 0 && <>{" "}Switched off (enabled): {short(off.join(", "))}.</>}
+      </p>
+    );
+  }
+  return (
+    <p class="warn">
+      No row is for <code>{short(topic)}</code>, so that nobody subscribes to it and a message there leaves no trace.
+      {nearest !== undefined && (
+        <>
+          {" "}The nearest topic of the table is <code>{short(nearest)}</code>.
+        </>
+      )}
+    </p>
+  );
+}
+
+function Line({ at, topic, outcome, runs, why }: SeenMessage) {
+  const [tone, words] = WORDS[outcome];
+  return (
+    <tr>
+      <td>
+        <Time at={at} />
+      </td>
+      <td>
+        <code>{topic}</code>
+      </td>
+      <td>
+        <span class={tone}>{words}</span>
+        {runs.map((runName) => (
+          <>
+            {" "}
+            <RunLink runName={runName} />
+          </>
+        ))}
+      </td>
+      <td>{why.map((sentence) => <p>{sentence}</p>)}</td>
+    </tr>
+  );
+}
