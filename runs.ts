@@ -110,7 +110,7 @@ export class RunTable {
     this.#creating.delete(spec.runName);
     const known = this.#runs.get(spec.runName);
     if (known) return known;
-    return this.#add({
+    const job: LiveRun["job"] = {
       runName: spec.runName,
       jobName: spec.row.jobName,
       topic: spec.message.topic,
@@ -123,7 +123,10 @@ export class RunTable {
       ...resourcesOf(spec.row, spec.rung),
       receivedAt: spec.receivedAt,
       createdAt: new Date(),
-    }, { adopted: false });
+    };
+    // The call's answer may be so late that the watch has told all of the run, and its Job is deleted.
+    if (this.#ended.has(spec.runName)) return newRun(job, { adopted: false });
+    return this.#add(job, { adopted: false });
   }
 
   /** This service deleted the run. */
@@ -208,7 +211,7 @@ export class RunTable {
   }
 
   #add(job: LiveRun["job"], { full, adopted }: { full?: JobFacts; adopted: boolean }): LiveRun {
-    const run: LiveRun = { job, pods: new Map(), adopted, state: "pending", detail: "" };
+    const run = newRun(job, { adopted });
     this.#runs.set(job.runName, run);
     this.#byMessage.set(messageKey(job), job.runName);
     this.#observers.forEach((o) => o.onRun(run, full));
@@ -229,6 +232,10 @@ export class RunTable {
     const { runName, jobName, messageHash, createdAt } = run.job;
     this.#ended.set(runName, { jobName, messageHash, createdAt, forgetAt: now + REMEMBER_MS });
   }
+}
+
+function newRun(job: LiveRun["job"], { adopted }: { adopted: boolean }): LiveRun {
+  return { job, pods: new Map(), adopted, state: "pending", detail: "" };
 }
 
 function messageKey({ jobName, messageHash }: { readonly jobName: string; readonly messageHash: string }): string {

@@ -1,8 +1,8 @@
 /** The table of live runs, as the cluster's events and the starter's calls fill it. */
 import { deepEqual, equal } from "node:assert/strict";
-import type { JobFacts, PodFacts } from "../ports.ts";
+import type { JobFacts, PodFacts, RunSpec } from "../ports.ts";
 import { type LiveRun, RunTable } from "../runs.ts";
-import { events, job, pod } from "./harness/fakes.ts";
+import { events, job, pod, row } from "./harness/fakes.ts";
 
 function setUp() {
   const { emit, all } = events();
@@ -16,6 +16,19 @@ function setUp() {
     onSynced: () => void seen.push("synced"),
   });
   return { runs, seen, all, tell: runs.clusterEvents };
+}
+
+function aSpec(): RunSpec {
+  return {
+    runName: "count-abc",
+    row: row(),
+    message: { topic: "lab/count", payload: new Uint8Array() },
+    messageHash: "hash",
+    root: "rootrootroot",
+    rootRun: "count-abc",
+    chainDepth: 0,
+    receivedAt: new Date(),
+  };
 }
 
 Deno.test("a pod that is told before its Job is told on when the Job is", () => {
@@ -34,6 +47,17 @@ Deno.test("a run that this service deleted is known for a while, and a late even
   tell.onPod(pod());
   equal(runs.knows("count-abc"), true);
   equal(runs.get("count-abc"), undefined);
+  deepEqual(seen, ["run count-abc"]);
+});
+
+Deno.test("a run that is over before the answer to its create call comes is not live again", () => {
+  const { runs, seen, tell } = setUp();
+  runs.creating("count-abc");
+  tell.onJob(job());
+  runs.deleted("count-abc");
+  equal(runs.created(aSpec()).job.runName, "count-abc");
+  tell.onJobGone("count-abc", job());
+  deepEqual([runs.size, runs.get("count-abc")], [0, undefined]);
   deepEqual(seen, ["run count-abc"]);
 });
 

@@ -66,6 +66,8 @@ export interface WorldOptions {
   /** A Job began to count as running: created so, or let go on. */
   readonly onRunning: (job: WorldJob, world: World) => void;
   readonly onPublish: (topic: string, body: string) => void;
+  /** Told of each call, with its fate. */
+  readonly onCall?: (what: string) => void;
   readonly settings?: Partial<ServiceOptions["settings"]>;
   /** Where outputs are. */
   readonly outputs?: ReadonlySet<string>;
@@ -113,15 +115,21 @@ export class World {
 
   /** The process is gone at once, and the next one starts. */
   kill(): void {
-    const process = this.#process;
-    if (!process?.alive) return;
+    if (!this.#process?.alive) return;
     this.deaths++;
+    this.close();
+    this.boot();
+  }
+
+  /** The process is gone at once. */
+  close(): void {
+    const process = this.#process;
+    if (!process) return;
     process.alive = false;
     this.#watch = undefined;
     this.#broker.cut();
     // What a dead process does has no effect: this frees its timers.
     void process.service.stop({ drain: false }).catch(() => {});
-    this.boot();
   }
 
   /** Starts a process. */
@@ -134,7 +142,7 @@ export class World {
       broker: this.#brokerOf(by),
       cluster: this.#clusterOf(by),
       stores: { catalog: store, catalogKey: "jobs.csv", logs: new FakeStore(), runs: store },
-      ...(outputs ? { look: (url) => this.#call(by, () => outputs.has(url)) } : {}),
+      ...(outputs ? { look: (url) => this.#call(by, `look for ${url}`, () => outputs.has(url)) } : {}),
       topicPrefix,
       settings: {
         pollMs: 3_600_000,
@@ -189,9 +197,10 @@ export class World {
   // ---------------------------------------------------------------- calls
 
   /** One call of a process: `effect` is what it does to what outlives it. */
-  async #call<T>(by: Process, effect: (how?: { isLate: boolean }) => T): Promise<T> {
+  async #call<T>(by: Process, what: string, effect: (how?: { isLate: boolean }) => T): Promise<T> {
     if (!by.alive) return await never();
     const fate = this.#nextFate();
+    this.#options.onCall?.(fate === undefined ? what : `${what}: ${fate}`);
     await this.#slowly();
     if (!by.alive) return await never();
     switch (fate) {
@@ -238,24 +247,24 @@ export class World {
       if (body instanceof Uint8Array) return body;
       throw new RefusedError("no streams here");
     };
-    const call = <T>(effect: () => T) => this.#call(by, effect);
+    const call = <T>(what: string, effect: () => T) => this.#call(by, what, effect);
     const list = (prefix: string, after = "") =>
       [...objects.keys()].filter((key) => key.startsWith(prefix) && key > after).sort();
     return {
       url: this.store.url,
-      get: (key) => call(() => objects.get(key)).then((body) => body && { body, etag: "e" }),
-      read: (key) => call(() => objects.get(key)).then((body) => body && ReadableStream.from([body])),
-      exists: (key) => call(() => objects.has(key)),
-      put: (key, body) => call(() => void objects.set(key, bytes(body))),
+      get: (key) => call(`get ${key}`, () => objects.get(key)).then((body) => body && { body, etag: "e" }),
+      read: (key) => call(`read ${key}`, () => objects.get(key)).then((body) => body && ReadableStream.from([body])),
+      exists: (key) => call(`look for ${key}`, () => objects.has(key)),
+      put: (key, body) => call(`put ${key}`, () => void objects.set(key, bytes(body))),
       putIfAbsent: (key, body) =>
-        call(() => {
+        call(`put ${key} if absent`, () => {
           if (objects.has(key)) return false;
           objects.set(key, bytes(body));
           return true;
         }),
-      delete: (key) => call(() => void objects.delete(key)),
+      delete: (key) => call(`delete ${key}`, () => void objects.delete(key)),
       async *list(prefix, { after } = {}) {
-        for (const key of await call(() => list(prefix, after))) {
+        for (const key of await call(`list ${prefix}`, () => list(prefix, after))) {
           yield { key, size: objects.get(key)?.length ?? 0, modifiedAt: new Date() };
         }
       },
@@ -266,7 +275,7 @@ export class World {
   // ---------------------------------------------------------------- cluster
 
   #clusterOf(by: Process): Cluster {
-    const call = <T>(effect: (how?: { isLate: boolean }) => T) => this.#call(by, effect);
+    const call = <T>(what: string, effect: (how?: { isLate: boolean }) => T) => this.#call(by, what, effect);
     return {
       url: "fake cluster",
       rotatesLogs: false,
@@ -274,11 +283,11 @@ export class World {
         return new Date();
       },
       create: (spec, { dryRun = false } = {}) =>
-        dryRun ? Promise.resolve("created") : call((how) => this.#create(spec, how)),
-      delete: (runName) => call(() => this.#delete(runName)),
-      cancel: (runName, who) => call(() => this.#cancel(runName, who)),
-      resume: (runName) => call(() => this.#resume(runName)),
-      get: (runName) => call(() => this.jobs.get(runName)?.facts),
+        dryRun ? Promise.resolve("created") : call(`create ${spec.runName}`, (how) => this.#create(spec, how)),
+      delete: (runName) => call(`delete Job ${runName}`, () => this.#delete(runName)),
+      cancel: (runName, who) => call(`cancel ${runName}`, () => this.#cancel(runName, who)),
+      resume: (runName) => call(`resume ${runName}`, () => this.#resume(runName)),
+      get: (runName) => call(`get Job ${runName}`, () => this.jobs.get(runName)?.facts),
       watch: (events, signal) => this.#watchBy(by, events, signal),
       logs: () => Promise.resolve(undefined),
       events: () => Promise.resolve([]),
@@ -400,7 +409,7 @@ export class World {
       publish: (topic, body) => {
         const publish = () => this.#publish(topic, typeof body === "string" ? body : new TextDecoder().decode(body));
         const isEnd = /\/(job|group)_(complete|failed)\//.test(topic);
-        if (isEnd) return this.#call(by, publish);
+        if (isEnd) return this.#call(by, `publish ${topic}`, publish);
         if (by.alive) publish();
         return Promise.resolve();
       },
