@@ -6,6 +6,7 @@ import type { Row } from "../ports.ts";
 import { scheduleText } from "./cells/flows.ts";
 import { completeTopic, endName, failedTopic, isUnderPrefix, overlap, TopicIndex } from "../topics.ts";
 import { finish } from "../util/slices.ts";
+import { findCircles } from "./circles.ts";
 
 /** A row that is left out because it has errors. `jobName` and `mqttTopic` are its cells, "" where there is none. */
 export interface BadRow {
@@ -23,6 +24,15 @@ export interface ChainSource {
   readonly chains?: ChainFindings;
 }
 
+/** A row that needs another one which never succeeds. */
+export interface UnmetNeed {
+  readonly row: Row;
+  /** Name of the needed one. */
+  readonly needed: string;
+  /** The needed one, where it is switched off. */
+  readonly off?: Row;
+}
+
 /** What there is to say about the chains of a table. Rows are in table order. */
 export interface ChainFindings {
   /** Rows whose own end matches their own topic. */
@@ -33,7 +43,20 @@ export interface ChainFindings {
   readonly orphans: readonly Row[];
   /** Rows under the prefix whose topic is no end of a job: the service's own topics start nothing. */
   readonly never: readonly Row[];
+  /** Sets of two or more rows that wait for each other: by `needs`, and by the ends of jobs. */
+  readonly needCycles: readonly (readonly Row[])[];
+  readonly unmetNeeds: readonly UnmetNeed[];
 }
+
+/** Of a table without rows. */
+export const NO_CHAINS: ChainFindings = {
+  selfTriggers: [],
+  cycles: [],
+  orphans: [],
+  never: [],
+  needCycles: [],
+  unmetNeeds: [],
+};
 
 /** Rows and distinct filters as the nodes of one graph, so that `+` over many rows costs their sum, not their product. */
 interface Links {
@@ -96,64 +119,65 @@ export function* findChains(source: ChainSource): Generator<void, ChainFindings>
   }
   yield;
   const cycles = yield* findCycles(rows, links);
-  return { selfTriggers, cycles, orphans, never };
+  return { selfTriggers, cycles, orphans, never, ...yield* findNeeds(rows, links) };
 }
 
-function canEnd(topicPrefix: string, filter: string): boolean {
-  return overlap(filter, `${topicPrefix}/job_complete/+`) || overlap(filter, `${topicPrefix}/job_failed/+`);
-}
-
-/** Tarjan's strongly connected components, without recursion: a chain may be as long as the table. */
+/** One row alone is a self-trigger at most, and reported as such. */
 function* findCycles(rows: readonly Row[], links: Links): Generator<void, Row[][]> {
   const successors = (node: number): readonly number[] =>
     node < rows.length
       ? (links.startedBy.get(node) ?? []).map((id) => id + rows.length)
       : links.rowsOf[node - rows.length] ?? [];
-  const order = new Map<number, number>();
-  const low = new Map<number, number>();
-  const open: number[] = [];
-  const isOpen = new Set<number>();
-  const cycles: Row[][] = [];
-  let steps = 0;
-  for (const start of links.filterOf.keys()) {
-    if (order.has(start)) continue;
-    const path: { node: number; next: readonly number[]; at: number }[] = [];
-    const enter = (node: number) => {
-      order.set(node, order.size);
-      low.set(node, order.size - 1);
-      open.push(node);
-      isOpen.add(node);
-      path.push({ node, next: successors(node), at: 0 });
-    };
-    enter(start);
-    for (let top = path.at(-1); top; top = path.at(-1)) {
-      if (++steps % 2048 === 0) yield;
-      const { node } = top;
-      const to = top.next[top.at++];
-      if (to !== undefined) {
-        if (!order.has(to)) enter(to);
-        else if (isOpen.has(to)) low.set(node, Math.min(low.get(node) ?? 0, order.get(to) ?? 0));
-        continue;
-      }
-      path.pop();
-      const above = path.at(-1);
-      if (above) low.set(above.node, Math.min(low.get(above.node) ?? 0, low.get(node) ?? 0));
-      if (low.get(node) === order.get(node)) takeComponent(node);
-    }
-  }
-  return cycles.sort((a, b) => (a[0]?.line ?? 0) - (b[0]?.line ?? 0));
+  const circles = yield* findCircles(links.filterOf.keys(), successors);
+  return rowsOfCircles(rows, circles);
+}
 
-  function takeComponent(root: number) {
-    const members: number[] = [];
-    for (let node = open.pop(); node !== undefined; node = open.pop()) {
-      isOpen.delete(node);
-      if (node < rows.length) members.push(node);
-      if (node === root) break;
+function* findNeeds(
+  rows: readonly Row[],
+  links: Links,
+): Generator<void, Pick<ChainFindings, "needCycles" | "unmetNeeds">> {
+  const joining = [...rows.entries()].filter(([, { needs, enabled }]) => needs !== undefined && enabled !== "no");
+  if (joining.length === 0) return { needCycles: [], unmetNeeds: [] };
+  const places = new Map(rows.map(({ jobName }, at) => [jobName, at]));
+  yield;
+  const unmetNeeds: UnmetNeed[] = [];
+  const waiting = new Map<number, number[]>();
+  for (const [at, row] of joining) {
+    for (const needed of row.needs ?? []) {
+      const place = places.get(needed);
+      const other = place === undefined ? undefined : rows[place];
+      if (place === undefined || !other) unmetNeeds.push({ row, needed });
+      else if (other.enabled === "no") unmetNeeds.push({ row, needed, off: other });
+      else {
+        const known = waiting.get(place);
+        if (known) known.push(at);
+        else waiting.set(place, [at]);
+      }
     }
-    // One row alone is a self-trigger at most, and reported as such.
-    if (members.length < 2) return;
-    cycles.push(members.sort((a, b) => a - b).flatMap((at) => rows[at] ?? []));
   }
+  yield;
+  const successors = (node: number): readonly number[] =>
+    node < rows.length
+      ? [...(links.startedBy.get(node) ?? []).map((id) => id + rows.length), ...waiting.get(node) ?? []]
+      : links.rowsOf[node - rows.length] ?? [];
+  const circles = yield* findCircles(waiting.keys(), successors);
+  // Those of ends alone are told as such.
+  const held = circles.filter((circle) => {
+    const members = new Set(circle);
+    return circle.some((node) => waiting.get(node)?.some((at) => members.has(at)));
+  });
+  return { needCycles: rowsOfCircles(rows, held), unmetNeeds };
+}
+
+function rowsOfCircles(rows: readonly Row[], circles: readonly (readonly number[])[]): Row[][] {
+  return circles
+    .map((circle) => circle.filter((node) => node < rows.length).sort((a, b) => a - b).flatMap((at) => rows[at] ?? []))
+    .filter((circle) => circle.length > 1)
+    .sort((a, b) => (a[0]?.line ?? 0) - (b[0]?.line ?? 0));
+}
+
+function canEnd(topicPrefix: string, filter: string): boolean {
+  return overlap(filter, `${topicPrefix}/job_complete/+`) || overlap(filter, `${topicPrefix}/job_failed/+`);
 }
 
 /** What a picture should make visible about a node. */
@@ -177,8 +201,11 @@ export interface ChainNode {
 export interface ChainEdge {
   readonly from: string;
   readonly to: string;
-  /** `starts`: topic or schedule → row. `succeeds`, `fails`: row → topic that its end is announced on. */
-  readonly kind: "starts" | "succeeds" | "fails";
+  /**
+   * `starts`: topic or schedule → row. `succeeds`, `fails`: row → topic that its end is announced on. `needs`: row → row
+   * that waits for it, beside others.
+   */
+  readonly kind: "starts" | "succeeds" | "fails" | "needs";
 }
 
 /** Topics → rows → ends of jobs, for drawing. Ends that no row waits for are left out. */
@@ -233,7 +260,7 @@ export function chainGraph(source: ChainSource, { maxRows = Infinity }: { maxRow
     nodes.push({ id, kind: "row", label: bad.jobName || `line ${bad.line}`, line: bad.line, marks: ["bad"] });
     if (bad.mqttTopic !== "") edges.push({ from: topicNode(bad.mqttTopic), to: id, kind: "starts" });
   }
-  edges.push(...endEdges({ topicPrefix, rows }, topicIds));
+  edges.push(...endEdges({ topicPrefix, rows }, topicIds), ...needEdges({ rows, badRows }, findings, nodes));
   const omittedRows = source.rows.length + source.badRows.length - rows.length - badRows.length;
   return { nodes, edges, omittedRows };
 }
@@ -251,15 +278,19 @@ function chooseRows(
       chosen.add(row);
     }
   };
-  const { selfTriggers, cycles, orphans, never } = findings;
-  for (const some of [selfTriggers, ...cycles, orphans, never]) take(some);
+  const { selfTriggers, cycles, orphans, never, needCycles, unmetNeeds } = findings;
+  const unmet = unmetNeeds.map(({ row }) => row);
+  for (const some of [selfTriggers, ...cycles, ...needCycles, orphans, unmet, never]) take(some);
   const named = new Map(chosen.size < maxRows ? rows.map((row) => [row.jobName, row]) : []);
   for (const row of rows) {
     if (chosen.size + 1 >= maxRows) break;
-    if (!isUnderPrefix(topicPrefix, row.mqttTopic)) continue;
-    const before = named.get(endName(topicPrefix, row.mqttTopic) ?? "");
+    const isChained = isUnderPrefix(topicPrefix, row.mqttTopic);
+    if (!isChained && row.needs === undefined) continue;
     chosen.add(row);
-    if (before) chosen.add(before);
+    for (const name of [...isChained ? [endName(topicPrefix, row.mqttTopic) ?? ""] : [], ...row.needs ?? []]) {
+      const before = named.get(name);
+      if (before && chosen.size < maxRows) chosen.add(before);
+    }
   }
   take(rows);
   return rows.filter((row) => chosen.has(row));
@@ -282,6 +313,30 @@ function endEdges(
   });
 }
 
+/** Rows that are needed and are not in the table, or not drawn, become nodes too. */
+function needEdges(
+  { rows, badRows }: Pick<ChainSource, "rows" | "badRows">,
+  { unmetNeeds }: ChainFindings,
+  nodes: ChainNode[],
+): ChainEdge[] {
+  if (rows.every(({ needs }) => needs === undefined)) return [];
+  const unknown = new Set(unmetNeeds.filter(({ off }) => off === undefined).map(({ needed }) => needed));
+  const ids = new Map<string, string>([
+    ...badRows.map(({ jobName }, at) => [jobName, `b${at}`] as const),
+    ...rows.map(({ jobName }, at) => [jobName, `r${at}`] as const),
+  ]);
+  return rows.flatMap(({ needs = [] }, at) =>
+    needs.map((needed): ChainEdge => {
+      let from = ids.get(needed);
+      if (from === undefined) {
+        ids.set(needed, from = `n${ids.size}`);
+        nodes.push({ id: from, kind: "end", label: needed, marks: unknown.has(needed) ? ["orphan"] : [] });
+      }
+      return { from, to: `r${at}`, kind: "needs" };
+    })
+  );
+}
+
 /** What is odd about each of these rows, in the order in which it is shown; rows that are as they should be have no entry. */
 export function markRows(findings: ChainFindings, of: ReadonlySet<Row>): Map<Row, Mark[]> {
   const marks = new Map<Row, Mark[]>();
@@ -294,8 +349,8 @@ export function markRows(findings: ChainFindings, of: ReadonlySet<Row>): Map<Row
     }
   };
   mark(findings.selfTriggers, "self-trigger");
-  mark(findings.cycles.flat(), "cycle");
-  mark(findings.orphans, "orphan");
+  mark(new Set([...findings.cycles, ...findings.needCycles].flat()), "cycle");
+  mark(new Set([...findings.orphans, ...findings.unmetNeeds.map(({ row }) => row)]), "orphan");
   mark(findings.never, "never");
   mark([...of].filter(({ enabled }) => enabled === "no"), "off");
   return marks;
@@ -314,6 +369,17 @@ function caption(node: ChainNode): string[] {
   return [node.label, ...node.marks.map((mark) => `(${MARK_WORDS[mark]})`)];
 }
 
+/** Of edges that are drawn with a word, in Mermaid's language. */
+const ARROWS: Readonly<Partial<Record<ChainEdge["kind"], string>>> = {
+  fails: "-. fails .->",
+  needs: "== needs ==>",
+};
+/** Likewise in Graphviz's. */
+const STYLES: Readonly<Partial<Record<ChainEdge["kind"], string>>> = {
+  fails: ' [style=dashed, label="fails"]',
+  needs: ' [style=bold, label="needs"]',
+};
+
 /** The graph as a Mermaid flowchart. Labels are escaped: a job name cannot add nodes or markup. */
 export function toMermaid(graph: ChainGraph): string {
   const lines = ["flowchart LR"];
@@ -322,7 +388,7 @@ export function toMermaid(graph: ChainGraph): string {
     lines.push(`  ${node.id}${node.kind === "row" ? `["${text}"]` : `(["${text}"])`}`);
   }
   for (const edge of graph.edges) {
-    const arrow = edge.kind === "fails" ? "-. fails .->" : "-->";
+    const arrow = ARROWS[edge.kind] ?? "-->";
     lines.push(`  ${edge.from} ${arrow} ${edge.to}`);
   }
   const odd = graph.nodes.filter((node) => node.marks.length > 0).map((node) => node.id);
@@ -347,7 +413,7 @@ export function toDot(graph: ChainGraph): string {
     lines.push(`  ${node.id} [label="${label}", ${shape}${odd}];`);
   }
   for (const edge of graph.edges) {
-    lines.push(`  ${edge.from} -> ${edge.to}${edge.kind === "fails" ? ' [style=dashed, label="fails"]' : ""};`);
+    lines.push(`  ${edge.from} -> ${edge.to}${STYLES[edge.kind] ?? ""};`);
   }
   return [...lines, "}"].join("\n") + "\n";
 }

@@ -57,9 +57,12 @@ export const FLOW_COLUMNS = {
   needs: {
     kind: rowNames,
     examples: ["sort, lfp"],
-    meaning: "The row runs once when all of these rows have succeeded for the same message from outside.",
+    meaning:
+      "The row runs once when all of these rows have succeeded for the same message from outside; of a row with " +
+      "`for_each` all items. Its payload has what they have made: `{payload.needs.sort.output}`, " +
+      "`{result.sort.units}`, `{input.uuid}`. `mqtt_topic` may be empty.",
     empty: NONE,
-    ...PLANNED,
+    since: "0.1.0",
   },
   maxRuns: {
     kind: count(1, 100_000),

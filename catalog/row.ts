@@ -7,6 +7,7 @@ import { isMore } from "../util/quantities.ts";
 import { type NamedColumn, PRESETS } from "./columns.ts";
 import { findInvisible, mayHoldInvisible } from "./invisible.ts";
 import { scriptFault } from "./cells/words.ts";
+import { doubtsOfNeeds } from "./needs_doubts.ts";
 import { cachedValue, type Report } from "./kinds.ts";
 import { cut, cutMessage, type Problem } from "./problem.ts";
 
@@ -163,6 +164,10 @@ export class RowReader implements Report {
     }
     this.#checkLadder(row);
     this.#checkRetries(row);
+    if (row.needs?.includes(row.jobName)) {
+      this.refuse("needs", row.jobName, "the row needs itself, so it would never run; take its own name out");
+    }
+    for (const { value, message } of doubtsOfNeeds(row)) this.#report("warning", "needs", value, message);
     const script = scriptFault(row);
     if (script) this.refuse(script.column, script.value, script.message);
     if (row.mounts?.some(({ path }) => path === row.diskMount)) {

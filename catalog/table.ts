@@ -6,7 +6,7 @@ import type { Row } from "../ports.ts";
 import { endName, isEndTopic, isUnderPrefix, overlap, TopicIndex } from "../topics.ts";
 import { nearest } from "../util/nearest.ts";
 import { finish, finishInSlices } from "../util/slices.ts";
-import { type BadRow, type ChainFindings, findChains } from "./chains.ts";
+import { type BadRow, type ChainFindings, findChains, NO_CHAINS, type UnmetNeed } from "./chains.ts";
 import { columnOf } from "./columns.ts";
 import { findHeader, type Layout, type RawRecord, readRecords, toText } from "./csv.ts";
 import { type Header, readHeader } from "./header.ts";
@@ -104,6 +104,7 @@ class TableBuilder {
   readonly #levels = new Map<string, { readonly level: string; readonly line: number }>();
   #header: Header | undefined;
   #count = 0;
+  #hints = 20_000;
   /** Line of the first error beyond those that are told. */
   #untold: number | undefined;
   #last: { line: number; cells: number } | undefined;
@@ -265,7 +266,7 @@ class TableBuilder {
       problems: [...this.#problems.filter(({ line }) => line <= refusal.line), refusal],
       refusal,
       index: new TopicIndex(),
-      chains: { selfTriggers: [], cycles: [], orphans: [], never: [] },
+      chains: NO_CHAINS,
       delimiter: this.delimiter,
     };
   }
@@ -286,10 +287,8 @@ class TableBuilder {
     }
     for (const cycle of chains.cycles.filter((cycle) => cycle.every(({ when }) => when === undefined))) {
       const [first] = cycle;
-      const names = cycle.slice(0, 8).map((row) => `"${row.jobName}"`).join(", ");
-      const more = cycle.length > 8 ? ` and ${cycle.length - 8} more` : "";
       if (first) {
-        warn(first, `the rows ${names}${more} start each other in a circle for ever; break the chain in one of them`);
+        warn(first, `the rows ${namesOf(cycle)} start each other in a circle for ever; break the chain in one of them`);
       }
     }
     const { topicPrefix } = this.#options;
@@ -305,12 +304,50 @@ class TableBuilder {
       if (right !== undefined) warn(row, `the row does not see the end of jobs: its topic must begin with ${right}`);
     }
     this.#tellOrphans(chains.orphans, warn);
+    this.#tellNeeds(chains);
+  }
+
+  #tellNeeds({ needCycles, unmetNeeds }: ChainFindings): void {
+    const warn = (row: Row, message: string) =>
+      this.#tell([{
+        severity: "warning",
+        line: row.line,
+        column: "needs",
+        value: cut(row.needs?.join(", ") ?? ""),
+        jobName: row.jobName,
+        message,
+      }]);
+    for (const cycle of needCycles) {
+      const first = cycle.find(({ needs }) => needs !== undefined);
+      if (!first) continue;
+      const message =
+        `the rows ${namesOf(cycle)} wait for each other in a circle, so none of them runs unless a person ` +
+        "starts one; take one of them out of needs";
+      warn(first, message);
+    }
+    const broken = new Map(this.#badRows.map((bad) => [bad.jobName, bad.line]));
+    for (const unmet of unmetNeeds) warn(unmet.row, this.#whyUnmet(unmet, broken));
+  }
+
+  #whyUnmet({ row, needed, off }: UnmetNeed, broken: ReadonlyMap<string, number>): string {
+    const never = "so this row never runs";
+    if (off) return `the row needs "${cut(needed)}" (line ${off.line}), which is switched off, ${never}`;
+    const line = broken.get(needed);
+    if (line !== undefined) return `the row needs "${cut(needed)}", whose row (line ${line}) has errors, ${never}`;
+    const near = this.#nearestName(needed, row);
+    const hint = near === undefined ? "" : `; did you mean "${near}"?`;
+    return `the row needs "${cut(needed)}", which no row has as its job_name, ${never}${hint}`;
+  }
+
+  /** Names to compare with in all are bounded: a spelling hint is not worth more than a few milliseconds. */
+  #nearestName(name: string, row: Row): string | undefined {
+    const others = this.#hints > 0 ? this.#rows.slice(0, this.#hints).map(({ jobName }) => jobName) : [];
+    this.#hints -= others.length;
+    return nearest(name, others.filter((other) => other !== row.jobName));
   }
 
   #tellOrphans(orphans: readonly Row[], warn: (row: Row, message: string) => void): void {
     const broken = new Map(this.#badRows.map((bad) => [bad.jobName, bad.line]));
-    // Names to compare with in all: a spelling hint is not worth more than a few milliseconds.
-    let budget = 20_000;
     for (const row of orphans) {
       const name = endName(this.#options.topicPrefix, row.mqttTopic);
       if (name === undefined) {
@@ -322,13 +359,16 @@ class TableBuilder {
         warn(row, `the row waits for the job "${cut(name)}", whose row (line ${line}) has errors and does not run`);
         continue;
       }
-      const others = budget > 0 ? this.#rows.slice(0, budget).map((other) => other.jobName) : [];
-      budget -= others.length;
-      const near = nearest(name, others.filter((other) => other !== row.jobName));
+      const near = this.#nearestName(name, row);
       const hint = near === undefined ? "" : `; did you mean "${near}"?`;
       warn(row, `the row waits for the job "${cut(name)}", which no row has${hint}`);
     }
   }
+}
+
+function namesOf(rows: readonly Row[]): string {
+  const more = rows.length > 8 ? ` and ${rows.length - 8} more` : "";
+  return rows.slice(0, 8).map(({ jobName }) => `"${cut(jobName)}"`).join(", ") + more;
 }
 
 /**

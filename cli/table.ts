@@ -110,7 +110,7 @@ async function askServer(config: Config, rows: readonly Row[], io: Io): Promise<
     for (let next = left.shift(); next; next = left.shift()) {
       const [at, row] = next;
       io.progress?.(`Asking ${cluster.url}: row ${at + 1} of ${rows.length}`);
-      const spec = await runSpec(row, sampleMessage(row), config);
+      const spec = await runSpec(row, sampleMessage(row, config.topicPrefix), config);
       await cluster.create(spec, { dryRun: true }).catch((error) => {
         if (error instanceof UnavailableError) throw error;
         const message = `the API server refuses its Job: ${(error as Error).message}`;
@@ -148,7 +148,7 @@ export async function graph({ words: [where], json, io, ...call }: Call): Promis
 /** The page styles the drawing by its own sheet; a file needs some of that within. */
 function styled(svg: string): string {
   const style = "<style>svg{background:#fff;font:13px sans-serif}rect{fill:#fff;stroke:#555}text{fill:#111}" +
-    ".edge{fill:none;stroke:#555}.fails{stroke-dasharray:4 3}.odd{stroke:#b00020;stroke-dasharray:4 3}</style>";
+    ".edge{fill:none;stroke:#555}.fails{stroke-dasharray:4 3}.needs{stroke-width:2.5px}.odd{stroke:#b00020;stroke-dasharray:4 3}</style>";
   return svg.trim().replace(/<svg[^<>]*>/, (tag) => tag + style) + "\n";
 }
 
@@ -278,14 +278,16 @@ async function runSpec(row: Row, message: RunSpec["message"], config: Config): P
   const { originOf } = await import("../listener.ts");
   const { payloadFits, runNameFor, shortHash } = await import("../run_spec.ts");
   const { keyOf } = await import("../listener/work.ts");
+  const { isJoinTopic } = await import("../topics.ts");
   const origin = originOf(message, config.topicPrefix);
-  const { parentRun, rootRun, chainDepth } = origin;
+  const { rootRun, chainDepth } = origin;
   const given = keyOf(row, { origin, delivery: message });
   const key = given instanceof RefusedError ? undefined : given;
   const messageHash = shortHash([crypto.randomUUID()]);
   const runName = runNameFor(row, { key: key ?? messageHash });
   const object = `${config.runs.url}/.payloads/${messageHash}`;
   const stored = !payloadFits(message.payload);
+  const parentRun = origin.parentRun ?? (isJoinTopic(config.topicPrefix, message.topic) ? runName : undefined);
   return {
     runName,
     row,

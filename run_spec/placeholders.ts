@@ -6,6 +6,7 @@ import { Buffer } from "node:buffer";
 import { type Placeholder, RefusedError, type RunSpec, type Template } from "../ports.ts";
 import { inputPreset } from "./inputs.ts";
 import { payloadText } from "./payload_text.ts";
+import { isJoinTopic, isUnderPrefix, joinTopic, scheduleTopic } from "../topics.ts";
 import { parseJson } from "../util/json.ts";
 
 /** Bytes of one word or value: Linux allows 131,072 with the NUL behind it (MAX_ARG_STRLEN, execve(2)). */
@@ -17,7 +18,7 @@ export type FillingSpec =
     RunSpec,
     "message" | "runName" | "rootRun" | "payloadLink" | "parentRun" | "attempt" | "index" | "item"
   >
-  & { readonly row: Pick<RunSpec["row"], "jobName" | "line" | "inputs"> };
+  & { readonly row: Pick<RunSpec["row"], "jobName" | "line" | "inputs" | "needs"> };
 
 export class Filler {
   readonly #spec: FillingSpec;
@@ -78,8 +79,7 @@ export class Filler {
       case "input":
         return this.#ofInput(path);
       case "result":
-        if (this.#spec.parentRun === undefined) return { missing: "no run started this one" };
-        return this.#ofPayload(["result", ...path]);
+        return this.#ofResult(path);
       case "attempt":
         return String(this.#spec.attempt ?? 1);
       case "index":
@@ -103,6 +103,20 @@ export class Filler {
     return textAt(value, path);
   }
 
+  /** Of the run whose end the payload is; of a row that needs others, by the name of one: `{result.sort.units}`. */
+  #ofResult(path: Placeholder["path"]): string | { readonly missing: string } {
+    const { row: { needs }, parentRun } = this.#spec;
+    if (parentRun === undefined) return { missing: "no run started this one" };
+    const [needed, ...steps] = path;
+    if (needs === undefined || typeof this.#ofPayload(["needs"]) !== "string") {
+      return this.#ofPayload(["result", ...path]);
+    }
+    if (needed !== undefined && needs.includes(String(needed))) {
+      return this.#ofPayload(["needs", needed, "result", ...steps]);
+    }
+    return { missing: `it has to name a row of needs first, such as {result.${needs[0]}…}` };
+  }
+
   #ofItem(path: Placeholder["path"]): string | { readonly missing: string } {
     const { item } = this.#spec;
     if (item === undefined) return { missing: "the row has no for_each" };
@@ -119,8 +133,9 @@ export class Filler {
     if (this.#spec.parentRun === undefined) return this.#ofPayload(path);
     const text = this.#ofPayload(["input"]);
     if (typeof text !== "string" || path.length === 0) return text;
-    const { value } = this.#input ??= { value: parseJson(text) };
-    return value === undefined ? { missing: "the payload that began the chain is no JSON" } : textAt(value, path);
+    const { value } = this.#input ??= { value: read(text) };
+    if (value === undefined) return { missing: "the payload that began the chain is no JSON" };
+    return textAt(value, path, "payload that began the chain");
   }
 }
 
@@ -166,23 +181,46 @@ function fieldName(path: Placeholder["path"]): string {
   return `"${path.map((step, at) => typeof step === "number" ? `[${step}]` : at === 0 ? step : `.${step}`).join("")}"`;
 }
 
+/** All placeholders of a row, in no particular order. */
+export function placeholdersOf(row: RunSpec["row"]): Placeholder[] {
+  return templatesOf(row).flat().filter((piece) => typeof piece !== "string");
+}
+
 /** Whether a value of the row comes from the payload. */
 export function fillsFromPayload(row: RunSpec["row"]): boolean {
-  return templatesOf(row).flat().some((piece) => typeof piece !== "string" && OF_PAYLOAD.has(piece.root));
+  return placeholdersOf(row).some(({ root }) => OF_PAYLOAD.has(root));
 }
 
 const OF_PAYLOAD: ReadonlySet<Placeholder["root"]> = new Set(["payload", "input", "result"]);
 
-/** A message that has a value for each placeholder of the row, on a topic of its filter: for trying out what it makes. */
-export function sampleMessage(row: RunSpec["row"]): { readonly topic: string; readonly payload: Uint8Array } {
-  const placeholders = templatesOf(row).flat().filter((piece) => typeof piece !== "string");
-  const sample: Record<string, unknown> = {};
+/** What starts a row that waits for no message of its own: what it needs, or its schedule. */
+function startTopic({ mqttTopic, jobName, needs }: RunSpec["row"], topicPrefix: string): string {
+  if (mqttTopic !== "") return mqttTopic;
+  return (needs === undefined ? scheduleTopic : joinTopic)(topicPrefix, jobName);
+}
+
+/**
+ * A message that has a value for each placeholder of the row, on a topic that starts it: for trying out what it makes.
+ */
+export function sampleMessage(
+  row: RunSpec["row"],
+  topicPrefix: string,
+): { readonly topic: string; readonly payload: Uint8Array } {
+  const filter = startTopic(row, topicPrefix);
+  const isJoin = isJoinTopic(topicPrefix, filter);
+  const isChained = isJoin || isUnderPrefix(topicPrefix, row.mqttTopic);
+  const sample: Record<string, unknown> = isJoin ? { needs: {} } : {};
+  const input: Record<string, unknown> = {};
   let levels = 1;
-  for (const { root, path } of placeholders) {
-    if (root === "payload") addSample(sample, path);
-    if (root === "topic" && typeof path[0] === "number") levels = Math.max(levels, path[0] + 1);
+  for (const { root, path } of placeholdersOf(row)) {
+    if (root === "payload" || root === "input" && !isChained) addSample(sample, path);
+    else if (root === "input") addSample(input, path);
+    else if (root === "result" && isJoin) addSample(sample, ["needs", path[0] ?? "", "result", ...path.slice(1)]);
+    else if (root === "result") addSample(sample, ["result", ...path]);
+    else if (root === "topic" && typeof path[0] === "number") levels = Math.max(levels, path[0] + 1);
   }
-  const given = row.mqttTopic.split("/");
+  if (isChained) Object.assign(sample, { run_name: "sample-aaaaaaaaaaaa", input: JSON.stringify(input) });
+  const given = filter.split("/");
   const topic = given.flatMap((level, at) =>
     level === "#" ? Array.from({ length: Math.max(1, levels - at) }, () => "any") : level === "+" ? "any" : level
   );

@@ -17,6 +17,8 @@ export const MARK_WORDS: Readonly<Record<Mark, string>> = {
   "never": "never runs: not the end of a job",
   "off": "switched off",
 };
+/** Edges with a line of their own and a word, which is their name. */
+const WORDED: ReadonlySet<ChainEdge["kind"]> = new Set(["fails", "needs"]);
 /** Width of a character of the drawing's font at 12 px, in px; a little more than DejaVu Sans Mono's 7.22. */
 const CHAR_PX = 7.4;
 const LINE_PX = 16;
@@ -117,13 +119,13 @@ function drawPart({ nodes, edges }: Part, top: number): { markup: Child; width: 
   layout.setDefaultEdgeLabel(() => ({}));
   for (const node of nodes) layout.setNode(node.id, sizeOf(node));
   for (const { from, to, kind } of edges) {
-    layout.setEdge(from, to, kind === "fails" ? { width: 40, height: 14, labelpos: "c" } : {}, kind);
+    layout.setEdge(from, to, WORDED.has(kind) ? { width: 40, height: 14, labelpos: "c" } : {}, kind);
   }
   dagre.layout(layout);
   const { width = 0, height = 0 } = layout.graph();
   const markup = (
     <g transform={`translate(${MARGIN_PX} ${round(top)})`}>
-      {edges.map(({ from, to, kind }) => <Edge placed={layout.edge(from, to, kind)} fails={kind === "fails"} />)}
+      {edges.map(({ from, to, kind }) => <Edge placed={layout.edge(from, to, kind)} kind={kind} />)}
       {nodes.map((node) => <Node node={node} placed={layout.node(node.id)} />)}
     </g>
   );
@@ -197,14 +199,14 @@ interface Drawn extends Placed {
   readonly points?: readonly { readonly x: number; readonly y: number }[];
 }
 
-function Edge({ placed, fails }: { placed: Drawn; fails: boolean }) {
+function Edge({ placed, kind }: { placed: Drawn; kind: ChainEdge["kind"] }) {
   const { points = [], x, y } = placed;
   const path = points.map(({ x, y }, at) => `${at === 0 ? "M" : "L"}${round(x)} ${round(y)}`).join("");
   return (
     <>
-      <path class={fails ? "edge fails" : "edge"} d={path} marker-end="url(#tip)" />
-      {fails && x !== undefined && y !== undefined && (
-        <text text-anchor="middle" x={round(x)} y={round(y - 3)}>fails</text>
+      <path class={WORDED.has(kind) ? `edge ${kind}` : "edge"} d={path} marker-end="url(#tip)" />
+      {WORDED.has(kind) && x !== undefined && y !== undefined && (
+        <text text-anchor="middle" x={round(x)} y={round(y - 3)}>{kind}</text>
       )}
     </>
   );

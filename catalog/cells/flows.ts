@@ -85,14 +85,27 @@ export const retryRules: Kind<readonly RetryRule[]> = listOf<RetryRule>((entry) 
   };
 }, { split: (text) => text.split(/[,;\n]/).map((entry) => entry.trim()).filter((entry) => entry !== "") });
 
-/** Names of rows. */
-export const rowNames: Kind<readonly string[]> = listOf<string>((name) => {
+/** Rows that one row may need. */
+const MAX_NEEDS = 50;
+
+const namesOfRows: Kind<readonly string[]> = listOf<string>((name) => {
   const fault = jobNameFault(name);
   return fault === undefined ? name : { fault: `the name ${fault}` };
 }, {
   split: (text) => text.split(/[,;\n]/).map((name) => name.trim()).filter((name) => name !== ""),
   unique: (name) => name,
 });
+
+/** Names of rows, each once. */
+export const rowNames: Kind<readonly string[]> = {
+  ...namesOfRows,
+  read(text, report, row) {
+    const names = namesOfRows.read(text, report, row);
+    if (names === undefined || names.length <= MAX_NEEDS) return names;
+    report.error(`the cell names ${names.length} rows, ${MAX_NEEDS} are allowed; let one row need some of them first`);
+    return undefined;
+  },
+};
 
 /** Text with placeholders. */
 export const concurrencyGroup: Kind<Template> = {

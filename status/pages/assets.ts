@@ -48,7 +48,7 @@ svg .mark{fill:var(--bad);font-weight:600}
 svg .node{fill:var(--card);stroke:var(--muted)}
 svg .topic{fill:var(--node)}svg .end{fill:var(--end)}
 svg .odd{stroke:var(--bad);stroke-width:2;stroke-dasharray:5 3}
-svg .edge{fill:none;stroke:var(--muted)}svg .fails{stroke-dasharray:4 3}svg .tip{fill:var(--muted)}
+svg .edge{fill:none;stroke:var(--muted)}svg .fails{stroke-dasharray:4 3}svg .needs{stroke-width:2.5px}svg .tip{fill:var(--muted)}
 @media(max-width:40rem){dl{grid-template-columns:1fr}dd{margin-bottom:.4rem}textarea,form>div{width:100%}
 input,select{width:100%}}
 `;

@@ -108,6 +108,11 @@ function RowList(
                 <td>{row.line}</td>
                 <td>
                   {row.mqttTopic !== "" && <code>{short(row.mqttTopic)}</code>}
+                  {row.needs && (
+                    <div>
+                      needs <code>{short(row.needs.join(", "))}</code>
+                    </div>
+                  )}
                   {row.schedule && <DueTimes row={row} next={nextDue?.get(row.jobName)} />}
                 </td>
                 <td>

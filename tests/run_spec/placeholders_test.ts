@@ -3,6 +3,7 @@ import fc from "fast-check";
 import { parseTemplate } from "../../catalog/cells/template.ts";
 import { RefusedError, type RunSpec, type Template } from "../../ports.ts";
 import { Filler, sampleMessage } from "../../run_spec.ts";
+import { row as aRow } from "../harness/fakes.ts";
 
 function template(text: string): Template {
   const parsed = parseTemplate(text);
@@ -129,6 +130,56 @@ Deno.test("one word stays one argument of a real shell", async () => {
   match(words.join("\n"), /\$\(id\)/);
 });
 
+Deno.test("of a row that needs others, results are those of the rows named, and the input is what began it all", () => {
+  const row = { line: 2, jobName: "report", needs: ["sort", "lfp"] };
+  const said = {
+    run_name: "lfp-a",
+    input: '{"uuid":12345678901234567890}',
+    needs: {
+      sort: { run_name: "sort-a", output: "s3://x/y", result: { units: [7, 1.0] } },
+      lfp: { run_name: "lfp-a" },
+    },
+  };
+  const message = {
+    topic: "jobs/join/report",
+    payload: new TextEncoder().encode(JSON.stringify(said).replace("1]", "1.0]")),
+  };
+  const filler = new Filler({ row, message, runName: "r", rootRun: "r", parentRun: "lfp-a" });
+  const fill = (text: string) => filler.fill(template(text), "args");
+  equal(fill("{result.sort.units[0]} {result.sort.units} {payload.needs.sort.output}"), "7 [7,1.0] s3://x/y");
+  equal(fill("{input.uuid} {result.lfp=none} {result.sort.x=none}"), "12345678901234567890 none none");
+  throws(() => fill("{result.units}"), /it has to name a row of needs first, such as \{result\.sort…\}/);
+  throws(() => fill("{result.lfp.units}"), /the payload has no "needs\.lfp\.result"/);
+  throws(() => fill("{input.x}"), /the payload that began the chain has no "x"/);
+});
+
+Deno.test("an input that is no JSON is a value that is missing, and no fault of the program", () => {
+  const row = { line: 2, jobName: "b" };
+  const message = {
+    topic: "jobs/job_complete/a",
+    payload: new TextEncoder().encode('{"run_name":"a-b","input":"plain"}'),
+  };
+  const filler = new Filler({ row, message, runName: "r", rootRun: "r", parentRun: "a-b" });
+  equal(filler.fill(template("{input} {input.x=none}"), "args"), "plain none");
+  throws(() => filler.fill(template("{input.x}"), "args"), /the payload that began the chain is no JSON/);
+});
+
+Deno.test("sampleMessage() has values for rows that are started by ends, by what they need, and by a schedule", () => {
+  const args = ["{input.uuid}", "{payload.needs.sort.output}", "{result.sort.units[1]}"].map(template);
+  const joined = { ...aRow({ jobName: "report", mqttTopic: "", needs: ["sort"] }), args };
+  const child = {
+    ...aRow({ mqttTopic: "jobs/job_complete/a" }),
+    args: ["{input.uuid}", "{result.units}"].map(template),
+  };
+  for (const one of [joined, child]) {
+    const message = sampleMessage(one, "jobs");
+    const filler = new Filler({ row: one, message, runName: "r", rootRun: "r", parentRun: "p" });
+    for (const word of one.args) ok(filler.fill(word, "args") !== "");
+  }
+  equal(sampleMessage(joined, "jobs").topic, "jobs/join/report");
+  equal(sampleMessage(aRow({ mqttTopic: "", schedule: { cron: "@daily" } }), "jobs").topic, "jobs/schedule/count");
+});
+
 Deno.test("sampleMessage() has a value for each placeholder of a row", () => {
   const row = {
     line: 2,
@@ -142,9 +193,9 @@ Deno.test("sampleMessage() has a value for each placeholder of a row", () => {
     env: [{ from: "value" as const, name: "A", value: template("{payload.list[0]}") }],
     workingDir: template("/{payload.dir}"),
   };
-  const message = sampleMessage(row);
+  const message = sampleMessage(row, "jobs");
   equal(message.topic, "lab/any/any/any/any");
   const filler = new Filler({ row, message, runName: "r", rootRun: "r" });
   for (const word of [...row.args, row.env[0]!.value, row.workingDir]) ok(filler.fill(word, "args") !== "");
-  equal(new TextDecoder().decode(sampleMessage({ ...row, args: [], env: [], workingDir: [] }).payload), "{}");
+  equal(new TextDecoder().decode(sampleMessage({ ...row, args: [], env: [], workingDir: [] }, "jobs").payload), "{}");
 });
