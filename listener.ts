@@ -198,13 +198,27 @@ export class Listener {
     return result;
   }
 
+  /** Whether the broker's order was tried in this session, by this process or a former one. */
+  get isOrderTried(): boolean {
+    return this.#session.tried;
+  }
+
   /**
-   * Finds out whether the broker gives packet identifiers in order over connections, see listener/order_trial.ts. For a
-   * new session, before anything else is subscribed.
+   * Finds out whether the broker gives packet identifiers in order over connections, see listener/order_trial.ts. Best in
+   * a new session, before anything else is subscribed: it proves nothing where other messages are open. A process that
+   * dies in it leaves the session untried.
    */
   async tryOrder(options: TrialOptions): Promise<void> {
     const trial = this.#trial = new OrderTrial(options);
-    await trial.run().finally(() => this.#trial = undefined);
+    try {
+      await trial.run();
+    } finally {
+      this.#trial = undefined;
+      if (!this.#options.signal.aborted) {
+        this.#session.tried = true;
+        void this.#session.write();
+      }
+    }
   }
 
   // ---------------------------------------------------------------- which message it is

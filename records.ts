@@ -35,6 +35,8 @@ export interface SessionRecord {
   readonly lastId?: number;
   /** What was seen of the broker: it keeps packet identifiers and gives them out in order, over connections too. */
   readonly orderly?: boolean;
+  /** The broker's order was tried in this session, see listener/order_trial.ts, whatever that has shown. */
+  readonly tried?: boolean;
   /** The service ended with nothing open. */
   readonly clean: boolean;
 }
@@ -209,10 +211,10 @@ function sessionKey(scope: string, revision?: number): string {
 /** What comes from the store is checked before it is believed. */
 function isSessionRecord(value: unknown): value is SessionRecord {
   if (typeof value !== "object" || value === null) return false;
-  const { epoch, acknowledged, open, reserved, from, lastId, orderly, clean } = value as Record<string, unknown>;
+  const { epoch, acknowledged, open, reserved, from, lastId, orderly, tried, clean } = value as Record<string, unknown>;
   return typeof epoch === "string" && [acknowledged, reserved, from].every(isNumber) && Array.isArray(open) &&
     open.every((range) => Array.isArray(range) && range.length === 2 && range.every(isNumber)) &&
-    (lastId === undefined || isNumber(lastId)) && (orderly === undefined || typeof orderly === "boolean") &&
+    (lastId === undefined || isNumber(lastId)) && [orderly, tried].every((one) => one === undefined || typeof one === "boolean") &&
     typeof clean === "boolean";
 }
 

@@ -11,6 +11,7 @@ import { LogCollector, type LogSettings } from "./logs.ts";
 import type { MetricsSnapshot } from "./observers/metrics.ts";
 import type { GracePeriods } from "./outcome.ts";
 import type { Broker, Cluster, Emit, Lease, ObjectLook, ObjectStore, Row, RunView, ServiceEvent } from "./ports.ts";
+import { RefusedError } from "./ports.ts";
 import { RunRecords } from "./records.ts";
 import { EventTopics } from "./observers/event_topics.ts";
 import { Actions, controlFilters, Requests } from "./control.ts";
@@ -418,19 +419,24 @@ export class Service {
       onRival: (reason) => this.#failed.resolve(reason),
     }, signal);
     await taking.promise;
-    if (isNew) await this.#tryOrder();
+    if (isNew || !this.#listener.isOrderTried) await this.#tryOrder(isNew ? [] : this.#filters());
     await this.#subscribe();
     this.#announceTable();
   }
 
-  /** Whether the broker gives packet identifiers in order, see listener.ts; of a new session nobody's message waits. */
-  async #tryOrder(): Promise<void> {
+  /**
+   * Whether the broker gives packet identifiers in order, see listener.ts. In a new session nobody's message waits; in
+   * another one some may come, and what comes for a filter that is not known is nobody's.
+   */
+  async #tryOrder(others: readonly string[]): Promise<void> {
     const { broker, settings, topicPrefix } = this.#options;
     const topic = `${topicPrefix}/info`;
     const signal = AbortSignal.any([this.#abort.signal, AbortSignal.timeout(TRIAL_MS)]);
     const body = JSON.stringify({ ...settings.info, topic_prefix: topicPrefix });
     try {
-      await broker.subscribe(new Set([topic]), signal);
+      await broker.subscribe(new Set([...others, topic]), signal).catch((error) => {
+        if (!(error instanceof RefusedError) || broker.refused.has(topic)) throw error;
+      });
       await this.#listener.tryOrder({
         topic,
         publish: () => broker.publish(topic, body, { signal }),
@@ -453,16 +459,18 @@ export class Service {
     if (this.#started) void this.#subscribe().then(() => this.#announceTable());
   }
 
+  #filters(): string[] {
+    return [...this.catalog.filters(), ...controlFilters(this.#options.topicPrefix)];
+  }
+
   /** After the subscriptions: who sees a row on `table` may send its message at once. */
   #announceTable(): void {
     if (this.catalog.table) this.#eventTopics.table(this.catalog.table);
   }
 
   async #subscribe(): Promise<void> {
-    const { broker, topicPrefix } = this.#options;
-    const filters = new Set([...this.catalog.filters(), ...controlFilters(topicPrefix)]);
     try {
-      await broker.subscribe(filters, this.#abort.signal);
+      await this.#options.broker.subscribe(new Set(this.#filters()), this.#abort.signal);
     } catch (error) {
       if (this.#abort.signal.aborted) return;
       const message = errorMessage(error);

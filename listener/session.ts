@@ -66,6 +66,8 @@ export class Session<P extends Pending = Pending> {
   #whenWritten: PromiseWithResolvers<void>[] = [];
   /** What was seen of the broker, see packet_order.ts. */
   orderly: boolean | undefined;
+  /** It was tried in this session. */
+  tried = false;
   /** What the former process wrote; undefined: nothing, or its session is no more. */
   former: SessionRecord | undefined;
 
@@ -110,6 +112,7 @@ export class Session<P extends Pending = Pending> {
     this.#acknowledged = record.clean ? record.reserved : record.acknowledged;
     this.#lastId = record.lastId;
     this.orderly = record.orderly;
+    this.tried = record.tried ?? false;
     this.#batches = [{ atMs: performance.now(), from: record.from }];
   }
 
@@ -135,6 +138,7 @@ export class Session<P extends Pending = Pending> {
       this.#open = [];
       this.#batches = [];
       this.#lastId = undefined;
+      this.tried = false;
       this.former = undefined;
     }
     this.#acknowledged = this.#last;
@@ -288,7 +292,7 @@ export class Session<P extends Pending = Pending> {
       open,
       reserved: this.#last + RESERVE,
       from: Math.min(acknowledged + 1, ...batches.map(({ from }) => from)),
-      ...compact({ lastId: this.#lastId, orderly: this.orderly }),
+      ...compact({ lastId: this.#lastId, orderly: this.orderly, tried: this.tried || undefined }),
       clean: false,
     };
   }

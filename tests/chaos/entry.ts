@@ -24,7 +24,8 @@ export const OPERATIONS = [
   "lease",
 ] as const;
 
-export type Operation = typeof OPERATIONS[number];
+/** Also what comes before any message: a publication of the trial of the broker's order. */
+export type Operation = typeof OPERATIONS[number] | "trial";
 
 interface Fault {
   readonly operation: Operation;
@@ -98,8 +99,9 @@ function faultyBroker(broker: Broker, killer: Killer, topicPrefix: string): Brok
       }, signal),
     publish(topic, payload, options) {
       const publish = () => broker.publish(topic, payload, options);
-      const isEnd = topic.startsWith(`${topicPrefix}/job_`);
-      return isEnd ? killer.around("publish", publish) : publish();
+      if (topic.startsWith(`${topicPrefix}/job_`)) return killer.around("publish", publish);
+      const isTrial = topic === `${topicPrefix}/info` && !options?.retain;
+      return isTrial ? killer.around("trial", publish) : publish();
     },
   });
 }
@@ -164,7 +166,7 @@ export function withFault(options: ServiceOptions, fault: Fault | undefined): Se
 function faultOf(text: string | undefined): Fault | undefined {
   if (!text) return undefined;
   const [operation, when, nth] = text.split(":");
-  if (!OPERATIONS.includes(operation as Operation) || (when !== "before" && when !== "after") || !(Number(nth) > 0)) {
+  if (![...OPERATIONS, "trial"].includes(operation!) || (when !== "before" && when !== "after") || !(Number(nth) > 0)) {
     throw new TypeError(`Cannot read CHAOS_FAULT "${text}": write operation:before|after:number`);
   }
   return { operation: operation as Operation, when, nth: Number(nth) };

@@ -47,6 +47,8 @@ class World {
   process: Process | undefined;
   #boots = 0;
   #subscribed = false;
+  /** Which has connected before. */
+  #connectedOnce: Process | undefined;
   readonly #time: VirtualTime;
   sessionsLost = 0;
   #isRecorded = true;
@@ -119,16 +121,22 @@ class World {
     })().catch(() => {/* It was killed. */});
   }
 
-  /** Connects; a new session is tried for its order first, as service.ts does, and then subscribed. */
+  /**
+   * Connects; a new session is tried for its order first, as service.ts does, and then subscribed. One that was there and
+   * is not tried yet is tried among other messages.
+   */
   connect(): void {
     const { process, broker } = this;
     if (!process || broker.connected) return;
     const isFirst = !this.#subscribed;
+    const isFirstOfProcess = this.#connectedOnce !== process;
+    this.#connectedOnce = process;
     const sessionPresent = this.#connectWire(process);
     const taking = process.listener.connected(sessionPresent);
     this.#isRecorded = sessionPresent && this.#isRecorded;
     taking.then(() => this.#isRecorded = true, () => {/* It was killed. */});
-    if (!isFirst || sessionPresent) return;
+    const mustTry = isFirst ? !sessionPresent : isFirstOfProcess && sessionPresent && !process.listener.isOrderTried;
+    if (!mustTry) return;
     const topic = `${PREFIX}/info`;
     const stop = new AbortController();
     taking.then(() =>
@@ -136,7 +144,8 @@ class World {
         topic,
         publish: () => Promise.resolve(void broker.publish({ topic, payload: "{}" })),
         reconnect: () => {
-          broker.cut();
+          if (!broker.connected || this.process !== process) return;
+          this.#doubt(broker.cut());
           process.listener.disconnected();
           process.listener.connected(this.#connectWire(process)).catch(() => {});
         },

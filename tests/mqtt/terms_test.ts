@@ -161,6 +161,20 @@ for (const protocolVersion of [5, 4] as const) {
   });
 }
 
+Deno.test("messages that come in many chunks at once are handed on, and acknowledged, in their order", async () => {
+  await using server = await startStrictBroker();
+  await using client = await new Client(server).connect();
+  await client.broker.subscribe(new Set(["lab/a"]));
+  const ids = Array.from({ length: 20_000 }, (_, n) => n + 1);
+  const topic = new TextEncoder().encode("lab/a");
+  // Of 64 KB each: MQTT.js has the next chunk when it has handled the last packet of one.
+  server.send(Uint8Array.from(ids.flatMap((id) => [0x32, 10, 0, 5, ...topic, id >> 8, id & 255, 0])));
+  await eventually(() => client.deliveries.length === ids.length, { intervalMs: 5 });
+  deepEqual(client.deliveries.map(({ packetId }) => packetId), ids);
+  await eventually(() => server.sent("puback").length === ids.length, { intervalMs: 5 });
+  deepEqual(server.sent("puback").map(({ messageId }) => messageId), ids);
+});
+
 Deno.test("four messages of 250 MB pass by, and none is kept", async () => {
   await using server = await startStrictBroker();
   await using client = await new Client(server, { protocolVersion: 4 }).connect();
