@@ -10,6 +10,7 @@
 import { celEnv, type CelInput, parse, plan } from "@bufbuild/cel";
 
 import { nearest } from "../util/nearest.ts";
+import { safeWords } from "../util/errors.ts";
 
 /** What a condition may look at. Numbers of JSON that are whole are CEL's int, others double. */
 export interface ConditionValues {
@@ -44,6 +45,8 @@ const MAX_DEPTH = 32;
 /** Fields named in `because`, and characters of each value. */
 const MAX_FIELDS = 8;
 const MAX_VALUE = 60;
+/** Characters of a fault. */
+const MAX_FAULT = 200;
 
 type Bindings = Record<string, CelInput>;
 /** One test: its value over the bindings, false where it cannot be had. */
@@ -229,5 +232,5 @@ function said(value: unknown): string {
 }
 
 function firstLine(error: unknown): string {
-  return (error instanceof Error ? error.message : String(error)).split("\n", 1)[0]!.slice(0, 200);
+  return safeWords((error instanceof Error ? error.message : String(error)).split("\n", 1)[0]!, MAX_FAULT);
 }

@@ -12,6 +12,7 @@ import { type AllowLists, findForbidden } from "./allow_lists.ts";
 import { cut, type Problem } from "./problem.ts";
 import { nearest } from "../util/nearest.ts";
 import { trimEnd } from "../util/text.ts";
+import { errorMessage } from "../util/errors.ts";
 
 /** Rules; an absent one is not checked, but see AllowLists. */
 export interface Policy extends AllowLists {
@@ -76,7 +77,7 @@ export function parsePolicy(text: string, file?: string): Policy {
   const [broken] = document.errors;
   if (broken) {
     const { line } = lineCounter.linePos(broken.pos[0]);
-    throw new TypeError(`Cannot read the policy, line ${line}: ${broken.message}`, { cause: broken });
+    throw new TypeError(`Cannot read the policy, line ${line}: ${errorMessage(broken)}`, { cause: broken });
   }
   const content = contentOf(document) ?? {};
   const result = FILE.safeParse(content);

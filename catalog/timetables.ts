@@ -8,6 +8,7 @@
  */
 import { Cron } from "croner";
 import type { Row, Schedule } from "../ports.ts";
+import { errorMessage } from "../util/errors.ts";
 
 export interface Timetable {
   /** The first due time after this moment; undefined: there is none. */
@@ -42,7 +43,7 @@ export function compileTimetable(
   try {
     next = cronTimes(cron, timeZone);
   } catch (error) {
-    const why = (error as Error).message.replace(/^CronPattern: /, "").replace(/\.$/, "");
+    const why = errorMessage(error).replace(/^CronPattern: /, "").replace(/\.$/, "");
     return { fault: `it is not cron: ${why}; write minute, hour, day of the month, month, day of the week` };
   }
   if (next(now.getTime()) === undefined) return { fault: "that time never comes; write a day that there is" };

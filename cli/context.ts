@@ -5,6 +5,7 @@
 import type { Config, ConfigInput } from "../config.ts";
 import type { Cluster } from "../ports.ts";
 import { UnavailableError } from "../ports.ts";
+import { errorMessage } from "../util/errors.ts";
 
 /** Where a command's words go and come from. */
 export interface Io {
@@ -57,7 +58,7 @@ export async function openCluster(config: Config): Promise<Cluster & Partial<Dis
     return (await adapters.openCluster(config)).cluster;
   } catch (cause) {
     if (cause instanceof UnavailableError) throw cause;
-    throw new CommandError(2, (cause as Error).message, { cause });
+    throw new CommandError(2, errorMessage(cause), { cause });
   }
 }
 

@@ -4,6 +4,7 @@
  */
 import { type Finding, type Imported, type ImportedRow } from "../catalog/import.ts";
 import { type Call, CommandError, counted, type Io, plain, printLine } from "./context.ts";
+import { errorMessage } from "../util/errors.ts";
 
 /** Each row's own topic, where no other is given. */
 const PROPOSED_TOPIC = "lab/{name}";
@@ -48,7 +49,7 @@ async function readManifest(path: string, io: Io): Promise<{ name: string; text:
     return { name: path, text: decoded(await Deno.readFile(path)) };
   } catch (cause) {
     if (cause instanceof CommandError || cause instanceof Deno.errors.NotCapable) throw cause;
-    const why = cause instanceof Deno.errors.NotFound ? "there is no such file" : (cause as Error).message;
+    const why = cause instanceof Deno.errors.NotFound ? "there is no such file" : errorMessage(cause);
     throw new CommandError(2, `Cannot read ${path}: ${why}`, { cause });
   }
 }
@@ -68,7 +69,7 @@ async function writeTemplates(path: string, yaml: string): Promise<void> {
       ? "the file is there already; name another one, or take it away"
       : cause instanceof Deno.errors.NotCapable
       ? "the program may not write there; leave --templates out, and the templates follow the table"
-      : (cause as Error).message;
+      : errorMessage(cause);
     throw new CommandError(2, `Cannot write ${path}: ${why}`, { cause });
   }
 }

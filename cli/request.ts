@@ -165,7 +165,7 @@ async function connectBy(config: Config, protocolVersion: 4 | 5): Promise<MqttCl
   client.on("connect", () => connected.resolve());
   // Later errors end in `close`, which says what to do.
   client.on("error", (error) => {
-    why = error.message || String((error as { code?: unknown }).code ?? error);
+    why = errorMessage(error);
     connected.reject(error);
   });
   client.once("close", () => connected.reject(new Error(why)));
@@ -183,7 +183,7 @@ async function connectBy(config: Config, protocolVersion: 4 | 5): Promise<MqttCl
 
 async function subscribe(client: MqttClient, topic: string): Promise<void> {
   const grants = await client.subscribeAsync(topic, { qos: 1 }).catch((cause) => {
-    throw new CommandError(2, `The broker refuses this user the topic ${topic}: ${cause.message}`, { cause });
+    throw new CommandError(2, `The broker refuses this user the topic ${topic}: ${errorMessage(cause)}`, { cause });
   });
   if (grants.some(({ qos }) => qos >= 128)) {
     throw new CommandError(2, `The broker refuses this user the topic ${topic}: mend its access list`);

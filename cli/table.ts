@@ -8,6 +8,7 @@ import type { CompiledTable } from "../catalog/compile.ts";
 import type { Config } from "../config.ts";
 import { RefusedError, type Row, type RunSpec, UnavailableError } from "../ports.ts";
 import { type Call, CommandError, counted, type Io, openCluster, plain, printLine } from "./context.ts";
+import { errorMessage } from "../util/errors.ts";
 
 /** The table that was named, or the configured one, as the service would read it. */
 async function openTable(
@@ -39,7 +40,7 @@ async function readPolicy({ policy }: Config) {
   try {
     return parsePolicy(policy.text, policy.file);
   } catch (cause) {
-    throw new CommandError(2, `POLICY_FILE ${policy.file}: ${(cause as Error).message}`, { cause });
+    throw new CommandError(2, `POLICY_FILE ${policy.file}: ${errorMessage(cause)}`, { cause });
   }
 }
 
@@ -67,7 +68,7 @@ async function tableText(config: Config, io: Io, where?: string): Promise<{ sour
 
 async function download(url: string): Promise<Uint8Array> {
   const answer = await fetch(url, { signal: AbortSignal.timeout(30_000) }).catch((cause) => {
-    throw new UnavailableError(`Cannot read ${url}: ${cause.message}`, { cause });
+    throw new UnavailableError(`Cannot read ${url}: ${errorMessage(cause)}`, { cause });
   });
   const body = await answer.bytes();
   if (answer.status >= 500) throw new UnavailableError(`Cannot read ${url}: it answered ${answer.status}`);
@@ -113,7 +114,7 @@ async function askServer(config: Config, rows: readonly Row[], io: Io): Promise<
       const spec = await runSpec(row, sampleMessage(row, config.topicPrefix), config);
       await cluster.create(spec, { dryRun: true }).catch((error) => {
         if (error instanceof UnavailableError) throw error;
-        const message = `the API server refuses its Job: ${(error as Error).message}`;
+        const message = `the API server refuses its Job: ${errorMessage(error)}`;
         problems.push({ severity: "error", line: row.line, jobName: row.jobName, message });
       });
     }

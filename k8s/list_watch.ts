@@ -222,7 +222,7 @@ export class ListWatch<T extends WatchedObject> {
       if (signal.aborted || error instanceof ExpiredError || error instanceof UnavailableError) throw error;
       // It was well, though nothing happened meanwhile: the next one need not wait.
       if (!silence.silent && performance.now() - openedAt > STEADY_MS) this.#wellAgain();
-      const why = silence.silent ? `silent for ${this.#silenceMs / 1000} s` : (error as Error).message;
+      const why = silence.silent ? `silent for ${this.#silenceMs / 1000} s` : errorMessage(error);
       throw new UnavailableError(`The watch of ${this.#options.kind} broke off: ${why}`, { cause: error });
     }
     // Something in between may close each stream at once.

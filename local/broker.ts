@@ -5,6 +5,7 @@
  */
 import { createServer, type Socket } from "node:net";
 import { Aedes } from "aedes";
+import { errorMessage } from "../util/errors.ts";
 
 /** A running broker. */
 export interface LocalBroker {
@@ -31,7 +32,7 @@ export async function startLocalBroker(
   });
   await new Promise<void>((resolve, reject) => {
     server.once("error", (error) => {
-      reject(new Error(`Cannot start the local broker on ${host}:${port}: ${error.message}`, { cause: error }));
+      reject(new Error(`Cannot start the local broker on ${host}:${port}: ${errorMessage(error)}`, { cause: error }));
     });
     server.listen(port, host, resolve);
   });

@@ -14,6 +14,7 @@ import {
 } from "../ports.ts";
 import { keyFault, prefixFault, shownKey } from "../util/object_key.ts";
 import { readAtMost, TooManyBytes } from "../util/streams.ts";
+import { errorMessage } from "../util/errors.ts";
 
 /** Files of writes under way. The name cannot be a key's: keys are escaped, and `~` always is. */
 const TEMPORARY = /^~([0-9]+)-[0-9a-f-]{36}$/;
@@ -276,7 +277,7 @@ export class LocalStore implements ObjectStore {
       return new RefusedError(`${what}: other objects lie below this key`, options);
     }
     if (!(error instanceof Error) || !("code" in error)) return error;
-    return new UnavailableError(`${what}: ${error.message}`, options);
+    return new UnavailableError(`${what}: ${errorMessage(error)}`, options);
   }
 
   /** Removes what crashed writes left; once a process, before its first write. */

@@ -102,6 +102,15 @@ Deno.test("only config.ts and main.ts read the environment and the arguments", a
   deepEqual(readers.filter((module) => !["config.ts", "main.ts"].includes(module)), []);
 });
 
+Deno.test("what a caught value says is taken by util/errors.ts, which hides secrets and cuts", async () => {
+  const found: string[] = [];
+  for (const module of await productModules()) {
+    const text = await readProject(module);
+    if (module !== "util/errors.ts" && /\bas Error\)\.message|\bcause\.message\b/.test(text)) found.push(module);
+  }
+  deepEqual(found, []);
+});
+
 Deno.test("the root shows the design: few files, none of them long", async () => {
   const root = [...Deno.readDirSync(PROJECT)].filter(({ name }) => /\.tsx?$/.test(name));
   ok(root.length <= 26, `${root.length} modules at the root`);
