@@ -16,17 +16,9 @@ import { PacketOrder } from "./listener/packet_order.ts";
 import { chainTooDeep, endNotBelieved, refused } from "./listener/reports.ts";
 import { inputReport, NOTHING_SELECTED, selectRows } from "./listener/selection.ts";
 import { Session } from "./listener/session.ts";
-import { type CausedLineage, hashOf, keyOf, newWork, noteRefusal, noteStart, rootOf } from "./listener/work.ts";
+import { type CausedLineage, hashOf, keyOf, newWork, noteRefusal, noteStart, specOf } from "./listener/work.ts";
 import { uniqueName, type Work } from "./listener/work.ts";
-import {
-  type Delivery,
-  type Emit,
-  type ErrorReport,
-  type Message,
-  RefusedError,
-  type Row,
-  type RunSpec,
-} from "./ports.ts";
+import { type Delivery, type Emit, type ErrorReport, type Message, RefusedError, type Row } from "./ports.ts";
 import type { RunRecords } from "./records.ts";
 import { messageHashOf, runNameFor } from "./run_spec.ts";
 import type { RunTable } from "./runs.ts";
@@ -376,7 +368,11 @@ export class Listener {
       else {
         this.#options.starter.start({
           row,
-          spec: () => this.#specOf(row, work, work.counted ? this.#runName(row, work) : uniqueName(row)),
+          spec: () =>
+            specOf(row, work, {
+              runName: work.counted ? this.#runName(row, work) : uniqueName(row),
+              epoch: this.#session.epoch,
+            }),
           settle: (result) => this.#through(row, work, result),
         });
       }
@@ -419,7 +415,12 @@ export class Listener {
   #started(row: Row, work: Work, runName: string): Promise<StartResult> {
     return new Promise((settle) => {
       const { later = false } = work;
-      this.#options.starter.start({ row, later, spec: () => this.#specOf(row, work, runName), settle });
+      this.#options.starter.start({
+        row,
+        later,
+        spec: () => specOf(row, work, { runName, epoch: this.#session.epoch }),
+        settle,
+      });
     });
   }
 
@@ -455,23 +456,6 @@ export class Listener {
       number: work.number,
       messageHash: hashOf(work),
     });
-  }
-
-  #specOf(row: Row, work: Work, runName: string): RunSpec {
-    const { delivery, origin, receivedAtMs, lineage } = work;
-    return {
-      runName,
-      row,
-      message: { topic: delivery.topic, payload: delivery.payload },
-      messageHash: hashOf(work),
-      ...(lineage ? { rootRun: runName, ...lineage } : {
-        ...compact({ parentRun: origin.parentRun }),
-        root: rootOf(work, this.#session.epoch),
-        rootRun: origin.rootRun ?? runName,
-        chainDepth: origin.chainDepth,
-      }),
-      receivedAt: new Date(receivedAtMs),
-    };
   }
 
   // ---------------------------------------------------------------- what is said

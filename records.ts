@@ -214,7 +214,8 @@ function isSessionRecord(value: unknown): value is SessionRecord {
   const { epoch, acknowledged, open, reserved, from, lastId, orderly, tried, clean } = value as Record<string, unknown>;
   return typeof epoch === "string" && [acknowledged, reserved, from].every(isNumber) && Array.isArray(open) &&
     open.every((range) => Array.isArray(range) && range.length === 2 && range.every(isNumber)) &&
-    (lastId === undefined || isNumber(lastId)) && [orderly, tried].every((one) => one === undefined || typeof one === "boolean") &&
+    (lastId === undefined || isNumber(lastId)) &&
+    [orderly, tried].every((one) => one === undefined || typeof one === "boolean") &&
     typeof clean === "boolean";
 }
 

@@ -2,12 +2,21 @@
  * A message in work, as the listener holds it until it is acknowledged. Owns its shape, and what is told of it
  * without asking anybody.
  */
-import { type Delivery, type FilteredRow, type Lineage, type Message, RefusedError, type Row } from "../ports.ts";
+import {
+  type Delivery,
+  type FilteredRow,
+  type Lineage,
+  type Message,
+  RefusedError,
+  type Row,
+  type RunSpec,
+} from "../ports.ts";
 import { Filler, messageHashOf, rootFrom, rootOfRun, runNameFor } from "../run_spec.ts";
 import type { StartResult } from "../starter.ts";
 import { NO_ORIGIN, type Origin, originOf } from "./origin.ts";
 import type { Selection } from "./selection.ts";
 import type { Pending } from "./session.ts";
+import { compact } from "../util/compact.ts";
 
 /** Without `rootRun`: the run is that itself. */
 export type CausedLineage = Omit<Lineage, "rootRun"> & Partial<Pick<Lineage, "rootRun">>;
@@ -124,4 +133,22 @@ export function keyOf(
 /** Of a run that no message can repeat. */
 export function uniqueName(row: Row): string {
   return runNameFor(row, { key: crypto.randomUUID() });
+}
+
+/** The run that the row makes of it; `epoch`: a word of the broker's session. */
+export function specOf(row: Row, work: Work, { runName, epoch }: { runName: string; epoch: string }): RunSpec {
+  const { delivery, origin, receivedAtMs, lineage } = work;
+  return {
+    runName,
+    row,
+    message: { topic: delivery.topic, payload: delivery.payload },
+    messageHash: hashOf(work),
+    ...(lineage ? { rootRun: runName, ...lineage } : {
+      ...compact({ parentRun: origin.parentRun }),
+      root: rootOf(work, epoch),
+      rootRun: origin.rootRun ?? runName,
+      chainDepth: origin.chainDepth,
+    }),
+    receivedAt: new Date(receivedAtMs),
+  };
 }
