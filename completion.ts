@@ -4,7 +4,8 @@
  */
 import { completeTopic, failedTopic } from "./topics.ts";
 import { headOf } from "./completion/head.ts";
-import { endPayloadOf, logFields, recordOf } from "./completion/record.ts";
+import { endPayloadOf, isTold, logFields, recordOf } from "./completion/record.ts";
+import { UnstartedRuns } from "./completion/unstarted.ts";
 import type { Aftermath, EndedJob } from "./flows.ts";
 import type { LogCollector, LogSummary } from "./logs.ts";
 import type {
@@ -17,9 +18,8 @@ import type {
   Outcome,
   PodFacts,
   RunRecord,
-  RunSpec,
 } from "./ports.ts";
-import { type GracePeriods, judge } from "./outcome.ts";
+import { cancellation, type GracePeriods, judge } from "./outcome.ts";
 import type { RunRecords } from "./records.ts";
 import { Scope } from "./util/abort.ts";
 import { errorMessage } from "./util/errors.ts";
@@ -70,6 +70,8 @@ const MANY_DISRUPTIONS = 5;
 const NOT_READ = "What it wrote while this service was not running could not be read: its pod is gone";
 
 export class Completion implements RunObserver {
+  /** Ends of runs that have no Job. */
+  readonly unstarted: UnstartedRuns;
   readonly #options: CompletionOptions;
   readonly #ending = new Map<string, Promise<void>>();
   /** Runs of which that was told. */
@@ -99,6 +101,11 @@ export class Completion implements RunObserver {
     this.#noPodAtEndMs = options.noPodAtEndMs ?? NO_POD_AT_END_MS;
     this.#unpreparedMs = options.unpreparedMs ?? UNPREPARED_MS;
     options.signal.addEventListener("abort", () => clearInterval(this.#sweeper), { once: true });
+    this.unstarted = new UnstartedRuns({
+      ...options,
+      step: (run, what, step) => this.#step(run, what, step),
+      publish: (run, payload, record) => this.#publish(run, payload, record),
+    });
   }
 
   /** Begins to look at hanging runs. */
@@ -146,11 +153,6 @@ export class Completion implements RunObserver {
     for (const run of this.#options.runs.values()) this.#judge(run);
   }
 
-  /** Ends a run that never had a Job, as its row or its message will have it; resolves when its record is in the store. */
-  endUnstarted(_spec: RunSpec, _outcome: Outcome): Promise<void> {
-    return Promise.resolve();
-  }
-
   /** Ends a run whose Job vanished while the service was not running. */
   endVanished(job: LiveRun["job"]): void {
     const run: LiveRun = { job, pods: new Map(), adopted: true, state: "ending", detail: "" };
@@ -179,7 +181,9 @@ export class Completion implements RunObserver {
     run.detail = [disruptionWords(run), verdict.detail].filter((words) => words !== "").join(". ");
     if (started) this.#options.emit({ type: "started", run: viewOf(run) });
     // Whoever waits for a pod, or for what its pod needs, has to be asked for: nothing else says why.
-    const askAt = run.pods.size === 0
+    const askAt = run.job.suspended
+      ? Infinity
+      : run.pods.size === 0
       ? now.getTime() + (this.#isYoung(run, now.getTime()) ? this.#noPodYetMs : this.#noPodMs)
       : verdict.unprepared
       ? now.getTime() + this.#unpreparedMs
@@ -294,12 +298,13 @@ export class Completion implements RunObserver {
           () => logs.finish(run, (summary) => this.#head(run, ended, summary), { lost }),
         );
       const whole: RunRecord = { ...ended, ...logFields(log), ...(next ? { retried_as: next.runName } : {}) };
-      if (!next) await this.#publish(run, job, whole);
+      if (!next) await this.#publish(run, job.payload, whole);
       await this.#step(run, "store its record", () => records.put(whole, signal));
       if (next) emit({ type: "retrying", record: whole, at: next.at });
       else emit({ type: "finished", record: whole, completionMs: performance.now() - begunMs });
       record = whole;
     }
+    runs.recorded(runName, record !== "unreadable" && record.retried_as !== undefined ? "retried" : "for good");
     // These are repeated after a crash: what they find done already stays as it is.
     if (record !== "unreadable" && aftermath) {
       let known: RunRecord | undefined = record;
@@ -337,8 +342,9 @@ export class Completion implements RunObserver {
     const { status, reason, message, exitCode = null } = outcome;
     const whole: RunRecord = { ...rest, status, reason, message, exit_code: exitCode };
     run.detail = message;
-    await this.#publish(run, job, whole);
+    await this.#publish(run, job.payload, whole);
     await this.#step(run, "store its record", () => records.put(whole, signal));
+    this.#options.runs.recorded(runName, "for good");
     emit({ type: "finished", record: whole, completionMs: performance.now() - begunMs });
     return whole;
   }
@@ -346,8 +352,7 @@ export class Completion implements RunObserver {
   /** A run that waits for its next attempt, and that somebody cancels, is not tried again. */
   #stopIfCancelled({ job }: LiveRun, who = job.cancelledBy): void {
     if (who === undefined) return;
-    const message = `Cancelled by ${who} while it waited to be tried again`;
-    this.#retrying.get(job.runName)?.abort({ status: "cancelled", reason: "Cancelled", message } satisfies Outcome);
+    this.#retrying.get(job.runName)?.abort(cancellation(who, { when: "while it waited to be tried again" }));
   }
 
   /** One that cannot be read is there nevertheless: the run has ended. */
@@ -426,11 +431,12 @@ export class Completion implements RunObserver {
     });
   }
 
-  async #publish(run: LiveRun, job: EndedJob, record: RunRecord): Promise<void> {
+  async #publish(run: LiveRun, payload: Uint8Array | undefined, record: RunRecord): Promise<void> {
+    if (!isTold(record)) return;
     const { broker, topicPrefix, signal } = this.#options;
     const succeeded = record.status === "succeeded";
     const topic = (succeeded ? completeTopic : failedTopic)(topicPrefix, record.job_name);
-    const end = endPayloadOf(record, job.payload);
+    const end = endPayloadOf(record, payload);
     const body = JSON.stringify(end);
     await this.#step(run, "publish its end", () => broker.publish(topic, body, { qos: 1, signal }));
     if (succeeded) return;

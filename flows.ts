@@ -53,6 +53,8 @@ export interface Gate {
   hasRoom(row: Row): boolean;
   /** Right before the create call. Throws what `Cluster.create` throws. */
   admit(spec: RunSpec): Promise<Admission>;
+  /** How the create call of a run that was admitted went. One that may succeed yet is not through. */
+  through(runName: string, result: "created" | "exists" | "refused"): void;
 }
 
 export type FlowsOptions = RetriesOptions & Omit<GroupsOptions, "onEnd"> & JoinsOptions;

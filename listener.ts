@@ -183,7 +183,8 @@ export class Listener {
     }
     const delivery: Delivery = { ...message, qos: 0, retain: false, dup: false, done() {} };
     const made = newWork(delivery, { ...NOTHING_SELECTED, rows: [row] }, this.#options.topicPrefix);
-    const work = { ...made, ...compact({ lineage, later }) };
+    // What has a key was not asked for by a person there and then.
+    const work = { ...made, ...compact({ lineage, later, byHand: key === undefined ? true as const : undefined }) };
     const result =
       await (key === undefined ? this.#started(row, work, uniqueName(row)) : this.#startedOnce(row, work, key));
     this.#emitRefusal(message.topic, row, result);

@@ -4,13 +4,13 @@
  * failed is said in outcome/failure.ts, why it waits in outcome/waiting.ts.
  */
 import { explainFailure } from "./outcome/failure.ts";
-import { ended, type Facts, type GracePeriods, type Trouble, type Verdict } from "./outcome/verdict.ts";
+import { cancellation, ended, type Facts, type GracePeriods, type Trouble, type Verdict } from "./outcome/verdict.ts";
 import { preparation, whyItGoesOn, whyItWaits, whyNoPod, whySuspended } from "./outcome/waiting.ts";
 import type { PodFacts } from "./ports.ts";
 import { compact } from "./util/compact.ts";
 
 export { explainFailure } from "./outcome/failure.ts";
-export { type GracePeriods, type Trouble, type Verdict } from "./outcome/verdict.ts";
+export { cancellation, givingWayTo, type GracePeriods, type Trouble, type Verdict } from "./outcome/verdict.ts";
 export { outOfMemoryWords } from "./outcome/memory.ts";
 export { resultOf, type RunResult } from "./outcome/result.ts";
 export { withFailingSince } from "./outcome/waiting.ts";
@@ -30,7 +30,7 @@ export function judge(
   },
 ): Verdict {
   if (job.end?.type === "Complete") return ended("succeeded", "Completed", "Ended without error");
-  if (job.cancelledBy !== undefined) return judgeCancelled(job.cancelledBy, pods);
+  if (job.cancelledBy !== undefined) return judgeCancelled(job, job.cancelledBy, pods);
   if (job.end?.type === "Failed") return { kind: "ended", outcome: explainFailure(job, pods) };
   const suspended = whySuspended(job);
   if (suspended) return suspended;
@@ -46,10 +46,10 @@ export function judge(
   return started ? { kind: "running", detail: whyItGoesOn(current) } : preparation(current);
 }
 
-function judgeCancelled(who: string, pods: readonly PodFacts[]): Verdict {
+function judgeCancelled({ heldFor }: Facts, who: string, pods: readonly PodFacts[]): Verdict {
   const alive = pods.some((pod) => pod.phase === "Running" || pod.containers.some((c) => c.state === "running"));
   if (alive) return { kind: "running", detail: `Being cancelled by ${who}` };
-  return ended("cancelled", "Cancelled", `Cancelled by ${who}`);
+  return { kind: "ended", outcome: cancellation(who, { began: heldFor === undefined }) };
 }
 
 function lostNode(pod: PodFacts, gracePeriods: GracePeriods, now: Date): Verdict | undefined {

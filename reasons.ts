@@ -67,6 +67,21 @@ export const RUN_REASONS = {
     meaning: "Cancelled by request, page or command (status `cancelled`).",
     whatToDo: "Nothing.",
   },
+  Skipped: {
+    meaning:
+      "Nothing had to run: its `output` is there already (`skip_existing`, status `succeeded`); or no slot was free " +
+      "and the row lets nothing wait (`when_busy: forbid`, status `cancelled`, told by no message).",
+    whatToDo: 'Nothing. To make the output anew: run it again, or send `"overwrite": true` in the payload.',
+  },
+  Superseded: {
+    meaning: "It waited for a slot, and a newer message took its place (`when_busy`: `latest` or `replace`; status " +
+      "`cancelled`, told by no message).",
+    whatToDo: "Nothing. If each message must run: `when_busy: wait`.",
+  },
+  Replaced: {
+    meaning: "It was stopped for a newer message (`when_busy: replace`; status `cancelled`, told by no message).",
+    whatToDo: "Nothing. If each message must run: `when_busy: wait`.",
+  },
   Vanished: {
     meaning: "Its Job was gone when the service came back; how it ended is not known.",
     whatToDo: "Look at what it made. Stop the service for less than `JOB_TTL`.",
@@ -134,6 +149,10 @@ export const REPORT_REASONS = {
   SchedulesWait: {
     meaning: "Rows with a schedule do not run: since when each is known cannot be read or stored (`RUNS_URL`).",
     whatToDo: "Mend what the message says. Due times that are missed for less than `STARTING_DEADLINE` run then.",
+  },
+  OutputUnseen: {
+    meaning: "Whether a row's `output` is there cannot be seen (`skip_existing`), so the row runs.",
+    whatToDo: "Let the service read where the row puts its output; the message has the store's words.",
   },
   CreateWaits: {
     meaning: "No Job can be made until somebody mends a setting: a right, the namespace, the credentials.",

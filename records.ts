@@ -12,7 +12,7 @@ import { safeWords } from "./util/errors.ts";
 import { parseJson } from "./util/json.ts";
 
 /** Folders of what is kept beside records: their names begin with a dot, as no run's name does. */
-export type Notes = ".groups" | ".open-groups" | ".joins" | ".open-joins" | ".schedules";
+export type Notes = ".groups" | ".open-groups" | ".joins" | ".open-joins" | ".schedules" | ".unstarted";
 
 const LIVE_KEY = ".live.json";
 const SESSIONS = ".session/";
@@ -116,6 +116,16 @@ export class RunRecords {
   /** undefined: there is none. Whoever reads it checks its shape. Throws SyntaxError for what is no JSON. */
   getNote(folder: Notes, path: string, signal?: AbortSignal): Promise<unknown> {
     return this.#getJson(`${folder}/${path}.json`, MAX_RECORD_BYTES, signal);
+  }
+
+  /** A record that was noted; undefined: there is none, or it is no record of that run. */
+  async getNotedRecord(folder: Notes, runName: string, signal?: AbortSignal): Promise<RunRecord | undefined> {
+    try {
+      return asRunRecord(await this.getNote(folder, runName, signal), runName);
+    } catch (error) {
+      if (error instanceof SyntaxError) return undefined;
+      throw error;
+    }
   }
 
   async deleteNote(folder: Notes, path: string, signal?: AbortSignal): Promise<void> {

@@ -213,6 +213,24 @@ export function outputOf(spec: FillingSpec & { readonly row: Pick<Row, "output">
   return spec.row.output && new Filler(spec).fill(spec.row.output, "output");
 }
 
+/** Longest name of a concurrency group, in characters; longer ones are cut and have a hash of all. */
+const MAX_GROUP_NAME = 200;
+
+/**
+ * What the run shares the slots of `max_runs` with: what its row says (`concurrency_group`), or the row. Throws
+ * RefusedError as `Filler.fill` does.
+ */
+export function concurrencyOf(
+  spec: FillingSpec & { readonly row: Pick<Row, "concurrencyGroup" | "jobName"> },
+): string {
+  const { concurrencyGroup, jobName } = spec.row;
+  const name = concurrencyGroup ? new Filler(spec).fill(concurrencyGroup, "concurrency_group").trim() : "";
+  if (name === "") return jobName;
+  return name.length <= MAX_GROUP_NAME
+    ? name
+    : `${name.slice(0, MAX_GROUP_NAME - 20).toWellFormed()}…${shortHash([name])}`;
+}
+
 // ---------------------------------------------------------------- environment
 
 /**

@@ -21,6 +21,8 @@ export interface LiveRun {
   disrupted?: Set<string>;
   /** What the cluster's events say is in the way of its pod; completion.ts keeps it. */
   trouble?: Trouble | undefined;
+  /** Its record is in the store: it has ended, or a further attempt follows. */
+  recorded?: "for good" | "retried";
 }
 
 /** Who acts on changes: the completion of runs. `full` is the Job with its payload where the event brought it. */
@@ -30,6 +32,8 @@ export interface RunObserver {
   onPodGone(run: LiveRun, podName: string): void;
   /** The Job is gone and it was not this service that deleted it. */
   onRunGone(run: LiveRun, last: JobFacts | undefined): void;
+  /** This service deleted it. */
+  onRunDeleted?(run: LiveRun): void;
   onSynced(): void;
 }
 
@@ -40,6 +44,7 @@ export class RunTable {
   readonly #runs = new Map<string, LiveRun>();
   readonly #early = new Map<string, PodFacts[]>();
   readonly #creating = new Set<string>();
+  readonly #recorded = new Set<string>();
   /** Names of runs that ended, by the time they may be forgotten; in order of insertion. */
   readonly #ended = new Map<string, { jobName: string; messageHash: string; createdAt: Date; forgetAt: number }>();
   /** Names of live and ended runs by what made them: after a reconnect thousands of messages may ask. */
@@ -67,9 +72,12 @@ export class RunTable {
     return this.#syncedAtMs;
   }
 
-  /** Number of live runs, those whose create call is under way included. */
+  /**
+   * Number of live runs, those whose create call is under way included. Not of those that have ended for good: some stay
+   * until what they lead to is there, which must not wait for their end.
+   */
   get size(): number {
-    return this.#runs.size + this.#creating.size;
+    return this.#runs.size + this.#creating.size - this.#recorded.size;
   }
 
   get(runName: string): LiveRun | undefined {
@@ -88,6 +96,11 @@ export class RunTable {
   /** Names of runs that ended in the last ten minutes. */
   endedNames(): IterableIterator<string> {
     return this.#ended.keys();
+  }
+
+  /** A run of that name ended in the last ten minutes, and its Job is deleted. */
+  hasEnded(runName: string): boolean {
+    return this.#ended.has(runName);
   }
 
   /** Name of the run that the message made of the row, if it lives or ended in the last ten minutes. */
@@ -110,23 +123,18 @@ export class RunTable {
     this.#creating.delete(spec.runName);
     const known = this.#runs.get(spec.runName);
     if (known) return known;
-    const job: LiveRun["job"] = {
-      runName: spec.runName,
-      jobName: spec.row.jobName,
-      topic: spec.message.topic,
-      messageHash: spec.messageHash,
-      ...lineageOf(spec),
-      ...compact({ concurrency: spec.concurrency, heldFor: spec.heldFor }),
-      ...(spec.heldFor ? { suspended: {} } : {}),
-      image: spec.row.image,
-      gpu: spec.row.gpu,
-      ...resourcesOf(spec.row, spec.rung),
-      receivedAt: spec.receivedAt,
-      createdAt: new Date(),
-    };
     // The call's answer may be so late that the watch has told all of the run, and its Job is deleted.
-    if (this.#ended.has(spec.runName)) return newRun(job, { adopted: false });
-    return this.#add(job, { adopted: false });
+    if (this.#ended.has(spec.runName)) return newRun(factsOf(spec), { adopted: false });
+    return this.#add(factsOf(spec), { adopted: false });
+  }
+
+  /** The run's record is in the store. */
+  recorded(runName: string, how: NonNullable<LiveRun["recorded"]>): void {
+    const run = this.#runs.get(runName);
+    if (!run || run.recorded === how || run.recorded === "for good") return;
+    run.recorded = how;
+    if (how === "for good") this.#recorded.add(runName);
+    this.#observers.forEach((o) => o.onRun(run));
   }
 
   /** This service deleted the run. */
@@ -135,6 +143,7 @@ export class RunTable {
     if (!run) return;
     this.#runs.delete(runName);
     this.#remember(run);
+    this.#observers.forEach((o) => o.onRunDeleted?.(run));
   }
 
   /** What the cluster's watch calls. */
@@ -223,6 +232,7 @@ export class RunTable {
 
   #remember(run: LiveRun): void {
     const now = Date.now();
+    this.#recorded.delete(run.job.runName);
     for (const [name, ended] of this.#ended) {
       if (ended.forgetAt > now) break;
       this.#ended.delete(name);
@@ -236,6 +246,24 @@ export class RunTable {
 
 function newRun(job: LiveRun["job"], { adopted }: { adopted: boolean }): LiveRun {
   return { job, pods: new Map(), adopted, state: "pending", detail: "" };
+}
+
+/** What a run's Job will be, as far as it is known before. */
+export function factsOf(spec: RunSpec): LiveRun["job"] {
+  return {
+    runName: spec.runName,
+    jobName: spec.row.jobName,
+    topic: spec.message.topic,
+    messageHash: spec.messageHash,
+    ...lineageOf(spec),
+    ...compact({ concurrency: spec.concurrency, heldFor: spec.heldFor }),
+    ...(spec.heldFor ? { suspended: {} } : {}),
+    image: spec.row.image,
+    gpu: spec.row.gpu,
+    ...resourcesOf(spec.row, spec.rung),
+    receivedAt: spec.receivedAt,
+    createdAt: new Date(),
+  };
 }
 
 function messageKey({ jobName, messageHash }: { readonly jobName: string; readonly messageHash: string }): string {

@@ -85,6 +85,7 @@ export class Service {
   readonly #abort = new AbortController();
   readonly #listeners: Emit[];
   readonly #eventTopics: EventTopics;
+  readonly #limits: Limits;
   readonly #starter: Starter;
   readonly #listener: Listener;
   readonly #logs: LogCollector;
@@ -128,10 +129,13 @@ export class Service {
       check,
       ...(options.rules ? { refreshRules: () => options.rules!.refresh() } : {}),
     });
-    const limits = new Limits({
+    const limits = this.#limits = new Limits({
+      catalog: this.catalog,
       cluster,
       runs: this.runs,
-      endUnstarted: (spec, outcome) => this.#completion.endUnstarted(spec, outcome),
+      ...(options.look ? { look: options.look } : {}),
+      endUnstarted: async (spec, outcome) =>
+        await this.#completion.unstarted.end(await this.#starter.stored(spec), outcome),
       onRoom: () => this.#starter.pump(),
       emit,
       signal,
@@ -217,6 +221,7 @@ export class Service {
       signal,
     });
     this.runs.observe(this.#completion);
+    this.runs.observe(limits);
   }
 
   /** Tells all listeners. */
@@ -243,7 +248,7 @@ export class Service {
     const watching = this.#options.cluster.watch(this.runs.clusterEvents, signal);
     watching.catch((error) => signal.aborted || this.#failed.resolve(`The watch ended: ${error}`));
     await Promise.all([this.catalog.start(signal), this.runs.synced, this.#listener.recall()]);
-    await this.#endVanished();
+    await Promise.all([this.#endVanished(), this.#completion.unstarted.resume()]);
     void this.#keepLiveList().catch(() => {});
     void this.#schedules.run().catch(() => {});
     void this.#flows.joins.load().catch(() => {});
@@ -456,6 +461,7 @@ export class Service {
   #onTable(): void {
     this.#schedules.wake();
     if (this.#started) this.#resumeJoins();
+    this.#limits.tableChanged();
     if (this.#started) void this.#subscribe().then(() => this.#announceTable());
   }
 

@@ -177,8 +177,10 @@ export class Starter {
       this.#settle(task, { result, runName });
     } catch (error) {
       runs.notCreated(runName);
-      if (error instanceof RefusedError) this.#settle(task, { result: "refused", runName, error });
-      else this.#putBack(lane, task, runName, error);
+      if (error instanceof RefusedError) {
+        this.#options.gate?.through(runName, "refused");
+        this.#settle(task, { result: "refused", runName, error });
+      } else this.#putBack(lane, task, runName, error);
     } finally {
       this.#active--;
       lane.busy--;
@@ -189,23 +191,25 @@ export class Starter {
   async #create(asked: RunSpec): Promise<"created" | "exists" | "skipped"> {
     const { cluster, runs, gate, signal, emit } = this.#options;
     runs.creating(asked.runName);
-    const given = await this.#withPayload(asked);
+    // At once where it can be: as many as have their turn must not all find the same room.
+    const given = lacksPayload(asked) ? await this.#withPayload(asked) : asked;
     const admission = gate ? await gate.admit(given) : { spec: given };
     if ("skipped" in admission) {
       runs.notCreated(given.runName);
       return "skipped";
     }
     const { spec: admitted } = admission;
-    const isSmall = admitted.payloadLink !== undefined || payloadFits(admitted.message.payload);
-    const spec = isSmall ? admitted : await this.#putPayload(admitted);
+    const spec = await this.stored(admitted);
     const begunMs = performance.now();
     const result = await cluster.create(spec, { signal });
     const createMs = performance.now() - begunMs;
     if (result === "exists") {
       runs.notCreated(spec.runName);
+      gate?.through(spec.runName, result);
       return result;
     }
     const run = runs.created(spec);
+    gate?.through(spec.runName, result);
     emit({ type: "created", run: viewOf(run), createMs, sinceReceiptMs: Date.now() - spec.receivedAt.getTime() });
     return result;
   }
@@ -241,16 +245,16 @@ export class Starter {
   async #withPayload(spec: RunSpec): Promise<RunSpec> {
     const { payloads, signal } = this.#options;
     const { message, payloadLink, runName } = spec;
-    if (payloadLink === undefined || message.payload.length > 0 || !fillsFromPayload(spec.row)) return spec;
-    const found = await payloads.get(payloadLink.object.slice(payloads.url.length + 1), { signal });
+    const found = payloadLink && await payloads.get(payloadLink.object.slice(payloads.url.length + 1), { signal });
     if (found === undefined || found === "unchanged") {
       throw new RefusedError(`Cannot start run "${runName}": its payload is not in the store any more`);
     }
     return { ...spec, message: { ...message, payload: found.body } };
   }
 
-  /** Puts a payload that no environment can hold into the store; the run gets its URL. */
-  async #putPayload(spec: RunSpec): Promise<RunSpec> {
+  /** With a payload that no environment can hold in the store; the run gets its URL. */
+  async stored(spec: RunSpec): Promise<RunSpec> {
+    if (spec.payloadLink !== undefined || payloadFits(spec.message.payload)) return spec;
     const { payloads, signal, emit } = this.#options;
     const payloadLink = await retryForever(() => putPayload(payloads, spec, signal), {
       signal,
@@ -264,6 +268,10 @@ export class Starter {
     });
     return withoutNeedless({ ...spec, payloadLink });
   }
+}
+
+function lacksPayload({ message, payloadLink, row }: RunSpec): boolean {
+  return payloadLink !== undefined && message.payload.length === 0 && fillsFromPayload(row);
 }
 
 /** The payload is in the store: it is kept only where the row takes something of it. */

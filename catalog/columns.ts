@@ -419,8 +419,9 @@ export const COLUMNS = {
   },
   enabled: {
     kind: enabled,
-    examples: ["no", "yes"],
-    meaning: "`no`: messages do not start the row; a person still can.",
+    examples: ["no", "yes", "paused"],
+    meaning: "`no`: messages do not start the row; a person still can. `paused`: messages wait as suspended Jobs, at " +
+      "most `max_waiting` of them, and run when the cell says yes.",
     empty: "yes",
     since: "0.1.0",
   },

@@ -5,15 +5,18 @@ import { concurrencyGroup, forEach, retryRules, rowNames, schedule, timeZone } f
 import { choice, count, flag } from "./kinds.ts";
 
 const NONE = "none";
+const SINCE = { since: "0.1.0" } as const;
 const PLANNED = { since: "0.1.0", planned: true } as const;
 
 export const FLOW_COLUMNS = {
   skipExisting: {
     kind: flag,
     examples: ["yes"],
-    meaning: "A message whose `output` is there already starts no run.",
+    meaning:
+      "A message whose `output` is there already starts no run: it counts as succeeded, and what follows goes on. " +
+      '`"overwrite": true` in the payload, or a rerun, makes it anew.',
     empty: "no",
-    ...PLANNED,
+    ...SINCE,
   },
   retries: {
     kind: count(0, 100),
@@ -67,32 +70,37 @@ export const FLOW_COLUMNS = {
   maxRuns: {
     kind: count(1, 100_000),
     examples: ["4"],
-    meaning: "Runs at a time, of the row or of its `concurrency_group`.",
+    meaning:
+      "Runs at a time, of the row or of its `concurrency_group`. Further ones wait as suspended Jobs, and go on " +
+      "in the order of their messages.",
     empty: "any number",
-    ...PLANNED,
+    ...SINCE,
   },
   concurrencyGroup: {
     kind: concurrencyGroup,
     examples: ["microscope-{payload.instrument}"],
-    meaning: "What shares the slots of `max_runs`.",
+    meaning:
+      "What shares the slots of `max_runs`: runs of all rows for which this text is the same. A row without one is " +
+      "in the group of its own name.",
     empty: "the row",
-    ...PLANNED,
+    ...SINCE,
   },
   whenBusy: {
     kind: choice("wait", "forbid", "replace", "latest"),
     examples: ["latest"],
     meaning:
-      "What a message does when no slot is free: it waits; it is skipped (`forbid`); it takes the place of the run " +
-      "(`replace`); or it waits in the place of the one that waits (`latest`).",
+      "What a message does when no slot is free: it waits; it is skipped (`forbid`); it takes the place of the oldest " +
+      "run (`replace`); or it waits in the place of the one that waits (`latest`). What gives way is `cancelled`, and " +
+      "no message says that it failed.",
     empty: "`wait`",
-    ...PLANNED,
+    ...SINCE,
   },
   maxWaiting: {
     kind: count(1, 10_000, "100"),
     examples: ["20"],
     meaning: "Runs of the row that wait as suspended Jobs; further messages stay with the broker.",
     empty: "100",
-    ...PLANNED,
+    ...SINCE,
   },
   schedule: {
     kind: schedule,

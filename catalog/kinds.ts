@@ -269,10 +269,11 @@ export const flag: Kind<boolean> = {
 };
 
 export const enabled: Kind<Enabled> = {
-  schema: { type: ["boolean", "string"], pattern: "^(|[yY]es|[nN]o|true|True|false|False|on|off|0|1)$" },
+  schema: { type: ["boolean", "string"], pattern: "^(|[yY]es|[nN]o|[pP]aused|true|True|false|False|on|off|0|1)$" },
   read(text, report) {
+    if (/^paused?$/i.test(text)) return "paused";
     const value = yesNo(text);
-    if (value === undefined) report.error("write yes or no; a row cannot be paused in this version");
+    if (value === undefined) report.error("write yes, no or paused");
     return value === undefined ? undefined : value ? "yes" : "no";
   },
 };

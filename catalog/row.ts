@@ -9,6 +9,7 @@ import { findInvisible, mayHoldInvisible } from "./invisible.ts";
 import { scriptFault } from "./cells/words.ts";
 import { doubtsOfNeeds } from "./needs_doubts.ts";
 import { cachedValue, type Report } from "./kinds.ts";
+import { limitFindings } from "./limit_rules.ts";
 import { cut, cutMessage, type Problem } from "./problem.ts";
 
 /** A column of the header: where its cells are. */
@@ -168,6 +169,10 @@ export class RowReader implements Report {
       this.refuse("needs", row.jobName, "the row needs itself, so it would never run; take its own name out");
     }
     for (const { value, message } of doubtsOfNeeds(row)) this.#report("warning", "needs", value, message);
+    for (const { severity, column, value, message } of limitFindings(row)) {
+      if (severity === "error") this.refuse(column, value || this.cell(column), message);
+      else this.#report(severity, column, value, message);
+    }
     const script = scriptFault(row);
     if (script) this.refuse(script.column, script.value, script.message);
     if (row.mounts?.some(({ path }) => path === row.diskMount)) {

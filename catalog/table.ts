@@ -10,6 +10,7 @@ import { type BadRow, type ChainFindings, findChains, NO_CHAINS, type UnmetNeed 
 import { columnOf } from "./columns.ts";
 import { findHeader, type Layout, type RawRecord, readRecords, toText } from "./csv.ts";
 import { type Header, readHeader } from "./header.ts";
+import { groupFindings } from "./limit_rules.ts";
 import { cut, type Problem, Refusal } from "./problem.ts";
 import { RowReader } from "./row.ts";
 
@@ -249,6 +250,7 @@ class TableBuilder {
     const source = { topicPrefix: this.#options.topicPrefix, rows: this.#rows, badRows: this.#badRows };
     const chains = yield* findChains(source);
     this.#tellChains(chains);
+    this.#tell(groupFindings(this.#rows));
     if (this.#untold !== undefined) {
       const message = `from this line on there are more than ${MAX_PROBLEMS} problems; mend those above first`;
       this.#problems.push({ severity: "error", line: this.#untold, message });

@@ -5,9 +5,10 @@ import type { EndedJob } from "../flows.ts";
 import type { LogSummary } from "../logs.ts";
 import { outOfMemoryWords, resultOf } from "../outcome.ts";
 import type { EndPayload } from "../payloads.ts";
-import type { Outcome, RunRecord } from "../ports.ts";
-import { inputHandedDown, lineageOfRecord, payloadText, recordedLineage } from "../run_spec.ts";
-import type { LiveRun } from "../runs.ts";
+import type { Outcome, RunRecord, RunSpec } from "../ports.ts";
+import type { RunReason } from "../reasons.ts";
+import { inputHandedDown, lineageOfRecord, outputOf, payloadText, recordedLineage } from "../run_spec.ts";
+import { factsOf, type LiveRun } from "../runs.ts";
 import { compact } from "../util/compact.ts";
 import { parseJson } from "../util/json.ts";
 
@@ -46,6 +47,32 @@ export function endPayloadOf(record: RunRecord, payload: Uint8Array | undefined)
       result: record.result,
     }),
   };
+}
+
+/** Reasons of runs that gave way to another one: nothing has failed, so no message says so. */
+const GAVE_WAY: ReadonlySet<string> = new Set(["Skipped", "Superseded", "Replaced"] satisfies RunReason[]);
+
+/** Whether `job_complete/…` or `job_failed/…` says how it ended. */
+export function isTold({ status, reason }: Pick<RunRecord, "status" | "reason">): boolean {
+  return status !== "cancelled" || !GAVE_WAY.has(reason);
+}
+
+/** The payload that a record keeps; undefined: it is in the store, or was none. */
+export function keptPayload(record: RunRecord): Uint8Array | undefined {
+  if (record.payload !== null) return new TextEncoder().encode(record.payload);
+  return record.payload_base64 === undefined ? undefined : Uint8Array.fromBase64(record.payload_base64);
+}
+
+/** The record of a run that never had a Job, nor a log. */
+export function unstartedRecord(spec: RunSpec, outcome: Outcome): RunRecord {
+  const { message, payloadLink, row } = spec;
+  const job: EndedJob = {
+    ...factsOf(spec),
+    ...(payloadLink ? { payloadObject: payloadLink.object } : { payload: message.payload }),
+    ...compact({ owner: row.owner, output: row.output && outputOf(spec) }),
+  };
+  const run: LiveRun = { job, pods: new Map(), adopted: false, state: "ending", detail: "" };
+  return { ...recordOf(run, job, outcome, ""), log_complete: true, log_bytes: 0 };
 }
 
 /** What the record says of the log. */

@@ -28,6 +28,8 @@ export interface Work extends Pending {
   readonly lineage?: CausedLineage;
   /** It is of a batch, see `Order`. */
   readonly later?: boolean;
+  /** A person asked for its run. */
+  readonly byHand?: true;
   /** By Date.now(). */
   readonly receivedAtMs: number;
   /** Those that it starts. */
@@ -137,7 +139,7 @@ export function uniqueName(row: Row): string {
 
 /** The run that the row makes of it; `epoch`: a word of the broker's session. */
 export function specOf(row: Row, work: Work, { runName, epoch }: { runName: string; epoch: string }): RunSpec {
-  const { delivery, origin, receivedAtMs, lineage } = work;
+  const { delivery, origin, receivedAtMs, lineage, byHand } = work;
   return {
     runName,
     row,
@@ -150,5 +152,6 @@ export function specOf(row: Row, work: Work, { runName, epoch }: { runName: stri
       chainDepth: origin.chainDepth,
     }),
     receivedAt: new Date(receivedAtMs),
+    ...compact({ byHand }),
   };
 }

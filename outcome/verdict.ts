@@ -36,6 +36,28 @@ export interface Trouble {
   readonly since: Date;
 }
 
+/** Who cancels a run in whose place another one of its concurrency group runs or waits. */
+export function givingWayTo(runName: string): string {
+  return `run ${runName} of the same group`;
+}
+
+/** How a run ends that somebody cancelled, or another run of its group. A newer message is no fault of the older one's. */
+export function cancellation(
+  who: string,
+  { began = true, when = "" }: { began?: boolean; when?: string } = {},
+): Outcome {
+  const status = "cancelled";
+  const by = /^run (\S{1,63}) of the same group$/.exec(who)?.[1];
+  const also = when === "" ? "" : ` ${when}`;
+  if (by === undefined) return { status, reason: "Cancelled", message: `Cancelled by ${who}${also}` };
+  if (began) {
+    const message = `Stopped${also}, for the newer run ${by} of its group takes its place (when_busy: replace)`;
+    return { status, reason: "Replaced", message };
+  }
+  const message = `It never began: the newer run ${by} of its group waits in its place (when_busy)`;
+  return { status, reason: "Superseded", message };
+}
+
 /** A verdict that ends the run. */
 export function ended(status: Outcome["status"], reason: RunReason, message: string): Verdict {
   return { kind: "ended", outcome: { status, reason, message } };

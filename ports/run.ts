@@ -59,6 +59,8 @@ export interface RunSpec extends Lineage {
   readonly concurrency?: string;
   /** Its Job is created suspended. */
   readonly heldFor?: HeldFor;
+  /** A person asked for it: it runs though its row is paused. */
+  readonly byHand?: true;
 }
 
 /** What a container did, in Kubernetes' terms (`reason`, `exitCode`, …). */

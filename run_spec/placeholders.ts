@@ -227,10 +227,18 @@ export function sampleMessage(
   return { topic: topic.join("/"), payload: new TextEncoder().encode(JSON.stringify(sample)) };
 }
 
-function templatesOf({ args, env, workingDir, labels, annotations, output }: RunSpec["row"]): Template[] {
+function templatesOf(row: RunSpec["row"]): Template[] {
+  const { args, env, workingDir, labels, annotations, output, concurrencyGroup } = row;
   const variables = (env ?? []).flatMap((entry) => entry.from === "value" ? [entry.value] : []);
   const pairs = [...labels ?? [], ...annotations ?? []].map(({ value }) => value);
-  return [...args ?? [], ...variables, ...workingDir ? [workingDir] : [], ...output ? [output] : [], ...pairs];
+  return [
+    ...args ?? [],
+    ...variables,
+    ...workingDir ? [workingDir] : [],
+    ...output ? [output] : [],
+    ...pairs,
+    ...concurrencyGroup ? [concurrencyGroup] : [],
+  ];
 }
 
 /** Makes the field that the path names, with a text in it; what is there already stays. */

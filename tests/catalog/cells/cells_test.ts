@@ -251,8 +251,8 @@ Deno.test("the other cells say what would be right", () => {
   right(runAs, [["1000", { user: 1000 }], ["0:100", { user: 0, group: 100 }]]);
   wrong(runAs, [["root", /write the numbers of user and group/], ["9999999999", /write the numbers/]]);
   right(flag, [["Yes", true], ["off", false]]);
-  right(enabled, [["no", "no"], ["TRUE", "yes"]]);
-  wrong(enabled, [["maybe", /write yes or no/], ["paused", /cannot be paused in this version/]]);
+  right(enabled, [["no", "no"], ["TRUE", "yes"], ["Paused", "paused"]]);
+  wrong(enabled, [["maybe", /write yes, no or paused/]]);
   right(when, [["payload.a == “x” && topic != ‘y’", `payload.a == "x" && topic != 'y'`]]);
   wrong(idempotencyKey, [["always", /the row would run once/]]);
   wrong(output, [

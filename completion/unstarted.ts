@@ -1,0 +1,88 @@
+/**
+ * Ends of runs that never had a Job: noted, then published, recorded, followed, and the note removed. The note stands for
+ * the Job that other runs have until all that is done. Owns the notes; decides nothing.
+ */
+import type { Aftermath } from "../flows.ts";
+import type { Emit, Outcome, RunRecord, RunSpec } from "../ports.ts";
+import type { RunRecords } from "../records.ts";
+import { lineageOfRecord } from "../run_spec.ts";
+import type { LiveRun } from "../runs.ts";
+import { errorMessage } from "../util/errors.ts";
+import { retryForever } from "../util/retry.ts";
+import { keptPayload, unstartedRecord } from "./record.ts";
+
+export interface UnstartedOptions {
+  readonly records: RunRecords;
+  readonly aftermath?: Aftermath;
+  /** Repeats a step until it succeeds, and says what it waits for. */
+  readonly step: <T>(run: LiveRun, what: string, step: () => Promise<T>) => Promise<T>;
+  readonly publish: (run: LiveRun, payload: Uint8Array | undefined, record: RunRecord) => Promise<void>;
+  readonly emit: Emit;
+  readonly signal: AbortSignal;
+}
+
+const NOTES = ".unstarted";
+
+export class UnstartedRuns {
+  readonly #options: UnstartedOptions;
+
+  constructor(options: UnstartedOptions) {
+    this.#options = options;
+  }
+
+  /** Resolves when all is done. */
+  async end(spec: RunSpec, outcome: Outcome): Promise<void> {
+    const { records, step, signal } = this.#options;
+    const record = unstartedRecord(spec, outcome);
+    const run = placeholderOf(record);
+    await step(run, "note its end", () => records.replaceNote(NOTES, record.run_name, record, signal));
+    await this.#finish(run, record);
+  }
+
+  /**
+   * Goes on with what a former process has left. Resolves when the records are in the store, so that a message that
+   * comes again finds them; what is left waits for the broker. Waits for the store.
+   */
+  async resume(): Promise<void> {
+    const { emit, signal } = this.#options;
+    await retryForever(() => this.#resume(), {
+      signal,
+      onRetry: (error, attempt) => {
+        if (attempt !== 2) return;
+        const message = `Cannot see which runs have ended without a Job: ${errorMessage(error)}`;
+        emit({ type: "error", scope: "store", report: { reason: "StoreUnavailable", message } });
+      },
+    });
+  }
+
+  async #resume(): Promise<void> {
+    const { records, signal } = this.#options;
+    const names: string[] = [];
+    for await (const name of records.notes(NOTES, "", { signal })) names.push(name);
+    await Promise.all(names.map(async (name) => {
+      const record = await records.getNotedRecord(NOTES, name, signal);
+      if (!record) return await records.deleteNote(NOTES, name, signal);
+      await records.put(record, signal);
+      this.#finish(placeholderOf(record), record).catch(() => {/* The service stops. */});
+    }));
+  }
+
+  async #finish(run: LiveRun, record: RunRecord): Promise<void> {
+    const { records, aftermath, step, publish, emit, signal } = this.#options;
+    const begunMs = performance.now();
+    await publish(run, keptPayload(record), record);
+    await step(run, "store its record", () => records.put(record, signal));
+    emit({ type: "finished", record, completionMs: performance.now() - begunMs });
+    if (aftermath) await step(run, "start what follows", () => aftermath.recorded(record));
+    await step(run, "remove its note", () => records.deleteNote(NOTES, record.run_name, signal));
+  }
+}
+
+/** Stands for a run that has no Job, where one is told of. */
+function placeholderOf(record: RunRecord): LiveRun {
+  const { run_name: runName, job_name: jobName, topic, message_hash: messageHash, image, requests, limits } = record;
+  const [receivedAt, createdAt] = [new Date(record.received_at), new Date(record.created_at)];
+  const facts = { runName, jobName, topic, messageHash, image, gpu: record.gpu ?? 0, requests, limits };
+  const job = { ...facts, ...lineageOfRecord(record), receivedAt, createdAt };
+  return { job, pods: new Map(), adopted: false, state: "ending", detail: record.message };
+}
