@@ -35,6 +35,8 @@ const json: Flag = { meaning: "Print JSON" };
 const timeout: Flag = { value: "TIME", meaning: "How long to wait for the answer, such as 30s; 15s unless given" };
 const GRAPH_FORMATS = ["mermaid", "dot", "svg"];
 const SHELLS = ["bash", "zsh", "fish"];
+const batch: Flag = { value: "ID", meaning: "Name of the batch: what another one has started is started again" };
+const ENDS = ["succeeded", "failed", "cancelled"];
 const STATES = ["pending", "running", "succeeded", "failed", "cancelled"];
 
 const COMMANDS: Readonly<Record<string, Command>> = {
@@ -109,7 +111,16 @@ const COMMANDS: Readonly<Record<string, Command>> = {
   run: {
     words: ["ROW", "[PAYLOAD|FIELD=VALUE…]"],
     meaning: "Ask the service to run a row; payload `-` reads standard input; fields make a JSON object",
-    flags: { json, timeout },
+    flags: {
+      json,
+      timeout,
+      each: {
+        value: "SHEET.csv",
+        meaning: "Run it once for each line; the header names fields of the payload; `-`: stdin",
+      },
+      batch,
+      "dry-run": { meaning: "Check the sheet's lines, and start nothing" },
+    },
     run: async (call) => await (await import("./cli/request.ts")).ask("run", call),
   },
   rerun: {
@@ -117,6 +128,21 @@ const COMMANDS: Readonly<Record<string, Command>> = {
     meaning: "Ask the service to run a run's row again, with the same message",
     flags: { json, timeout },
     run: async (call) => await (await import("./cli/request.ts")).ask("rerun", call),
+  },
+  replay: {
+    words: [],
+    meaning: "Ask the service to run a row's failed runs again, behind fresh messages",
+    flags: {
+      json,
+      timeout,
+      row: { value: "NAME", meaning: "Runs of this row" },
+      state: { value: "STATE", meaning: `${ENDS.join(", ")}; failed unless given`, choices: ENDS },
+      since: { value: "TIME", meaning: "That ended at most so long ago (2h, 3d), or since an RFC 3339 time" },
+      reason: { value: "WORD", meaning: "That ended for this reason, such as OutOfMemory" },
+      batch,
+      "dry-run": { meaning: "Say which runs, and start nothing" },
+    },
+    run: async (call) => await (await import("./cli/batch.ts")).replay(call),
   },
   cancel: {
     words: ["RUN"],

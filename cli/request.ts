@@ -21,7 +21,8 @@ const STATE_MS = 300;
 
 type Request = "run" | "rerun" | "cancel";
 
-interface Answer {
+/** What came back; anybody may have sent it. */
+export interface Answer {
   readonly status?: string;
   readonly error?: string;
   readonly data?: { readonly run_name?: string };
@@ -33,6 +34,10 @@ const DONE: Readonly<Record<Request, string>> = { run: "Started", rerun: "Starte
 /** Sends a request to the running service and waits for its answer. */
 export async function ask(what: Request, call: Call): Promise<number> {
   const { words: [name = "", ...given], json, io } = call;
+  if (call.flag("each") !== undefined) return await (await import("./batch.ts")).runEach(call);
+  for (const flag of ["batch", "dry-run"]) {
+    if (call.flag(flag) !== undefined) throw new CommandError(2, `--${flag} is for sheets: give --each too`);
+  }
   const timeoutMs = readTimeout(call.flag("timeout"));
   if (what !== "run" && !isRunName(name)) {
     throw new CommandError(2, `"${cut(name, 63)}" is no name of a run: see the command runs`);
@@ -65,16 +70,18 @@ function payloadOf(words: readonly string[]): string {
   throw new CommandError(2, `"${cut(words[odd]!, 63)}": write one payload, or fields such as uuid=x mode=fast`);
 }
 
-function readTimeout(text: string | true | undefined): number {
-  if (text === undefined) return ANSWER_MS;
+/** Of the flag `--timeout`, in milliseconds. */
+export function readTimeout(text: string | true | undefined, otherwiseMs = ANSWER_MS): number {
+  if (text === undefined) return otherwiseMs;
   const ms = durationMs(String(text));
   if (ms === undefined || ms <= 0) throw new CommandError(2, `--timeout "${text}": write a duration such as 30s or 2m`);
   return ms;
 }
 
-async function request(
+/** Sends one request to the running service, over a connection of its own, and waits for its answer. */
+export async function request(
   { config, io }: { config: Config; io: Io },
-  what: Request,
+  what: Request | "each" | "replay",
   asked: object,
   timeoutMs: number,
 ): Promise<Answer> {
