@@ -168,12 +168,16 @@ export class Actions {
     return row;
   }
 
+  /** Cancels a run, or the attempt that has followed it; gives the name of which it was. */
   async cancel(runName: string, who: string): Promise<{ run_name: string }> {
+    const { cluster, records } = this.#parts;
     checkRunName(runName);
-    if (!await this.#parts.cluster.cancel(runName, who)) {
-      throw new RangeError(`Cannot cancel "${runName}": no such run is under way`);
+    let attempt: string | undefined = runName;
+    for (let count = 0; attempt !== undefined && count < MOST_ATTEMPTS; count++) {
+      if (await cluster.cancel(attempt, who)) return { run_name: attempt };
+      attempt = (await records.get(attempt))?.retried_as;
     }
-    return { run_name: runName };
+    throw new RangeError(`Cannot cancel "${runName}": no such run is under way`);
   }
 
   async #payloadOf(run: RunRecord | JobFacts): Promise<Uint8Array> {
@@ -201,6 +205,9 @@ export class Actions {
     return found.body;
   }
 }
+
+/** Of one run: `retries` and the sizes of `memory_limit`. */
+const MOST_ATTEMPTS = 120;
 
 /** A run's name becomes a part of paths, in the cluster and in the store. */
 function checkRunName(runName: string): void {

@@ -33,6 +33,7 @@ const end = {
   log_missing: z.string().optional().describe("What is missing in the log, in a sentence"),
   root: z.string().describe("The same for all runs that one message from outside has set off"),
   attempt: z.int().min(1).optional().describe("Which attempt it was, where it was tried again"),
+  first_run: z.string().optional().describe("Its first attempt, where this is a further one"),
   group: z.string().optional().describe("The group of which it was an item"),
   index: z.int().min(0).optional().describe("Position of the item in the group"),
   item: z.unknown().optional().describe("The item"),

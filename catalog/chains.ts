@@ -4,6 +4,7 @@
  */
 import type { Row } from "../ports.ts";
 import { scheduleText } from "./cells/flows.ts";
+import { rowNotes } from "./row_notes.ts";
 import { completeTopic, endName, failedTopic, isUnderPrefix, overlap, TopicIndex } from "../topics.ts";
 import { finish } from "../util/slices.ts";
 import { findCircles } from "./circles.ts";
@@ -196,6 +197,8 @@ export interface ChainNode {
   /** Line of a row. */
   readonly line?: number;
   readonly marks: readonly Mark[];
+  /** What a row does beyond one run a message, in a few words each; absent: nothing. */
+  readonly notes?: readonly string[];
 }
 
 export interface ChainEdge {
@@ -252,7 +255,15 @@ export function chainGraph(source: ChainSource, { maxRows = Infinity }: { maxRow
   };
   for (const [at, row] of rows.entries()) {
     const causes = [...row.mqttTopic === "" ? [] : [topicNode(row.mqttTopic)], ...scheduleNodes(row)];
-    nodes.push({ id: `r${at}`, kind: "row", label: row.jobName, line: row.line, marks: marks.get(row) ?? [] });
+    const notes = rowNotes(row);
+    nodes.push({
+      id: `r${at}`,
+      kind: "row",
+      label: row.jobName,
+      line: row.line,
+      marks: marks.get(row) ?? [],
+      ...(notes.length === 0 ? {} : { notes }),
+    });
     edges.push(...causes.map((from): ChainEdge => ({ from, to: `r${at}`, kind: "starts" })));
   }
   for (const [at, bad] of badRows.entries()) {
@@ -366,7 +377,7 @@ const MARK_WORDS: Readonly<Record<Mark, string>> = {
 };
 
 function caption(node: ChainNode): string[] {
-  return [node.label, ...node.marks.map((mark) => `(${MARK_WORDS[mark]})`)];
+  return [node.label, ...node.notes ?? [], ...node.marks.map((mark) => `(${MARK_WORDS[mark]})`)];
 }
 
 /** Of edges that are drawn with a word, in Mermaid's language. */

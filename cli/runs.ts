@@ -107,7 +107,8 @@ function runTable(shown: readonly (LiveView | RunRecord)[]): string {
     const took = !run.started_at
       ? ""
       : durationWords(Date.parse(ended ?? new Date().toISOString()) - Date.parse(run.started_at));
-    const why = "message" in run && run.status !== "succeeded" ? run.message : "";
+    const next = "retried_as" in run ? `; tried again as ${run.retried_as}` : "";
+    const why = "message" in run && (run.status !== "succeeded" || run.oom_killed) ? run.message + next : "";
     return [run.run_name, run.status, ended?.replace(/\.\d+Z$/, "Z") ?? "", took, why];
   });
   const rows = [["RUN", "STATE", "ENDED", "TOOK", "WHY"], ...cells].map((row) => row.map(plain));

@@ -217,6 +217,11 @@ export async function explain({ words: [topic = "", given = ""], json, io, ...ca
     const dues = nextDues(table, row).map((due) => due.slice(0, 16).replace("T", " "));
     if (dues.length > 0) io.tell(plain(`Row "${row.jobName}" runs by its schedule, next: ${dues.join(", ")} (UTC)`));
   }
+  const { rowNotes } = await import("../catalog/row_notes.ts");
+  for (const row of rows) {
+    const notes = rowNotes(row);
+    if (notes.length > 0) io.tell(plain(`Row "${row.jobName}": ${notes.join("; ")}`));
+  }
   if (rows.length > found.length || refused.length > 0) return 1;
   if (rows.length > 0) {
     const place = config.cluster.namespace === undefined

@@ -35,6 +35,7 @@ export function endPayloadOf(record: RunRecord, payload: Uint8Array | undefined)
     ...(record.item === undefined ? {} : { item: parseJson(record.item) }),
     ...compact({
       attempt: record.attempt,
+      first_run: record.first_run,
       group: record.group,
       index: record.index,
       rerun_of: record.rerun_of,

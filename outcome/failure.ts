@@ -44,13 +44,14 @@ export function explainFailure(job: Facts, allPods: readonly PodFacts[]): Outcom
 }
 
 /**
- * Those that the cluster took away were made anew, and explain nothing where another one failed; unless it is that by
- * which the Job has failed, as its policy says (k8s/manifest.ts).
+ * Those that the cluster took away were made anew, and explain nothing where another one failed; unless the Job has failed
+ * by them, as its policy says (k8s/manifest.ts).
  */
 function thatCount({ end }: Facts, pods: readonly PodFacts[]): readonly PodFacts[] {
+  const taken = pods.filter(({ disruption }) => disruption !== undefined);
   const others = pods.filter(({ disruption }) => disruption === undefined);
-  const isTheirs = others.some(({ reason, containers }) => reason !== undefined || containers.some(hasFailed));
-  return isTheirs && end?.reason !== "PodFailurePolicy" ? others : pods;
+  if (end?.reason === "PodFailurePolicy") return taken.length > 0 ? taken : pods;
+  return others.some(({ reason, containers }) => reason !== undefined || containers.some(hasFailed)) ? others : pods;
 }
 
 function failed(reason: RunReason, message: string, exitCode?: number): Outcome {

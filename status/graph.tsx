@@ -146,8 +146,10 @@ function chooseNodes({ nodes, edges }: ChainGraph): ChainNode[] {
 }
 
 function linesOf(node: ChainNode): string[] {
-  const cut = node.label.length > MAX_LABEL ? `${node.label.slice(0, MAX_LABEL - 1)}…` : node.label;
-  return [cut, ...node.marks.map((mark) => `! ${MARK_WORDS[mark]}`)];
+  const lines = [node.label, ...node.notes ?? []].map((line) =>
+    line.length > MAX_LABEL ? `${line.slice(0, MAX_LABEL - 1)}…` : line
+  );
+  return [...lines, ...node.marks.map((mark) => `! ${MARK_WORDS[mark]}`)];
 }
 
 function sizeOf(node: ChainNode): { width: number; height: number } {
@@ -189,7 +191,13 @@ function Node({ node, placed }: { node: ChainNode; placed: Placed }) {
         rx={node.kind === "row" ? 3 : 12}
       />
       {linesOf(node).map((line, at) => (
-        <text x={left + 10} y={round(top + 18 + at * LINE_PX)} class={at > 0 ? "mark" : undefined}>{line}</text>
+        <text
+          x={left + 10}
+          y={round(top + 18 + at * LINE_PX)}
+          class={at > (node.notes?.length ?? 0) ? "mark" : undefined}
+        >
+          {line}
+        </text>
       ))}
     </g>
   );

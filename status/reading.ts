@@ -10,6 +10,7 @@ import { isRunName } from "../run_spec.ts";
 import { compact } from "../util/compact.ts";
 import { errorMessage } from "../util/errors.ts";
 import { finishInSlices } from "../util/slices.ts";
+import { attemptsOf } from "./attempts.ts";
 import { drawGraphSteps, type GraphPicture, MAX_DRAWN_ROWS } from "./graph.tsx";
 import type { RecordFilter } from "./history.ts";
 import { type LogTail, logTail } from "./log_stream.ts";
@@ -72,8 +73,9 @@ export class Reading {
     if (!found) return undefined;
     const { actions } = this.#options;
     const { live, record } = found;
-    const [startedRuns, log, job] = await Promise.all([
+    const [startedRuns, attempts, log, job] = await Promise.all([
       this.#startedRuns(runName),
+      attemptsOf(this.#options.view, found, this.#lookSignal()),
       this.#log(runName),
       record ? jobOfRecord(record) : this.#liveJob(runName),
     ]);
@@ -83,6 +85,7 @@ export class Reading {
       now: new Date(),
       runName,
       startedRuns,
+      attempts,
       actions,
     });
   }
@@ -134,7 +137,8 @@ export class Reading {
     const filter = { parentRun: runName, limit: MAX_CHILDREN };
     const ended = await view.records(filter, this.#lookSignal()).catch(() => []);
     const states = new Map<string, RunState>(live.slice(0, MAX_CHILDREN).map((run) => [run.runName, run.state]));
-    for (const record of ended) states.set(record.run_name, record.status);
+    // Of those that were tried again the last one counts.
+    for (const record of ended) if (record.retried_as === undefined) states.set(record.run_name, record.status);
     return [...states].map(([runName, state]) => ({ runName, state }));
   }
 

@@ -286,3 +286,16 @@ Deno.test("what the cluster said of an end stands in the record without secrets"
   await new RunRecords(store).put(record);
   doesNotMatch(new TextDecoder().decode(store.objects.get(`${RUN}.json`)), /hush|abcdef/);
 });
+
+Deno.test("cancel() of a run that was tried again cancels the attempt that lives", async () => {
+  const bed = setUp();
+  const first = "sort-spikes-aaaaaaaa2345";
+  const put = (record: RunRecord) =>
+    bed.store.objects.set(`${record.run_name}.json`, new TextEncoder().encode(JSON.stringify(record)));
+  put(aRecord({ run_name: first, status: "failed", retried_as: RUN }));
+  deepEqual(await bed.actions.cancel(first, "Ada"), { run_name: RUN });
+  deepEqual(bed.calls, [`cancel ${first}`, `cancel ${RUN}`]);
+  // Records that lead in a circle are anybody's.
+  put(aRecord({ run_name: "a-aaaaaaaa2345", retried_as: "a-aaaaaaaa2345" }));
+  await rejects(bed.actions.cancel("a-aaaaaaaa2345", "Ada"), /no such run is under way/);
+});

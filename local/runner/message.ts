@@ -25,9 +25,9 @@ async function readResult(path: string): Promise<string> {
   }
 }
 
-/** What runtimes say when an allocation fails: C's ENOMEM, C++, Python, Java, Node.js, Go, R, GNU and busybox tools. */
+/** What runtimes say when an allocation fails: C's ENOMEM, C++, Python, Java, Node.js, Go, R, GNU and busybox tools, shells. */
 const NO_MEMORY =
-  /cannot allocate (memory|vector)|out of memory|memory exhausted|MemoryError|OutOfMemoryError|std::bad_alloc|failed to allocate memory/i;
+  /cannot allocate|out of (memory|space)|memory exhausted|MemoryError|OutOfMemoryError|std::bad_alloc|failed to allocate memory/i;
 
 /** Whether a program that failed under a memory limit says that it had no more; `message`: the end of its output. */
 export function lackedMemory(message: string | undefined): boolean {

@@ -277,6 +277,11 @@ function EndedRow({ record }: { record: EndedRun }) {
       <td>{short(record.job_name)}</td>
       <td>
         <StateWord state={record.status} />
+        {record.retried_as !== undefined && (
+          <>
+            <br />tried again as <RunLink runName={record.retried_as} />
+          </>
+        )}
       </td>
       <td>{short(record.message)}</td>
       <td>

@@ -2,15 +2,18 @@
  * The page `/runs/{run}`: state, log, message, Job, and the form that acts on it. A pure function of its input.
  */
 import type { RunRecord, RunView } from "../../ports.ts";
+import type { AttemptView } from "../attempts.ts";
 import type { LogTail } from "../log_stream.ts";
 import {
   ageWords,
   durationWords,
   frame,
+  Heads,
   resourceWords,
   runHref,
   RunLink,
   type RunState,
+  ScrollTable,
   short,
   StateWord,
   Time,
@@ -28,6 +31,8 @@ export interface RunPageInput {
   readonly payloadNote?: string;
   /** Runs that its end started. */
   readonly startedRuns: readonly { readonly runName: string; readonly state: RunState }[];
+  /** All attempts of the run, this one too; empty where there is only the one. */
+  readonly attempts?: readonly AttemptView[];
   /** The Job as YAML; undefined: it is not known any more. */
   readonly manifest?: string;
   /** The log as it is now, or its end; undefined: there is none yet. */
@@ -56,6 +61,7 @@ export function runPage(input: RunPageInput): string {
           {record ? <RecordFacts record={record} /> : live && <LiveFacts run={live} now={input.now} />}
           <Relatives {...input} />
         </section>
+        <AttemptsSection {...input} />
         <LogSection {...input} />
         <MessageSection {...input} />
         {input.actions && <ActionSection runName={runName} isOver={record !== undefined} />}
@@ -101,6 +107,10 @@ function RecordFacts({ record }: { record: RunRecord }) {
       </dd>
       <dt>Requests and limits</dt>
       <dd>{resourceWords({ ...record, gpu })}</dd>
+      {record.disruptions !== undefined && (
+        <Fact name="Pods taken away by the cluster" words={`${record.disruptions}`} />
+      )}
+      {record.oom_killed && <Fact name="Warning" words="something in it was killed for its memory" />}
       {record.owner !== undefined && <Fact name="Owner" words={record.owner} />}
       {record.output !== undefined &&
         <Fact name="Output" words={record.output_missing ? `${record.output} (missing)` : record.output} />}
@@ -175,6 +185,47 @@ function Relatives({ live, record, startedRuns, runName }: RunPageInput) {
         ))}
       </dd>
     </dl>
+  );
+}
+
+function AttemptsSection({ attempts = [], runName, record }: RunPageInput) {
+  // The place is there from the first, for the page is brought up to date part by part.
+  if (attempts.length === 0) return <section id="attempts" data-live hidden></section>;
+  return (
+    <section id="attempts" data-live aria-labelledby="attempts-h">
+      <h2 id="attempts-h">Attempts</h2>
+      {record?.retried_as !== undefined && (
+        <p>
+          It was tried again: <RunLink runName={record.retried_as} />
+        </p>
+      )}
+      <ScrollTable label="Attempts of this run">
+        <table>
+          <Heads names={["Attempt", "Run", "State", "Reason", "Memory", "Took", "Node"]} />
+          <tbody>
+            {attempts.map((attempt) => (
+              <tr>
+                <th scope="row">{attempt.number}</th>
+                <td>
+                  {attempt.runName === runName
+                    ? <span class="mono">{short(attempt.runName)} (this one)</span>
+                    : <RunLink runName={attempt.runName} />}
+                </td>
+                <td>{attempt.state ? <StateWord state={attempt.state} /> : "–"}</td>
+                <td>{short(attempt.reason) || "–"}</td>
+                <td>{short(attempt.memory) || "–"}</td>
+                <td>
+                  {attempt.finished_at === undefined || attempt.started_at === undefined
+                    ? "–"
+                    : durationWords({ started_at: attempt.started_at, finished_at: attempt.finished_at })}
+                </td>
+                <td>{short(attempt.node) || "–"}</td>
+              </tr>
+            ))}
+          </tbody>
+        </table>
+      </ScrollTable>
+    </section>
   );
 }
 

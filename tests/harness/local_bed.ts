@@ -6,6 +6,7 @@ import { LocalRunner } from "../../local/runner.ts";
 import { MqttBroker } from "../../mqtt.ts";
 import type { ServiceEvent } from "../../ports.ts";
 import { Service } from "../../service.ts";
+import { compact } from "../../util/compact.ts";
 
 export const PREFIX = "services/mqtt_job_listener";
 
@@ -19,12 +20,14 @@ export interface EmbeddedBedOptions {
   /** Each message below the prefix. */
   /** Speaks MQTT 3.1.1. Default: the local broker. */
   readonly server?: { readonly url: string; close(): Promise<void> };
-  readonly onMessage: (topic: string, text: string) => void;
+  readonly onMessage?: (topic: string, text: string) => void;
+  readonly retryDelayMs?: number;
 }
 
 /** A running service on parts of its own. */
 export async function startEmbeddedBed(
-  { table, dir = "", maxChainDepth = 3, info = { version: "test" }, server: given, onMessage }: EmbeddedBedOptions,
+  { table, dir = "", maxChainDepth = 3, info = { version: "test" }, server: given, onMessage = () => {}, retryDelayMs }:
+    EmbeddedBedOptions,
 ) {
   const folder = dir || await Deno.makeTempDir({ prefix: "mjl-service-" });
   await Deno.writeTextFile(`${folder}/jobs.csv`, table);
@@ -51,6 +54,7 @@ export async function startEmbeddedBed(
       handleRetained: false,
       createConcurrency: 4,
       maxChainDepth,
+      ...compact({ retryDelayMs }),
       gracePeriods: { imagePullMs: 1000, unschedulableMs: 1000, nodeLostMs: 1000 },
       logs: { followers: 10, memoryBytes: 1 << 20, maxBytes: 1e9 },
       info,

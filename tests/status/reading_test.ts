@@ -1,5 +1,6 @@
 import { deepEqual, doesNotMatch, equal, match, ok } from "node:assert/strict";
 import { UnavailableError } from "../../ports.ts";
+import { keyOfCause, runNameFor } from "../../run_spec.ts";
 import { selectRecords } from "../../status/history.ts";
 import { readQuery } from "../../status/reading.ts";
 import { aRecord, aRunView } from "../harness/fakes.ts";
@@ -89,4 +90,38 @@ Deno.test("the page of an ended run has its Job from the record, without a call 
   const view = { ...fakeView({ ended: [record] }), job: () => Promise.reject(new Error("asked")) };
   const { get } = anApp({ view });
   match(await (await get(`/runs/${record.run_name}`)).text(), /backoffLimit: 7/);
+});
+
+Deno.test("the page of a run shows all its attempts, with what each had and how it ended", async () => {
+  const first = "sort-spikes-aaaaaaaaaaaaaaaa";
+  const nameOf = (attempt: number) =>
+    runNameFor({ jobName: "sort-spikes", parallelism: 1 }, { key: keyOfCause.attempt(first, attempt) });
+  const limits = (memory: string) => ({ limits: { memory } });
+  const failed = { status: "failed", reason: "OOMKilled" } as const;
+  const ended = [
+    aRecord({ ...failed, run_name: first, retried_as: nameOf(2), ...limits("8Gi") }),
+    aRecord({ ...failed, run_name: nameOf(2), attempt: 2, first_run: first, retried_as: nameOf(3), ...limits("16Gi") }),
+  ];
+  const live = [aRunView({ runName: nameOf(3), attempt: 3, firstRun: first, ...limits("32Gi") })];
+  const { get } = anApp({ view: fakeView({ ended, live }) });
+  for (const runName of [first, nameOf(2), nameOf(3)]) {
+    const text = await (await get(`/runs/${runName}`)).text();
+    const [section = ""] = /<section id="attempts"[^]*?<\/section>/.exec(text) ?? [];
+    const rows = [...section.matchAll(/<th scope="row">(\d)<\/th>([^]*?)<\/tr>/g)].map(([, number, cells]) =>
+      `${number} ${/8Gi|16Gi|32Gi/.exec(cells!)} ${/OOMKilled/.test(cells!) ? "failed" : "lives"}` +
+      (cells!.includes("this one") ? " this" : "")
+    );
+    const expected = ["1 8Gi failed", "2 16Gi failed", "3 32Gi lives"];
+    const own = [first, nameOf(2), nameOf(3)].indexOf(runName);
+    deepEqual(rows, expected.map((row, at) => at === own ? `${row} this` : row));
+    for (const other of [first, nameOf(2), nameOf(3)]) {
+      if (other !== runName) ok(section.includes(`href="/runs/${other}"`), `${runName} leads to ${other}`);
+    }
+  }
+});
+
+Deno.test("records that lead in a circle are no endless list of attempts", async () => {
+  const record = aRecord({ status: "failed", retried_as: aRecord().run_name });
+  const text = await (await anApp({ view: fakeView({ ended: [record] }) }).get(`/runs/${record.run_name}`)).text();
+  equal([...text.matchAll(/<th scope="row">\d+<\/th>/g)].length, 11);
 });
