@@ -5,7 +5,7 @@
 import { type Answer, readTimeout, request } from "./request.ts";
 import { type Call, CommandError, counted, plain, printLine } from "./context.ts";
 import type { Config } from "../config.ts";
-import { safeWords } from "../util/errors.ts";
+import { errorMessage, safeWords } from "../util/errors.ts";
 import { cut } from "../util/text.ts";
 
 /** Bytes of one request: brokers with narrow terms take 128 KB. */
@@ -115,7 +115,7 @@ async function sheetOf({ io }: Call, path: string): Promise<Uint8Array> {
     return await Deno.readFile(path);
   } catch (cause) {
     if (cause instanceof CommandError) throw cause;
-    const why = cause instanceof Deno.errors.NotFound ? "there is no such file" : (cause as Error).message;
+    const why = cause instanceof Deno.errors.NotFound ? "there is no such file" : errorMessage(cause);
     throw new CommandError(2, `--each ${path}: ${why}`, { cause });
   }
 }
