@@ -24,8 +24,13 @@ export const OPERATIONS = [
   "lease",
 ] as const;
 
-/** Also what comes before any message: a publication of the trial of the broker's order. */
-export type Operation = typeof OPERATIONS[number] | "trial";
+/** What no message leads to: a publication of the trial of the broker's order, the note of rows with a schedule. */
+const OTHERS = ["trial", "schedule"] as const;
+
+const isOperation = (word: string | undefined): word is Operation =>
+  [...OPERATIONS, ...OTHERS].some((one) => one === word);
+
+export type Operation = typeof OPERATIONS[number] | typeof OTHERS[number];
 
 interface Fault {
   readonly operation: Operation;
@@ -156,7 +161,10 @@ export function withFault(options: ServiceOptions, fault: Fault | undefined): Se
       runs: faultyStore(
         stores.runs,
         killer,
-        (key, body) => /^[^./][^/]*\.json$/.test(key) ? "record" : acknowledgesMore(key, body) ? "number" : undefined,
+        (key, body) => {
+          if (key.startsWith(".schedules/")) return "schedule";
+          return /^[^./][^/]*\.json$/.test(key) ? "record" : acknowledgesMore(key, body) ? "number" : undefined;
+        },
       ),
     },
     ...(election ? { election: { ...election, lease: faultyLease(election.lease, killer) } } : {}),
@@ -166,10 +174,12 @@ export function withFault(options: ServiceOptions, fault: Fault | undefined): Se
 function faultOf(text: string | undefined): Fault | undefined {
   if (!text) return undefined;
   const [operation, when, nth] = text.split(":");
-  if (![...OPERATIONS, "trial"].includes(operation!) || (when !== "before" && when !== "after") || !(Number(nth) > 0)) {
+  if (
+    !isOperation(operation) || (when !== "before" && when !== "after") || !(Number(nth) > 0)
+  ) {
     throw new TypeError(`Cannot read CHAOS_FAULT "${text}": write operation:before|after:number`);
   }
-  return { operation: operation as Operation, when, nth: Number(nth) };
+  return { operation, when, nth: Number(nth) };
 }
 
 async function start(): Promise<void> {

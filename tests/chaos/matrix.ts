@@ -4,6 +4,7 @@
  */
 import { OPERATIONS } from "./entry.ts";
 import { eventually, pause } from "../harness/wait.ts";
+import { DUE_TIMES } from "./due_times.ts";
 import { FAULTS } from "./faults.ts";
 import type { Case, Stage } from "./stage.ts";
 
@@ -46,9 +47,9 @@ export function casesOf(extent: Extent): Case[] {
     { name: "service killed twice in a row", trouble: killTwice },
   ];
   if (extent === "faults") return [...FAULTS];
-  if (extent === "full") return [...points, ...troubles, ...peers, ...FAULTS];
+  if (extent === "full") return [...points, ...DUE_TIMES, ...troubles, ...peers, ...FAULTS];
   const inTurn = { name: "broker, API server and S3 killed in turn", trouble: restartPeers, alone: true };
-  if (extent === "short") return [...points, ...troubles, inTurn].map((one) => ({ ...one, few: true }));
+  if (extent === "short") return [...points, ...DUE_TIMES, ...troubles, inTurn].map((one) => ({ ...one, few: true }));
   const chosen = [
     "create:after:2",
     "number:before:2",

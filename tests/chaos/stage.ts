@@ -30,6 +30,8 @@ export interface CaseResult {
 /** A case: what is done while its messages are under way. */
 export interface Case {
   readonly name: string;
+  /** Does and counts all of it by itself; then the rest is not looked at. */
+  readonly play?: (kit: Kit, id: string) => Promise<Omit<CaseResult, "name">>;
   /** `operation:before|after:nth`, the process's own death. */
   readonly fault?: string;
   /** Done when the service is ready, before the first message. */
@@ -255,6 +257,7 @@ function tableOf({ id, prefix, padding }: Stage, lines: number): string {
 }
 
 export async function runCase(kit: Kit, one: Case, id: string): Promise<CaseResult> {
+  if (one.play) return { name: one.name, ...await one.play(kit, id) };
   const beginMs = performance.now();
   await using stage = await Stage.make(kit, id, one);
   let failure: string | undefined;
