@@ -208,6 +208,11 @@ function quantities(cpu?: string, memory?: string, disk?: string): Record<string
   };
 }
 
+/** Whether a resource is what people call GPUs: whole ones, models of them, parts of them (MIG). */
+export function isGpuResource(name: string): boolean {
+  return /^(nvidia\.com\/.|gpu\.intel\.com\/.|[^/]+\/gpu$)/.test(name);
+}
+
 /** Where the run's result will be; undefined: the row does not say. Throws RefusedError as `Filler.fill` does. */
 export function outputOf(spec: FillingSpec & { readonly row: Pick<Row, "output"> }): string | undefined {
   return spec.row.output && new Filler(spec).fill(spec.row.output, "output");

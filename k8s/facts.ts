@@ -6,7 +6,7 @@
 import type { CoreV1Event, V1ContainerStatus, V1Job, V1Pod } from "@kubernetes/client-node";
 import { ANNOTATION, LABEL } from "./labels.ts";
 import { unescapeDollars } from "./manifest.ts";
-import { CONTAINER_NAME, isRoot, isRunName, keptRow, keptValue, rootOfRun } from "../run_spec.ts";
+import { CONTAINER_NAME, isGpuResource, isRoot, isRunName, keptRow, keptValue, rootOfRun } from "../run_spec.ts";
 import { cut } from "../util/text.ts";
 import { parseJson } from "../util/json.ts";
 import type { ContainerFacts, EventFacts, JobFacts, Lineage, PodFacts } from "../ports.ts";
@@ -37,7 +37,7 @@ export function jobFacts(job: Json<V1Job>): JobFacts {
     messageHash: metadata?.labels?.[LABEL.message] ?? "",
     ...lineageIn(job),
     image: container?.image ?? "",
-    gpu: Number(requests["nvidia.com/gpu"] ?? 0) || 0,
+    gpu: gpusIn(requests),
     requests: withoutGpu(requests),
     limits: withoutGpu(container?.resources?.limits ?? {}),
     receivedAt: date(notes[ANNOTATION.receivedAt]) ?? createdAt,
@@ -150,9 +150,13 @@ function endOf(status: Json<V1Job>["status"]): Pick<JobFacts, "end" | "finishedA
   return { end: { type, ...defined({ reason, message }) }, ...defined({ finishedAt }) };
 }
 
+function gpusIn(quantities: Readonly<Record<string, string>>): number {
+  const counts = Object.entries(quantities).map(([name, count]) => isGpuResource(name) ? Number(count) || 0 : 0);
+  return counts.reduce((sum, count) => sum + count, 0);
+}
+
 function withoutGpu(quantities: Readonly<Record<string, string>>): Record<string, string> {
-  const { "nvidia.com/gpu": _, ...rest } = quantities;
-  return rest;
+  return Object.fromEntries(Object.entries(quantities).filter(([name]) => !isGpuResource(name)));
 }
 
 const PHASES: ReadonlySet<string> = new Set(["Pending", "Running", "Succeeded", "Failed"]);

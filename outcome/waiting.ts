@@ -3,6 +3,8 @@
  * Says until when, and ends what would hang for ever. Pure.
  */
 import type { ContainerFacts, PodFacts } from "../ports.ts";
+import { isGpuResource } from "../run_spec.ts";
+import { trimEnd } from "../util/text.ts";
 import { ended, type Facts, type GracePeriods, isMain, nameOf, type Trouble, type Verdict } from "./verdict.ts";
 
 /** A rate limit ends by itself, so it gets this many times the grace of a wrong image. */
@@ -136,12 +138,11 @@ function wrongNode(message: string): string | undefined {
 }
 
 function shortWords(job: Facts, message: string): string {
-  const short = new Set([...message.matchAll(/Insufficient ([\w./-]{1,300})/g)].map(([, name]) => name!));
-  const isShort = (resource: string) => short.has(resource) || short.has(`${resource}.`);
+  const short = new Set([...message.matchAll(/Insufficient ([\w./-]{1,300})/g)].map(([, name]) => trimEnd(name!, ".")));
   const wants: string[] = [];
-  if (isShort("nvidia.com/gpu")) wants.push(`${job.gpu} free GPU${job.gpu === 1 ? "" : "s"}`);
+  if ([...short].some(isGpuResource)) wants.push(`${job.gpu} free GPU${job.gpu === 1 ? "" : "s"}`);
   for (const resource of ["cpu", "memory", "ephemeral-storage"]) {
-    if (!isShort(resource)) continue;
+    if (!short.has(resource)) continue;
     const asked = job.requests[resource] ?? "what it asks for";
     wants.push(`${asked} of free ${resource === "ephemeral-storage" ? "disk" : resource}`);
   }

@@ -87,6 +87,20 @@ Deno.test("judge() names the reason of each end in words", async (t) => {
       "Unschedulable",
       /none has 4 free GPUs/,
     ],
+    [
+      "no such part of a GPU",
+      { gpu: 1 },
+      [pod({
+        phase: "Pending",
+        containers: [],
+        unschedulable: {
+          since: before(2500),
+          message: "0/1 nodes are available: 1 Insufficient nvidia.com/mig-1g.10gb.",
+        },
+      })],
+      "Unschedulable",
+      /none has 1 free GPU /,
+    ],
     ["node silent", {}, [pod({ phase: "Running", deletionAt: before(4000) })], "NodeLost", /does not answer/],
   ];
   for (const [name, facts, pods, reason, words] of cases) {

@@ -3,6 +3,7 @@
  * Each part offers a cell and says what of the manifest the cell says.
  */
 import type { Template } from "../../ports.ts";
+import { isGpuResource } from "../../run_spec.ts";
 import { redact } from "../../util/redact.ts";
 import { quantityValue } from "../../util/quantities.ts";
 import { isServicesVariable } from "../cells/env.ts";
@@ -236,9 +237,6 @@ function textOf(value: unknown): string | undefined {
   return typeof value === "string" || typeof value === "number" ? String(value) : undefined;
 }
 
-/** Resources that people call GPUs. */
-const GPU = /^(nvidia\.com\/.+|amd\.com\/gpu|gpu\.intel\.com\/.+)$/;
-
 function readDevices(
   sides: Readonly<Record<"requests" | "limits", Fields>>,
   draft: Draft,
@@ -247,7 +245,7 @@ function readDevices(
 ): void {
   const names = [...new Set([...Object.keys(sides.limits), ...Object.keys(sides.requests)])]
     .filter((name) => !QUANTITIES.some(([known]) => known === name));
-  const gpu = names.includes("nvidia.com/gpu") ? "nvidia.com/gpu" : names.find((name) => GPU.test(name));
+  const gpu = names.includes("nvidia.com/gpu") ? "nvidia.com/gpu" : names.find(isGpuResource);
   for (const name of names) {
     const [asked, most] = [textOf(sides.requests[name]), textOf(sides.limits[name])];
     if (asked !== undefined && most !== undefined && asked !== most) continue;

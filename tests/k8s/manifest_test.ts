@@ -294,6 +294,22 @@ Deno.test("buildJob() takes one of several GPU models, and another resource than
   }]);
 });
 
+Deno.test("a Job's GPUs are those that its row asks for, whatever they are called", () => {
+  const cases: [Partial<Row>, number, Record<string, string>][] = [
+    [{ gpu: 2 }, 2, {}],
+    [{ gpu: 3, gpuResource: "nvidia.com/mig-1g.10gb" }, 3, {}],
+    [{ gpu: 1, gpuResource: "amd.com/gpu" }, 1, {}],
+    [{ resources: [{ name: "nvidia.com/a100", quantity: "2" }, { name: "example.com/fpga", quantity: "1" }] }, 2, {
+      "example.com/fpga": "1",
+    }],
+    [{ gpu: 1, resources: [{ name: "hugepages-2Mi", quantity: "96Mi" }] }, 1, { "hugepages-2Mi": "96Mi" }],
+  ];
+  for (const [row, gpu, requests] of cases) {
+    const facts = jobFacts(JSON.parse(JSON.stringify(buildJob(spec({ row }), OPTIONS))));
+    deepEqual([facts.gpu, facts.requests], [gpu, requests]);
+  }
+});
+
 Deno.test("buildJob() leaves out what the row does not say", () => {
   const container = containerOf(spec());
   deepEqual(container.resources, { requests: {}, limits: {} });
