@@ -53,7 +53,8 @@ export async function openCluster(
 ): Promise<{ cluster: Cluster; election?: Election }> {
   if (config.cluster.kind === "local") {
     const { LocalRunner } = await import("./local/runner.ts");
-    return { cluster: new LocalRunner({ dir: config.cluster.localDir, maxLogBytes: config.logs.maxBytes }) };
+    const { localDir: dir, localSecretsDir: secretsDir } = config.cluster;
+    return { cluster: new LocalRunner({ dir, maxLogBytes: config.logs.maxBytes, ...compact({ secretsDir }) }) };
   }
   const { connectKubernetes } = await import("./k8s.ts");
   const files = templates ?? await openTemplates(config);

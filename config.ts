@@ -70,6 +70,7 @@ export interface Config {
     readonly createConcurrency: number;
     readonly jobTtlSeconds: number;
     readonly localDir: string;
+    readonly localSecretsDir?: string;
     /** File or folder of the operator's pod templates. */
     readonly podTemplates?: string;
   };
@@ -213,6 +214,7 @@ function assemble(reader: Reader, input: ConfigInput): Config {
       createConcurrency: need("CREATE_CONCURRENCY"),
       jobTtlSeconds: need("JOB_TTL"),
       localDir: need("LOCAL_DIR"),
+      localSecretsDir: reader.get("LOCAL_SECRETS_DIR"),
       podTemplates: reader.get("POD_TEMPLATES"),
     }),
     retryDelayMs: need("RETRY_DELAY"),

@@ -251,6 +251,12 @@ export const SETTINGS = {
     preset: ".mqtt-job-listener",
     meaning: "Folder for the work of `CLUSTER=local`.",
   },
+  LOCAL_SECRETS_DIR: {
+    kind: kinds.text,
+    group: CLUSTER,
+    otherwise: "none",
+    meaning: "Secrets and config maps of `CLUSTER=local`: a folder `{name}` each, in it a file `{key}` each.",
+  },
 
   JOB_TTL: {
     kind: kinds.seconds("1m", "3650d"),

@@ -28,6 +28,7 @@ import { delayAtMost } from "../util/retry.ts";
 import { readRunLog, RunLog } from "./runner/log.ts";
 import { lackedMemory, readMessage } from "./runner/message.ts";
 import { killLeftBehind, signalGroup, startProcess } from "./runner/process.ts";
+import { linkMounts, readVariables } from "./runner/secrets.ts";
 import { endOf, factsOf, newRun, readRun, type Run, saveRun, type Stop } from "./runner/run.ts";
 
 const KILL_AFTER_MS = 5_000;
@@ -41,6 +42,8 @@ export interface LocalRunnerOptions {
   readonly dir: string;
   /** What each process gets beside the message's variables. Default: the usual PATH, and its working folder as HOME. */
   readonly env?: { readonly PATH?: string; readonly HOME?: string };
+  /** Secrets and config maps: a folder each, in it a file for each key. Default: there are none. */
+  readonly secretsDir?: string;
   /** Output that is kept of one process, in bytes. Default 10 GiB. */
   readonly maxLogBytes?: number;
   /** From SIGTERM to SIGKILL; other values than the preset are for tests. */
@@ -53,6 +56,7 @@ export class LocalRunner implements Cluster {
   heardAt: Date | undefined;
   readonly #dir: string;
   readonly #env: { readonly PATH?: string; readonly HOME?: string };
+  readonly #secretsDir: string | undefined;
   readonly #maxLogBytes: number;
   readonly #killAfterMs: number;
   readonly #runs = new Map<string, Run>();
@@ -62,7 +66,9 @@ export class LocalRunner implements Cluster {
   #loaded: Promise<void> | undefined;
   #closing = false;
 
-  constructor({ dir, env = {}, maxLogBytes = 10 * 2 ** 30, killAfterMs = KILL_AFTER_MS }: LocalRunnerOptions) {
+  constructor({ dir, env = {}, ...options }: LocalRunnerOptions) {
+    const { secretsDir, maxLogBytes = 10 * 2 ** 30, killAfterMs = KILL_AFTER_MS } = options;
+    this.#secretsDir = secretsDir === undefined ? undefined : resolve(Deno.cwd(), secretsDir);
     this.#killAfterMs = killAfterMs;
     this.#maxLogBytes = maxLogBytes;
     this.#dir = isAbsolute(dir) ? resolve(dir) : resolve(Deno.cwd(), dir);
@@ -75,7 +81,7 @@ export class LocalRunner implements Cluster {
     "created" | "exists"
   > {
     signal?.throwIfAborted();
-    const run = newRun(spec);
+    const run = newRun(spec, { hasSecrets: this.#secretsDir !== undefined });
     if (this.#closing) {
       throw new UnavailableError(`Cannot run job "${spec.row.jobName}" locally: the runner is closing`);
     }
@@ -268,14 +274,28 @@ export class LocalRunner implements Cluster {
     };
   }
 
+  /** Variables from secrets and config maps; what the row mounts of them is linked to below `LOCAL_MOUNTS`. */
+  async #secretsOf(run: Run): Promise<Record<"all" | "keys", Record<string, string>>> {
+    const { wanted } = run;
+    if (wanted === undefined || this.#secretsDir === undefined) return { all: {}, keys: {} };
+    const { all, keys } = await readVariables(this.#secretsDir, wanted);
+    if (wanted.mounts.length === 0) return { all, keys };
+    const folder = join(this.#folder(run), "mounts");
+    await linkMounts(this.#secretsDir, wanted, folder);
+    return { all, keys: { ...keys, LOCAL_MOUNTS: folder } };
+  }
+
   async #spawn(run: Run, index: number): Promise<Deno.ChildProcess> {
     const { command, env, memoryLimit, pods, workingDir } = run;
+    const { all, keys } = await this.#secretsOf(run);
     const isHere = workingDir !== undefined && await Deno.stat(workingDir).then((it) => it.isDirectory, () => false);
     return await startProcess({
       command,
       cwd: isHere ? workingDir : join(this.#folder(run), String(index)),
       env: {
+        ...all,
         ...env,
+        ...keys,
         RESULT_FILE: this.#resultPath(run, index),
         ...(pods.length > 1 ? { JOB_COMPLETION_INDEX: String(index) } : {}),
       },

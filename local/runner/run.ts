@@ -20,6 +20,7 @@ import { compact } from "../../util/compact.ts";
 import { errorMessage } from "../../util/errors.ts";
 import { readAtMost } from "../../util/streams.ts";
 import type { RunLog } from "./log.ts";
+import { type Wanted, wantedBy } from "./secrets.ts";
 
 /** The node's name in all facts. */
 const NODE = "local";
@@ -34,6 +35,8 @@ export interface Run {
   readonly env: Readonly<Record<string, string>>;
   /** Where the processes start, if this machine has that folder. */
   readonly workingDir?: string;
+  /** What it takes of secrets and config maps. Not in `job.json`: its processes do not outlive the service. */
+  readonly wanted?: Wanted;
   /** Columns of the row that need Kubernetes and do nothing here. */
   readonly leftOut?: readonly string[];
   readonly activeDeadlineSeconds?: number;
@@ -56,8 +59,11 @@ export interface Run {
   gone?: Promise<void>;
 }
 
-/** A run that is to be made. Throws RefusedError for one that no process can do. */
-export function newRun(spec: RunSpec): Run {
+/**
+ * A run that is to be made. Throws RefusedError for one that no process can do. `hasSecrets`: this machine has a folder of
+ * secrets and config maps.
+ */
+export function newRun(spec: RunSpec, { hasSecrets = false }: { hasSecrets?: boolean } = {}): Run {
   const { row, runName } = spec;
   const refuse = (why: string, cause?: unknown) =>
     new RefusedError(`Cannot run job "${row.jobName}" locally: ${why}`, { cause });
@@ -99,8 +105,9 @@ export function newRun(spec: RunSpec): Run {
     command: [...row.command, ...args],
     env: { ...env, ...variables },
     ...compact({ workingDir }),
-    leftOut: leftOutHere(row),
+    leftOut: leftOutHere(row, hasSecrets),
     ...compact({
+      wanted: hasSecrets ? wantedBy(row) : undefined,
       activeDeadlineSeconds: row.activeDeadlineSeconds,
       memoryLimit: resourcesOf(row, spec.rung).limits["memory"],
       row: isRetried(row) ? JSON.stringify(row) : undefined,
@@ -110,11 +117,14 @@ export function newRun(spec: RunSpec): Run {
 }
 
 /** Columns that a process of this machine cannot follow, and that are not about the place where Kubernetes runs it. */
-function leftOutHere({ env, mounts, runAs, diskMount, podTemplate }: RunSpec["row"]): string[] {
-  const isForeign = env?.some(({ from }) => from !== "value") ?? false;
+function leftOutHere({ env, mounts, runAs, diskMount, podTemplate }: RunSpec["row"], hasSecrets: boolean): string[] {
+  const wants = (...kinds: string[]) => env?.some(({ from }) => kinds.includes(from)) ?? false;
+  const isEnvLeftOut = wants("field") || (!hasSecrets && wants("secret", "config", "all"));
+  const fields = hasSecrets ? "fields of the pod" : "secrets, config maps and fields of the pod; see LOCAL_SECRETS_DIR";
+  const linked = mounts?.some(({ from }) => from === "secret" || from === "config") && hasSecrets;
   return [
-    ...(isForeign ? ["env (secrets, config maps and fields of the pod)"] : []),
-    ...(mounts ? ["mounts"] : []),
+    ...(isEnvLeftOut ? [`env (${fields})`] : []),
+    ...(mounts ? [linked ? "mounts (secrets and config maps are below $LOCAL_MOUNTS)" : "mounts"] : []),
     ...(diskMount === undefined ? [] : ["disk_mount"]),
     ...(runAs ? ["run_as"] : []),
     ...(podTemplate === undefined ? [] : ["pod_template"]),

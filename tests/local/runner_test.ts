@@ -34,14 +34,11 @@ interface Fixture {
 /** A runner on `dir` (a fresh folder) with a watch; everything is stopped at the end. */
 async function withRunner(
   work: (fixture: Fixture) => Promise<void>,
-  options: { dir?: string; path?: string; maxLogBytes?: number; killAfterMs?: number } = {},
+  options: { dir?: string; path?: string; maxLogBytes?: number; killAfterMs?: number; secretsDir?: string } = {},
 ): Promise<void> {
   const dir = options.dir ?? await Deno.makeTempDir({ prefix: "runner-test-" });
-  const { path: PATH, maxLogBytes, killAfterMs } = options;
-  const runner = new LocalRunner({
-    dir,
-    ...compact({ maxLogBytes, killAfterMs, env: PATH === undefined ? undefined : { PATH } }),
-  });
+  const { path: PATH, dir: _, ...more } = options;
+  const runner = new LocalRunner({ ...more, dir, ...compact({ env: PATH === undefined ? undefined : { PATH } }) });
   const troubles: string[] = [];
   const jobs = new Map<string, JobFacts>();
   const pods = new Map<string, PodFacts>();
@@ -353,7 +350,7 @@ Deno.test("LocalRunner gives a process none of the service's secrets, whatever t
 
 Deno.test("LocalRunner keeps no more output of a process than it may, and lets it run on", async () => {
   await withRunner(async (fixture) => {
-    await fixture.runner.create(spec("r", shell("yes 0123456789 | head -c 20000000; echo end >&2; exit 4")));
+    await fixture.runner.create(spec("r", shell("yes 0123456789 | head -c 2000000; echo end >&2; exit 4")));
     await ended(fixture, "r");
     equal(outcome(fixture, "r")?.exitCode, 4);
     const { length } = await log(fixture, "r-0");
@@ -444,4 +441,65 @@ Deno.test("LocalRunner does of a row's columns what it can, and says what it lea
     match(event?.message ?? "", /^left out, for only Kubernetes does it: env \(secrets.*\), mounts$/);
     deepEqual(await fixture.runner.events("other"), []);
   });
+});
+
+Deno.test("LocalRunner gives a run its secrets and config maps from a folder, and writes them nowhere", async () => {
+  const secretsDir = await Deno.makeTempDir({ prefix: "runner-secrets-" });
+  const write = async (name: string, key: string, text: string) => {
+    await Deno.mkdir(`${secretsDir}/${name}`, { recursive: true });
+    await Deno.writeTextFile(`${secretsDir}/${name}/${key}`, text);
+  };
+  await write("lab-s3", "key", "s3cret value\n");
+  await write("lab-s3", "RUN_NAME", "not this");
+  await write("lab-s3", "no.variable", "x");
+  await write("lab", "mode", "slow");
+  const script =
+    'printf "%s|" "$KEY" "$MODE" "$key" "$RUN_NAME"; cat "$LOCAL_MOUNTS/etc/lab/mode" "$LOCAL_MOUNTS/etc/key"';
+  const row: Partial<Row> = {
+    ...shell(script),
+    env: [
+      { from: "secret", name: "KEY", object: "lab-s3", key: "key" },
+      { from: "config", name: "MODE", object: "lab", key: "mode" },
+      { from: "all", kind: "secret", object: "lab-s3" },
+    ],
+    mounts: [
+      { from: "config", object: "lab", path: "/etc/lab" },
+      { from: "secret", object: "lab-s3", key: "key", path: "/etc/key" },
+    ],
+  };
+  try {
+    await withRunner(async (fixture) => {
+      await fixture.runner.create(spec("r", { ...row, parallelism: 2 }));
+      const job = await ended(fixture, "r");
+      for (const pod of ["r-0", "r-1"]) {
+        equal(await log(fixture, pod), "s3cret value|slow|s3cret value|r|slows3cret value\n");
+      }
+      const saved = await Deno.readTextFile(`${fixture.dir}/r/job.json`);
+      for (const text of [saved, JSON.stringify(job.manifest?.())]) equal(text.includes("s3cret"), false);
+      const [event] = await fixture.runner.events("r");
+      match(event?.message ?? "", /: mounts \(secrets and config maps are below \$LOCAL_MOUNTS\)$/);
+      await fixture.runner.delete("r");
+      equal(await Deno.readTextFile(`${secretsDir}/lab-s3/key`), "s3cret value\n");
+
+      const missing: [Partial<Row>, RegExp][] = [
+        [
+          { env: [{ from: "secret", name: "A", object: "gone", key: "k" }] },
+          /the secret "gone" does not exist: make the folder .*\/gone$/,
+        ],
+        [
+          { env: [{ from: "config", name: "A", object: "lab", key: "gone" }] },
+          /the config map "lab" has no key "gone": write the file .*\/lab\/gone$/,
+        ],
+        [{ mounts: [{ from: "secret", object: "lab-s3", key: "..", path: "/x" }] }, /has no key "\.\."/],
+        [{ env: [{ from: "all", kind: "config", object: "gone" }] }, /the config map "gone" does not exist/],
+      ];
+      for (const [at, [changes, words]] of missing.entries()) {
+        await fixture.runner.create(spec(`missing-${at}`, { ...shell("true"), ...changes }));
+        await ended(fixture, `missing-${at}`);
+        match(outcome(fixture, `missing-${at}`)?.message ?? "", words);
+      }
+    }, { secretsDir });
+  } finally {
+    await Deno.remove(secretsDir, { recursive: true });
+  }
 });
