@@ -4,7 +4,7 @@
  */
 import { Catalog, checkChannels, checkRow, checkTemplate, type Policy, type RowRules } from "./catalog.ts";
 import { Completion } from "./completion.ts";
-import { Flows, Limits, Schedules } from "./flows.ts";
+import { Flows, Limits, Schedules, type WaitingJoin } from "./flows.ts";
 import { becomeLeader, type Leadership, type LeaseTimes } from "./leader.ts";
 import { Listener } from "./listener.ts";
 import { LogCollector, type LogSettings } from "./logs.ts";
@@ -15,7 +15,7 @@ import { RefusedError } from "./ports.ts";
 import { RunRecords } from "./records.ts";
 import { EventTopics } from "./observers/event_topics.ts";
 import { Actions, controlFilters, Requests } from "./control.ts";
-import { delay } from "./util/retry.ts";
+import { atMost, delay } from "./util/retry.ts";
 import { RunTable } from "./runs.ts";
 import { withSafeWords } from "./service/safe_event.ts";
 import { NamedStarts, Starter } from "./starter.ts";
@@ -251,8 +251,7 @@ export class Service {
     await Promise.all([this.#endVanished(), this.#completion.unstarted.resume()]);
     void this.#keepLiveList().catch(() => {});
     void this.#schedules.run().catch(() => {});
-    void this.#flows.joins.load().catch(() => {});
-    this.#resumeJoins();
+    this.#flows.joins.look();
     await this.#connect();
     this.#started = true;
   }
@@ -282,6 +281,11 @@ export class Service {
   /** When rows with a schedule are due next, by their names. */
   nextDue(): ReadonlyMap<string, Date> {
     return new Map(this.#schedules.nextDue());
+  }
+
+  /** Rows that wait for rows that they need, as far as this process knows. */
+  get waitingJoins(): Iterable<WaitingJoin> {
+    return this.#flows.joins.waiting;
   }
 
   /** State for metrics and health checks. */
@@ -454,15 +458,12 @@ export class Service {
     }
   }
 
-  #resumeJoins(): void {
-    this.#flows.joins.resume().catch(() => {/* The service stops. */});
-  }
-
   #onTable(): void {
     this.#schedules.wake();
-    if (this.#started) this.#resumeJoins();
     this.#limits.tableChanged();
-    if (this.#started) void this.#subscribe().then(() => this.#announceTable());
+    if (!this.#started) return;
+    this.#flows.joins.look();
+    void this.#subscribe().then(() => this.#announceTable());
   }
 
   #filters(): string[] {
@@ -483,13 +484,6 @@ export class Service {
       this.emit({ type: "error", scope: "broker", report: { reason: "SubscriptionRefused", message } });
     }
   }
-}
-
-/** Waits for `work`, but not longer than `ms`, and not for its success. */
-async function atMost(ms: number, work: Promise<unknown>): Promise<void> {
-  const done = new AbortController();
-  await Promise.race([work.catch(() => {}), delay(ms, done.signal).catch(() => {})]);
-  done.abort();
 }
 
 /** Starts the core on the given ports; resolves when it takes messages. */

@@ -100,8 +100,18 @@ export class Joins {
   }
 
   /**
-   * Goes on with starts that a former process has left to the store. Call it when the live runs and the table are known,
-   * and when the table has changed: a row that was out of it may be back. Rejects only where the service stops.
+   * Begins to look for what former processes have left; call it when the live runs and the table are known, and when the
+   * table has changed.
+   */
+  look(): void {
+    // Both end early only where the service stops.
+    this.load().catch(() => {});
+    this.resume().catch(() => {});
+  }
+
+  /**
+   * Goes on with starts that a former process has left to the store; also of a row that was out of the table and is back.
+   * Rejects only where the service stops.
    */
   async resume(): Promise<void> {
     const paths = await this.#patiently("starts that wait cannot be read", async () => {

@@ -4,6 +4,7 @@
  */
 import type { Emit, Outcome, RunRecord } from "../ports.ts";
 import type { RunRecords } from "../records.ts";
+import { lineageOfRecord } from "../run_spec.ts";
 import { compact } from "../util/compact.ts";
 import { short } from "./pages/parts.tsx";
 
@@ -20,6 +21,7 @@ export interface RecordFilter {
   readonly jobName?: string;
   readonly status?: Outcome["status"];
   readonly parentRun?: string;
+  readonly root?: string;
   /** Ended at this time or later. */
   readonly since?: Date;
   /** Ended before this time. */
@@ -41,6 +43,7 @@ export type EndedRun = Pick<
   | "parent_run"
   | "started_at"
   | "finished_at"
+  | "root"
   | "attempt"
   | "retried_as"
 >;
@@ -133,6 +136,7 @@ function endedRun(record: RunRecord): EndedRun {
     parent_run: parent_run === null ? null : short(parent_run),
     started_at: started_at === null ? null : short(started_at),
     finished_at: short(finished_at),
+    root: lineageOfRecord(record).root,
     ...compact({ attempt, retried_as: retried_as && short(retried_as) }),
   };
   // A piece of a string keeps the whole of it in memory.
@@ -141,13 +145,14 @@ function endedRun(record: RunRecord): EndedRun {
 
 /** Ended runs that fit, newest first; among those of one time, by name downwards. */
 export function selectRecords<T extends EndedRun>(records: Iterable<T>, filter: RecordFilter): T[] {
-  const { jobName, status, parentRun, since, until, olderThan, limit } = filter;
+  const { jobName, status, parentRun, root, since, until, olderThan, limit } = filter;
   const fits: T[] = [];
   for (const record of records) {
     const at = Date.parse(record.finished_at);
     if (jobName !== undefined && record.job_name !== jobName) continue;
     if (status !== undefined && record.status !== status) continue;
     if (parentRun !== undefined && record.parent_run !== parentRun) continue;
+    if (root !== undefined && record.root !== root) continue;
     if (since && !(at >= since.getTime()) || until && !(at < until.getTime())) continue;
     if (olderThan && newerFirst(Date.parse(olderThan.finishedAt), olderThan.runName, at, record.run_name) >= 0) {
       continue;

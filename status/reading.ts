@@ -6,14 +6,16 @@ import { stringify } from "yaml";
 import { chainGraph } from "../catalog/chains.ts";
 import type { Table } from "../catalog.ts";
 import type { RunRecord, RunView } from "../ports.ts";
-import { isRunName } from "../run_spec.ts";
+import { isRoot, isRunName, lineageOfRecord } from "../run_spec.ts";
 import { compact } from "../util/compact.ts";
 import { errorMessage } from "../util/errors.ts";
 import { finishInSlices } from "../util/slices.ts";
 import { attemptsOf } from "./attempts.ts";
 import { drawGraphSteps, type GraphPicture, MAX_DRAWN_ROWS } from "./graph.tsx";
 import type { RecordFilter } from "./history.ts";
+import { allWaits, type RunsOfRoot, type Wait, waitsOf } from "./joins.ts";
 import { type LogTail, logTail } from "./log_stream.ts";
+import { messageRunsPage } from "./pages/message_runs.tsx";
 import { type HealthView, overviewPage, type RunQuery } from "./pages/overview.tsx";
 import { END_STATES, isLiveState, LIVE_STATES, type RunState } from "./pages/parts.tsx";
 import { runPage, type RunPageInput } from "./pages/run.tsx";
@@ -28,6 +30,9 @@ export interface ReadingOptions {
 
 const RECORDS_A_PAGE = 50;
 const MAX_CHILDREN = 100;
+/** Runs of one message on its page; and of all, those that are looked through for what a row waits for. */
+const MAX_OF_ROOT = 500;
+const MAX_KNOWN = 2_000;
 const MAX_PAYLOAD_SHOWN = 96 * 1024;
 /** Longest wait for a store or cluster that a page asks. */
 const LOOK_MS = 5_000;
@@ -47,6 +52,7 @@ export class Reading {
   async overview(params: URLSearchParams): Promise<string> {
     const { view, health, actions } = this.#options;
     const query = readQuery(params);
+    if (query.root !== undefined) return await this.#allOf(query.root);
     const table = view.table();
     const history = await this.#history(query, params);
     const live = view.liveRuns()
@@ -62,9 +68,39 @@ export class Reading {
       live,
       ...history,
       reach: view.recordsReach(),
+      waits: await this.#waits(),
       query,
       actions,
     });
+  }
+
+  /** The page of all runs that one message has set off. */
+  async #allOf(root: string): Promise<string> {
+    const known = await this.#runsOf(root);
+    const { view } = this.#options;
+    const waits = await waitsOf(known, view, this.#lookSignal());
+    return messageRunsPage({ now: new Date(), ...known, waits, reach: view.recordsReach() });
+  }
+
+  async #runsOf(root: string): Promise<RunsOfRoot> {
+    const { view } = this.#options;
+    const ended = await view.records({ root, limit: MAX_OF_ROOT }, this.#lookSignal()).catch(() => []);
+    return { root, live: view.liveRuns().filter((run) => run.root === root), ended };
+  }
+
+  async #waits(): Promise<Wait[]> {
+    const { view } = this.#options;
+    if (view.waitingJoins().length === 0) return [];
+    return allWaits(view, await view.records({ limit: MAX_KNOWN }, this.#lookSignal()).catch(() => []));
+  }
+
+  /** Rows that wait for the run, or for others beside it. */
+  async #waitsFor({ live, record }: { live?: RunView; record?: RunRecord }): Promise<Wait[]> {
+    const root = live?.root ?? (record && lineageOfRecord(record).root);
+    if (root === undefined) return [];
+    const { ended, ...known } = await this.#runsOf(root);
+    const own = record && !ended.some(({ run_name }) => run_name === record.run_name) ? [record] : [];
+    return await waitsOf({ ...known, ended: [...ended, ...own] }, this.#options.view, this.#lookSignal());
   }
 
   /** The page of a run; undefined: there is none of that name. */
@@ -73,9 +109,10 @@ export class Reading {
     if (!found) return undefined;
     const { actions } = this.#options;
     const { live, record } = found;
-    const [startedRuns, attempts, log, job] = await Promise.all([
+    const [startedRuns, attempts, waits, log, job] = await Promise.all([
       this.#startedRuns(runName),
       attemptsOf(this.#options.view, found, this.#lookSignal()),
+      this.#waitsFor(found),
       this.#log(runName),
       record ? jobOfRecord(record) : this.#liveJob(runName),
     ]);
@@ -86,6 +123,7 @@ export class Reading {
       runName,
       startedRuns,
       attempts,
+      waits,
       actions,
     });
   }
@@ -200,7 +238,14 @@ export function readQuery(params: URLSearchParams): RunQuery {
   const state = [...LIVE_STATES, ...END_STATES].find((state) => state === params.get("state"));
   const since = readTime(params.get("since"));
   const until = readTime(params.get("until"));
-  return compact({ row: row || undefined, state, since, until });
+  const root = params.get("root") ?? undefined;
+  return compact({
+    row: row || undefined,
+    state,
+    since,
+    until,
+    root: root !== undefined && isRoot(root) ? root : undefined,
+  });
 }
 
 function readTime(text: string | null): Date | undefined {

@@ -5,10 +5,14 @@
 import type { Table } from "../catalog.ts";
 import type { Cluster, JobFacts, ObjectStore, RunRecord, RunView } from "../ports.ts";
 import { RecentMessages, type SeenMessage } from "../observers/messages.ts";
+import type { WaitingJoin } from "../flows.ts";
 import { viewOf } from "../runs.ts";
 import type { Service } from "../service.ts";
 import { compact } from "../util/compact.ts";
 import { type EndedRun, History, type Reach, type RecordFilter, selectRecords } from "./history.ts";
+
+/** Marks of one root that are looked at. */
+const MOST_MARKS = 10_000;
 
 /** What the page shows, in the ports' words. Whatever rejects is shown as a sentence, not as a broken page. */
 export interface StatusView {
@@ -27,6 +31,10 @@ export interface StatusView {
   /** How far back `records` looks. */
   recordsReach(): Reach;
   record(runName: string, signal: AbortSignal): Promise<RunRecord | undefined>;
+  /** Rows that wait for rows that they need. */
+  waitingJoins(): readonly WaitingJoin[];
+  /** The marks of a root, see flows/joins.ts: `{row}/{needed}` of each needed row that has succeeded. */
+  joinMarks(root: string, signal: AbortSignal): Promise<ReadonlySet<string>>;
   /** A live run with its message, from the cluster. */
   job(runName: string, signal: AbortSignal): Promise<JobFacts | undefined>;
   /**
@@ -62,6 +70,14 @@ export function statusView(
     records: (filter) => Promise.resolve(selectRecords(history.values(), filter)),
     recordsReach: () => history.reach(),
     record: (runName, signal) => service.records.get(runName, signal),
+    waitingJoins: () => [...service.waitingJoins],
+    async joinMarks(root, signal) {
+      const marks = new Set<string>();
+      for await (const path of service.records.notes(".joins", `${root}/`, { signal })) {
+        if (marks.add(path.slice(root.length + 1)).size >= MOST_MARKS) break;
+      }
+      return marks;
+    },
     job: (runName, signal) => cluster.get(runName, { signal }),
     async log(runName, { follow, tailBytes, signal }) {
       if (!service.runs.get(runName)) {

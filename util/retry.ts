@@ -24,6 +24,13 @@ export function delayAtMost(ms: number, signal: AbortSignal): Promise<void> {
   return delay(ms, signal).catch(() => {});
 }
 
+/** Waits for `work`, but not longer than `ms`, and not for its success. */
+export async function atMost(ms: number, work: Promise<unknown>): Promise<void> {
+  const done = new AbortController();
+  await Promise.race([work.catch(() => {}), delay(ms, done.signal).catch(() => {})]);
+  done.abort();
+}
+
 /** Wait before attempt `attempt` (0 is the first retry), in milliseconds: doubling, at most `maxMs`, ±50 % jitter. */
 export function backoffMs(attempt: number, { firstMs = 200, maxMs = 30_000 } = {}): number {
   return Math.min(maxMs, firstMs * 2 ** Math.min(attempt, 20)) * (0.5 + Math.random());

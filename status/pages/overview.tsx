@@ -16,6 +16,7 @@ import {
   LIVE_STATES,
   MAX_SHOWN,
   resourceWords,
+  rootHref,
   RunLink,
   type RunState,
   ScrollTable,
@@ -23,6 +24,7 @@ import {
   StateWord,
   Time,
 } from "./parts.tsx";
+import type { Wait } from "../joins.ts";
 import { RunSection } from "./run_forms.tsx";
 import { RowNames, TableSection } from "./table.tsx";
 
@@ -41,6 +43,8 @@ export interface RunQuery {
   /** Of the end of a run. */
   readonly since?: Date;
   readonly until?: Date;
+  /** All that one message has set off: a page of its own. */
+  readonly root?: string;
 }
 
 export interface OverviewInput {
@@ -60,6 +64,8 @@ export interface OverviewInput {
   readonly recordsFailure?: string;
   /** Link to the records before these. */
   readonly olderHref?: string;
+  /** Rows that wait for rows that they need. */
+  readonly waits: readonly Wait[];
   readonly query: RunQuery;
   /** Whether a token is set, so that there is something to act with. */
   readonly actions: boolean;
@@ -79,6 +85,7 @@ export function overviewPage(input: OverviewInput): string {
         <HealthSection {...input} />
         <FindSection query={query} reach={input.reach} />
         {wantsLive && <LiveSection live={input.live} now={input.now} />}
+        {wantsLive && query.row === undefined && <WaitSection waits={input.waits} />}
         {wantsEnded && <HistorySection {...input} />}
         {input.nextDue && input.nextDue.size > 0 && <NextSection nextDue={input.nextDue} />}
         <TableSection table={table} graph={input.graph} nextDue={input.nextDue} />
@@ -242,6 +249,22 @@ function NextSection({ nextDue }: { nextDue: ReadonlyMap<string, Date> }) {
           </tbody>
         </table>
       </ScrollTable>
+    </section>
+  );
+}
+
+/** Left out where nothing waits: most tables have no rows that need others. */
+function WaitSection({ waits }: { waits: readonly Wait[] }) {
+  return (
+    <section id="waits" data-live aria-labelledby="waits-h" hidden={waits.length === 0}>
+      <h2 id="waits-h">Rows that wait for others</h2>
+      <ul>
+        {waits.map(({ root, jobName, words }) => (
+          <li>
+            {short(jobName)} {short(words)} (<a href={rootHref(root)}>all of this message</a>)
+          </li>
+        ))}
+      </ul>
     </section>
   );
 }

@@ -108,6 +108,11 @@ export function runHref(runName: string): string {
   return `/runs/${encodeURIComponent(runName)}`;
 }
 
+/** Path of the page of all that one message has set off. */
+export function rootHref(root: string): string {
+  return `/?root=${encodeURIComponent(root)}`;
+}
+
 /** A run's name, leading to its page. */
 export function RunLink({ runName }: { runName: string }) {
   return <a class="mono" href={runHref(runName)}>{runName}</a>;

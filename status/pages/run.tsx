@@ -3,13 +3,17 @@
  */
 import type { RunRecord, RunView } from "../../ports.ts";
 import type { AttemptView } from "../attempts.ts";
+import { lineageOfRecord } from "../../run_spec.ts";
+import type { Wait } from "../joins.ts";
 import type { LogTail } from "../log_stream.ts";
+import { WaitList } from "./message_runs.tsx";
 import {
   ageWords,
   durationWords,
   frame,
   Heads,
   resourceWords,
+  rootHref,
   runHref,
   RunLink,
   type RunState,
@@ -29,6 +33,8 @@ export interface RunPageInput {
   /** The message as text; undefined: it cannot be shown, and `payloadNote` says why. */
   readonly payload?: string;
   readonly payloadNote?: string;
+  /** Rows that wait for it, or for others beside it. */
+  readonly waits: readonly Wait[];
   /** Runs that its end started. */
   readonly startedRuns: readonly { readonly runName: string; readonly state: RunState }[];
   /** All attempts of the run, this one too; empty where there is only the one. */
@@ -59,6 +65,7 @@ export function runPage(input: RunPageInput): string {
           </h2>
           <p class="reason">{short(record?.message ?? live?.detail, 2_000)}</p>
           {record ? <RecordFacts record={record} /> : live && <LiveFacts run={live} now={input.now} />}
+          <WaitList waits={input.waits} />
           <Relatives {...input} />
         </section>
         <AttemptsSection {...input} />
@@ -162,16 +169,17 @@ function LiveFacts({ run, now }: { run: RunView; now: Date }) {
 
 function Relatives({ live, record, startedRuns, runName }: RunPageInput) {
   const parent = record?.parent_run ?? live?.parentRun;
-  const root = record?.root_run ?? live?.rootRun;
+  const first = record?.root_run ?? live?.rootRun;
+  const root = live?.root ?? (record && lineageOfRecord(record).root);
   return (
     <dl>
       <dt>Started by</dt>
       <dd>{parent ? <RunLink runName={parent} /> : "a message from outside"}</dd>
-      {root !== undefined && root !== runName && root !== parent && (
+      {first !== undefined && first !== runName && first !== parent && (
         <>
           <dt>First of the chain</dt>
           <dd>
-            <RunLink runName={root} />
+            <RunLink runName={first} />
           </dd>
         </>
       )}
@@ -184,6 +192,14 @@ function Relatives({ live, record, startedRuns, runName }: RunPageInput) {
           </>
         ))}
       </dd>
+      {root !== undefined && (
+        <>
+          <dt>Message</dt>
+          <dd>
+            <a href={rootHref(root)}>All of this message</a>
+          </dd>
+        </>
+      )}
     </dl>
   );
 }

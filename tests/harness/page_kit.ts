@@ -1,5 +1,6 @@
 /** Runs, records, tables and a view of them for the tests of the page. */
 import type { JobFacts, RunRecord, RunView } from "../../ports.ts";
+import type { WaitingJoin } from "../../flows.ts";
 import type { SeenMessage } from "../../observers/messages.ts";
 import type { EndedRun, Reach, RecordFilter } from "../../status/history.ts";
 import { statusApp, type StatusOptions } from "../../status.ts";
@@ -38,6 +39,8 @@ export interface FakeView {
   readonly records?: (filter: RecordFilter, signal: AbortSignal) => Promise<readonly EndedRun[]>;
   readonly reach?: Reach;
   readonly onRecord?: (runName: string) => void;
+  readonly waiting?: readonly WaitingJoin[];
+  readonly marks?: readonly string[];
   readonly job?: JobFacts;
   readonly log?: (
     options: { readonly follow: boolean; readonly tailBytes?: number; readonly signal: AbortSignal },
@@ -59,6 +62,8 @@ export function fakeView(fake: FakeView = {}): StatusView {
       fake.onRecord?.(runName);
       return Promise.resolve(ended.find((record) => record.run_name === runName));
     },
+    waitingJoins: () => fake.waiting ?? [],
+    joinMarks: () => Promise.resolve(new Set(fake.marks)),
     job: () => Promise.resolve(fake.job),
     log: (_, options) => Promise.resolve(fake.log?.(options)),
   };

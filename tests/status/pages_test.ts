@@ -7,6 +7,7 @@ import { chainGraph } from "../../catalog/chains.ts";
 import { drawGraph } from "../../status/graph.tsx";
 import { selectRecords } from "../../status/history.ts";
 import { LiveEvents } from "../../status/live_events.ts";
+import { messageRunsPage } from "../../status/pages/message_runs.tsx";
 import { overviewPage } from "../../status/pages/overview.tsx";
 import { ageWords, messagePage } from "../../status/pages/parts.tsx";
 import { runPage } from "../../status/pages/run.tsx";
@@ -31,6 +32,7 @@ function overview(more: Partial<Parameters<typeof overviewPage>[0]> = {}): strin
     live: [],
     records: [],
     reach: { runs: 0, kind: "all" },
+    waits: [],
     query: {},
     actions: true,
     ...more,
@@ -98,7 +100,7 @@ Deno.test("overviewPage() shows live runs with state, age, message, node and res
 
 Deno.test("runPage() shows the GPUs of an ended run as of a live one", () => {
   const page = (more: Partial<Parameters<typeof runPage>[0]>) =>
-    runPage({ now: NOW, runName: "a-1", startedRuns: [], actions: false, ...more });
+    runPage({ now: NOW, runName: "a-1", waits: [], startedRuns: [], actions: false, ...more });
   match(page({ live: aRunView({ gpu: 2 }) }), /, 2 GPUs</);
   match(page({ record: aRecord({ gpu: 2 }) }), /, 2 GPUs</);
 });
@@ -124,6 +126,8 @@ Deno.test("overviewPage() says what is wrong while there is no table", () => {
   match(text, /There is no usable table yet/);
 });
 
+const WAIT = { root: "abcdefghijkl", jobName: EVIL, words: EVIL, runNames: [EVIL] };
+
 Deno.test("all pages escape what comes from outside", async (t) => {
   const table = tableOf(`"evil ${EVIL.replaceAll('"', '""')}","a/${EVIL.replaceAll('"', '""')}",x,1,1Gi,0`);
   const live = aRunView({
@@ -148,9 +152,11 @@ Deno.test("all pages escape what comes from outside", async (t) => {
   const run = {
     now: NOW,
     runName: EVIL,
+    waits: [WAIT],
     startedRuns: [{ runName: EVIL, state: "failed" }],
     log: { text: EVIL, extent: "end" },
   } as const;
+  const known = { now: NOW, root: "abcdefghijkl", reach: { runs: 1, kind: "newest" } } as const;
   const parts = { ...run, payload: EVIL, manifest: EVIL, actions: true };
   const pages = {
     overview: overview({
@@ -164,6 +170,8 @@ Deno.test("all pages escape what comes from outside", async (t) => {
       olderHref: EVIL,
       query: { row: EVIL },
     }),
+    waits: overview({ waits: [WAIT] }),
+    "all of a message": messageRunsPage({ ...known, live: [live], ended: [record], waits: [WAIT] }),
     "live run": runPage({ ...parts, live }),
     "ended run": runPage({ ...parts, record, payloadNote: EVIL }),
     message: messagePage({ title: EVIL, message: EVIL }),
@@ -183,6 +191,7 @@ Deno.test("runPage() takes the colours of terminals out of the log", () => {
     now: NOW,
     runName: "a-1",
     record: aRecord(),
+    waits: [],
     startedRuns: [],
     log: { text: "\u001b[31mred\u001b[0m", extent: "whole" },
     actions: false,
@@ -357,7 +366,14 @@ const MESSAGES: readonly SeenMessage[] = (["runs", "ignored", "refused"] as cons
 
 browserTest("axe finds nothing on any page, light, dark and narrow", async (t) => {
   await withBrowser(async ({ url, browser }) => {
-    const paths = ["/", `/runs/${aRunView().runName}`, `/runs/${FAILED.run_name}`, "/messages?topic=lab/x", "/nowhere"];
+    const paths = [
+      "/",
+      `/runs/${aRunView().runName}`,
+      `/runs/${FAILED.run_name}`,
+      "/messages?topic=lab/x",
+      "/?root=rootrootroot",
+      "/nowhere",
+    ];
     for (const path of paths) {
       for (const colorScheme of ["light", "dark"] as const) {
         for (const width of [1280, 360]) {
