@@ -75,6 +75,7 @@ export class Catalog {
   #failure: { readonly message: string; readonly at: Date } | undefined;
   /** Set while the content last looked at, that of `#etag`, is one that was refused. */
   #refused: { readonly message: string; readonly at: Date } | undefined;
+  readonly #ready = Promise.withResolvers<void>();
   #loadedAt: Date | undefined;
   #confirmedAt: Date | undefined;
   #toldErrors = new Set<string>();
@@ -90,6 +91,11 @@ export class Catalog {
   /** The table in force; undefined: none was ever usable. */
   get table(): Table | undefined {
     return this.#table;
+  }
+
+  /** Resolves when a first table is in force. */
+  get ready(): Promise<void> {
+    return this.#ready.promise;
   }
 
   /** The distinct topic filters of the table in force. */
@@ -217,6 +223,7 @@ export class Catalog {
     this.#table = table;
     this.#filters = new Set(table.index.filters());
     this.#loadedAt = this.#confirmedAt = new Date();
+    this.#ready.resolve();
     this.#failure = this.#refused = undefined;
     const result = this.#result("loaded");
     this.#options.emit({ type: "table", rows: result.rows, errors: result.errors, warnings: result.warnings });

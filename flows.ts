@@ -4,6 +4,7 @@
  * own mark is in the store, by one list: so each step may be repeated, and a crash loses and doubles nothing.
  * Starts what follows by the Starter; must not end a run itself (completion.ts) nor acknowledge a message (listener.ts).
  */
+import type { Catalog } from "./catalog.ts";
 import { Groups, type GroupsOptions } from "./flows/groups.ts";
 import { Joins, type JoinsOptions } from "./flows/joins.ts";
 import { Retries, type RetriesOptions } from "./flows/retries.ts";
@@ -57,15 +58,19 @@ export interface Gate {
   through(runName: string, result: "created" | "exists" | "refused"): void;
 }
 
-export type FlowsOptions = RetriesOptions & Omit<GroupsOptions, "onEnd"> & JoinsOptions;
+export type FlowsOptions = RetriesOptions & Omit<GroupsOptions, "onEnd"> & JoinsOptions & {
+  readonly catalog: Pick<Catalog, "ready">;
+};
 
 /** What follows from ends, put together. */
 export class Flows implements Aftermath {
   readonly groups: Groups;
   readonly joins: Joins;
   readonly #retries: Retries;
+  readonly #tableReady: Promise<void>;
 
   constructor(options: FlowsOptions) {
+    this.#tableReady = options.catalog.ready;
     this.#retries = new Retries(options);
     this.joins = new Joins(options);
     this.groups = new Groups({ ...options, onEnd: (end) => this.joins.groupEnded(end) });
@@ -80,6 +85,8 @@ export class Flows implements Aftermath {
   }
 
   async recorded(record: RunRecord): Promise<void> {
+    // What follows is what the table says; after a restart Jobs that have ended are known sooner than that.
+    await this.#tableReady;
     // Of a group it counts that all of it has succeeded, not an item.
     if (record.group === undefined) await this.joins.recorded(record);
     else await this.groups.recorded(record);

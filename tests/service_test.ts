@@ -2,7 +2,8 @@
 import { deepEqual, equal, match, ok } from "node:assert/strict";
 import { type EmbeddedBedOptions, PREFIX, startEmbeddedBed } from "./harness/local_bed.ts";
 import { startStrictBroker } from "./harness/brokers/strict.ts";
-import { FakeBroker, FakeCluster, FakeStore } from "./harness/fakes.ts";
+import { aRecord, FakeBroker, FakeCluster, FakeStore, job } from "./harness/fakes.ts";
+import { RunRecords } from "../records.ts";
 import { Service } from "../service.ts";
 import { eventually } from "./harness/wait.ts";
 
@@ -13,6 +14,16 @@ fail,lab/fail,none,sh -c 'exit 3'
 long,lab/long,none,sleep 60
 loop,${PREFIX}/job_complete/loop,none,true
 `;
+
+const SETTINGS = {
+  pollMs: 60_000,
+  handleRetained: false,
+  createConcurrency: 4,
+  maxChainDepth: 3,
+  gracePeriods: { imagePullMs: 1000, unschedulableMs: 1000, nodeLostMs: 1000 },
+  logs: { followers: 10, memoryBytes: 1 << 20, maxBytes: 1e9 },
+  info: {},
+};
 
 interface Said {
   topic: string;
@@ -43,15 +54,7 @@ Deno.test("a table is announced when its topics are subscribed to, not before", 
     cluster: new FakeCluster(),
     stores: { catalog: store, catalogKey: "jobs.csv", logs: new FakeStore(), runs: new FakeStore() },
     topicPrefix: PREFIX,
-    settings: {
-      pollMs: 60_000,
-      handleRetained: false,
-      createConcurrency: 4,
-      maxChainDepth: 3,
-      gracePeriods: { imagePullMs: 1000, unschedulableMs: 1000, nodeLostMs: 1000 },
-      logs: { followers: 10, memoryBytes: 1 << 20, maxBytes: 1e9 },
-      info: {},
-    },
+    settings: SETTINGS,
   });
   await service.start();
   const tables = () =>
@@ -64,6 +67,38 @@ Deno.test("a table is announced when its topics are subscribed to, not before", 
   deepEqual(tables(), [1]);
   granted.resolve();
   await eventually(() => tables().at(-1) === 2);
+  await service.stop({ drain: false });
+});
+
+Deno.test("what follows from the end of a run that a dead process has recorded waits for the table", async () => {
+  const [broker, store, cluster] = [new FakeBroker(), new FakeStore(), new FakeCluster()];
+  broker.connect = (events) => Promise.resolve(events.onConnect({ sessionPresent: true }));
+  const ended = job({ runName: "sort-abcdefghijkl", jobName: "sort", end: { type: "Complete" } });
+  cluster.watch = (events) => {
+    events.onJob(ended);
+    events.onSynced();
+    return Promise.resolve();
+  };
+  const record = aRecord({ run_name: ended.runName, job_name: "sort", root: ended.root, root_run: ended.runName });
+  await new RunRecords(store).put(record);
+  const table = new FakeStore();
+  await table.put("jobs.csv", "job_name,mqtt_topic,image,needs\nsort,lab/sort,x:1,\nreport,,x:1,sort\n");
+  const read = Promise.withResolvers<void>();
+  const get = table.get.bind(table);
+  table.get = (key) => read.promise.then(() => get(key));
+  const service = new Service({
+    broker,
+    cluster,
+    stores: { catalog: table, catalogKey: "jobs.csv", logs: new FakeStore(), runs: store },
+    topicPrefix: PREFIX,
+    settings: SETTINGS,
+  });
+  service.start().catch(() => {/* It is stopped while it tries the broker's order, which this one does not answer. */});
+  await eventually(() => store.calls.includes(`get ${ended.runName}.json`));
+  deepEqual([cluster.deleted, cluster.created.length], [[], 0]);
+  read.resolve();
+  await eventually(() => cluster.deleted.includes(ended.runName));
+  deepEqual(cluster.created.map(({ row }) => row.jobName), ["report"]);
   await service.stop({ drain: false });
 });
 

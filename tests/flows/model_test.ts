@@ -59,6 +59,9 @@ class Books {
 
   constructor(readonly rows: readonly ModelRow[]) {}
 
+  /** Reads the manifest of a group. */
+  manifestOf: (group: string) => string | undefined = () => undefined;
+
   create(spec: RunSpec): void {
     const { runName, row, firstRun, attempt = 1, group, index, message } = spec;
     if (row.jobName === TICK) {
@@ -77,19 +80,29 @@ class Books {
   }
 
   #causeOf({ message: { topic, payload }, row }: RunSpec): string {
-    const said = JSON.parse(new TextDecoder().decode(payload)) as Said;
-    const n = numberIn(said);
-    if (row.needs !== undefined && row.needs.length > 0) return `join ${n}`;
-    if (!topic.startsWith(PREFIX)) return `message ${n}`;
-    const [kind = ""] = topic.slice(PREFIX.length + 1).split("/");
-    return `${kind} ${kind.startsWith("group") ? this.#groupOf(said) : this.bases.get(said.run_name ?? "")}`;
+    return this.#causeIn(topic, JSON.parse(new TextDecoder().decode(payload)), row.needs !== undefined);
   }
 
-  /** Of a group without items nothing was created. */
-  #groupOf(said: Said): string {
-    const known = this.groups.get(said.group ?? "");
+  #causeIn(topic: string, said: Said, isJoin: boolean): string {
+    const n = numberIn(said);
+    if (isJoin) return `join ${n}`;
+    if (!topic.startsWith(PREFIX)) return `message ${n}`;
+    const [kind = ""] = topic.slice(PREFIX.length + 1).split("/");
+    return `${kind} ${
+      kind.startsWith("group") ? this.#groupOf(said.group ?? "") : this.bases.get(said.run_name ?? "")
+    }`;
+  }
+
+  /** Of a group without items nothing was created: its manifest says what caused it. */
+  #groupOf(group: string): string {
+    const known = this.groups.get(group);
     if (known !== undefined) return known;
-    throw new Error(`nothing is known of the group ${said.group}`);
+    const { row, topic, payload } = JSON.parse(this.manifestOf(group) ?? "{}") as {
+      readonly row: { readonly jobName: string; readonly needs?: readonly string[] };
+      readonly topic: string;
+      readonly payload: string;
+    };
+    return baseOf(positionOf(row.jobName), this.#causeIn(topic, JSON.parse(payload), row.needs !== undefined));
   }
 
   publish(topic: string, body: string): void {
@@ -97,7 +110,7 @@ class Books {
     if (kind === undefined || jobName === undefined) return;
     const said = JSON.parse(body) as Said & { total?: number; failed?: number; attempt?: number };
     if (kind.startsWith("group")) {
-      const base = this.#groupOf(said);
+      const base = this.#groupOf(said.group ?? "");
       const told = this.groupEnds.get(base) ?? [];
       this.groupEnds.set(base, [...told, `${kind} ${said.failed}/${said.total}`]);
       return;
@@ -153,6 +166,7 @@ async function play(one: Case, say: (line: string) => void = () => {}): Promise<
     onPublish: (topic, body) => books.publish(topic, body),
     onCall: (what) => say(`${(performance.now() / 1_000).toFixed(3)} ${what}`),
   });
+  books.manifestOf = (group) => world.store.text(`.groups/${group}.json`);
   world.boot();
   const sinceMs = Date.now();
   await time.advance(1_000);
