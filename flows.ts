@@ -50,8 +50,8 @@ export interface Aftermath {
 
 /** How runs begin; asked by starter.ts. */
 export interface Gate {
-  /** Whether another run of the row may begin, or wait as a suspended Job; if not, its message stays with the broker. */
-  hasRoom(row: Row): boolean;
+  /** Whether another run of the row may begin, or wait as a suspended Job; if not, its message stays with the broker. `later`: of a batch. */
+  hasRoom(row: Row, later?: boolean): boolean;
   /** Right before the create call. Throws what `Cluster.create` throws. */
   admit(spec: RunSpec): Promise<Admission>;
   /** How the create call of a run that was admitted went. One that may succeed yet is not through. */

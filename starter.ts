@@ -127,7 +127,9 @@ export class Starter {
         }
         if (lane.failures > 0 && lane.busy > 0) continue; // one probe at a time
         if (this.#active >= concurrency) break;
-        if (!task.order.takesOver && (runs.size >= maxRuns || gate?.hasRoom(task.order.row) === false)) continue;
+        if (
+          !task.order.takesOver && (runs.size >= maxRuns || gate?.hasRoom(task.order.row, task.order.later) === false)
+        ) continue;
         progress = true;
         lane.tasks.shift();
         void this.#run(lane, task);

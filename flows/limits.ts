@@ -103,12 +103,20 @@ export class Limits implements Gate, RunObserver {
   // ---------------------------------------------------------------- how runs begin
 
   /** See `Gate`. */
-  hasRoom(given: Row): boolean {
+  hasRoom(given: Row, later = false): boolean {
     const row = this.#rowOf(given.jobName) ?? given;
     if (!isHeldBack(row)) return true;
+    // A batch waits in its lane, where messages go before it, and is not skipped run by run.
+    if (later && row.enabled !== "paused") return this.#hasSlot(row);
     // Whether it is busy is not known before.
     if (row.whenBusy === "forbid" && row.enabled !== "paused") return this.#isReady;
     return (this.#waiting.get(row.jobName)?.size ?? 0) < (row.maxWaiting ?? MAX_WAITING);
+  }
+
+  /** Of a concurrency group that a message names it is not known before: then one of the row may wait. */
+  #hasSlot({ jobName, maxRuns = Infinity, concurrencyGroup }: Row): boolean {
+    if ((this.#waiting.get(jobName)?.size ?? 0) > 0 || !this.#isReady) return false;
+    return concurrencyGroup !== undefined || this.#slotsOf(jobName).size < maxRuns && !this.#doesAnyWait(jobName);
   }
 
   /** See `Gate`. */

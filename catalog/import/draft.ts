@@ -20,7 +20,11 @@ interface Part {
  * Rules about nodes make one list in the pod: of its halves none may be the template's. Nor may arguments of a row follow
  * a template's command.
  */
-const TOGETHER: readonly (readonly Field[])[] = [["nodeSelector", "gpuProduct"], ["command", "args"]];
+const TOGETHER: readonly (readonly Field[])[] = [
+  ["nodeSelector", "gpuProduct"],
+  ["command", "args"],
+  ["maxRuns", "whenBusy"],
+];
 /** How entries of a cell are joined. */
 const JOINED: Partial<Record<Field, string>> = { nodeSelector: ", ", nodePreference: ", ", gpuProduct: ", " };
 

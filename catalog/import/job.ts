@@ -284,7 +284,6 @@ function isGenerated(selector: unknown): boolean {
 
 const SCHEDULE_ADVICE: Readonly<Record<string, string>> = {
   timeZone: "it belongs to the schedule",
-  concurrencyPolicy: "each due time starts a run, whether or not the last one has ended",
   startingDeadlineSeconds: "the setting STARTING_DEADLINE says it for all rows",
 };
 const SCHEDULE_DEFAULTS = { concurrencyPolicy: ["Allow"], suspend: [false] };
@@ -297,6 +296,7 @@ function readSchedule(spec: Fields, draft: Draft, report: ReportFinding): void {
   }
   dropDefaults(spec, SCHEDULE_DEFAULTS);
   readTimes(spec, draft, report);
+  readPolicy(spec, draft, report);
   readSuspend(spec, "spec.suspend", draft, report);
   for (const [field, value] of Object.entries(spec)) {
     report("error", `spec.${field}`, SCHEDULE_ADVICE[field] ?? "neither a column nor a pod template says it", value);
@@ -335,6 +335,23 @@ function readTimes(spec: Fields, draft: Draft, report: ReportFinding): void {
   if (timeZone === undefined) return;
   draft.offer("timeZone", String(zone), timeZone, () => {});
   delete spec["timeZone"];
+}
+
+/** Words of CronJob's: `Forbid` and `Replace` let one run be at a time. */
+function readPolicy(spec: Fields, draft: Draft, report: ReportFinding): void {
+  const policy = spec["concurrencyPolicy"];
+  if (policy !== "Forbid" && policy !== "Replace") return;
+  const word = policy === "Forbid" ? "forbid" : "replace";
+  draft.offer("maxRuns", "1", 1, () => {});
+  draft.offer("whenBusy", word, word, () => {});
+  // The table takes them out of a row with a queue.
+  report(
+    "note",
+    "spec.concurrencyPolicy",
+    "max_runs and when_busy say it; a row in a queue of Kueue's has neither",
+    policy,
+  );
+  delete spec["concurrencyPolicy"];
 }
 
 function readSuspend(fields: Fields, path: string, draft: Draft, report: ReportFinding): void {

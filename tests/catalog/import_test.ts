@@ -102,7 +102,7 @@ function meaningOf({ spec, metadata }: { spec: Any; metadata: Any }, kind: strin
 }
 
 /** Columns that no Job shows. */
-const NOT_OF_JOBS = /^(job_name|mqtt_topic|image|schedule|time_zone|enabled)$/;
+const NOT_OF_JOBS = /^(job_name|mqtt_topic|image|schedule|time_zone|enabled|max_runs|when_busy)$/;
 
 /** Fields of a Job that the comparison knows; each other one must be told. */
 const COMPARED = new Set([
@@ -193,7 +193,7 @@ function mustBeTold(result: Imported, original: Any, { spec }: { spec: Any }): v
     isTold(field);
   }
   if (original.kind === "CronJob") {
-    const inCells = ["jobTemplate", "schedule", "timeZone"];
+    const inCells = ["jobTemplate", "schedule", "timeZone", "concurrencyPolicy"];
     for (const field of Object.keys(original.spec)) if (!inCells.includes(field)) isTold(field);
   }
   for (const { name } of spec.template.spec.containers[0].env ?? []) {
@@ -463,6 +463,9 @@ Deno.test("a CronJob becomes a row with its schedule and zone, switched off wher
       /spec\.suspend = true: the row is switched off/,
     ],
     [{ schedule: "@daily", suspend: false }, { schedule: "@daily" }],
+    [{ schedule: "@daily", concurrencyPolicy: "Forbid" }, { schedule: "@daily", max_runs: "1", when_busy: "forbid" }],
+    [{ schedule: "@daily", concurrencyPolicy: "Replace" }, { schedule: "@daily", max_runs: "1", when_busy: "replace" }],
+    [{ schedule: "@daily", concurrencyPolicy: "Allow" }, { schedule: "@daily" }],
     [{ schedule: "0 0 30 2 *" }, { mqtt_topic: "lab/a" }, /spec\.schedule = 0 0 30 2 \*: that time never comes/],
     [{ schedule: "@daily", timeZone: "Mars/Base" }, { mqtt_topic: "lab/a" }, /the table knows no such time zone/],
     [{ schedule: "@daily", startingDeadlineSeconds: 60 }, { schedule: "@daily" }, /STARTING_DEADLINE/],

@@ -81,7 +81,7 @@ Deno.test("import --json gives rows, table, templates and findings in one object
 
 Deno.test("import ends with 1 where something could not be carried, 2 where it was called wrongly", async (t) => {
   const cases: readonly (readonly [words: readonly string[], code: number, said: RegExp])[] = [
-    [[`${FOLDER}nightly-etl.yaml`], 1, /spec\.concurrencyPolicy = Forbid: each due time starts a run/],
+    [[`${FOLDER}policies-of-failure.yaml`], 1, /podFailurePolicy/],
     [["-"], 1, /standard input: the file holds no object/],
     [[], 2, /JOB\.yaml… is missing/],
     [["no-such-file.yaml"], 2, /Cannot read no-such-file\.yaml: there is no such file/],

@@ -406,3 +406,21 @@ Deno.test("an output that must not be looked for is told, and the run begins", a
   const told = it.all.find((event) => event.type === "error");
   equal(told?.type === "error" && told.report.reason, "OutputUnseen");
 });
+
+Deno.test("a batch has room only where a slot is free and nothing waits, so that messages go before it and none is skipped", async () => {
+  for (const limited of [one, row({ ...one, whenBusy: "forbid" }), row({ ...one, whenBusy: "latest" })]) {
+    using it = bed([limited]);
+    await it.ready;
+    equal(it.limits.hasRoom(limited, true), true);
+    await it.begin(run(limited, 1));
+    equal(it.limits.hasRoom(limited, true), false);
+    it.runs.deleted("count-1");
+    await eventually(() => it.limits.hasRoom(limited, true));
+  }
+  using it = bed([one]);
+  await it.ready;
+  await it.begin(run(one, 1));
+  await it.begin(run(one, 2));
+  equal(it.limits.hasRoom(one), true);
+  equal(it.limits.hasRoom(one, true), false, "a message waits");
+});
