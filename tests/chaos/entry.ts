@@ -22,6 +22,10 @@ export const OPERATIONS = [
   "record",
   "delete",
   "lease",
+  // Of an attempt that is followed by another one, and of that one's Job.
+  "retry-record",
+  "retry-create",
+  "retry-delete",
 ] as const;
 
 /** What no message leads to: a publication of the trial of the broker's order, the note of rows with a schedule. */
@@ -111,10 +115,17 @@ function faultyBroker(broker: Broker, killer: Killer, topicPrefix: string): Brok
   });
 }
 
-function faultyCluster(cluster: Cluster, killer: Killer): Cluster {
+/** `retried`: names of runs whose record says that they are tried again. */
+function faultyCluster(cluster: Cluster, killer: Killer, retried: ReadonlySet<string>): Cluster {
   return override(cluster, {
-    create: (spec, options) => killer.around("create", () => cluster.create(spec, options)),
-    delete: (runName, options) => killer.around("delete", () => cluster.delete(runName, options)),
+    create(spec, options) {
+      const operation = (spec.attempt ?? 1) > 1 ? "retry-create" : "create";
+      return killer.around(operation, () => cluster.create(spec, options));
+    },
+    delete(runName, options) {
+      const operation = retried.has(runName) ? "retry-delete" : "delete";
+      return killer.around(operation, () => cluster.delete(runName, options));
+    },
   });
 }
 
@@ -144,6 +155,7 @@ export function withFault(options: ServiceOptions, fault: Fault | undefined): Se
   const killer = new Killer(fault);
   const { stores, election } = options;
   let acknowledged: number | undefined;
+  const retried = new Set<string>();
   /** Whether it is a write of the session's record that messages wait for; the first ones, at the start, are not. */
   const acknowledgesMore = (key: string, body: unknown) => {
     if (!key.startsWith(".session/")) return false;
@@ -154,7 +166,7 @@ export function withFault(options: ServiceOptions, fault: Fault | undefined): Se
   return {
     ...options,
     broker: faultyBroker(options.broker, killer, options.topicPrefix),
-    cluster: faultyCluster(options.cluster, killer),
+    cluster: faultyCluster(options.cluster, killer, retried),
     stores: {
       ...stores,
       logs: faultyStore(stores.logs, killer, (key) => /^[^/]+\.txt$/.test(key) ? "log" : "log-part"),
@@ -163,7 +175,11 @@ export function withFault(options: ServiceOptions, fault: Fault | undefined): Se
         killer,
         (key, body) => {
           if (key.startsWith(".schedules/")) return "schedule";
-          return /^[^./][^/]*\.json$/.test(key) ? "record" : acknowledgesMore(key, body) ? "number" : undefined;
+          if (!/^[^./][^/]*\.json$/.test(key)) return acknowledgesMore(key, body) ? "number" : undefined;
+          const { run_name, retried_as } = JSON.parse(String(body));
+          if (retried_as === undefined) return "record";
+          retried.add(run_name);
+          return "retry-record";
         },
       ),
     },

@@ -28,7 +28,7 @@ export function casesOf(extent: Extent): Case[] {
     (["before", "after"] as const).map((when) => ({ operation, when }))
   );
   const points = crashes.flatMap(({ operation, when }) => {
-    const nths = operation === "lease" ? [1] : numbersOf(extent);
+    const nths = operation === "lease" || operation.startsWith("retry-") ? [1] : numbersOf(extent);
     return nths.map((nth) => crash(`${operation}:${when}:${nth}`));
   });
   const peers: Case[] = [
@@ -44,7 +44,7 @@ export function casesOf(extent: Extent): Case[] {
       through: "broker wire",
       env: { MQTT_KEEPALIVE: "2s" },
     },
-    { name: "service killed twice in a row", trouble: killTwice },
+    { name: "service killed twice in a row", trouble: killTwice, again: true },
   ];
   if (extent === "faults") return [...FAULTS];
   if (extent === "full") return [...points, ...DUE_TIMES, ...troubles, ...peers, ...FAULTS];
@@ -57,6 +57,8 @@ export function casesOf(extent: Extent): Case[] {
     "acknowledge:before:2",
     "publish:after:2",
     "record:after:2",
+    "retry-record:after:1",
+    "retry-create:after:1",
   ];
   return [...chosen.map(crash), troubles[0]!];
 }
@@ -71,6 +73,7 @@ function crash(fault: string): Case {
   const name = `killed ${when} ${operation} no. ${nth}`;
   if (operation === "lease") return { name, fault, env: SHORT_LEASE };
   if (operation === "number") return { name, fault, spaced: true };
+  if (operation!.startsWith("retry-")) return { name, fault, again: true };
   return { name, fault, ...(operation === "log-part" ? { env: { LOG_MEMORY: "1Mi" }, ...THREE_SEGMENTS } : {}) };
 }
 

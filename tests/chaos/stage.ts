@@ -47,6 +47,8 @@ export interface Case {
   readonly few?: boolean;
   /** A message is sent when the record says that the one before it is acknowledged, or the service has died. */
   readonly spaced?: boolean;
+  /** A message more, to a row whose first attempt fails. */
+  readonly again?: boolean;
   /** A broker of its own that keeps nothing over a restart. */
   readonly forgetful?: boolean;
   /** Lines that the first row's container writes besides its first and last one. Default 1. */
@@ -55,12 +57,18 @@ export interface Case {
   readonly padding?: number;
 }
 
+/** Below the case's own level; each has a row. */
+type Topic = "in" | "bad" | "again";
+const ROWS = ["first", "child", "bad", "again"] as const;
+type RowName = typeof ROWS[number];
+const ROW_OF: Readonly<Record<Topic, RowName>> = { in: "first", bad: "bad", again: "again" };
+
 // ---------------------------------------------------------------- one case
 
 /** A service with a topic prefix, table and folders of its own, and the eyes on it. */
 export class Stage implements AsyncDisposable {
   readonly prefix: string;
-  readonly sent: { topic: "in" | "bad"; payload: string }[] = [];
+  readonly sent: { topic: Topic; payload: string }[] = [];
   /** What a case finds wrong besides the count. */
   readonly wrong: string[] = [];
   /** Requests that were not simply passed on. */
@@ -148,6 +156,7 @@ export class Stage implements AsyncDisposable {
       MQTT_CLIENT_ID: this.prefix,
       REPLICA_NAME: this.id,
       LOG_LEVEL: "debug",
+      RETRY_DELAY: "500ms",
       ...(through === undefined ? {} : await this.#proxied(through)),
       ...env,
     };
@@ -180,7 +189,7 @@ export class Stage implements AsyncDisposable {
     this.service = await startService(env, { entry: ENTRY, mayEnd: fault !== undefined });
   }
 
-  async send(topic: "in" | "bad", payload: string): Promise<void> {
+  async send(topic: Topic, payload: string): Promise<void> {
     this.sent.push({ topic, payload });
     await this.ear.publish(`lab-${this.id}/${topic}`, payload);
   }
@@ -199,17 +208,17 @@ export class Stage implements AsyncDisposable {
   }
 
   /** Jobs of one of the case's rows, by the test's own watch. */
-  jobsOf(row: "first" | "child" | "bad"): V1Job[] {
+  jobsOf(row: RowName): V1Job[] {
     return this.jobs.created(`${this.id}-${row}`);
   }
 
   /** All that was sent has come to its end, and nothing is left of it in the cluster. */
   get settled(): boolean {
-    const firsts = this.sent.filter(({ topic }) => topic === "in").length;
-    const bads = this.sent.length - firsts;
-    return this.jobsOf("first").length >= firsts && this.jobsOf("child").length >= firsts &&
-      this.jobsOf("bad").length >= bads &&
-      ["first", "child", "bad"].every((row) => this.jobs.left(`${this.id}-${row}`).length === 0);
+    const sentTo = (wanted: Topic) => this.sent.filter(({ topic }) => topic === wanted).length;
+    const expected = { first: sentTo("in"), child: sentTo("in"), bad: sentTo("bad"), again: 2 * sentTo("again") };
+    return ROWS.every((row) =>
+      this.jobsOf(row).length >= expected[row] && this.jobs.left(`${this.id}-${row}`).length === 0
+    );
   }
 
   async untilSettled(): Promise<void> {
@@ -235,7 +244,7 @@ export class Stage implements AsyncDisposable {
   }
 }
 
-/** Two rows in a chain and one that fails; `lines`: how much the first writes. */
+/** Two rows in a chain, one that fails, and one that fails at first; `lines`: how much the first writes. */
 function tableOf({ id, prefix, padding }: Stage, lines: number): string {
   const base = { image: "busybox:lab" };
   // containerd 1.6 was seen to lose the last 64 KiB of a program that writes much and ends at once: they are not in the
@@ -253,6 +262,13 @@ function tableOf({ id, prefix, padding }: Stage, lines: number): string {
       command: shell("echo begin; echo end"),
     },
     { ...base, job_name: `${id}-bad`, mqtt_topic: `lab-${id}/bad`, command: shell("echo begin; echo end; exit 3") },
+    {
+      ...base,
+      job_name: `${id}-again`,
+      mqtt_topic: `lab-${id}/again`,
+      command: shell("echo begin; echo end; [ $ATTEMPT -gt 1 ] || exit 75"),
+      retries: 2,
+    },
   ]);
 }
 
@@ -280,7 +296,10 @@ export async function runCase(kit: Kit, one: Case, id: string): Promise<CaseResu
 }
 
 /** Messages before, during and after the fault. */
-async function play(stage: Stage, { fault, before, trouble, few = false, spaced = false }: Case): Promise<void> {
+async function play(
+  stage: Stage,
+  { fault, before, trouble, few = false, spaced = false, again = false }: Case,
+): Promise<void> {
   await stage.start(fault);
   const service = stage.service!;
   if (service.status !== undefined) {
@@ -288,6 +307,7 @@ async function play(stage: Stage, { fault, before, trouble, few = false, spaced 
     await stage.start();
     for (const payload of few ? ["m1", "m3"] : ["m1", "m2", "m3"]) await stage.send("in", payload);
     await stage.send("bad", "b1");
+    if (again) await stage.send("again", "r1");
     return;
   }
   before?.(stage);
@@ -296,6 +316,7 @@ async function play(stage: Stage, { fault, before, trouble, few = false, spaced 
   if (!few) await stage.send("in", "m2");
   if (spaced) await stage.untilWritten();
   await stage.send("bad", "b1");
+  if (again) await stage.send("again", "r1");
   if (fault !== undefined) {
     await eventually(() => service.status !== undefined, { timeoutMs: FINISH_MS, what: `the service to die ${fault}` });
     const { signal, code } = await service.ended;
@@ -309,7 +330,7 @@ async function play(stage: Stage, { fault, before, trouble, few = false, spaced 
 }
 
 function describe(stage: Stage): string {
-  return (["first", "child", "bad"] as const).map((row) => {
+  return ROWS.map((row) => {
     const left = stage.jobs.left(`${stage.id}-${row}`);
     return `${row}: ${stage.jobsOf(row).length} created, ${left.length} left`;
   }).join(", ");
@@ -328,16 +349,19 @@ async function check(stage: Stage): Promise<Count> {
   const count: Count = { lost: 0, doubled: 0, wrong: [...stage.wrong] };
   for (const payload of new Set(stage.sent.map(({ payload }) => payload))) {
     const sent = stage.sent.filter((one) => one.payload === payload);
-    const row = sent[0]!.topic === "in" ? "first" : "bad";
-    const jobs = stage.jobsOf(row).filter((job) => envOf(job)["MQTT_PAYLOAD"] === payload);
-    tally(count, `runs of message ${payload}`, jobs.length, sent.length);
+    const jobs = stage.jobsOf(ROW_OF[sent[0]!.topic]).filter((job) => envOf(job)["MQTT_PAYLOAD"] === payload);
+    const firsts = jobs.filter((job) => (envOf(job)["ATTEMPT"] ?? "1") === "1");
+    tally(count, `runs of message ${payload}`, firsts.length, sent.length);
+    if (sent[0]!.topic === "again") {
+      tally(count, `second attempts of message ${payload}`, jobs.length - firsts.length, sent.length);
+    }
   }
   for (const first of stage.jobsOf("first")) {
     const run = first.metadata?.name ?? "";
     const children = stage.jobsOf("child").filter((job) => envOf(job)["PAYLOAD_RUN_NAME"] === run);
     tally(count, `children of ${run}`, children.length);
   }
-  for (const row of ["first", "child", "bad"] as const) {
+  for (const row of ROWS) {
     for (const job of stage.jobsOf(row)) await checkEnd(stage, count, row, job);
   }
   return count;
@@ -351,14 +375,16 @@ function tally(count: Count, what: string, found: number, expected = 1): void {
 }
 
 /** One outcome, said at least once and never otherwise; a log with all that the run wrote; a record. */
-async function checkEnd(stage: Stage, count: Count, row: "first" | "child" | "bad", job: V1Job): Promise<void> {
+async function checkEnd(stage: Stage, count: Count, row: RowName, job: V1Job): Promise<void> {
   const run = job.metadata?.name ?? "";
   const expected = row === "bad" ? "failed" : "succeeded";
   const topic = `${stage.prefix}/${row === "bad" ? "job_failed" : "job_complete"}/${stage.id}-${row}`;
   const said = stage.ear.json<{ run_name: string; status: string; reason: string }>(`${stage.prefix}/#`)
     .filter(({ run_name }) => run_name === run);
   const kinds = new Set(said.map(({ status, reason }) => `${status} ${reason}`));
-  tally(count, `outcomes of ${run}${kinds.size > 1 ? ` (${[...kinds].join(", ")})` : ""}`, kinds.size);
+  const isRetried = row === "again" && envOf(job)["ATTEMPT"] === "1";
+  const ends = `outcomes of ${run}${kinds.size > 1 ? ` (${[...kinds].join(", ")})` : ""}`;
+  tally(count, ends, kinds.size, isRetried ? 0 : 1);
   const onTopic = stage.ear.json<{ run_name: string; status: string }>(topic).filter(({ run_name }) =>
     run_name === run
   );
@@ -368,6 +394,8 @@ async function checkEnd(stage: Stage, count: Count, row: "first" | "child" | "ba
   tally(count, `whole logs of ${run} (${flaw})`, flaw === undefined ? 1 : 0);
   const record = await stage.kit.s3.get(`${stage.env["RUNS_URL"]}/${run}.json`);
   tally(count, `records of ${run}`, record === undefined ? 0 : 1);
+  const next = JSON.parse(record ?? "{}").retried_as;
+  if ((next !== undefined) !== isRetried) count.wrong.push(`the record of ${run} names ${next} as the next attempt`);
 }
 
 /** Where the log differs from what the run wrote; undefined: all lines are there once and in order. */
