@@ -5,7 +5,7 @@
 import type { Config } from "./config.ts";
 import type { TemplateFiles } from "./k8s/template_files.ts";
 import type { Identity } from "./mqtt/options.ts";
-import type { Broker, Cluster, ObjectLook, ObjectStore } from "./ports.ts";
+import type { Broker, Cluster, ObjectList, ObjectLook, ObjectStore } from "./ports.ts";
 import { parsePolicy } from "./catalog/policy.ts";
 import type { Election, ServiceOptions } from "./service.ts";
 import { uncovered } from "./topics.ts";
@@ -25,14 +25,26 @@ export async function openStore(url: string, s3: Config["s3"] = {}): Promise<Obj
   return new S3Store({ url, ...s3 });
 }
 
-/** Looks for objects anywhere; keeps a store for each bucket. */
-export function objectLook(s3: Config["s3"] = {}): ObjectLook {
+/** Looks for objects anywhere, and lists them. */
+export function foreignObjects(s3: Config["s3"] = {}): { readonly look: ObjectLook; readonly list: ObjectList } {
   const stores = new Map<string, Promise<ObjectStore>>();
-  return async (url, options) => {
+  /** A store for each bucket, kept; and the key in it. */
+  const at = (url: string) => {
     const [, root = "/", key = ""] = /^(s3:\/\/[^/]+|file:\/\/\/|\/|\.)\/?(.*)$/s.exec(url) ?? [];
     let store = stores.get(root);
     if (!store) stores.set(root, store = openStore(root, s3));
-    return await (await store).exists(key, options);
+    return { store, key };
+  };
+  return {
+    async look(url, options) {
+      const { store, key } = at(url);
+      return await (await store).exists(key, options);
+    },
+    async *list(begin, options) {
+      const { store, key: prefix } = at(begin);
+      const { url } = await store;
+      for await (const { key } of (await store).list(prefix, options)) yield `${url.replace(/\/$/, "")}/${key}`;
+    },
   };
 }
 
@@ -124,7 +136,7 @@ export async function serviceOptions(
     stores: { catalog, catalogKey: config.catalog.key, logs, runs },
     ...(election ? { election } : {}),
     ...(templates ? { rules: templates } : {}),
-    look: objectLook(config.s3),
+    ...foreignObjects(config.s3),
     topicPrefix: config.topicPrefix,
     settings: {
       pollMs: config.catalog.pollMs,
@@ -132,6 +144,7 @@ export async function serviceOptions(
       createConcurrency: config.cluster.createConcurrency,
       maxChainDepth: config.maxChainDepth,
       startingDeadlineMs: config.startingDeadlineMs,
+      maxItems: config.maxItems,
       gracePeriods: { ...config.grace, nodeLostMs: NODE_LOST_MS },
       retryDelayMs: config.retryDelayMs,
       logs: config.logs,

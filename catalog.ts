@@ -13,10 +13,11 @@ import type { Timetable } from "./catalog/timetables.ts";
 import { rowsFor, type Table, type TableOptions } from "./catalog/table.ts";
 
 export { MAX_TABLE_BYTES } from "./catalog/csv.ts";
-export { readTable } from "./catalog/compile.ts";
-export { scheduleText } from "./catalog/cells/flows.ts";
+export { conditionFor, readTable } from "./catalog/compile.ts";
+export { forEachText, scheduleText } from "./catalog/cells/flows.ts";
 export type { CompiledTable } from "./catalog/compile.ts";
 export type { Timetable } from "./catalog/timetables.ts";
+export { conditionValues } from "./catalog/condition_values.ts";
 export type { Condition, ConditionValues } from "./catalog/conditions.ts";
 export { parseTable, parseTableInSlices, rowsFor } from "./catalog/table.ts";
 export type { Table, TableOptions } from "./catalog/table.ts";

@@ -80,6 +80,8 @@ export interface Config {
   readonly maxChainDepth: number;
   /** How late a run by schedule may begin. */
   readonly startingDeadlineMs: number;
+  /** Items of one group. */
+  readonly maxItems: number;
   /** Text of the policy file, for parsePolicy. */
   readonly policy?: { readonly file: string; readonly text: string };
   /** Absent: no election. */
@@ -221,6 +223,7 @@ function assemble(reader: Reader, input: ConfigInput): Config {
     grace: { imagePullMs: need("IMAGE_PULL_GRACE"), unschedulableMs: need("UNSCHEDULABLE_GRACE") },
     maxChainDepth: need("MAX_CHAIN_DEPTH"),
     startingDeadlineMs: need("STARTING_DEADLINE"),
+    maxItems: need("MAX_ITEMS"),
     ...(policyFile === undefined || policyText === undefined ? {} : { policy: { file: policyFile, text: policyText } }),
     ...leaderOf(reader),
     replicaName: reader.get("REPLICA_NAME") ?? replicaName(input),

@@ -11,7 +11,9 @@ import { Retries, type RetriesOptions } from "./flows/retries.ts";
 import type { JobFacts, Outcome, Row, RunRecord, RunSpec } from "./ports.ts";
 import type { LiveRun } from "./runs.ts";
 
-export { type GroupEnd } from "./flows/groups.ts";
+export { type GroupEnd } from "./flows/group_end.ts";
+export { type Groups } from "./flows/groups.ts";
+export { type GroupView, type ItemState } from "./flows/open_group.ts";
 export { type WaitingJoin } from "./flows/joins.ts";
 export { Limits, type LimitsOptions } from "./flows/limits.ts";
 export { dueMessage, Schedules, type SchedulesOptions } from "./flows/schedules.ts";

@@ -10,6 +10,8 @@
  * second one is refused by the name itself. In doubt a message runs: lost is worse than twice.
  */
 import type { Catalog } from "./catalog.ts";
+import type { Groups } from "./flows.ts";
+import { canHaveEnded } from "./listener/belief.ts";
 import { FormerRuns } from "./listener/former_runs.ts";
 import { OrderTrial, type TrialOptions } from "./listener/order_trial.ts";
 import { PacketOrder } from "./listener/packet_order.ts";
@@ -23,7 +25,7 @@ import type { RunRecords } from "./records.ts";
 import { messageHashOf, runNameFor } from "./run_spec.ts";
 import type { RunTable } from "./runs.ts";
 import { NamedStarts, type Starter, type StartResult } from "./starter.ts";
-import { endName, isEndTopic, isUnderPrefix } from "./topics.ts";
+import { isEndTopic, isUnderPrefix } from "./topics.ts";
 import { compact } from "./util/compact.ts";
 import { errorMessage } from "./util/errors.ts";
 import { retryForever } from "./util/retry.ts";
@@ -38,6 +40,7 @@ export interface ListenerOptions {
   readonly records: RunRecords;
   readonly starter: Starter;
   readonly named: NamedStarts;
+  readonly groups?: Pick<Groups, "get" | "findByMessage" | "names">;
   readonly topicPrefix: string;
   readonly handleRetained: boolean;
   readonly maxChainDepth: number;
@@ -110,7 +113,7 @@ export class Listener {
    * and of a new process, wait until the store has the record of it.
    */
   async connected(sessionPresent: boolean): Promise<void> {
-    const { runs, records, signal } = this.#options;
+    const { runs, records, groups, signal } = this.#options;
     const isFirst = !this.#isRecorded && this.#former === undefined;
     this.#collectOpen(sessionPresent);
     this.#session.begin(sessionPresent);
@@ -120,7 +123,7 @@ export class Listener {
       this.#isRecorded = false;
     } else if (isFirst && this.#session.former) {
       const record = this.#session.former;
-      this.#former = new FormerRuns({ record, runs, records, signal });
+      this.#former = new FormerRuns({ record, runs, records, signal, groups: [...groups?.names() ?? []] });
       this.#order = new PacketOrder({ orderly: record.orderly, newest: record.lastId });
     }
     this.#session.orderly = this.#order.orderly;
@@ -310,7 +313,7 @@ export class Listener {
       if (work.rows.some((row) => known(row) !== undefined)) return this.#startNew(work, known);
     }
     if (number === undefined) {
-      await former.settled();
+      await former.settled(work.rows);
       if (work.dropped) return;
       number = former.take(hashOf(work), work.rows, isOpen);
     }
@@ -334,7 +337,8 @@ export class Listener {
 
   /** Name of the run that a message equal to this one made of the row, if it lives or ended in the last ten minutes. */
   #findRun(row: Row, work: Work): string | undefined {
-    return this.#options.runs.findByMessage(row.jobName, hashOf(work));
+    const { runs, groups } = this.#options;
+    return runs.findByMessage(row.jobName, hashOf(work)) ?? groups?.findByMessage(row.jobName, hashOf(work));
   }
 
   // ---------------------------------------------------------------- its runs
@@ -361,7 +365,10 @@ export class Listener {
   #startRows(work: Work, known: (row: Row) => string | undefined = () => undefined): void {
     if (work.counted) this.#order.take(work.delivery.packetId!);
     for (const row of work.rows) {
-      const runName = known(row);
+      const found = known(row);
+      // A group goes on by its manifest, so it has to be looked at.
+      const isGroup = found !== undefined && row.forEach !== undefined && found === this.#runName(row, work);
+      const runName = isGroup ? undefined : found;
       const key = runName === undefined ? keyOf(row, work) : undefined;
       if (runName !== undefined) this.#through(row, work, { result: "exists", runName });
       else if (key instanceof RefusedError) this.#through(row, work, { result: "refused", runName: "", error: key });
@@ -380,14 +387,12 @@ export class Listener {
     }
   }
 
-  /** An end of a run that is known to live and has not ended was not told by this service. */
+  /** An end that this service cannot have told starts nothing. */
   #startChild(work: Work, parentRun: string): void {
-    const { runs, records, topicPrefix, signal } = this.#options;
-    const run = runs.get(parentRun);
-    const { topic } = work.delivery;
-    if (run === undefined) return this.#startRows(work);
-    if (run.job.jobName !== endName(topicPrefix, topic)) return this.#refuseEnd(work, parentRun);
-    if (run.state === "ending" || run.job.end !== undefined) return this.#startRows(work);
+    const { records, signal } = this.#options;
+    const answer = canHaveEnded(work.delivery.topic, parentRun, this.#options);
+    if (answer === true) return this.#startRows(work);
+    if (answer === false) return this.#refuseEnd(work, parentRun);
     // After a restart its end may have been told already, and not be seen yet.
     retryForever(() => records.exists(parentRun, signal), {
       signal,

@@ -51,6 +51,26 @@ const runFailed = z.object({ status: z.enum(["failed", "cancelled"]), ...end });
 const runRefused = z.object({ status: z.literal("failed"), job_name: jobName, reason, message })
   .describe("A run that never began");
 
+/** How a group ended: what `group_complete/…` and `group_failed/…` say of it. */
+const groupEnd = {
+  job_name: jobName,
+  group: z.string().describe("Its name: what the run of a row without for_each would have been called"),
+  root: z.string().describe("The same for all runs that one message from outside has set off"),
+  root_run: z.string().describe("First run of the chain; the group itself if no run started it"),
+  parent_run: parentRun,
+  chain_depth: z.int().min(0).describe("Number of runs and groups before it in the chain"),
+  total: z.int().min(0).describe("Items"),
+  succeeded: z.int().min(0).describe("Items that have succeeded"),
+  failed: z.int().min(0).describe("Items that have not: failed, cancelled, or never begun"),
+  message,
+  topic: z.string().describe("Topic of the message that started the group"),
+  input: z.string().optional().describe("Payload that began the chain, where it is text of at most 8 KiB"),
+  started_at: time.describe("When its message was received"),
+  finished_at: time.describe("When its last item had ended"),
+};
+const groupComplete = z.object({ status: z.literal("succeeded"), ...groupEnd });
+const groupFailed = z.object({ status: z.literal("failed"), ...groupEnd });
+
 const report = z.object({
   status: z.literal("error"),
   reason,
@@ -214,6 +234,8 @@ export const PAYLOADS = {
   "table": { topic: "table", shape: table },
   "job_complete": { topic: "job_complete/{job_name}", shape: jobComplete },
   "job_failed": { topic: "job_failed/{job_name}", shape: z.union([runFailed, runRefused]) },
+  "group_complete": { topic: "group_complete/{job_name}", shape: groupComplete },
+  "group_failed": { topic: "group_failed/{job_name}", shape: groupFailed },
   "error": { topic: "ERROR", shape: z.union([runFailed, report]) },
   "run": { topic: "run/{job_name}/{run}", shape: z.union([runBegun, runEnded, runRetried]) },
   "request.refresh": { topic: "request/refresh", shape: bare },
@@ -234,6 +256,8 @@ export const PAYLOADS = {
 
 /** End of a run on `job_complete/…`, `job_failed/…` and `ERROR`. */
 export type EndPayload = z.infer<typeof jobComplete> | z.infer<typeof runFailed>;
+/** End of a group on `group_complete/…` and `group_failed/…`. */
+export type GroupEndPayload = z.infer<typeof groupComplete> | z.infer<typeof groupFailed>;
 /** Run that never began, on `job_failed/…`. */
 export type RefusedPayload = z.infer<typeof runRefused>;
 /** What a person must mend, on `ERROR`. */

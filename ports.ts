@@ -160,11 +160,30 @@ export interface ObjectStore {
 /** Whether there is an object at a URL or path of anybody's, as the column `output` names it. Errors as of ObjectStore. */
 export type ObjectLook = (url: string, options?: { signal?: AbortSignal }) => Promise<boolean>;
 
+/**
+ * URLs of the objects that anybody has below a URL that begins so (`s3://bucket/folder/ab`, or a `file:` URL), in the order
+ * of their keys. As many as there are: who asks stops when he has seen enough. Errors as of ObjectStore.
+ */
+export type ObjectList = (begin: string, options?: { signal?: AbortSignal }) => AsyncIterable<string>;
+
 // ---------------------------------------------------------------- errors that a caller tells apart
 
 /** Refused for good: trying again changes nothing. The message holds the refuser's own words. */
 export class RefusedError extends Error {
   override name = "RefusedError";
+}
+
+/** What a row's cell makes of a message cannot be used. */
+export class CellError extends RefusedError {
+  override name = "CellError";
+  readonly column: string;
+  /** What the message, or the cell, has; cut. */
+  readonly value: string;
+  constructor(message: string, { column, value, ...options }: ErrorOptions & { column: string; value: string }) {
+    super(message, options);
+    this.column = column;
+    this.value = value;
+  }
 }
 
 /** A publication is larger than its broker takes. */

@@ -126,6 +126,19 @@ export const REPORT_REASONS = {
     meaning: "A field of a message is none of the row's choices (`inputs`); the row is not started.",
     whatToDo: "Send one of the values that the message names.",
   },
+  ItemsRefused: {
+    meaning:
+      "A message has no list where its row's `for_each` looks, or more than `MAX_ITEMS` items; nothing is started.",
+    whatToDo: "The message names the row, what it has there and what would be right. Send it again when it is mended.",
+  },
+  GroupStopped: {
+    meaning: "Items of a group that was under way do not begin: the policy or the pod templates allow its row no more.",
+    whatToDo: "Mend the row or the policy, and send the message again, or run the failed items again.",
+  },
+  GroupUnreadable: {
+    meaning: "What the store has of a group that was under way is no list of its items; the group does not go on.",
+    whatToDo: "Delete the objects that the message names, and send the group's message again. Who may write there?",
+  },
   EndNotBelieved: {
     meaning: "A message says that a run has ended which lives and has not; it starts nothing.",
     whatToDo: "Look for who publishes below the service's prefix, and allow that to the service alone.",

@@ -94,6 +94,28 @@ export class RunRecords {
     return names;
   }
 
+  /** Likewise names of groups of a row, be they open or not; a call for each of them, which passes over its marks. */
+  async groupsBetween(row: Pick<Row, "jobName" | "parallelism">, from: number, to: number, signal?: AbortSignal) {
+    const [first, last] = [runNameStart(row, from), runNameStart(row, to)];
+    let common = 0;
+    while (common < first.length && first[common] === last[common]) common++;
+    const names: string[] = [];
+    let after: string | undefined = first;
+    while (after !== undefined) {
+      const from: string = after;
+      after = undefined;
+      for await (const path of this.notes(".groups", first.slice(0, common), { after: from, ...compact({ signal }) })) {
+        const slash = path.indexOf("/");
+        if (slash === -1) names.push(path);
+        else {
+          after = `${path.slice(0, slash)}/~`;
+          break;
+        }
+      }
+    }
+    return names;
+  }
+
   /** Names of the runs that ended, and when, of those whose names begin so; in the order of names. */
   async *list(signal?: AbortSignal, prefix = ""): AsyncIterable<{ runName: string; modifiedAt: Date }> {
     for await (const { key, modifiedAt } of this.#store.list(prefix, compact({ signal }))) {
@@ -111,6 +133,10 @@ export class RunRecords {
   /** Puts it in the place of one that is there. */
   async replaceNote(folder: Notes, path: string, value: unknown, signal?: AbortSignal): Promise<void> {
     await this.#putJson(`${folder}/${path}.json`, value, signal);
+  }
+
+  hasNote(folder: Notes, path: string, signal?: AbortSignal): Promise<boolean> {
+    return this.#store.exists(`${folder}/${path}.json`, compact({ signal }));
   }
 
   /** undefined: there is none. Whoever reads it checks its shape. Throws SyntaxError for what is no JSON. */

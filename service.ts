@@ -2,7 +2,15 @@
  * The core, put together on given ports: what a message sets off goes one way, broker → listener → starter → cluster,
  * and what the cluster says goes the other, cluster → runs → completion → store, broker. Knows no adapter.
  */
-import { Catalog, checkChannels, checkRow, checkTemplate, type Policy, type RowRules } from "./catalog.ts";
+import {
+  Catalog,
+  checkChannels,
+  checkRow,
+  checkTemplate,
+  conditionFor,
+  type Policy,
+  type RowRules,
+} from "./catalog.ts";
 import { Completion } from "./completion.ts";
 import { Flows, Limits, Schedules, type WaitingJoin } from "./flows.ts";
 import { becomeLeader, type Leadership, type LeaseTimes } from "./leader.ts";
@@ -10,13 +18,25 @@ import { Listener } from "./listener.ts";
 import { LogCollector, type LogSettings } from "./logs.ts";
 import type { MetricsSnapshot } from "./observers/metrics.ts";
 import type { GracePeriods } from "./outcome.ts";
-import type { Broker, Cluster, Emit, Lease, ObjectLook, ObjectStore, Row, RunView, ServiceEvent } from "./ports.ts";
+import type {
+  Broker,
+  Cluster,
+  Emit,
+  Lease,
+  ObjectList,
+  ObjectLook,
+  ObjectStore,
+  Row,
+  RunView,
+  ServiceEvent,
+} from "./ports.ts";
 import { RefusedError } from "./ports.ts";
 import { RunRecords } from "./records.ts";
 import { EventTopics } from "./observers/event_topics.ts";
 import { Actions, controlFilters, Requests } from "./control.ts";
 import { atMost, delay } from "./util/retry.ts";
 import { RunTable } from "./runs.ts";
+import { LiveList } from "./service/live_list.ts";
 import { withSafeWords } from "./service/safe_event.ts";
 import { NamedStarts, Starter } from "./starter.ts";
 import { compact } from "./util/compact.ts";
@@ -29,6 +49,8 @@ export interface ServiceSettings {
   readonly maxChainDepth: number;
   /** How late a run by schedule may begin; 1 h unless given. */
   readonly startingDeadlineMs?: number;
+  /** Items of one group. Default 1,000. */
+  readonly maxItems?: number;
   readonly gracePeriods: GracePeriods;
   readonly logs: LogSettings;
   readonly policy?: Policy;
@@ -58,6 +80,8 @@ export interface ServiceOptions {
   readonly cluster: Cluster;
   /** Looks for the outputs of runs. */
   readonly look?: ObjectLook;
+  /** Lists the objects that rows name as their items. */
+  readonly list?: ObjectList;
   /** Rules for rows beyond those of the policy. */
   readonly rules?: RowRules;
   /** Where replicas elect a leader; absent: this is the only one. */
@@ -72,8 +96,6 @@ export interface ServiceOptions {
 const DRAIN_MS = 5_000;
 /** How long `stop` tries to give the lease up; another replica has to wait it out otherwise. */
 const RELEASE_MS = 5_000;
-/** How often the list of live runs is written, where it changed. */
-const LIVE_LIST_MS = 10_000;
 const STARTING_DEADLINE_MS = 3600_000;
 /** How long the broker's order may be tried. */
 const TRIAL_MS = 10_000;
@@ -89,6 +111,7 @@ export class Service {
   readonly #starter: Starter;
   readonly #listener: Listener;
   readonly #logs: LogCollector;
+  readonly #liveList: LiveList;
   readonly #completion: Completion;
   readonly #named: NamedStarts;
   readonly #flows: Flows;
@@ -113,6 +136,7 @@ export class Service {
     this.#listeners = [...options.listeners ?? [], this.#eventTopics.emit];
     this.runs = new RunTable({ emit });
     this.records = new RunRecords(stores.runs);
+    this.#liveList = new LiveList({ runs: this.runs, records: this.records, signal });
     const { policy } = settings;
     const check = (row: Row) => [
       ...checkRow(policy ?? {}, row),
@@ -144,6 +168,7 @@ export class Service {
       cluster,
       runs: this.runs,
       gate: limits,
+      startGroup: (spec) => this.#flows.groups.start(spec),
       payloads: stores.runs,
       concurrency: settings.createConcurrency,
       maxRuns: policy?.maxJobs ?? Infinity,
@@ -151,8 +176,27 @@ export class Service {
       signal,
     });
     this.#named = new NamedStarts({ runs: this.runs, records: this.records, signal });
+    this.#flows = new Flows({
+      broker,
+      cluster,
+      payloads: stores.runs,
+      ...compact({ list: options.list, maxItems: settings.maxItems }),
+      conditionOf: conditionFor,
+      against: (row) => check(row).filter(({ severity }) => severity === "error").map(({ message }) => message),
+      ...compact({ retryDelayMs: settings.retryDelayMs }),
+      maxChainDepth: settings.maxChainDepth,
+      catalog: this.catalog,
+      records: this.records,
+      runs: this.runs,
+      starter: this.#starter,
+      named: this.#named,
+      topicPrefix,
+      emit,
+      signal,
+    });
     this.#listener = new Listener({
       named: this.#named,
+      groups: this.#flows.groups,
       catalog: this.catalog,
       runs: this.runs,
       records: this.records,
@@ -181,21 +225,6 @@ export class Service {
       settings: settings.logs,
       signal,
       onTrouble: (message) => emit({ type: "error", scope: "store", report: { reason: "SpoolUnusable", message } }),
-    });
-    this.#flows = new Flows({
-      broker,
-      catalog: this.catalog,
-      records: this.records,
-      runs: this.runs,
-      starter: this.#starter,
-      named: this.#named,
-      payloads: stores.runs,
-      against: (row) => check(row).filter(({ severity }) => severity === "error").map(({ message }) => message),
-      ...compact({ retryDelayMs: settings.retryDelayMs }),
-      topicPrefix,
-      maxChainDepth: settings.maxChainDepth,
-      emit,
-      signal,
     });
     this.#completion = new Completion({
       aftermath: this.#flows,
@@ -248,8 +277,9 @@ export class Service {
     const watching = this.#options.cluster.watch(this.runs.clusterEvents, signal);
     watching.catch((error) => signal.aborted || this.#failed.resolve(`The watch ended: ${error}`));
     await Promise.all([this.catalog.start(signal), this.runs.synced, this.#listener.recall()]);
-    await Promise.all([this.#endVanished(), this.#completion.unstarted.resume()]);
-    void this.#keepLiveList().catch(() => {});
+    const ending = this.#liveList.endVanished((job) => this.#completion.endVanished(job));
+    await Promise.all([ending, this.#completion.unstarted.resume(), this.#flows.groups.resume()]);
+    void this.#liveList.keep().catch(() => {});
     void this.#schedules.run().catch(() => {});
     this.#flows.joins.look();
     await this.#connect();
@@ -269,7 +299,7 @@ export class Service {
     }
     if (this.#started && drain) {
       await Promise.all([
-        atMost(1_000, Promise.all([this.#putLiveList(), this.#listener.finish()])),
+        atMost(1_000, Promise.all([this.#liveList.put(), this.#listener.finish()])),
         atMost(Math.max(1_000, untilMs - Date.now()), this.#logs.flush()),
       ]);
     }
@@ -367,44 +397,6 @@ export class Service {
       (why) => this.#failed.resolve(`This replica leads no more: ${why}`),
       () => {}, // the service stops
     );
-  }
-
-  async #endVanished(): Promise<void> {
-    const { signal } = this.#abort;
-    const listed = await this.records.getLive(signal).catch(() => []);
-    // All at once: most of them have ended since the list was written, and there may be hundreds.
-    await Promise.all(
-      listed.filter(({ runName }) => !this.runs.knows(runName)).map(async (job) => {
-        if (await this.#isForgotten(job.runName)) this.#completion.endVanished(job);
-      }),
-    );
-  }
-
-  /** Whether a run without a Job has no record either, or one by which it was to be tried again, and was not. */
-  async #isForgotten(runName: string): Promise<boolean> {
-    const { signal } = this.#abort;
-    try {
-      const record = await this.records.get(runName, signal);
-      const next = record?.retried_as;
-      if (record === undefined || next === undefined) return record === undefined;
-      return !this.runs.knows(next) && !await this.records.exists(next, signal);
-    } catch {
-      return false;
-    }
-  }
-
-  async #keepLiveList(): Promise<void> {
-    let written = "";
-    for (;;) {
-      await delay(LIVE_LIST_MS, this.#abort.signal);
-      const names = [...this.runs.values()].map(({ job }) => job.runName).join();
-      if (names === written) continue;
-      await this.#putLiveList().then(() => written = names, () => {});
-    }
-  }
-
-  #putLiveList(): Promise<void> {
-    return this.records.putLive([...this.runs.values()].map(({ job }) => job), this.#abort.signal);
   }
 
   async #connect(): Promise<void> {

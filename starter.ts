@@ -33,6 +33,8 @@ export interface StarterOptions {
   /** Most live runs at a time; Infinity: no bound. */
   readonly maxRuns: number;
   readonly gate?: Gate;
+  /** Starts a group of the row's items in the place of the one run, see flows/groups.ts. */
+  readonly startGroup?: (spec: RunSpec) => Promise<StartResult>;
   readonly emit: Emit;
   readonly signal: AbortSignal;
 }
@@ -91,13 +93,19 @@ export class Starter {
     return this.#waiting;
   }
 
-  /** Returns at once, or after the create call has left. */
+  /** Returns at once, or after the create call has left. An order of a row with `for_each` that is no item is a group. */
   start(order: Order): void {
+    const { startGroup } = this.#options;
+    const spec = startGroup && order.row.forEach !== undefined ? order.spec() : undefined;
+    if (spec && spec.group === undefined) {
+      startGroup!(spec).then((result) => order.settle(result), () => {/* The service stops. */});
+      return;
+    }
     this.#waiting++;
     const { tasks } = this.#laneOf(order.row.jobName, order.later ? this.#laterLanes : this.#lanes);
     // Not behind one that may wait for the place that it will leave.
-    if (order.takesOver) tasks.putFirst([{ order, spec: undefined }]);
-    else tasks.push({ order, spec: undefined });
+    if (order.takesOver) tasks.putFirst([{ order, spec }]);
+    else tasks.push({ order, spec });
     this.pump();
   }
 

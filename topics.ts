@@ -288,18 +288,44 @@ export function isUnderPrefix(topicPrefix: string, topic: string): boolean {
   return topic === topicPrefix || topic.startsWith(`${topicPrefix}/`);
 }
 
-/** Whether a message on `topic` under the prefix may start rows at all: only the ends of jobs may. */
+/** Topic on which is announced that all items of a group of the row have succeeded. */
+export function groupCompleteTopic(topicPrefix: string, jobName: string): string {
+  return `${topicPrefix}/group_complete/${jobName}`;
+}
+
+/** Topic on which is announced that a group of the row has ended and an item of it has not succeeded. */
+export function groupFailedTopic(topicPrefix: string, jobName: string): string {
+  return `${topicPrefix}/group_failed/${jobName}`;
+}
+
+/** Levels below the prefix that announce ends, and what has ended. */
+const ENDS = { job_complete: "run", job_failed: "run", group_complete: "group", group_failed: "group" } as const;
+export const END_KINDS = Object.keys(ENDS) as (keyof typeof ENDS)[];
+
+/** Topics on which the ends of a row's runs are announced, and those of its groups where it makes such. */
+export function endTopics(topicPrefix: string, jobName: string, { hasGroups }: { hasGroups: boolean }): string[] {
+  return END_KINDS.filter((kind) => hasGroups || ENDS[kind] === "run").map((kind) =>
+    `${topicPrefix}/${kind}/${jobName}`
+  );
+}
+
+/** What a topic announces the end of: a run or a group of that row; undefined: it announces none. */
+export function endOf(topicPrefix: string, topic: string): { jobName: string; of: "run" | "group" } | undefined {
+  for (const kind of END_KINDS) {
+    const start = `${topicPrefix}/${kind}/`;
+    if (!topic.startsWith(start)) continue;
+    const jobName = topic.slice(start.length);
+    return jobName === "" || jobName.includes("/") ? undefined : { jobName, of: ENDS[kind] };
+  }
+  return undefined;
+}
+
+/** Whether a message on `topic` under the prefix may start rows at all: only the ends of runs and groups may. */
 export function isEndTopic(topicPrefix: string, topic: string): boolean {
-  return endName(topicPrefix, topic) !== undefined;
+  return endOf(topicPrefix, topic) !== undefined;
 }
 
 /** Job name of a topic that announces an end; undefined: it does not. */
 export function endName(topicPrefix: string, topic: string): string | undefined {
-  for (const kind of ["job_complete", "job_failed"]) {
-    const start = `${topicPrefix}/${kind}/`;
-    if (!topic.startsWith(start)) continue;
-    const name = topic.slice(start.length);
-    return name === "" || name.includes("/") ? undefined : name;
-  }
-  return undefined;
+  return endOf(topicPrefix, topic)?.jobName;
 }

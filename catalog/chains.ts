@@ -5,7 +5,7 @@
 import type { Row } from "../ports.ts";
 import { scheduleText } from "./cells/flows.ts";
 import { rowNotes } from "./row_notes.ts";
-import { completeTopic, endName, failedTopic, isUnderPrefix, overlap, TopicIndex } from "../topics.ts";
+import { END_KINDS, endName, endTopics, isUnderPrefix, overlap, TopicIndex } from "../topics.ts";
 import { finish } from "../util/slices.ts";
 import { findCircles } from "./circles.ts";
 
@@ -90,9 +90,9 @@ function* link({ topicPrefix, rows }: ChainSource): Generator<void, Links> {
   if (links.filters.length === 0) return links;
   for (const [at, row] of rows.entries()) {
     if (at % 1024 === 1023) yield;
-    const done = index.match(completeTopic(topicPrefix, row.jobName));
-    const failed = index.match(failedTopic(topicPrefix, row.jobName));
-    if (done.length + failed.length > 0) links.startedBy.set(at, [...new Set([...done, ...failed])]);
+    const started = endTopics(topicPrefix, row.jobName, { hasGroups: row.forEach !== undefined })
+      .flatMap((topic) => index.match(topic));
+    if (started.length > 0) links.startedBy.set(at, [...new Set(started)]);
   }
   return links;
 }
@@ -121,6 +121,10 @@ export function* findChains(source: ChainSource): Generator<void, ChainFindings>
   yield;
   const cycles = yield* findCycles(rows, links);
   return { selfTriggers, cycles, orphans, never, ...yield* findNeeds(rows, links) };
+}
+
+function canEnd(topicPrefix: string, filter: string): boolean {
+  return END_KINDS.some((kind) => overlap(filter, `${topicPrefix}/${kind}/+`));
 }
 
 /** One row alone is a self-trigger at most, and reported as such. */
@@ -175,10 +179,6 @@ function rowsOfCircles(rows: readonly Row[], circles: readonly (readonly number[
     .map((circle) => circle.filter((node) => node < rows.length).sort((a, b) => a - b).flatMap((at) => rows[at] ?? []))
     .filter((circle) => circle.length > 1)
     .sort((a, b) => (a[0]?.line ?? 0) - (b[0]?.line ?? 0));
-}
-
-function canEnd(topicPrefix: string, filter: string): boolean {
-  return overlap(filter, `${topicPrefix}/job_complete/+`) || overlap(filter, `${topicPrefix}/job_failed/+`);
 }
 
 /** What a picture should make visible about a node. */
@@ -317,10 +317,12 @@ function endEdges(
   }
   return rows.flatMap((row, at) => {
     const from = `r${at}`;
-    const ends: ChainEdge[] = [];
-    for (const to of index.match(completeTopic(topicPrefix, row.jobName))) ends.push({ from, to, kind: "succeeds" });
-    for (const to of index.match(failedTopic(topicPrefix, row.jobName))) ends.push({ from, to, kind: "fails" });
-    return ends;
+    return endTopics(topicPrefix, row.jobName, { hasGroups: row.forEach !== undefined }).flatMap((topic) => {
+      const kind = topic.startsWith(`${topicPrefix}/job_failed/`) || topic.startsWith(`${topicPrefix}/group_failed/`)
+        ? "fails" as const
+        : "succeeds" as const;
+      return index.match(topic).map((to): ChainEdge => ({ from, to, kind }));
+    });
   });
 }
 

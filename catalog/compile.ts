@@ -56,13 +56,18 @@ async function conditionsOf(
   const faults = new Map<string, string>();
   return {
     all,
-    check({ when }) {
-      if (when === undefined || all.has(when)) return undefined;
-      if (!faults.has(when)) {
+    check({ when, forEach }) {
+      if (when === undefined) return undefined;
+      if (!all.has(when) && !faults.has(when)) {
         const condition = compileCondition(when);
-        if (!("fault" in condition)) return void all.set(when, condition);
-        faults.set(when, condition.fault);
+        if ("fault" in condition) faults.set(when, condition.fault);
+        else all.set(when, condition);
       }
+      if (all.get(when)?.looksAtItem && forEach === undefined) {
+        const message = "it looks at item, which only a row with for_each has; fill for_each, or write payload.…";
+        return { column: "when", value: cut(when), message };
+      }
+      if (all.has(when)) return undefined;
       return { column: "when", value: cut(when), message: `not a condition: ${faults.get(when)}` };
     },
   };
@@ -89,4 +94,13 @@ async function timetablesOf(
       return { column: "schedule", value: cut(scheduleText(row)), message: `not a schedule: ${found.fault}` };
     },
   };
+}
+
+/** The condition of a row whose table may be in force no more; undefined: it has none. Throws TypeError for what is none. */
+export async function conditionFor({ when }: Pick<Row, "when">): Promise<Condition | undefined> {
+  if (when === undefined) return undefined;
+  const { compileCondition } = await import("./conditions.ts");
+  const condition = compileCondition(when);
+  if ("fault" in condition) throw new TypeError(`Not a condition: ${condition.fault}`);
+  return condition;
 }

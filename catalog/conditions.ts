@@ -32,6 +32,8 @@ export interface Verdict {
 
 export interface Condition {
   readonly text: string;
+  /** It is to be asked for each item of a row with `for_each`. */
+  readonly looksAtItem: boolean;
   evaluate(values: ConditionValues): Verdict;
 }
 
@@ -74,6 +76,7 @@ export function compileCondition(text: string): Condition | { readonly fault: st
     const test = logicOf(expr);
     return {
       text,
+      looksAtItem: nodes.some(({ exprKind }) => exprKind.case === "identExpr" && exprKind.value.name === "item"),
       evaluate(values) {
         const because = paths.map((path) => `${nameOf(path)} ${said(valueAt(values, path))}`).join(", ");
         return { passed: test(bindingsOf(values)), because };

@@ -6,7 +6,6 @@ import { choice, count, flag } from "./kinds.ts";
 
 const NONE = "none";
 const SINCE = { since: "0.1.0" } as const;
-const PLANNED = { since: "0.1.0", planned: true } as const;
 
 export const FLOW_COLUMNS = {
   skipExisting: {
@@ -55,7 +54,7 @@ export const FLOW_COLUMNS = {
     meaning: "A run for each item: of a list or an object of the message, of a result, of the objects that match, " +
       "or of the numbers. `{item}` and `{index}` are its own.",
     empty: "one run a message",
-    ...PLANNED,
+    since: "0.1.0",
   },
   needs: {
     kind: rowNames,

@@ -2,7 +2,7 @@
  * One row: its cells by the table of columns, and what they must be together.
  * Must not know the file nor other rows.
  */
-import type { Row } from "../ports.ts";
+import type { Pair, Row, Template } from "../ports.ts";
 import { isMore } from "../util/quantities.ts";
 import { type NamedColumn, PRESETS } from "./columns.ts";
 import { findInvisible, mayHoldInvisible } from "./invisible.ts";
@@ -182,6 +182,7 @@ export class RowReader implements Report {
       const message = `fewer than the pods at a time (parallelism is ${row.parallelism}); write at least as many`;
       this.refuse("completions", String(row.completions), message);
     }
+    this.#checkItems(row);
     const pages = row.resources?.find(({ name }) => name.startsWith("hugepages-"));
     if (pages && [row.cpuRequest, row.cpuLimit, row.memoryRequest, row.memoryLimit].every((one) => one === undefined)) {
       this.refuse(
@@ -226,6 +227,37 @@ export class RowReader implements Report {
       this.#report("warning", "backoff_limit", String(backoffLimit), message);
     }
   }
+
+  /** `{item}` and `{index}` have a value where there is one item a run. */
+  #checkItems(row: Row): void {
+    for (const { column, templates } of templatesOf(row)) {
+      if (row.forEach !== undefined && column !== "idempotency_key") continue;
+      const piece = templates.flat().find((piece) =>
+        typeof piece !== "string" && (piece.root === "item" || piece.root === "index")
+      );
+      if (piece === undefined || typeof piece === "string") continue;
+      const message = row.forEach === undefined
+        ? `${piece.source} has a value in a row with for_each only; fill for_each, or write {payload.…}`
+        : `${piece.source} differs from item to item, and the key is that of the message; write {payload.…}`;
+      this.refuse(column, this.cell(column), message);
+    }
+  }
+}
+
+/** The cells with placeholders. */
+function templatesOf(row: Row): { readonly column: string; readonly templates: readonly Template[] }[] {
+  const pairs = (some: readonly Pair[] = []) => some.map(({ value }) => value);
+  const one = (template: Template | undefined) => template === undefined ? [] : [template];
+  return [
+    { column: "args", templates: row.args ?? [] },
+    { column: "env", templates: (row.env ?? []).flatMap((entry) => entry.from === "value" ? [entry.value] : []) },
+    { column: "working_dir", templates: one(row.workingDir) },
+    { column: "labels", templates: pairs(row.labels) },
+    { column: "annotations", templates: pairs(row.annotations) },
+    { column: "output", templates: one(row.output) },
+    { column: "idempotency_key", templates: one(row.idempotencyKey) },
+    { column: "concurrency_group", templates: one(row.concurrencyGroup) },
+  ];
 }
 
 const PAIRS = [

@@ -3,7 +3,7 @@
  * Pure. Says what is wrong and what would be right; never throws for what a table holds. Loading is catalog.ts.
  */
 import type { Row } from "../ports.ts";
-import { endName, isEndTopic, isUnderPrefix, overlap, TopicIndex } from "../topics.ts";
+import { END_KINDS, endOf, isEndTopic, isUnderPrefix, overlap, TopicIndex } from "../topics.ts";
 import { nearest } from "../util/nearest.ts";
 import { finish, finishInSlices } from "../util/slices.ts";
 import { type BadRow, type ChainFindings, findChains, NO_CHAINS, type UnmetNeed } from "./chains.ts";
@@ -296,9 +296,10 @@ class TableBuilder {
     const { topicPrefix } = this.#options;
     for (const row of chains.never) {
       const kind = row.mqttTopic.slice(topicPrefix.length + 1).split("/")[0] ?? "";
-      const near = nearest(kind.toLowerCase(), ["job_complete", "job_failed"]);
+      const near = nearest(kind.toLowerCase(), END_KINDS);
       const hint = near === undefined ? "" : `; did you mean "${near}" instead of "${cut(kind)}"?`;
-      const only = "of the service's own topics only job_complete/{job_name} and job_failed/{job_name} start rows";
+      const only = "of the service's own topics only job_complete/{job_name}, job_failed/{job_name}, " +
+        "group_complete/{job_name} and group_failed/{job_name} start rows";
       warn(row, `the row never runs: ${only}${hint}`);
     }
     for (const row of this.#rows) {
@@ -351,7 +352,8 @@ class TableBuilder {
   #tellOrphans(orphans: readonly Row[], warn: (row: Row, message: string) => void): void {
     const broken = new Map(this.#badRows.map((bad) => [bad.jobName, bad.line]));
     for (const row of orphans) {
-      const name = endName(this.#options.topicPrefix, row.mqttTopic);
+      const end = endOf(this.#options.topicPrefix, row.mqttTopic);
+      const name = end?.jobName;
       if (name === undefined) {
         warn(row, "the row waits for the end of a job, but no row's name fits this topic");
         continue;
@@ -359,6 +361,15 @@ class TableBuilder {
       const line = broken.get(name);
       if (line !== undefined) {
         warn(row, `the row waits for the job "${cut(name)}", whose row (line ${line}) has errors and does not run`);
+        continue;
+      }
+      if (end?.of === "group" && this.#lineOf.has(name)) {
+        const kind = row.mqttTopic.includes("/group_failed/") ? "job_failed" : "job_complete";
+        warn(
+          row,
+          `the row waits for a group of "${cut(name)}", which has no for_each and makes none; ` +
+            `write ${kind}/${cut(name)}, or fill for_each there`,
+        );
         continue;
       }
       const near = this.#nearestName(name, row);
@@ -383,7 +394,7 @@ function nearMiss(topicPrefix: string, filter: string): string | undefined {
   if (isUnderPrefix(topicPrefix.toLowerCase(), inside.toLowerCase())) {
     return `"${topicPrefix}${cut(inside.slice(topicPrefix.length))}"`;
   }
-  if (!/(^|\/)job_(complete|failed)(\/|$)/.test(filter)) return undefined;
-  const meansEnds = overlap(filter, `${topicPrefix}/job_complete/+`) || overlap(filter, `${topicPrefix}/job_failed/+`);
+  if (!/(^|\/)(job|group)_(complete|failed)(\/|$)/.test(filter)) return undefined;
+  const meansEnds = END_KINDS.some((kind) => overlap(filter, `${topicPrefix}/${kind}/+`));
   return meansEnds ? `"${topicPrefix}/" for that` : undefined;
 }

@@ -295,6 +295,12 @@ export const SETTINGS = {
     preset: "32",
     meaning: "Runs in a row that may start each other; the next one is refused.",
   },
+  MAX_ITEMS: {
+    kind: kinds.integer(1, 10_000),
+    group: RUNS,
+    preset: "1000",
+    meaning: "Items that one message may make of a row with `for_each`; one that has more is refused.",
+  },
   MAX_WAITING_MESSAGES: {
     kind: kinds.integer(1),
     group: RUNS,

@@ -1,49 +1,497 @@
 /**
  * Groups: the items of a row with `for_each`, a run each. Owns their manifests (`.groups/{group}.json`, put before the
  * first create), their marks (put after an item's record) and their ends, decided by one list after the own mark.
+ * `.open-groups/{group}.json` stands there from before the manifest until the group has ended: a restart goes on with
+ * those. Must not create Jobs nor end runs; a message is durable here when the manifest is.
  */
-import type { Broker, Emit, RunRecord } from "../ports.ts";
-import type { RunRecords } from "../records.ts";
+import type { Condition } from "../catalog.ts";
+import {
+  type Broker,
+  type Cluster,
+  type ErrorReport,
+  type ObjectList,
+  RefusedError,
+  type Row,
+  type RunRecord,
+  type RunSpec,
+  UnavailableError,
+} from "../ports.ts";
+import { payloadFits } from "../run_spec.ts";
 import type { RunTable } from "../runs.ts";
-import type { NamedStarts, Starter } from "../starter.ts";
+import type { NamedStarts, Starter, StartResult } from "../starter.ts";
+import { groupCompleteTopic, groupFailedTopic } from "../topics.ts";
+import { compact } from "../util/compact.ts";
+import { errorMessage } from "../util/errors.ts";
+import { delay, retryForever } from "../util/retry.ts";
+import { Semaphore } from "../util/semaphore.ts";
+import { endOf, endPayload, type GroupEnd, toldKey } from "./group_end.ts";
+import { GroupStore, type GroupStoreOptions } from "./group_store.ts";
+import { itemsOf } from "./items.ts";
+import { type GroupHead, headOf, itemRunName, itemSpec, type Manifest, manifestOf } from "./manifest.ts";
+import { lastRecord } from "./last_record.ts";
+import { type ItemEnd, listMarks, putCancelled, putMark } from "./marks.ts";
+import { type GroupView, OpenGroup } from "./open_group.ts";
+import { RecentGroups } from "./recent.ts";
 
-/** How a group ended. */
-export interface GroupEnd {
-  readonly group: string;
-  readonly jobName: string;
-  readonly root: string;
-  readonly rootRun: string;
-  readonly chainDepth: number;
-  readonly total: number;
-  readonly succeeded: number;
-  readonly failed: number;
-  /** Payload that began the chain, where it is text and small. */
-  readonly input?: string;
-}
-
-export interface GroupsOptions {
+export interface GroupsOptions extends GroupStoreOptions {
   readonly broker: Broker;
-  readonly records: RunRecords;
+  readonly cluster: Pick<Cluster, "cancel">;
   readonly runs: RunTable;
   readonly starter: Pick<Starter, "start">;
   readonly named: NamedStarts;
+  /** Lists the objects that a row names; absent: nobody can. */
+  readonly list?: ObjectList;
+  /** Of one group. Default 1,000. */
+  readonly maxItems?: number;
+  readonly conditionOf: (row: Row) => Promise<Condition | undefined>;
+  /** What is against the row by the rules of now, in sentences; what the store has of it may be older, or anybody's. */
+  readonly against: (row: Row) => readonly string[];
   readonly topicPrefix: string;
   /** Called before the group is marked as done; may be called again after a crash. */
   readonly onEnd: (end: GroupEnd) => Promise<void>;
-  readonly emit: Emit;
-  readonly signal: AbortSignal;
+}
+
+const MAX_ITEMS = 1_000;
+/** Look-ups and reads of groups in the store at a time. */
+const CALLS_AT_ONCE = 16;
+/** Of a row's items, so many are with the starter at a time: what comes later has its turn soon. */
+const AHEAD = 16;
+/** Groups of a row whose items begin at a time. The messages of further ones wait with the broker. */
+const BEGINNING = 20;
+/** How long a create call may be under way that a killed process has left behind. */
+const LATE_MS = 3_000;
+/** Ends that are remembered, so that none is told twice. */
+const MOST_TOLD = 10_000;
+/** Items of a group that did not begin and are told of. */
+const MOST_REPORTED = 10;
+/** Whose call waits. */
+interface Wait {
+  readonly runName: string;
+  readonly jobName: string;
 }
 
 export class Groups {
   readonly #options: GroupsOptions;
+  readonly #store: GroupStore;
+  readonly #open = new Map<string, OpenGroup>();
+  /** Starts that are not through, by the group's name. */
+  readonly #starting = new Map<string, Promise<StartResult>>();
+  readonly #loading = new Map<string, Promise<void>>();
+  readonly #calls = new Semaphore(CALLS_AT_ONCE);
+  /** By row. */
+  readonly #beginning = new Map<string, Semaphore>();
+  readonly #ahead = new Map<string, Semaphore>();
+  /** What a former process left is known. */
+  readonly #ready = Promise.withResolvers<void>();
+  /** Groups whose success was told by this process. */
+  readonly #told = new Set<string>();
+  /** Ends of reruns of groups that have ended, one after the other. */
+  readonly #counting = new Map<string, Promise<void>>();
+  readonly #recent = new RecentGroups();
 
   constructor(options: GroupsOptions) {
     this.#options = options;
+    this.#store = new GroupStore(options);
   }
 
-  /** The record of an item is in the store. */
-  recorded(_record: RunRecord): Promise<void> {
-    this.#options.signal.throwIfAborted();
-    return Promise.resolve();
+  // ---------------------------------------------------------------- what there is
+
+  /** A group that has not ended; `mayBeTold`: its end may have been told. */
+  get(group: string): { readonly jobName: string; readonly mayBeTold: boolean } | undefined {
+    const open = this.#open.get(group);
+    return open && { jobName: open.head.jobName, mayBeTold: open.isTold || open.isComplete };
+  }
+
+  /** Name of the group that an equal message made of the row, if it is open or ended in the last ten minutes. */
+  findByMessage(jobName: string, messageHash: string): string | undefined {
+    return this.#recent.find(jobName, messageHash);
+  }
+
+  /** Of those that have not ended. */
+  names(): Iterable<string> {
+    return this.#open.keys();
+  }
+
+  /** Those that have not ended, the oldest first. */
+  views(): GroupView[] {
+    return [...this.#open.values()].map(({ view }) => view);
+  }
+
+  // ---------------------------------------------------------------- the start
+
+  /**
+   * Starts a group of the row's items. `spec`: the one run that the message would make of a row without for_each; the
+   * group has its name. Resolves when the manifest is in the store: from then on nothing can keep its items from running.
+   * Waits where too many groups of the row begin. Rejects only where the service stops.
+   */
+  async start(spec: RunSpec): Promise<StartResult> {
+    const { runName } = spec;
+    if (this.#open.has(runName)) return { result: "exists", runName };
+    const twin = this.#starting.get(runName);
+    if (twin) {
+      const first = await twin;
+      return first.result === "refused" ? first : { result: "exists", runName };
+    }
+    const starting = this.#start(spec);
+    this.#starting.set(runName, starting);
+    return await starting.finally(() => this.#starting.delete(runName));
+  }
+
+  async #start(spec: RunSpec): Promise<StartResult> {
+    const { signal } = this.#options;
+    const { runName, row } = spec;
+    const wait = { runName, jobName: row.jobName };
+    if (await this.#call(wait, "be looked up", () => this.#store.exists(runName))) {
+      return await this.#adopt(runName, row);
+    }
+    const started = Promise.withResolvers<StartResult>();
+    this.#turnsOf(this.#beginning, row, BEGINNING).take(async () => {
+      const manifest = await this.#makeManifest(spec);
+      if (manifest instanceof RefusedError) return started.resolve({ result: "refused", runName, error: manifest });
+      if (manifest === undefined) return started.resolve(await this.#adopt(runName, row));
+      const open = this.#add(manifest);
+      started.resolve({ result: "created", runName });
+      await this.#begin(open, manifest, [...manifest.items.keys()], { isNew: true });
+    }, signal).catch(started.reject);
+    return await started.promise;
+  }
+
+  /** Puts it; undefined: there is one already. */
+  async #makeManifest(spec: RunSpec): Promise<Manifest | RefusedError | undefined> {
+    const { runName, row, message: { payload } } = spec;
+    const items = await this.#items(spec);
+    if (items instanceof RefusedError) return items;
+    const isStored = !payloadFits(payload);
+    const manifest = manifestOf(spec, items, { isStored });
+    const put = <T>(work: () => Promise<T>) => this.#call({ runName, jobName: row.jobName }, "be written down", work);
+    if (isStored) await put(() => this.#store.putPayload(runName, payload));
+    await put(() => this.#store.announce(runName));
+    return await put(() => this.#store.put(manifest)) ? manifest : undefined;
+  }
+
+  async #items(spec: RunSpec): Promise<string[] | RefusedError> {
+    const { list, maxItems = MAX_ITEMS, conditionOf, topicPrefix, signal, emit } = this.#options;
+    const { runName, row: { jobName } } = spec;
+    try {
+      const condition = await conditionOf(spec.row);
+      const options = { ...compact({ list }), maxItems, topicPrefix, condition, signal };
+      return await retryForever(() => this.#calls.take(() => itemsOf(spec, options), signal), {
+        signal,
+        isFinal: (error) => !(error instanceof UnavailableError),
+        onRetry: (error) =>
+          emit({ type: "waiting", runName, jobName, reason: `its items cannot be listed: ${errorMessage(error)}` }),
+      });
+    } catch (error) {
+      this.#options.signal.throwIfAborted();
+      return error instanceof RefusedError
+        ? error
+        : new RefusedError(`Cannot make items of job "${jobName}": ${errorMessage(error)}`, { cause: error });
+    }
+  }
+
+  /** The group of a former start: goes on with it, if it has not ended. */
+  async #adopt(runName: string, { jobName }: Row): Promise<StartResult> {
+    const isOpen = await this.#call({ runName, jobName }, "be looked up", () => this.#store.isOpen(runName));
+    if (isOpen && !this.#open.has(runName)) await this.#load(runName);
+    return { result: "exists", runName };
+  }
+
+  #add(manifest: Manifest): OpenGroup {
+    const head = headOf(manifest);
+    const open = new OpenGroup(head);
+    this.#open.set(head.group, open);
+    this.#recent.begun(head);
+    this.#emit(open, "started");
+    return open;
+  }
+
+  // ---------------------------------------------------------------- after a restart
+
+  /** Goes on with what former processes left; when all live runs are known, and before messages come. */
+  async resume(): Promise<void> {
+    const names = await this.#call({ runName: "", jobName: "" }, "be listed", () => this.#store.openNames());
+    await Promise.all(names.map((name) => this.#load(name)));
+    this.#ready.resolve();
+  }
+
+  /** Resolves when the group is open here; its items begin in the background. */
+  #load(group: string): Promise<void> {
+    let loading = this.#loading.get(group);
+    if (!loading) {
+      loading = this.#read(group).finally(() => this.#loading.delete(group));
+      this.#loading.set(group, loading);
+    }
+    return loading;
+  }
+
+  async #read(group: string): Promise<void> {
+    const { records, signal, runs, against } = this.#options;
+    const wait = { runName: group, jobName: "" };
+    const manifest = await this.#call(wait, "be read", () => this.#store.read(group));
+    if (manifest === undefined) return await this.#call(wait, "be read", () => this.#store.removeOrphan(group));
+    const marks = await this.#call(wait, "be read", () => listMarks(records, manifest, { signal }));
+    if (this.#open.has(group)) return;
+    const open = this.#add(manifest);
+    if (marks.isCancelled) this.#stop(open, "somebody");
+    for (const [index, end] of marks.ends) open.ended(index, end);
+    for (const { job } of runs.values()) {
+      if (job.group === group && job.index !== undefined && job.index < manifest.total) open.begun(job.index);
+    }
+    const left = open.states.flatMap((state, index) => state === "waiting" ? [index] : []);
+    const [fault] = against(manifest.row);
+    if (fault !== undefined && left.length > 0) {
+      this.#report(open, `its row is not allowed any more: ${fault}`);
+      this.#stop(open, "the policy");
+    }
+    const begin = async () => {
+      if (open.cancelledBy !== undefined) await this.#cancelLeft(open, manifest, left);
+      else await this.#begin(open, manifest, left, { isNew: false });
+    };
+    this.#turnsOf(this.#beginning, manifest.row, BEGINNING).take(begin, signal).catch(() => {/* The service stops. */});
+  }
+
+  // ---------------------------------------------------------------- items
+
+  /** Starts items in their order; resolves when each has a run, or has ended. `isNew`: none can have run before. */
+  async #begin(
+    open: OpenGroup,
+    manifest: Manifest,
+    left: readonly number[],
+    { isNew }: { isNew: boolean },
+  ): Promise<void> {
+    const { signal } = this.#options;
+    const until = AbortSignal.any([signal, open.stop.signal]);
+    const ahead = this.#turnsOf(this.#ahead, manifest.row, AHEAD);
+    const started: Promise<void>[] = [];
+    let next = 0;
+    try {
+      for (; next < left.length; next++) {
+        const index = left[next]!;
+        const turn = Promise.withResolvers<void>();
+        const start = ahead.take(() => {
+          turn.resolve();
+          return this.#startItem(open, manifest, index, isNew);
+        }, until);
+        start.catch(turn.reject);
+        await turn.promise;
+        started.push(start);
+      }
+    } catch {
+      signal.throwIfAborted();
+    }
+    if (next < left.length) await this.#cancelLeft(open, manifest, left.slice(next));
+    await Promise.all(started);
+    await this.#endIfComplete(open);
+  }
+
+  async #startItem(open: OpenGroup, manifest: Manifest, index: number, isNew: boolean): Promise<void> {
+    const { runs, named, starter } = this.#options;
+    const { row } = manifest;
+    const runName = itemRunName(manifest, index);
+    const wait = { runName, jobName: row.jobName };
+    const payloadLink = manifest.isStored
+      ? await this.#call(wait, "be started", () => this.#store.payloadLink(manifest.group))
+      : undefined;
+    const begin = () =>
+      new Promise<StartResult>((settle) =>
+        starter.start({ row, spec: () => itemSpec(manifest, index, payloadLink), settle })
+      );
+    const started = isNew && !runs.knows(runName)
+      ? await begin()
+      : await named.start(runName, { begin, onRetry: (error) => this.#emitWait(wait, "be looked up", error) });
+    if (started.result === "created") {
+      open.begun(index);
+      if (open.cancelledBy !== undefined) await this.#cancelRun(open, runName);
+    } else if (started.result === "refused") {
+      this.#report(open, started.error.message, "Refused");
+      await this.#mark(open, { index, runName, end: "failed", message: started.error.message });
+    } else {
+      open.begun(index);
+      const record = await this.#call(wait, "be looked up", () => lastRecord(runName, this.#options));
+      if (record === "unreadable") {
+        await this.#mark(open, { index, runName, end: "failed", message: "Its record cannot be read" });
+      } else if (record) await this.#repeat(wait, "be counted", () => this.#count(record));
+    }
+  }
+
+  /** Counts those as failed that shall not begin. */
+  async #cancelLeft(open: OpenGroup, manifest: Manifest, left: readonly number[]): Promise<void> {
+    const { runs, signal } = this.#options;
+    // A create call of a killed process may still land: then the run counts, and is cancelled as the others are.
+    const waitMs = runs.syncedAtMs + LATE_MS - performance.now();
+    if (waitMs > 0) await delay(waitMs, signal);
+    const live = new Map<number | undefined, string>();
+    for (const { job } of runs.values()) if (job.group === manifest.group) live.set(job.index, job.runName);
+    await Promise.all([...live.values()].map((runName) => this.#cancelRun(open, runName)));
+    await Promise.all(left.map(async (index) => {
+      if (live.has(index)) return open.begun(index);
+      const message = `It did not begin, for ${open.cancelledBy} has cancelled its group`;
+      await this.#mark(open, { index, runName: itemRunName(manifest, index), end: "failed", message });
+    }));
+    await this.#endIfComplete(open);
+  }
+
+  // ---------------------------------------------------------------- ends
+
+  /** The record of an item is in the store: resolves when it is counted, and what follows is durable. May be repeated. */
+  async recorded(record: RunRecord): Promise<void> {
+    // Until it is known which groups are open, what is counted here could be missed there.
+    await this.#ready.promise;
+    await this.#loading.get(record.group ?? "");
+    await this.#count(record);
+  }
+
+  async #count(record: RunRecord): Promise<void> {
+    const { records, signal } = this.#options;
+    const { group, index, run_name: runName, message, status } = record;
+    if (group === undefined || index === undefined) return;
+    const known = this.#open.get(group);
+    const head = known?.head ?? await this.#store.read(group);
+    if (!head || index >= head.total || head.jobName !== record.job_name) return;
+    const end = status === "succeeded" ? "succeeded" : "failed";
+    await putMark(records, { group, index, runName, end, message }, signal);
+    const open = this.#open.get(group);
+    if (open && !open.isTold) {
+      open.ended(index, end);
+      return await this.#endIfComplete(open);
+    }
+    await open?.ending;
+    if (record.rerun_of !== undefined && end === "succeeded") await this.#countRerun(head, runName);
+  }
+
+  async #mark(
+    open: OpenGroup,
+    mark: { readonly index: number; readonly runName: string; readonly end: ItemEnd; readonly message: string },
+  ): Promise<void> {
+    const { records, signal } = this.#options;
+    const { group, jobName } = open.head;
+    await this.#call(
+      { runName: mark.runName, jobName },
+      "be counted",
+      () => putMark(records, { group, ...mark }, signal),
+    );
+    open.ended(mark.index, mark.end);
+  }
+
+  /** For who has nobody that repeats it. */
+  async #endIfComplete(open: OpenGroup): Promise<void> {
+    if (!open.isComplete || this.#open.get(open.head.group) !== open) return;
+    const { group: runName, jobName } = open.head;
+    open.ending ??= this.#repeat({ runName, jobName }, "be ended", () => this.#end(open));
+    await open.ending;
+  }
+
+  async #end(open: OpenGroup): Promise<void> {
+    const { records, signal } = this.#options;
+    const { head } = open;
+    const marks = await listMarks(records, head, { signal });
+    // Who has put the last one sees all, in a store that lists what it has.
+    if (marks.ends.size < head.total) {
+      throw new UnavailableError(`the store lists ${marks.ends.size} of ${head.total} items that have ended`);
+    }
+    open.isTold = true;
+    const end = endOf(head, marks);
+    await this.#tell(end, head);
+    await this.#store.close(head.group);
+    this.#open.delete(head.group);
+    this.#recent.ended(head);
+    this.#emit(open, end.failed === 0 ? "succeeded" : "failed");
+  }
+
+  /** Whether a rerun's success has completed a group that had ended as failed. */
+  async #countRerun(head: GroupHead, runName: string): Promise<void> {
+    const { records, signal } = this.#options;
+    const { group } = head;
+    const before = this.#counting.get(group) ?? Promise.resolve();
+    const counting = before.catch(() => {}).then(async () => {
+      const without = await listMarks(records, head, { except: runName, signal });
+      if (endOf(head, without).failed === 0 || this.#told.has(group)) return;
+      const end = endOf(head, await listMarks(records, head, { signal }));
+      if (end.failed === 0) await this.#tell(end, head);
+    });
+    this.#counting.set(group, counting);
+    try {
+      await counting;
+    } finally {
+      if (this.#counting.get(group) === counting) this.#counting.delete(group);
+    }
+  }
+
+  async #tell(end: GroupEnd, head: GroupHead): Promise<void> {
+    const { broker, topicPrefix, onEnd, signal } = this.#options;
+    const isComplete = end.failed === 0;
+    const topic = (isComplete ? groupCompleteTopic : groupFailedTopic)(topicPrefix, head.jobName);
+    if (!this.#told.has(toldKey(end))) {
+      await broker.publish(topic, JSON.stringify(endPayload(end, head)), { qos: 1, signal });
+      this.#told.add(toldKey(end));
+      const [oldest = ""] = this.#told;
+      if (this.#told.size > MOST_TOLD) this.#told.delete(oldest);
+    }
+    await onEnd(end);
+  }
+
+  // ---------------------------------------------------------------- cancel
+
+  /** Cancels all live items and begins no further ones; the group ends as failed. False: no such group is open. */
+  async cancel(group: string, who: string): Promise<boolean> {
+    const { records, runs, signal } = this.#options;
+    const open = this.#open.get(group);
+    if (!open) return false;
+    await putCancelled(records, group, who, signal);
+    this.#stop(open, who);
+    const live = [...runs.values()].filter(({ job }) => job.group === group);
+    await Promise.all(live.map(({ job }) => this.#cancelRun(open, job.runName)));
+    return true;
+  }
+
+  /** One that has ended by now is no fault. */
+  #cancelRun({ cancelledBy = "", head }: OpenGroup, runName: string): Promise<boolean> {
+    const { cluster, signal } = this.#options;
+    const cancel = () => cluster.cancel(runName, cancelledBy, { signal });
+    return this.#call({ runName, jobName: head.jobName }, "be cancelled", cancel);
+  }
+
+  #stop(open: OpenGroup, who: string): void {
+    open.cancelledBy = who;
+    open.stop.abort(new DOMException("The group is cancelled", "AbortError"));
+  }
+
+  // ---------------------------------------------------------------- what is kept and said
+
+  #turnsOf(all: Map<string, Semaphore>, { jobName }: Pick<Row, "jobName">, most: number): Semaphore {
+    let turns = all.get(jobName);
+    if (!turns) all.set(jobName, turns = new Semaphore(most));
+    return turns;
+  }
+
+  /** Repeats what may take others' turns within, or waits for long, until it succeeds. */
+  #repeat<T>(wait: Wait, what: string, work: () => Promise<T>): Promise<T> {
+    return retryForever(work, {
+      signal: this.#options.signal,
+      onRetry: (error) => this.#emitWait(wait, what, error),
+    });
+  }
+
+  /** A call that is repeated until it succeeds, in its turn. */
+  #call<T>(wait: Wait, what: string, call: () => Promise<T>): Promise<T> {
+    return this.#repeat(wait, what, () => this.#calls.take(call, this.#options.signal));
+  }
+
+  #emitWait({ runName, jobName }: Wait, what: string, error: unknown): void {
+    const reason = `its group cannot ${what}: ${errorMessage(error)}`;
+    this.#options.emit({ type: "waiting", runName, jobName, reason });
+  }
+
+  #report(open: OpenGroup, why: string, reason: ErrorReport["reason"] = "GroupStopped"): void {
+    if (++open.reported > MOST_REPORTED) return;
+    const { group, jobName, topic } = open.head;
+    const more = open.reported === MOST_REPORTED ? ". Further ones are not told of one by one" : "";
+    const message = `Of the group "${group}" of job "${jobName}" an item did not begin: ${why}${more}`;
+    this.#options.emit({ type: "error", scope: "run", report: { reason, message, job_name: jobName, topic } });
+  }
+
+  #emit({ head: { group, jobName, total }, states }: OpenGroup, state: "started" | ItemEnd): void {
+    const succeeded = states.filter((one) => one === "succeeded").length;
+    this.#options.emit({ type: "group", group, jobName, state, total, succeeded });
   }
 }

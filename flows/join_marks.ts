@@ -16,7 +16,7 @@ import {
 } from "../run_spec.ts";
 import { joinTopic } from "../topics.ts";
 import { type Compact, compact } from "../util/compact.ts";
-import type { GroupEnd } from "./groups.ts";
+import type { GroupEnd } from "./group_end.ts";
 
 /** Longest `output` that is handed on, in characters; and `result`, as JSON. */
 const MAX_OUTPUT = 4 * 1024;

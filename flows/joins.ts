@@ -14,7 +14,7 @@ import { Scope } from "../util/abort.ts";
 import { errorMessage } from "../util/errors.ts";
 import { delayAtMost, retryForever } from "../util/retry.ts";
 import { Semaphore } from "../util/semaphore.ts";
-import type { GroupEnd } from "./groups.ts";
+import type { GroupEnd } from "./group_end.ts";
 import {
   asJoinMark,
   type Join,

@@ -8,13 +8,15 @@ import type { Row } from "../ports.ts";
 import type { RunRecords, SessionRecord } from "../records.ts";
 import { deliveryHash, deliveryPartsOf } from "../run_spec.ts";
 import type { RunTable } from "../runs.ts";
-import { delay } from "../util/retry.ts";
+import { delay, retryForever } from "../util/retry.ts";
 import { Semaphore } from "../util/semaphore.ts";
 
 export interface FormerRunsOptions {
   readonly record: SessionRecord;
   readonly runs: RunTable;
   readonly records: RunRecords;
+  /** Names of the groups that have not ended. */
+  readonly groups?: readonly string[];
   readonly signal: AbortSignal;
 }
 
@@ -29,10 +31,13 @@ export class FormerRuns {
   readonly #numbers = new Map<string, Set<number>>();
   readonly #taken = new Set<number>();
   readonly #lists = new Map<string, Promise<void>>();
+  /** Lists of groups once none can come any more, by row. */
+  readonly #settledGroups = new Map<string, Promise<void>>();
   readonly #turns = new Semaphore(LISTS_AT_ONCE);
 
   constructor(options: FormerRunsOptions) {
     this.#options = options;
+    this.#add(options.groups ?? []);
     this.#scan();
   }
 
@@ -44,12 +49,12 @@ export class FormerRuns {
   /** Resolves when the ended runs of these rows are known too; rejects where the store cannot be read. */
   async load(rows: readonly Row[]): Promise<void> {
     const { record, records, signal } = this.#options;
-    const first = Math.min(record.from, record.acknowledged + 1, ...record.open.map(([first]) => first));
     await Promise.all(rows.map((row) => {
       const known = this.#lists.get(row.jobName);
       if (known) return known;
       const list = this.#turns.take(async () => {
-        this.#add(await records.endedBetween(row, first, record.reserved, signal));
+        this.#add(await records.endedBetween(row, this.#first, record.reserved, signal));
+        await this.#addGroups(row);
       }, signal);
       this.#lists.set(row.jobName, list);
       list.catch(() => this.#lists.delete(row.jobName));
@@ -57,12 +62,34 @@ export class FormerRuns {
     }));
   }
 
-  /** Resolves when no Job can come any more that a killed process had asked for. */
-  async settled(): Promise<void> {
+  /** Resolves when no Job, and no group of these rows, can come any more that a killed process had asked for. */
+  async settled(rows: readonly Row[]): Promise<void> {
     const { runs, signal } = this.#options;
     const leftMs = runs.syncedAtMs + LATE_CREATE_MS - performance.now();
     if (leftMs > 0) await delay(leftMs, signal);
     this.#scan();
+    await Promise.all(rows.map((row) => this.#settleGroups(row)));
+  }
+
+  /** Once a row. */
+  #settleGroups(row: Row): Promise<void> {
+    const known = this.#settledGroups.get(row.jobName);
+    if (known) return known;
+    const { signal } = this.#options;
+    const settling = retryForever(() => this.#turns.take(() => this.#addGroups(row), signal), { signal, onRetry() {} });
+    this.#settledGroups.set(row.jobName, settling);
+    return settling;
+  }
+
+  /** Groups have names as runs have, and records of their own. */
+  async #addGroups(row: Row): Promise<void> {
+    const { record, records, signal } = this.#options;
+    if (row.forEach !== undefined) this.#add(await records.groupsBetween(row, this.#first, record.reserved, signal));
+  }
+
+  get #first(): number {
+    const { from, acknowledged, open } = this.#options.record;
+    return Math.min(from, acknowledged + 1, ...open.map(([first]) => first));
   }
 
   /**

@@ -4,13 +4,14 @@
  */
 import type { Delivery } from "../ports.ts";
 import { isRoot } from "../run_spec.ts";
-import { isEndTopic } from "../topics.ts";
+import { endOf } from "../topics.ts";
 import { parseJson } from "../util/json.ts";
 
 /** What a message says of its origin. */
 export interface Origin {
   /** What makes two messages one; undefined: each is its own. */
   readonly key?: string;
+  /** The run, or the group, whose end it announces. */
   readonly parentRun?: string;
   readonly rootRun?: string;
   /** Of the run or group whose end it announces. */
@@ -33,8 +34,9 @@ export function originOf(
   topicPrefix: string,
 ): Origin {
   const fields = jsonObject(delivery.payload);
-  const end = isEndTopic(topicPrefix, delivery.topic);
-  const parentRun = end ? stringIn(fields, "run_name") : undefined;
+  const end = endOf(topicPrefix, delivery.topic);
+  // The end of an item names its group, too.
+  const parentRun = end && stringIn(fields, end.of === "group" ? "group" : "run_name");
   const depth = fields["chain_depth"];
   const chainDepth = !end
     ? 0
@@ -43,7 +45,7 @@ export function originOf(
     : 1;
   const given = delivery.idempotencyKey?.toWellFormed() ?? stringIn(fields, "idempotency-key");
   const key = parentRun !== undefined
-    ? `parent\0${delivery.topic}\0${parentRun}`
+    ? `${end?.of === "group" ? "group" : "parent"}\0${delivery.topic}\0${parentRun}`
     : given !== undefined
     ? `key\0${delivery.topic}\0${given}`
     : undefined;

@@ -1,7 +1,7 @@
 /**
  * What is reported of messages that start nothing, in sentences for people. Pure.
  */
-import type { ErrorReport, RefusedError, Row } from "../ports.ts";
+import { CellError, type ErrorReport, type RefusedError, type Row } from "../ports.ts";
 import type { Origin } from "./origin.ts";
 import { compact } from "../util/compact.ts";
 
@@ -29,13 +29,15 @@ export function endNotBelieved(topic: string, runName: string): ErrorReport {
   };
 }
 
-/** Of a row whose run the cluster refuses for good. */
+/** Of a row whose run the cluster refuses for good, or whose items the message does not have. */
 export function refused(topic: string, row: Row, error: RefusedError): ErrorReport {
+  const { column, value } = error instanceof CellError ? error : {};
   return {
-    reason: "Refused",
+    reason: error instanceof CellError ? "ItemsRefused" : "Refused",
     message: `No run for job "${row.jobName}": ${error.message}`,
     job_name: row.jobName,
     topic,
     line: row.line,
+    ...compact({ column, value }),
   };
 }

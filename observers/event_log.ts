@@ -59,6 +59,15 @@ export function eventLog(): Emit {
         const { output_missing: noOutput, oom_killed: lackedMemory } = event.record;
         return status === "failed" || noOutput || lackedMemory ? log.warn(...words) : log.info(...words);
       }
+      case "group": {
+        const { group: run, jobName: job, state, total, succeeded } = event;
+        const words = state === "started"
+          ? "Group {run} of {job} has {total} items"
+          : "Group {run} of {job} {state}: {succeeded} of {total} items have succeeded";
+        return state === "failed"
+          ? log.warn(words, { run, job, state, total, succeeded })
+          : log.info(words, { run, job, state, total, succeeded });
+      }
       case "table":
         return log.info("Table: {rows} rows, {errors} errors, {warnings} warnings", { ...event });
       case "broker":

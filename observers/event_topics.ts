@@ -13,7 +13,7 @@ const MAX_QUEUED = 1_000;
 const LONGEST_CELL = 256;
 
 /** Reasons of a row that is not started though a message was for it. */
-const NO_RUN: ReadonlySet<ErrorReport["reason"]> = new Set(["Refused", "InputMissing", "InputRefused"]);
+const NO_RUN: ReadonlySet<ErrorReport["reason"]> = new Set(["Refused", "InputMissing", "InputRefused", "ItemsRefused"]);
 
 interface News {
   readonly topic: string;

@@ -116,6 +116,15 @@ export type ServiceEvent =
   }
   /** An attempt has failed and its record is in the store; the next one, `record.retried_as`, begins at that time. */
   | { type: "retrying"; record: RunRecord; at: Date }
+  /** A group of items has begun, or has ended; `failed`: an item of it has not succeeded. */
+  | {
+    type: "group";
+    group: string;
+    jobName: string;
+    state: "started" | "succeeded" | "failed";
+    total: number;
+    succeeded: number;
+  }
   | { type: "table"; rows: number; errors: number; warnings: number }
   | { type: "broker"; connected: boolean; reason?: string }
   | { type: "leader"; leading: boolean; holder: string }

@@ -7,7 +7,7 @@ import { type Placeholder, RefusedError, type RunSpec, type Template } from "../
 import { inputPreset } from "./inputs.ts";
 import { payloadText } from "./payload_text.ts";
 import { isJoinTopic, isUnderPrefix, joinTopic, scheduleTopic } from "../topics.ts";
-import { parseJson } from "../util/json.ts";
+import { parseExactly } from "../util/json.ts";
 
 /** Bytes of one word or value: Linux allows 131,072 with the NUL behind it (MAX_ARG_STRLEN, execve(2)). */
 const MAX_WORD_BYTES = 131_071;
@@ -147,19 +147,11 @@ function levelOf(topic: string, level: string | number | undefined): string | { 
 
 function read(text: string): unknown {
   try {
-    // A number stays as it was written: 12345678901234567890 and 1.0 are not what a double makes of them.
-    return parseJson(
-      text,
-      (_, value, context) =>
-        typeof value === "number" && context?.source !== undefined ? rawJson(context.source) : value,
-    );
+    return parseExactly(text);
   } catch {
     return undefined;
   }
 }
-
-// Of ECMAScript 2026, and not in TypeScript's library yet.
-const { rawJSON: rawJson } = JSON as unknown as { rawJSON(source: string): object };
 
 function textAt(
   whole: unknown,

@@ -66,6 +66,10 @@ export function shortEvent(event: ServiceEvent): BrowserEvent {
       const { run_name, job_name, status, reason, message } = event.record;
       return { type, data: { run_name, job_name, status, reason, message } };
     }
+    case "group": {
+      const { group, jobName: job_name, state, total, succeeded } = event;
+      return { type, data: { group, job_name, state, total, succeeded } };
+    }
     case "table":
       return { type, data: { rows: event.rows, errors: event.errors, warnings: event.warnings } };
     case "broker":

@@ -6,14 +6,15 @@ import { PREFIX, startEmbeddedBed } from "./harness/local_bed.ts";
 import { eventually } from "./harness/wait.ts";
 
 const FOLDER = new URL("../docs/schema/", import.meta.url);
-const TABLE = `job_name,mqtt_topic,image,cpu_request,command
-greet,lab/greet,none,,sh -c 'echo hello'
-after,${PREFIX}/job_complete/greet,none,,true
-fail,lab/fail,none,,sh -c 'exit 3'
-long,lab/long,none,,sleep 60
-loop,${PREFIX}/job_complete/loop,none,,true
-empty,lab/empty,none,,
-broken,lab/broken,none,four,true
+const TABLE = `job_name,mqtt_topic,image,cpu_request,command,for_each
+greet,lab/greet,none,,sh -c 'echo hello',
+after,${PREFIX}/job_complete/greet,none,,true,
+fail,lab/fail,none,,sh -c 'exit 3',
+long,lab/long,none,,sleep 60,
+loop,${PREFIX}/job_complete/loop,none,,true,
+empty,lab/empty,none,,,
+broken,lab/broken,none,four,true,
+files,lab/files,none,,sh -c 'exit 3',payload.files
 `;
 
 Deno.test("docs/schema/ is what payloadSchemas() gives", async () => {
@@ -100,6 +101,11 @@ Deno.test("all that a service says below its prefix is as the schemas have it", 
   await ask("cancel", { run_name: "nobody" });
   await ask("each", { job_name: "greet", sheet: "name\nEve\nBob,x\n", batch: "b1" });
   await ask("each", { job_name: "nobody", sheet: "name\n" });
+  await client.publishAsync("lab/files", '{"files":[]}', { qos: 1 });
+  await client.publishAsync("lab/files", '{"files":["a","b"]}', { qos: 1 });
+  await heard("group_complete", ({ total }) => total === 0);
+  await heard("group_failed", ({ failed }) => failed === 2);
+  await heard("job_failed", ({ item }) => item === "b");
   await heard("job_complete", ({ job_name }) => job_name === "after");
   await heard("job_failed", ({ job_name }) => job_name === "fail");
   await heard("job_failed", ({ reason }) => reason === "Refused");

@@ -28,6 +28,28 @@ export function parseJson(
   }
 }
 
+// Of ECMAScript 2026, and not in TypeScript's library yet.
+const { rawJSON, isRawJSON } = JSON as unknown as {
+  rawJSON(source: string): object;
+  isRawJSON(value: unknown): boolean;
+};
+
+/**
+ * As `parseJson`, but each number is an object that JSON.stringify writes as it was written: 12345678901234567890 and 1.0
+ * are not what a double makes of them.
+ */
+export function parseExactly(text: string): unknown {
+  return parseJson(
+    text,
+    (_, value, context) => typeof value === "number" && context?.source !== undefined ? rawJSON(context.source) : value,
+  );
+}
+
+/** Whether a value of `parseExactly` is a JSON object. */
+export function isJsonObject(value: unknown): value is Record<string, unknown> {
+  return typeof value === "object" && value !== null && !Array.isArray(value) && !isRawJSON(value);
+}
+
 /** One look at each character, and none where there are too few to matter. */
 function isDeeper(text: string, most: number): boolean {
   if (text.length <= most) return false;

@@ -14,6 +14,8 @@ import { parseTemplate } from "./template.ts";
 /** Items of one group by numbers, at most. */
 const MAX_NUMBER = 1_000_000;
 const PATH_ROOTS: ReadonlySet<string> = new Set(["payload", "input", "result"]);
+/** What is known before there are items. */
+const MESSAGE_ROOTS: ReadonlySet<string> = new Set([...PATH_ROOTS, "topic", "job_name"]);
 
 /** `payload.files`, `result.files`, `s3://bucket/prefix/*.h5`, `1..24`. */
 export const forEach: Kind<ForEach> = {
@@ -32,8 +34,9 @@ export const forEach: Kind<ForEach> = {
       return undefined;
     }
     if (text.includes("://")) {
-      if (text.startsWith("s3://") && text.includes("*")) return { from: "objects", url: parsed.template };
-      report.error("not a list of items; write s3://bucket/folder/*.h5, with a * for what differs");
+      const fault = objectsFault(parsed.template);
+      if (fault === undefined) return { from: "objects", url: parsed.template };
+      report.error(`not a list of items: ${fault}`);
       return undefined;
     }
     const [piece] = parsed.template;
@@ -62,6 +65,32 @@ const OF_DISRUPTIONS = [
 ];
 const RETRIED = [...Object.keys(RUN_REASONS).filter((reason) => !NOT_RETRIED.has(reason)), ...OF_DISRUPTIONS];
 const WORDS = RETRIED.map((word) => word.toLowerCase());
+/** The cell, as it may have been written. */
+export function forEachText(forEach: ForEach): string {
+  switch (forEach.from) {
+    case "numbers":
+      return `${forEach.first}..${forEach.last}`;
+    case "objects":
+      return forEach.url.map((piece) => typeof piece === "string" ? piece : piece.source).join("");
+    default:
+      return forEach.from + forEach.path.map((step) => typeof step === "number" ? `[${step}]` : `.${step}`).join("");
+  }
+}
+
+/** What is wrong with the URL of the objects, a clause to follow a colon; undefined: nothing. */
+function objectsFault(url: Template): string | undefined {
+  const [start] = url;
+  // Which bucket is read is the table's business, not the message's.
+  const begin = typeof start === "string"
+    ? /^(s3:\/\/[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]\/|file:\/\/\/)/.exec(start)?.[0]
+    : "";
+  if (!begin) return "write s3://bucket/folder/*.h5, with the bucket's name written out";
+  const stars = url.some((piece) => typeof piece === "string" && piece.includes("*"));
+  if (!stars) return `it names one object; write a "*" for what differs, such as ${begin}folder/*.h5`;
+  const other = url.find((piece) => typeof piece !== "string" && !MESSAGE_ROOTS.has(piece.root));
+  if (other === undefined || typeof other === "string") return undefined;
+  return `${other.source} is not known before there are items; write what the message says, such as {payload.uuid}`;
+}
 
 /** Exit codes, ranges of them, and words of `reason`. */
 export const retryRules: Kind<readonly RetryRule[]> = listOf<RetryRule>((entry) => {

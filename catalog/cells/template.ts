@@ -19,7 +19,7 @@ const ROOTS: Readonly<Record<PlaceholderRoot, "path" | "position" | "field" | "n
   attempt: "nothing",
 };
 /** Roots that no run has a value for yet; a table with one is wrong until it has. */
-const NOT_YET: ReadonlySet<PlaceholderRoot> = new Set(["item", "index", "attempt"]);
+const NOT_YET: ReadonlySet<PlaceholderRoot> = new Set(["attempt"]);
 
 const NAMES = Object.keys(ROOTS) as PlaceholderRoot[];
 const MAX_STEPS = 16;

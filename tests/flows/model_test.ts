@@ -325,6 +325,29 @@ const anyCase: fc.Arbitrary<Case> = fc.record({
   seed: fc.nat(),
 });
 
+const FATES: readonly Fate[] = ["die before", "die after", "die, late", "fail", "fail after"];
+
+Deno.test("a group of items and what waits for its end come to the same, whichever of their calls is the last", async (t) => {
+  const row: ModelRow = { cause: { on: "message", topic: 0 }, items: "list", retries: 0, rungs: 1, ends: ["ok"] };
+  const after: ModelRow = { cause: { on: "group_complete", of: 0 }, retries: 0, rungs: 1, ends: ["ok"] };
+  for (const fate of FATES) {
+    for (const items of [0, 2]) {
+      await t.step(`${fate}, ${items} items`, async () => {
+        for (let call = 0; call < 50; call++) {
+          await play({
+            rows: [row, after],
+            messages: [{ topic: 0, items }],
+            steps: [],
+            turns: [{ after: call, fate }],
+            seed: call,
+            hasTick: false,
+          });
+        }
+      });
+    }
+  }
+});
+
 const RUNS = Number(Deno.env.get("MODEL_RUNS") ?? 300);
 const CASE = Deno.env.get("MODEL_CASE");
 

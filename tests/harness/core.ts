@@ -2,13 +2,15 @@
  * The core's way from a delivery to a Job, on fake ports: one process of the service, as often as a test wants one on the
  * same store. Owns no check.
  */
-import type { Condition } from "../../catalog.ts";
+import { type Condition, conditionFor } from "../../catalog.ts";
+import { Groups } from "../../flows/groups.ts";
+import type { GroupEnd } from "../../flows.ts";
 import { Listener } from "../../listener.ts";
-import type { Row } from "../../ports.ts";
+import { type ObjectList, type Row, UnavailableError } from "../../ports.ts";
 import { RunRecords } from "../../records.ts";
 import { RunTable } from "../../runs.ts";
 import { NamedStarts, Starter } from "../../starter.ts";
-import { events, FakeCluster, FakeStore, row } from "./fakes.ts";
+import { events, FakeBroker, FakeCluster, FakeStore, row } from "./fakes.ts";
 
 export interface CoreOptions {
   readonly rows?: readonly Row[];
@@ -21,6 +23,18 @@ export interface CoreOptions {
   readonly store?: FakeStore;
   readonly cluster?: FakeCluster;
   readonly redeliveryMs?: number;
+  /** Ends of groups. */
+  readonly onGroupEnd?: (end: GroupEnd) => void;
+  readonly list?: ObjectList;
+  readonly maxItems?: number;
+  readonly broker?: FakeBroker;
+  /** What is wrong with a row that the store has. */
+  readonly against?: (row: Row) => readonly string[];
+}
+
+// deno-lint-ignore require-yield
+async function* noObjects(begin: string): AsyncGenerator<string> {
+  throw new UnavailableError(`Cannot list ${begin}: away`);
 }
 
 /** A process that has read what the one before it left; `connect` it. */
@@ -34,6 +48,11 @@ export async function startProcess(
     store = new FakeStore(),
     cluster = new FakeCluster(),
     redeliveryMs = 30_000,
+    onGroupEnd = () => {},
+    list = noObjects,
+    maxItems = 1_000,
+    broker = new FakeBroker(),
+    against = () => [],
   }: CoreOptions = {},
 ) {
   const stop = new AbortController();
@@ -41,14 +60,43 @@ export async function startProcess(
   const { emit, all } = events();
   const runs = new RunTable({ emit });
   const records = new RunRecords(store);
-  const starter = new Starter({ cluster, runs, payloads: store, concurrency, maxRuns, emit, signal });
+  const starter: Starter = new Starter({
+    cluster,
+    runs,
+    payloads: store,
+    concurrency,
+    maxRuns,
+    startGroup: (spec) => groups.start(spec),
+    emit,
+    signal,
+  });
+  const named = new NamedStarts({ runs, records, signal });
+  const topicPrefix = "services/mqtt_job_listener";
+  const groups: Groups = new Groups({
+    broker,
+    cluster,
+    records,
+    runs,
+    starter,
+    named,
+    payloads: store,
+    list,
+    maxItems,
+    conditionOf: conditionFor,
+    against,
+    topicPrefix,
+    onEnd: (end) => Promise.resolve(onGroupEnd(end)),
+    emit,
+    signal,
+  });
   const listener = new Listener({
     catalog: { match, conditionOf },
     runs,
     records,
     starter,
-    named: new NamedStarts({ runs, records, signal }),
-    topicPrefix: "services/mqtt_job_listener",
+    named,
+    groups,
+    topicPrefix,
     handleRetained: false,
     maxChainDepth: 3,
     emit,
@@ -59,6 +107,8 @@ export async function startProcess(
   await listener.recall();
   return {
     listener,
+    groups,
+    broker,
     cluster,
     store,
     runs,

@@ -99,7 +99,7 @@ Deno.test("a template knows roots, paths, defaults and the doubled brace", () =>
     ["/{payload.uuid", /is not closed; end it with "}"/],
     ["/{topic.a}", /has levels only/],
     ["/{job_name.x}", /has no parts; write \{job_name\}/],
-    ["/{item.key}", /has no value in this version/],
+    ["/{index.a}", /has no parts; write \{index\}/],
     ["/{run_name=x}", /is never missing/],
     ["data", /not an absolute path; write "\/data"/],
   ]);

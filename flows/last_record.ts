@@ -1,0 +1,32 @@
+/**
+ * How a run ended in the end: the record of its last attempt. Reads only.
+ */
+import type { RunRecord } from "../ports.ts";
+import type { RunRecords } from "../records.ts";
+import type { RunTable } from "../runs.ts";
+
+/** More attempts than a row can have: records that go round in a circle are none of ours. */
+const MOST_ATTEMPTS = 1_000;
+
+/**
+ * Follows the attempts of a run; undefined: it has not ended. Where the Job of its next attempt was deleted by somebody,
+ * the last one that is known counts. `unreadable`: it has ended, and what is written of it is no record.
+ */
+export async function lastRecord(
+  runName: string,
+  { records, runs, signal }: { readonly records: RunRecords; readonly runs: RunTable; readonly signal: AbortSignal },
+): Promise<RunRecord | "unreadable" | undefined> {
+  let last: RunRecord | undefined;
+  let left = MOST_ATTEMPTS;
+  for (let name: string | undefined = runName; name !== undefined && left-- > 0; name = last.retried_as) {
+    if (runs.get(name)) return undefined;
+    const record: RunRecord | "unreadable" | undefined = await records.get(name, signal).catch((error) => {
+      if (!(error instanceof SyntaxError)) throw error;
+      return "unreadable" as const;
+    });
+    if (record === "unreadable") return record;
+    if (record === undefined) break;
+    last = record;
+  }
+  return last;
+}
