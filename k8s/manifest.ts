@@ -3,7 +3,7 @@
  * A payload becomes values of environment variables, labels and annotations, and parts of single arguments: never an
  * image, a name, a limit, a mount or a piece of script.
  */
-import type { V1EnvVar, V1Job } from "@kubernetes/client-node";
+import type { V1EnvVar, V1Job, V1SecurityContext } from "@kubernetes/client-node";
 import { type Row, type RunSpec, UnavailableError } from "../ports.ts";
 import { compact } from "../util/compact.ts";
 import { ANNOTATION, LABEL, labelValue, ownLabels } from "./labels.ts";
@@ -75,7 +75,7 @@ function onTemplates({ row }: RunSpec, { templates }: JobOptions, built: Templat
     throw new UnavailableError(message, { advice: "mend the template" });
   }
   const merged = [...found, built as unknown as JsonMap, OWN].reduce(strategicMerge, PRESETS);
-  const spec = merged["spec"] as JsonMap;
+  const spec = withoutContradiction(merged["spec"] as JsonMap);
   // What a message can start must not talk to the API server, unless an account is named for it.
   const isNamed = spec["serviceAccountName"] !== undefined || spec["serviceAccount"] !== undefined;
   const automountServiceAccountToken = isNamed ? spec["automountServiceAccountToken"] ?? true : false;
@@ -103,6 +103,20 @@ const PRESETS: JsonMap = {
     }],
   },
 };
+
+/** The API server refuses a container that has all privileges and may gain none, which the preset would make of it. */
+function withoutContradiction(spec: JsonMap): JsonMap {
+  const containers = spec["containers"] as unknown as { securityContext?: V1SecurityContext }[];
+  const isMighty = ({ securityContext: { privileged, capabilities } = {} }: typeof containers[number]) =>
+    privileged === true || capabilities?.add?.includes("CAP_SYS_ADMIN");
+  if (!containers.some(isMighty)) return spec;
+  const made = containers.map((container) => {
+    if (!isMighty(container)) return container;
+    const { allowPrivilegeEscalation: _, ...securityContext } = container.securityContext!;
+    return { ...container, securityContext };
+  });
+  return { ...spec, containers: made } as unknown as JsonMap;
+}
 
 /** Several parts, each a pod that knows its index: as many as `completions`, `parallelism` of them at a time. */
 function partsOf({ parallelism, completions = parallelism }: Row): Partial<NonNullable<V1Job["spec"]>> {

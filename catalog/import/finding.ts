@@ -3,7 +3,7 @@
  * Owns the shape and the words around it. Must not show values of variables: they may be secrets. Pure.
  */
 import { redact } from "../../util/redact.ts";
-import { cut } from "../problem.ts";
+import { cut, cutMessage } from "../problem.ts";
 
 /** Something of a manifest that neither row nor template says as it stood there. */
 export interface Finding {
@@ -23,8 +23,10 @@ export interface Finding {
 
 /** A finding as one line for people. */
 export function describeFinding({ severity, source, object, path, value, message }: Finding): string {
-  const place = [source, object, path === undefined ? undefined : path + (value === undefined ? "" : ` = ${value}`)];
-  return `${severity}: ${place.filter((part) => part !== undefined).join(", ")}: ${message}`;
+  // Names and keys of a manifest are of any length.
+  const where = path === undefined ? undefined : cut(path) + (value === undefined ? "" : ` = ${value}`);
+  const place = [cut(source), object === undefined ? undefined : cut(object), where];
+  return `${severity}: ${place.filter((part) => part !== undefined).join(", ")}: ${cutMessage(message)}`;
 }
 
 const SECRET_NAME =

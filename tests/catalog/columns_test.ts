@@ -1,7 +1,7 @@
 import { deepEqual, equal, ok } from "node:assert/strict";
 import { renderColumnSections, renderColumnTable, rowSchema } from "../../catalog/column_docs.ts";
 import { allColumns, columnOf, columns } from "../../catalog/columns.ts";
-import { messages, read } from "./kit.ts";
+import { BESIDE, messages, read } from "./kit.ts";
 
 const file = (path: string) => new URL(`../../docs/${path}`, import.meta.url);
 const UPDATE = "UPDATE_DOCS=1 deno test -A tests/catalog/columns_test.ts && deno fmt docs";
@@ -30,15 +30,6 @@ for (
     equal(plain(text.slice(from, to)), plain(render()), UPDATE);
   });
 }
-
-/** Cells without which a column means nothing. */
-const BESIDE: Readonly<Record<string, Readonly<Record<string, string>>>> = {
-  resources: { memory_request: "1Gi" },
-  skip_existing: { output: "s3://lab/results/{payload.uuid}.zip" },
-  concurrency_group: { max_runs: "2" },
-  when_busy: { max_runs: "2" },
-  max_waiting: { max_runs: "2" },
-};
 
 Deno.test("each example of a column is right", async (t) => {
   for (const { name, examples } of columns) {

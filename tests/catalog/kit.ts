@@ -20,3 +20,12 @@ export const messages = (table: Table) => table.problems.map(describeProblem);
 export function quoteCommand(words: readonly string[]): string {
   return words.map((word) => /^[\w@%+=:,./-]+$/.test(word) ? word : `'${word.replaceAll("'", `'\\''`)}'`).join(" ");
 }
+
+/** Cells without which a column means nothing. */
+export const BESIDE: Readonly<Record<string, Readonly<Record<string, string>>>> = {
+  resources: { memory_request: "1Gi" },
+  skip_existing: { output: "s3://lab/results/{payload.uuid}.zip" },
+  concurrency_group: { max_runs: "2" },
+  when_busy: { max_runs: "2" },
+  max_waiting: { max_runs: "2" },
+};

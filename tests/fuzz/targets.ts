@@ -3,7 +3,8 @@
  * is broken: an error of another class than its caller expects, words without bounds, or too much processor time (the
  * fuzzer measures that).
  */
-import { deepEqual, ok } from "node:assert/strict";
+import { deepEqual, equal, ok } from "node:assert/strict";
+import { describeFinding, importedCsv, importedTemplates, importManifests } from "../../catalog/import.ts";
 import { parsePolicy } from "../../catalog/policy.ts";
 import { compileCondition } from "../../catalog/conditions.ts";
 import { parseTable, rowsFor } from "../../catalog/table.ts";
@@ -108,6 +109,28 @@ export const TARGETS: Targets = {
           ok(runNameFor(one, { key: "k" }).length <= 63, "a run's name fits");
         }
         rowsFor(table, "lab/a");
+      },
+    }),
+
+  import: () =>
+    Promise.resolve({
+      ...NONE,
+      seeds: [...Deno.readDirSync(new URL("../../tests/data/manifests/", import.meta.url))]
+        .map(({ name }) => read(`tests/data/manifests/${name}`)),
+      run(text) {
+        const { rows, templates, findings } = importManifests([{ name: "x.yaml", text }], {
+          topic: "lab/{name}",
+          topicPrefix: PREFIX,
+        });
+        for (const finding of findings.slice(0, 50)) checkWords(describeFinding(finding));
+        // What is made is read as it is: a table without errors, templates without faults.
+        if (rows.length > 0) {
+          const table = parseTable(importedCsv(rows), { topicPrefix: PREFIX });
+          deepEqual(table.problems.filter(({ severity }) => severity === "error"), []);
+          equal(table.rows.length, rows.length);
+        }
+        const printed = importedTemplates(templates);
+        deepEqual(parsePodTemplates({ "x.yaml": printed }, { allowPrivileged: true }).faults, []);
       },
     }),
 

@@ -17,6 +17,7 @@ import {
   shortHash,
 } from "../../run_spec.ts";
 import { jobFacts } from "../../k8s/facts.ts";
+import { parsePodTemplates } from "../../k8s/pod_templates.ts";
 import type { Row, RunSpec } from "../../ports.ts";
 import { row } from "../harness/fakes.ts";
 
@@ -353,6 +354,21 @@ Deno.test("buildJob() gives the pod no token, no service links and no way to mor
   equal(pod.serviceAccountName, undefined);
   deepEqual(pod.securityContext, { seccompProfile: { type: "RuntimeDefault" } });
   equal(pod.containers[0]!.securityContext!.allowPrivilegeEscalation, false);
+});
+
+Deno.test("buildJob() forbids a container of all privileges no further ones, which no API server takes", () => {
+  for (
+    const context of ["privileged: true", "capabilities: { add: [CAP_SYS_ADMIN] }", "capabilities: { add: [SYS_NICE] }"]
+  ) {
+    const text = `kind: PodTemplate
+metadata: { name: mighty }
+template: { spec: { containers: [{ name: main, securityContext: { ${context} } }] } }`;
+    const templates = parsePodTemplates({ "t.yaml": text }, { allowPrivileged: true });
+    deepEqual(templates.faults, []);
+    const job = buildJob(spec({ row: { podTemplate: "mighty" } }), { ...OPTIONS, templates: () => templates });
+    const { securityContext } = job.spec!.template.spec!.containers[0]!;
+    equal(securityContext?.allowPrivilegeEscalation, context.includes("NICE") ? false : undefined);
+  }
 });
 
 Deno.test("buildJob() escapes every dollar of a command, so that no payload becomes a piece of shell", () => {

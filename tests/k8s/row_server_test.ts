@@ -1,12 +1,13 @@
 /** Rows with the columns of real jobs on a real API server and a real node: what is accepted, and what a container gets. */
 import { deepEqual, equal, match, ok, rejects } from "node:assert/strict";
 import fc from "fast-check";
+import { importedCsv, importedTemplates, importManifests } from "../../catalog/import.ts";
 import { columns } from "../../catalog/columns.ts";
 import { connectKubernetes } from "../../k8s.ts";
 import { parsePodTemplates } from "../../k8s/pod_templates.ts";
 import { resultOf } from "../../outcome.ts";
 import type { Row } from "../../ports.ts";
-import { messages, read } from "../catalog/kit.ts";
+import { BESIDE, messages, read } from "../catalog/kit.ts";
 import { Seen } from "../conformance/cluster.ts";
 import { BUSYBOX_IMAGE, startCluster } from "../harness/cluster.ts";
 import { needs } from "../harness/needs.ts";
@@ -93,7 +94,7 @@ Deno.test({
       for (const { name, examples } of columns) {
         for (const example of examples) {
           if (name === "mqtt_topic") continue;
-          const row = rowOf({ cpu_request: "1m", memory_request: "1Mi", [name]: example });
+          const row = rowOf({ cpu_request: "1m", memory_request: "1Mi", ...BESIDE[name], [name]: example });
           equal(
             await cluster.create(seen.spec("", { row, payload }), { dryRun: true }),
             "created",
@@ -181,6 +182,31 @@ Deno.test({
       const [pod] = seen.podsOf(spec.runName);
       equal(await seen.log(pod!.podName), `model\n/cache ${spec.runName}\n`);
       deepEqual(await eventually(() => resultOf(seen.podsOf(spec.runName)).result), [1]);
+    });
+
+    await t.step("the API server takes the rows that are made of manifests", async () => {
+      const folder = new URL("../data/manifests/", import.meta.url);
+      let templates = parsePodTemplates({}, { allowPrivileged: true });
+      using importing = await connectKubernetes({
+        kubeconfig: kubernetes.kubeconfig,
+        instance: "import",
+        qps: 0,
+        burst: 0,
+        ttlSeconds: 600,
+        templates: () => templates,
+      });
+      let made = 0;
+      for (const { name } of Deno.readDirSync(folder)) {
+        const text = await Deno.readTextFile(new URL(name, folder));
+        const result = importManifests([{ name, text }], { topic: "lab/{name}", topicPrefix: "services/lab" });
+        templates = parsePodTemplates({ [name]: importedTemplates(result.templates) }, { allowPrivileged: true });
+        deepEqual(templates.faults, [], name);
+        for (const row of read(importedCsv(result.rows)).rows) {
+          equal(await importing.create(seen.spec("", { row, payload }), { dryRun: true }), "created", row.jobName);
+          made++;
+        }
+      }
+      ok(made >= 50, `${made} rows`);
     });
 
     await t.step("a message that lacks a value makes no Job", async () => {
