@@ -182,8 +182,25 @@ function readJob(job: Fields, draft: Draft, kind: Workload["kind"], report: Repo
     report("note", "suspend", "Kueue suspends and admits the Jobs of its queue itself", true);
     delete job["suspend"];
   } else readSuspend(job, "suspend", draft, report);
+  readDisruptions(job, draft);
   readParts(job, draft, report);
   dropDefaults(job, JOB_DEFAULTS);
+}
+
+/** A policy about pods that the cluster takes away, and about nothing else, is one of the two that rows have. */
+function readDisruptions(job: Fields, draft: Draft): void {
+  const { podFailurePolicy: policy, podReplacementPolicy } = job;
+  const rules = mapOf(policy)["rules"];
+  const [rule] = Array.isArray(rules) && rules.length === 1 ? rules as Fields[] : [];
+  const { action, onPodConditions } = rule ?? {};
+  const condition = Array.isArray(onPodConditions) && onPodConditions.length === 1 ? mapOf(onPodConditions[0]) : {};
+  if (condition["type"] !== "DisruptionTarget" || (condition["status"] ?? "True") !== "True") return;
+  const take = () => {
+    delete job["podFailurePolicy"];
+    if (podReplacementPolicy === "Failed") delete job["podReplacementPolicy"];
+  };
+  if (action === "Ignore") take();
+  else if (action === "FailJob") draft.offer("rerunAfterDisruption", "no", false, take);
 }
 
 function readParts(job: Fields, draft: Draft, report: ReportFinding): void {
@@ -232,7 +249,7 @@ function readRestarts(spec: Fields, kind: Workload["kind"], report: ReportFindin
 }
 
 const JOB_ADVICE: Readonly<Record<string, string>> = {
-  podFailurePolicy: "no column says which failures count; a run fails by backoff_limit and active_deadline_seconds",
+  podFailurePolicy: "retry_on says which exit codes are tried again, as a run of its own; a run fails by backoff_limit",
   successPolicy: "no column says it; a run succeeds when all of its parts do",
   backoffLimitPerIndex: "no column counts failures by part; write backoff_limit for all of them",
   maxFailedIndexes: "no column counts failures by part; write backoff_limit for all of them",

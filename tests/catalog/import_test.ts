@@ -488,3 +488,19 @@ Deno.test("a Job that is suspended becomes a row that is switched off", () => {
   const { rows } = imported(JSON.stringify({ kind: "Job", metadata: { name: "a" }, spec }));
   equal(rows[0]!.cells["enabled"], "no");
 });
+
+Deno.test("a policy about disruptions alone is a row's own or its cell, any other one is named", () => {
+  const policy = (action: string, more: Any[] = []) => ({
+    podFailurePolicy: { rules: [{ action, onPodConditions: [{ type: "DisruptionTarget" }] }, ...more] },
+    podReplacementPolicy: "Failed",
+  });
+  const ignored = importedPod(container(), policy("Ignore"));
+  deepEqual([cells(ignored), told(ignored).filter((line) => line.includes("pod"))], [{}, []]);
+  const failed = importedPod(container(), policy("FailJob"));
+  deepEqual(cells(failed), { rerun_after_disruption: "no" });
+  const codes = importedPod(
+    container(),
+    policy("Ignore", [{ action: "FailJob", onExitCodes: { operator: "In", values: [1] } }]),
+  );
+  match(told(codes).join("\n"), /podFailurePolicy: retry_on says which exit codes/);
+});

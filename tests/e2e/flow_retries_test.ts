@@ -40,6 +40,7 @@ interface End {
   readonly reason: string;
   readonly message: string;
   readonly run_name: string;
+  readonly log_url: string;
   readonly root: string;
   readonly attempt?: number;
   readonly disruptions?: number;
@@ -136,6 +137,9 @@ retries(
     const [again, once] = await Promise.all([end("drained"), end("once")]);
     deepEqual([again.status, again.disruptions, again.attempt], ["succeeded", 1, undefined]);
     equal(jobs.created("drained").length, 1);
+    // What the pod that was taken away had written is in the log, too.
+    const log = await kit.s3.get(again.log_url) ?? "";
+    deepEqual([...log.matchAll(/^(?:begin|end)$/gm)].map(String), ["begin", "begin", "end"]);
     deepEqual([once.status, once.reason, once.disruptions], ["failed", "EvictionByEvictionAPI", 1]);
     match(once.message, /^The cluster took its node or its place away/);
   },

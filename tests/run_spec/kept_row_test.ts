@@ -32,6 +32,9 @@ const CELLS: Record<string, string> = {
   retry_on: "75, NodeLost",
   rerun_after_disruption: "no",
   owner: "Ada",
+  notify: "imaging",
+  max_runs: "2",
+  concurrency_group: "microscope-{payload.instrument}",
 };
 
 Deno.test("a row that went through a Job is the same row", () => {
