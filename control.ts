@@ -34,7 +34,7 @@ import { Semaphore } from "./util/semaphore.ts";
 import { parseJson } from "./util/json.ts";
 
 export type { EachAnswer, EachRequest } from "./control/each.ts";
-export type { ReplayRequest } from "./control/replay.ts";
+export type { Chosen, ReplayRequest } from "./control/replay.ts";
 
 export interface ActionParts {
   readonly catalog: Catalog;

@@ -4,6 +4,7 @@
  * look like (status/pages/), nor who may ask (status/gate.ts).
  */
 import { type Context, Hono } from "hono";
+import { sheetTemplate } from "./catalog.ts";
 import type { Config } from "./config.ts";
 import { type Cluster, type ObjectStore, UnavailableError } from "./ports.ts";
 import type { Service } from "./service.ts";
@@ -123,6 +124,15 @@ export function statusApp(options: StatusOptions, closing: AbortSignal): Hono<En
   const messages = (c: Context) => readMessages(view, new URL(c.req.url).searchParams);
   app.get("/messages", (c) => answerPage(c, messagesPage(messages(c))));
   app.get("/messages.json", (c) => c.json(messages(c)));
+  app.get("/sheets/:file", (c) => {
+    const name = /^(.*)\.csv$/s.exec(c.req.param("file"))?.[1];
+    const row = view.table()?.rows.find(({ jobName }) => jobName === name);
+    if (!row) return answerPage(c, messagePage({ title: "Not found", message: "There is no such row." }), 404);
+    return c.body(sheetTemplate(row), 200, {
+      "content-type": "text/csv; charset=utf-8",
+      "content-disposition": 'attachment; filename="sheet.csv"',
+    });
+  });
   app.get("/events", (c) => {
     const headers = { "content-type": "text/event-stream" };
     // hono answers HEAD by GET's handler and drops the body, which would leave its stream open.

@@ -9,13 +9,14 @@ import { getLogger } from "../util/log.ts";
 import { compact } from "../util/compact.ts";
 import { chunksOf, joinBytes } from "../util/streams.ts";
 import { answerPage } from "./answers.ts";
+import { type Answered, type BatchActions, sendReplay, sendSheet } from "./batch_actions.ts";
 import { Counts, type Env, type GateOptions, MAX_BODY_BYTES } from "./gate.ts";
 import { FIELD_PREFIX } from "./pages/run_forms.tsx";
 import { messagePage } from "./pages/parts.tsx";
 import { TokenCheck } from "./token.ts";
 
 /** What a token allows. Answers hold the run's name. RangeError: no such row or run. */
-export interface StatusActions {
+export interface StatusActions extends BatchActions {
   run(jobName: string, payload: string): Promise<{ run_name: string }>;
   cancel(runName: string, who: string): Promise<{ run_name: string }>;
   rerun(runName: string): Promise<{ run_name: string }>;
@@ -34,7 +35,7 @@ const MOST_FORMS = { all: 16, ofVisitor: 4 };
 const MAX_FIELDS = 64;
 
 type Fields = Readonly<Record<string, string>>;
-type CarryOut = (fields: Fields) => Promise<{ run_name: string }>;
+type CarryOut = (fields: Fields) => Promise<{ run_name: string } | Answered>;
 
 /** Adds the routes below `/actions/`. */
 export function addActions(app: Hono<Env>, options: ActionOptions & GateOptions): void {
@@ -46,6 +47,16 @@ export function addActions(app: Hono<Env>, options: ActionOptions & GateOptions)
   const act = (path: string, carryOut: CarryOut) =>
     app.post(path, (c) => new Answer(c, options, { check, forms }).answer(carryOut));
   act("/actions/run", (fields) => actions.run(wanted(fields, "job_name"), payloadOf(fields)));
+  act("/actions/each", (fields) => {
+    wanted(fields, "job_name");
+    wanted(fields, "sheet");
+    return sendSheet(actions, fields);
+  });
+  act("/actions/replay", (fields) => {
+    wanted(fields, "job_name");
+    wanted(fields, "since");
+    return sendReplay(actions, fields);
+  });
   act("/actions/cancel", (fields) => actions.cancel(runNameOf(fields), "the status page"));
   act("/actions/rerun", (fields) => actions.rerun(runNameOf(fields)));
 }
@@ -122,6 +133,10 @@ class Answer {
     const { path } = this.#c.req;
     try {
       const answer = await carryOut(fields);
+      if ("page" in answer) {
+        getLogger("status").info("Action {path}", { path });
+        return this.#bearer === undefined ? answerPage(this.#c, answer.page) : this.#c.json(answer.data);
+      }
       getLogger("status").info("Action {path}", { path, run: answer.run_name });
       return this.#bearer === undefined
         ? this.#c.redirect(`/runs/${encodeURIComponent(answer.run_name)}`, 303)

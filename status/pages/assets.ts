@@ -99,6 +99,12 @@ export const SCRIPT = `
     });
   }
   setInterval(() => { if (!document.hidden) plan(); }, 15000);
+  for (const input of document.querySelectorAll("input[data-fills]")) {
+    input.addEventListener("change", async () => {
+      const text = document.getElementById(input.dataset.fills);
+      if (input.files[0] && text) text.value = await input.files[0].text();
+    });
+  }
   const log = document.querySelector("pre[data-follow]");
   const follow = async () => {
     const response = await fetch(log.dataset.follow);

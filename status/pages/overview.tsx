@@ -25,6 +25,7 @@ import {
   Time,
 } from "./parts.tsx";
 import type { Wait } from "../joins.ts";
+import { BatchSection } from "./batches.tsx";
 import { RunSection } from "./run_forms.tsx";
 import { RowNames, TableSection } from "./table.tsx";
 
@@ -90,6 +91,7 @@ export function overviewPage(input: OverviewInput): string {
         {input.nextDue && input.nextDue.size > 0 && <NextSection nextDue={input.nextDue} />}
         <TableSection table={table} graph={input.graph} nextDue={input.nextDue} />
         {input.actions && table && <RunSection table={table} />}
+        {input.actions && table && <BatchSection table={table} />}
         {table && <RowNames rows={table.rows} />}
       </>
     ),
