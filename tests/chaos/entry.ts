@@ -28,8 +28,11 @@ export const OPERATIONS = [
   "retry-delete",
 ] as const;
 
-/** What no message leads to: a publication of the trial of the broker's order, the note of rows with a schedule. */
-const OTHERS = ["trial", "schedule"] as const;
+/**
+ * What the messages of the matrix do not lead to: a publication of the trial of the broker's order, the note of rows with
+ * a schedule, and marks of rows that others need: put, listed, deleted.
+ */
+const OTHERS = ["trial", "schedule", "mark", "mark-list", "unmark"] as const;
 
 const isOperation = (word: string | undefined): word is Operation =>
   [...OPERATIONS, ...OTHERS].some((one) => one === word);
@@ -129,17 +132,28 @@ function faultyCluster(cluster: Cluster, killer: Killer, retried: ReadonlySet<st
   });
 }
 
-/** `operationOf`: which operation a put is; undefined: none that counts. */
+/** What is done with a key of the store. */
+type StoreCall = "put" | "list" | "delete";
+
+/** `operationOf`: which operation a call is; undefined: none that counts. */
 function faultyStore(
   store: ObjectStore,
   killer: Killer,
-  operationOf: (key: string, body: unknown) => Operation | undefined,
+  operationOf: (call: StoreCall, key: string, body?: unknown) => Operation | undefined,
 ): ObjectStore {
+  const around = <T>(operation: Operation | undefined, work: () => Promise<T>) =>
+    operation === undefined ? work() : killer.around(operation, work);
   return override(store, {
-    put(key, body, options) {
-      const operation = operationOf(key, body);
-      const put = () => store.put(key, body, options);
-      return operation === undefined ? put() : killer.around(operation, put);
+    put: (key, body, options) => around(operationOf("put", key, body), () => store.put(key, body, options)),
+    putIfAbsent: (key, body, options) =>
+      around(operationOf("put", key, body), () => store.putIfAbsent(key, body, options)),
+    delete: (key, options) => around(operationOf("delete", key), () => store.delete(key, options)),
+    list(prefix, options) {
+      const operation = operationOf("list", prefix);
+      if (operation === undefined) return store.list(prefix, options);
+      return (async function* () {
+        yield* await killer.around(operation, () => Array.fromAsync(store.list(prefix, options)));
+      })();
     },
   });
 }
@@ -149,6 +163,8 @@ function faultyLease(lease: Lease, killer: Killer): Lease {
     write: (next, options) => killer.around("lease", () => lease.write(next, options)),
   });
 }
+
+const MARK_CALLS: Readonly<Record<StoreCall, Operation>> = { put: "mark", list: "mark-list", delete: "unmark" };
 
 /** The service's options with the fault around its ports. */
 export function withFault(options: ServiceOptions, fault: Fault | undefined): ServiceOptions {
@@ -169,11 +185,16 @@ export function withFault(options: ServiceOptions, fault: Fault | undefined): Se
     cluster: faultyCluster(options.cluster, killer, retried),
     stores: {
       ...stores,
-      logs: faultyStore(stores.logs, killer, (key) => /^[^/]+\.txt$/.test(key) ? "log" : "log-part"),
+      logs: faultyStore(stores.logs, killer, (call, key) => {
+        return call !== "put" ? undefined : /^[^/]+\.txt$/.test(key) ? "log" : "log-part";
+      }),
       runs: faultyStore(
         stores.runs,
         killer,
-        (key, body) => {
+        (call, key, body) => {
+          // The list of all, at the start, is no look at the marks of one root.
+          if (key.startsWith(".joins/") && key.length > ".joins/".length) return MARK_CALLS[call];
+          if (call !== "put") return undefined;
           if (key.startsWith(".schedules/")) return "schedule";
           if (!/^[^./][^/]*\.json$/.test(key)) return acknowledgesMore(key, body) ? "number" : undefined;
           const { run_name, retried_as } = JSON.parse(String(body));
