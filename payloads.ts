@@ -27,7 +27,7 @@ const end = {
   input: z.string().optional().describe("Payload that began the chain, where it is text of at most 8 KiB"),
   started_at: time.nullable().describe("When its first pod started; null: none did"),
   finished_at: time,
-  log_url: z.string().describe("Where its log is"),
+  log_url: z.string().describe("Where its log is; empty for a run that had no Job"),
   log_complete: z.boolean().describe("The log holds all output, as far as can be known"),
   log_bytes: z.int().min(0).describe("Of output in the log"),
   log_missing: z.string().optional().describe("What is missing in the log, in a sentence"),

@@ -22,6 +22,7 @@ import type {
   Broker,
   Cluster,
   Emit,
+  HeldFor,
   Lease,
   ObjectList,
   ObjectLook,
@@ -321,7 +322,11 @@ export class Service {
   /** State for metrics and health checks. */
   snapshot(): MetricsSnapshot {
     const runs: Record<RunView["state"], number> = { pending: 0, running: 0, ending: 0 };
-    for (const run of this.runs.values()) runs[run.state]++;
+    const held: Record<HeldFor, number> = { slot: 0, pause: 0 };
+    for (const { state, job } of this.runs.values()) {
+      runs[state]++;
+      if (job.heldFor) held[job.heldFor]++;
+    }
     const { table, confirmedAt } = this.catalog;
     const { heardAt } = this.#options.cluster;
     const errors = table?.problems.filter(({ severity }) => severity === "error").length ?? 0;
@@ -330,6 +335,7 @@ export class Service {
       waitingMessages: this.#listener.waiting.messages,
       waitingBytes: this.#listener.waiting.bytes,
       runs,
+      held,
       table: { rows: table?.rows.length ?? 0, errors, warnings: (table?.problems.length ?? 0) - errors },
       ...(confirmedAt ? { tableReadAt: confirmedAt } : {}),
       ...(heardAt ? { watchHeardAt: heardAt } : {}),
@@ -340,7 +346,7 @@ export class Service {
 
   /** `ok`: the process does its part (a waiting replica too); `checks` says each in words. */
   health(): { ok: boolean; ready: boolean; checks: Record<string, string> } {
-    const { leading, brokerConnected, watchHeardAt, table } = this.snapshot();
+    const { leading, brokerConnected, watchHeardAt, table, held } = this.snapshot();
     if (!leading) {
       const trouble = this.#leaseTrouble;
       const leader = trouble === undefined ? `waiting; ${this.#holder || "nobody"} leads` : `cannot lead: ${trouble}`;
@@ -354,6 +360,9 @@ export class Service {
       watch: watchAlive ? "alive" : "silent",
       table: this.catalog.failure?.message ?? `${table.rows} rows`,
       ...without === "" ? {} : { subscriptions: without },
+      ...held.slot + held.pause === 0
+        ? {}
+        : { held: `${held.slot} runs wait for a free slot, ${held.pause} for a paused row` },
     };
     const ok = !this.#started || brokerConnected && watchAlive;
     return { ok, ready: this.#started && ok, checks };

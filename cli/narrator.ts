@@ -131,7 +131,7 @@ export class Narrator {
   async #narrateEnd(record: RunRecord): Promise<void> {
     await this.#narrateOutput(record);
     this.#write(`${record.status.padEnd(10)} ${record.run_name}: ${record.message}`);
-    this.#write(`  log      ${record.log_url}`);
+    if (record.log_url !== "") this.#write(`  log      ${record.log_url}`);
   }
 
   async #narrateOutput(record: RunRecord): Promise<void> {

@@ -5,7 +5,7 @@
  */
 import process from "node:process";
 import { Counter, Gauge, Histogram, Registry } from "prom-client";
-import type { Emit, RunRecord, RunView, ServiceEvent } from "../ports.ts";
+import type { Emit, HeldFor, RunRecord, RunView, ServiceEvent } from "../ports.ts";
 
 /** The service's state at a scrape. */
 export interface MetricsSnapshot {
@@ -15,6 +15,8 @@ export interface MetricsSnapshot {
   /** Rows that wait for others that they need, of each message. */
   readonly waitingJoins: number;
   readonly runs: Readonly<Record<RunView["state"], number>>;
+  /** Of the pending ones, those that the service itself holds back, by what they wait for. */
+  readonly held: Readonly<Record<HeldFor, number>>;
   readonly table: { readonly rows: number; readonly errors: number; readonly warnings: number };
   /** When the table in use was last known to be the one in the store; absent: there is none yet. */
   readonly tableReadAt?: Date;
@@ -201,6 +203,10 @@ export class Metrics {
     this.#gauges.push(({ runs: states }) => {
       for (const [state, count] of Object.entries(states)) runs.set({ state }, count);
     });
+    const held = this.#newGauge("held_runs", "Runs that wait as suspended Jobs, by what they wait for", "reason");
+    this.#gauges.push(({ held: reasons }) => {
+      for (const [reason, count] of Object.entries(reasons)) held.set({ reason }, count);
+    });
     this.#newGauge("build_info", "Version of the service", "version").set({ version: this.#options.version }, 1);
   }
 
@@ -224,7 +230,9 @@ export class Metrics {
 
   /** Series that exist from the start, so that a first failure is an increase. */
   #startFromZero(): void {
-    for (const outcome of ["runs", "ignored", "filtered", "duplicate", "refused"]) this.#messages.inc({ outcome }, 0);
+    for (const outcome of ["runs", "ignored", "filtered", "duplicate", "skipped", "refused"]) {
+      this.#messages.inc({ outcome }, 0);
+    }
     for (const outcome of ["waiting", "started", "exists", "filtered", "refused"]) this.#joins.inc({ outcome }, 0);
     for (const why of ["host", "size", "busy", "token"]) this.#pageRefusals.inc({ why }, 0);
     for (const scope of ["table", "message", "run", "broker", "store", "cluster", "service"]) {

@@ -171,7 +171,8 @@ export function noticeOf(
   const why = status === "succeeded" ? slack(message) : `${slack(message)} (${slack(reason)})`;
   const page = statusUrl === undefined ? undefined : `${statusUrl}/runs/${encodeURIComponent(run_name)}`;
   const run = page === undefined ? code(run_name) : link(page, run_name);
-  const details = [`Run ${run}`, `log ${place(record.log_url)}`, `topic ${code(record.topic)}`];
+  const log = record.log_url === "" ? [] : [`log ${place(record.log_url)}`];
+  const details = [`Run ${run}`, ...log, `topic ${code(record.topic)}`];
   if (record.parent_run !== null) details.push(`started by ${code(record.parent_run)}`);
   const time = took(record);
   if (time !== undefined) details.push(`took ${time}`);

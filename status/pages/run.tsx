@@ -124,7 +124,7 @@ function RecordFacts({ record }: { record: RunRecord }) {
       {record.result !== undefined && <Fact name="Result" words={JSON.stringify(record.result)} />}
       <dt>Log</dt>
       <dd>
-        <code>{short(record.log_url)}</code>
+        {record.log_url === "" ? "–" : <code>{short(record.log_url)}</code>}
         {record.log_missing !== undefined && ` Not whole: ${short(record.log_missing, MAX_MISSING)}`}
       </dd>
     </dl>
@@ -258,6 +258,14 @@ const EXTENT: Readonly<Record<LogTail["extent"], string>> = {
 function LogSection({ runName, live, record, log }: RunPageInput) {
   const href = `${runHref(runName)}/log`;
   const follows = live !== undefined && record === undefined;
+  if (record?.log_url === "") {
+    return (
+      <section aria-labelledby="log-h">
+        <h2 id="log-h">Log</h2>
+        <p>It had no Job, so there is no log.</p>
+      </section>
+    );
+  }
   return (
     <section aria-labelledby="log-h">
       <h2 id="log-h">Log</h2>

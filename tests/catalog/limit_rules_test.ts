@@ -1,5 +1,6 @@
 /** What check says of the columns of limits and outputs beside each other. */
 import { deepEqual, equal } from "node:assert/strict";
+import { rowNotes } from "../../catalog/row_notes.ts";
 import { csv } from "../harness/table.ts";
 import { read } from "./kit.ts";
 
@@ -53,4 +54,15 @@ Deno.test("rows of one group with different limits or ways are a warning, which 
     problems[0]!.message,
     'the row "gpu" (line 2) of the same group "gpu" has 2; each run waits for its own row\'s limit: write the same in both',
   );
+});
+
+Deno.test("graph and explain say what a row's limits and output come to", () => {
+  const { rows } = read(csv([
+    { job_name: "a", ...plain, max_runs: 2, concurrency_group: "gpu-{payload.id}", when_busy: "latest" },
+    { job_name: "b", ...plain, enabled: "paused", output: "s3://lab/x.zip", skip_existing: "yes" },
+  ]));
+  deepEqual(rows.map(rowNotes), [
+    ["at most 2 at a time in the group gpu-{payload.id}, the newest waits"],
+    ["paused: its messages wait", "not where its output is there"],
+  ]);
 });

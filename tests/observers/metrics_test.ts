@@ -7,6 +7,7 @@ const SNAPSHOT: MetricsSnapshot = {
   waitingJoins: 0,
   waitingMessages: 7,
   waitingBytes: 700,
+  held: { slot: 4, pause: 1 },
   runs: { pending: 1, running: 2, ending: 3 },
   table: { rows: 5, errors: 1, warnings: 2 },
   leading: true,
@@ -63,6 +64,8 @@ Deno.test("histograms take the times of a run", async () => {
     record: aRecord({ started_at: "2026-01-01T00:00:01Z", finished_at: "2026-01-01T00:00:31Z" }),
     completionMs: 200,
   });
+  equal(await value(m, 'mqtt_job_listener_held_runs{reason="slot"}'), 4);
+  equal(await value(m, 'mqtt_job_listener_held_runs{reason="pause"}'), 1);
   equal(await value(m, "mqtt_job_listener_runs_created_total"), 1);
   equal(await value(m, "mqtt_job_listener_create_seconds_sum"), 0.004);
   equal(await value(m, 'mqtt_job_listener_create_seconds_bucket{le="0.002"}'), 0);
