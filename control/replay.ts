@@ -5,7 +5,7 @@
 import type { RunRecord } from "../ports.ts";
 import type { RunRecords } from "../records.ts";
 import type { RunTable } from "../runs.ts";
-import { runNameBegin, shortHash } from "../run_spec.ts";
+import { isRunNameOf, runNameBegin, shortHash } from "../run_spec.ts";
 import { durationMs } from "../util/duration.ts";
 import { cut } from "../util/text.ts";
 import { checkBatch, MAX_BATCH_ENTRIES } from "./batches.ts";
@@ -97,7 +97,8 @@ async function newest(
     found = found.slice(0, MAX_BATCH_ENTRIES);
   };
   for await (const one of records.list(signal, runNameBegin(jobName))) {
-    if (one.modifiedAt.getTime() < sinceMs - CLOCK_SLACK_MS) continue;
+    // Other rows' names may begin so.
+    if (one.modifiedAt.getTime() < sinceMs - CLOCK_SLACK_MS || !isRunNameOf(one.runName, jobName)) continue;
     if (found.push(one) >= 2 * MAX_BATCH_ENTRIES) cutOff();
   }
   cutOff();

@@ -292,10 +292,8 @@ export class Groups {
     const payloadLink = manifest.isStored
       ? await this.#call(wait, "be started", () => this.#store.payloadLink(manifest.group))
       : undefined;
-    const begin = () =>
-      new Promise<StartResult>((settle) =>
-        starter.start({ row, spec: () => itemSpec(manifest, index, payloadLink), settle })
-      );
+    const order = { row, later: manifest.batch !== undefined, spec: () => itemSpec(manifest, index, payloadLink) };
+    const begin = () => new Promise<StartResult>((settle) => starter.start({ ...order, settle }));
     const started = isNew && !runs.knows(runName)
       ? await begin()
       : await named.start(runName, { begin, onRetry: (error) => this.#emitWait(wait, "be looked up", error) });

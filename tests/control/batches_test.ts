@@ -292,6 +292,25 @@ Deno.test("a replay goes on where a record cannot be read, and says whose payloa
   equal(cluster.created.length, 1);
 });
 
+Deno.test("a replay reads no records of rows whose names begin alike, nor of what was written before", async () => {
+  const store = new FakeStore();
+  const list = store.list.bind(store);
+  store.list = async function* (prefix, options) {
+    const old = name("o");
+    for await (const one of list(prefix, options)) {
+      yield { ...one, modifiedAt: new Date(one.key.startsWith(old) ? Date.now() - 9 * HOUR : Date.now()) };
+    }
+  };
+  const { actions, put } = await bed({ store });
+  await put({ run_name: name("a"), finished_at: ago(HOUR) });
+  await put({ run_name: name("o"), finished_at: ago(9 * HOUR) });
+  await put({ run_name: "sort-spikes-abcdefgh2345", job_name: "sort-spikes", finished_at: ago(HOUR) });
+  await put({ run_name: "other-abcdefgh2345", job_name: "other", finished_at: ago(HOUR) });
+  store.calls.length = 0;
+  equal((await actions.replay({ jobName: "sort", since: "2h", dryRun: true })).total, 1);
+  deepEqual(store.calls, ["list sort", `get ${name("a")}.json`]);
+});
+
 Deno.test("a replay that makes no sense is refused in words", async () => {
   const { actions } = await bed();
   await rejects(actions.replay({ jobName: "sort", since: "yesterday" }), /"yesterday": write how long ago/);
