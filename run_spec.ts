@@ -369,7 +369,7 @@ const MAX_KEPT_VALUE = 1024;
 
 /** A variable's value as a run's record may keep it: a link that is signed gives access and is left out. */
 export function keptValue(name: string, value: string): string {
-  if (name === "MQTT_PAYLOAD_URL") return "(a link that ends after 7 days)";
+  if (name === "MQTT_PAYLOAD_URL") return "(a link that ends after 7 days, or with temporary credentials)";
   const rest = value.length - MAX_KEPT_VALUE;
   return rest > 0 ? `${value.slice(0, MAX_KEPT_VALUE)}… (${rest} more characters)` : value;
 }

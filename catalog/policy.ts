@@ -13,6 +13,7 @@ import { cut, type Problem } from "./problem.ts";
 import { nearest } from "../util/nearest.ts";
 import { trimEnd } from "../util/text.ts";
 import { errorMessage } from "../util/errors.ts";
+import { isNestedTooDeep } from "../util/yaml_depth.ts";
 
 /** Rules; an absent one is not checked, but see AllowLists. */
 export interface Policy extends AllowLists {
@@ -72,6 +73,7 @@ const FILE = z.strictObject({
  * Throws TypeError naming each wrong line, key and value.
  */
 export function parsePolicy(text: string, file?: string): Policy {
+  if (isNestedTooDeep(text)) throw new TypeError("Cannot read the policy: it is nested more deeply than anybody needs");
   const lineCounter = new LineCounter();
   const document = parseDocument(text, { lineCounter, prettyErrors: false });
   const [broken] = document.errors;

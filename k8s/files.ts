@@ -22,10 +22,6 @@ export function whyNotRead(error: unknown): string {
     return "it is a folder; Docker makes one where the file to be mounted is missing";
   }
   if (error instanceof Deno.errors.PermissionDenied) return "its owner or mode does not let this user read it";
-  if (error instanceof Deno.errors.NotCapable) {
-    return "this program may not read there; put it into ~/.kube, /etc/mqtt-job-listener or /run/secrets, or start " +
-      "with --allow-read of its folder";
-  }
   return firstLine(error);
 }
 

@@ -11,6 +11,7 @@ import { readBounded, whyNotRead } from "./files.ts";
 import { compact } from "../util/compact.ts";
 import { cut } from "../util/text.ts";
 import { errorMessage } from "../util/errors.ts";
+import { isNestedTooDeep } from "../util/yaml_depth.ts";
 
 export interface KubeConfigOptions {
   /** Path of a kubeconfig, or several as `$KUBECONFIG` has them. Default: `~/.kube/config`, in a pod its account. */
@@ -138,6 +139,7 @@ async function readKubeconfig(path: string, mayMiss: boolean): Promise<string | 
 
 function parseKubeconfig(text: string, path: string): RawConfig {
   const fail = (why: string) => new Error(`Cannot read the kubeconfig ${path}: ${why}`);
+  if (isNestedTooDeep(text)) throw fail("it is nested more deeply than anybody needs");
   const document = parseDocument(text, { logLevel: "silent", prettyErrors: true });
   const [fault] = document.errors;
   if (fault) {

@@ -6,6 +6,7 @@
 import { parseAllDocuments } from "yaml";
 import { CONTAINER_NAME } from "../run_spec.ts";
 import type { Json, JsonMap } from "./strategic_merge.ts";
+import { isNestedTooDeep } from "../util/yaml_depth.ts";
 
 /** Merged under every row, where there is one of that name. */
 export const DEFAULT_TEMPLATE = "default";
@@ -33,6 +34,10 @@ export function parsePodTemplates(
   for (const [file, text] of Object.entries(files)) {
     if (text.length > MAX_TEMPLATE_BYTES) {
       faults.push(`Cannot use ${file}: it has more than ${MAX_TEMPLATE_BYTES} characters`);
+      continue;
+    }
+    if (isNestedTooDeep(text)) {
+      faults.push(`Cannot use ${file}: it is nested more deeply than anybody needs`);
       continue;
     }
     for (const [at, document] of parseAllDocuments(text, { prettyErrors: false }).entries()) {

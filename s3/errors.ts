@@ -3,6 +3,7 @@
  * without orders to a terminal. Must not show a URL's credentials.
  */
 import { RefusedError, UnavailableError } from "../ports.ts";
+import { errorMessage } from "../util/errors.ts";
 import { TooManyBytes } from "../util/streams.ts";
 import { WrongSetting } from "./client.ts";
 import { NoCredentials } from "./credentials.ts";
@@ -82,8 +83,8 @@ export function explain(error: unknown, what: string, { bucket, endpoint, proxy 
       return unavailable(`the clocks of this machine and of ${where} differ too much. Set this machine's clock`);
     case "InvalidObjectState":
       return refused("the object lies in an archive (Glacier). Restore it there");
-    case "NotCapable": // Deno's permissions, in its own words
-      return refused(message);
+    case "NotCapable": // Deno's permissions
+      return refused(errorMessage(error));
     case "TimeoutError":
       return unavailable(`${where} did not answer in time. Check AWS_ENDPOINT_URL and the network`);
   }

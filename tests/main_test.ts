@@ -40,7 +40,8 @@ Deno.test("whoever starts it wrongly gets one sentence", async (t) => {
     const good = await write("kubeconfig", kubeconfig());
     using taken = Deno.listen({ hostname: "127.0.0.1", port: 0 });
     const base = { HOME: dir, CATALOG_URL: `${dir}/jobs.csv`, STATUS_ADDR: "off", KUBECONFIG: good };
-    const outside = ["--allow-net", "--allow-env", "--allow-sys", `--allow-read=${ROOT},${dir}`];
+    const outside = ["--allow-net", "--allow-env", "--allow-sys", `--allow-read=${ROOT},${dir},/run/secrets`];
+    const mayNot = "this program may not read there: put it into /run/secrets, or start it with --allow-read=/etc";
     const cases: [string, Record<string, string>, RegExp, string[]?][] = [
       ["no kubeconfig", { KUBECONFIG: "" }, /no ~\/\.kube\/config .*; set KUBECONFIG$/],
       ["a missing file", { KUBECONFIG: `${dir}/none` }, /kubeconfig .*none/],
@@ -52,6 +53,14 @@ Deno.test("whoever starts it wrongly gets one sentence", async (t) => {
       ],
       ["an unknown alias", { KUBECONFIG: await write("alias", kubeconfig(`x: *${CANARY}`)) }, /kubeconfig .*alias/],
       ["a path that may not be read", { KUBECONFIG: "/etc/hostname" }, /\/etc\/hostname/, outside],
+      ...["MQTT_CA_FILE", "MQTT_PASSWORD_FILE", "POLICY_FILE"].map((
+        name,
+      ): [string, Record<string, string>, RegExp, string[]] => [
+        `a file of ${name} that may not be read`,
+        { MQTT_USERNAME: "me", [name]: "/etc/hostname" },
+        new RegExp(`${name} "/etc/hostname": cannot read the file: ${mayNot}$`),
+        outside,
+      ]),
       ["a taken port", { STATUS_ADDR: `127.0.0.1:${taken.addr.port}` }, /127\.0\.0\.1:\d+ \(STATUS_ADDR\): .*in use/],
       ["a % in a password", { MQTT_URL: `mqtt://me:${CANARY}%@broker` }, /MQTT_URL: .*% is %25/],
       ["a wrong policy", { POLICY_FILE: await write("policy", "max_job: 4\n") }, /policy.*max_jobs/],

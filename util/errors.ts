@@ -3,6 +3,7 @@
  * causes and are cut.
  */
 import { fetchWords } from "./fetch_failure.ts";
+import { permissionWords } from "./permission_words.ts";
 import { redact } from "./redact.ts";
 import { cut, LONGEST_WORDS, visible } from "./text.ts";
 
@@ -44,7 +45,7 @@ function wordsOf(value: unknown): string {
   if (value instanceof Error) {
     // Errors of sockets may have nothing but a code.
     const said = value.message || String((value as { code?: unknown }).code ?? value.name);
-    return fetchWords(said) ?? said;
+    return fetchWords(said) ?? permissionWords(said) ?? said;
   }
   // An ErrorEvent and plain objects of libraries.
   const { message } = value as { message?: unknown };

@@ -4,6 +4,7 @@
  */
 import { LineCounter, parseAllDocuments, type ScalarTag } from "yaml";
 import type { Finding } from "./finding.ts";
+import { isNestedTooDeep } from "../../util/yaml_depth.ts";
 
 /** An object of Kubernetes', as JSON has it. */
 export type Fields = Record<string, unknown>;
@@ -115,20 +116,15 @@ function readText(
   add: (content: unknown, source: string) => void,
   report: ReportFinding,
 ): void {
+  if (isNestedTooDeep(text)) return report("error", name, "it is nested too deeply to be read");
   const lineCounter = new LineCounter();
-  let documents;
-  try {
-    documents = parseAllDocuments(text, {
-      merge: true,
-      prettyErrors: false,
-      lineCounter,
-      logLevel: "silent",
-      customTags: (tags) => [...OLD_SCALARS, ...tags],
-    });
-  } catch (error) {
-    if (!(error instanceof RangeError)) throw error;
-    return report("error", name, "it is nested too deeply to be read");
-  }
+  const documents = parseAllDocuments(text, {
+    merge: true,
+    prettyErrors: false,
+    lineCounter,
+    logLevel: "silent",
+    customTags: (tags) => [...OLD_SCALARS, ...tags],
+  });
   for (const [at, document] of [...documents].entries()) {
     const source = documents.length > 1 ? `${name}, document ${at + 1}` : name;
     const [broken] = document.errors;

@@ -336,7 +336,7 @@ Deno.test("who starts it with a wrong kubeconfig gets one sentence, without what
     const { stdout } = await command.output();
     match(
       new TextDecoder().decode(stdout),
-      /^Cannot read the kubeconfig .*: this program may not read there; put it into ~\/.kube/,
+      /^Cannot read the kubeconfig .*: this program may not read there: start it with --allow-read=\//,
     );
   });
 });

@@ -35,6 +35,20 @@ Deno.test("errorMessage() says in plain words why a fetch had no answer, without
   }
 });
 
+Deno.test("errorMessage() says of a file that Deno keeps the program from where it may lie", () => {
+  const error = new Deno.errors.NotCapable(
+    'Requires read access to "/srv/ca.pem", run again with the --allow-read flag',
+  );
+  match(
+    errorMessage(error),
+    /^this program may not read there: put it into \/etc\/mqtt-job-listener or .*, or start it with --allow-read=\/srv$/,
+  );
+  match(
+    errorMessage(new Deno.errors.NotCapable('Requires run access to "ls", run again with the --allow-run flag')),
+    /^Requires run/,
+  );
+});
+
 Deno.test("errorMessage() says the causes once each, of whatever was thrown", () => {
   equal(errorMessage(new Error("Cannot read x: gone", { cause: new Error("gone") })), "Cannot read x: gone");
   equal(errorMessage(new Error("a", { cause: new Error("b", { cause: "c" }) })), "a: b: c");
