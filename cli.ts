@@ -146,7 +146,7 @@ const COMMANDS: Readonly<Record<string, Command>> = {
   },
   cancel: {
     words: ["RUN"],
-    meaning: "Ask the service to stop a run",
+    meaning: "Ask the service to stop a run, or all runs of a group",
     flags: { json, timeout },
     run: async (call) => await (await import("./cli/request.ts")).ask("cancel", call),
   },

@@ -4,6 +4,7 @@
  */
 import type { Catalog } from "./catalog.ts";
 import { describeProblem } from "./catalog.ts";
+import type { Groups } from "./flows.ts";
 import type { Listener } from "./listener.ts";
 import { type BatchCounts, type BatchEntry, Batches } from "./control/batches.ts";
 import { type EachAnswer, type EachRequest, startEach } from "./control/each.ts";
@@ -44,6 +45,8 @@ export interface ActionParts {
   readonly cluster: Cluster;
   /** Live runs: what is run again already is not run again by a replay. */
   readonly runs?: Pick<RunTable, "values">;
+  /** Groups of items; absent: there are none. */
+  readonly groups?: Pick<Groups, "cancel">;
   readonly topicPrefix: string;
   /** Ends batches; absent: nothing does. */
   readonly signal?: AbortSignal;
@@ -170,14 +173,15 @@ export class Actions {
 
   /** Cancels a run, or the attempt that has followed it; gives the name of which it was. */
   async cancel(runName: string, who: string): Promise<{ run_name: string }> {
-    const { cluster, records } = this.#parts;
+    const { cluster, records, groups } = this.#parts;
     checkRunName(runName);
+    if (await groups?.cancel(runName, who)) return { run_name: runName };
     let attempt: string | undefined = runName;
     for (let count = 0; attempt !== undefined && count < MOST_ATTEMPTS; count++) {
       if (await cluster.cancel(attempt, who)) return { run_name: attempt };
       attempt = (await records.get(attempt))?.retried_as;
     }
-    throw new RangeError(`Cannot cancel "${runName}": no such run is under way`);
+    throw new RangeError(`Cannot cancel "${runName}": no such run or group is under way`);
   }
 
   async #payloadOf(run: RunRecord | JobFacts): Promise<Uint8Array> {

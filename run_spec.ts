@@ -13,7 +13,7 @@ import { bytesQuantity, quantityValue } from "./util/quantities.ts";
 export { inputHandedDown, payloadText, shortHash };
 export { inputFault } from "./run_spec/inputs.ts";
 export { keptRow } from "./run_spec/kept_row.ts";
-export { Filler, fillsFromPayload, placeholdersOf, sampleMessage } from "./run_spec/placeholders.ts";
+export { Filler, fillsFromPayload, placeholdersOf, sampleItem, sampleMessage } from "./run_spec/placeholders.ts";
 import { isRetried, keyOfCause } from "./run_spec/lineage.ts";
 
 export {

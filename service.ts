@@ -216,6 +216,7 @@ export class Service {
       payloads: stores.runs,
       cluster,
       runs: this.runs,
+      groups: this.#flows.groups,
       topicPrefix,
       signal,
     });

@@ -7,8 +7,10 @@ import type { TemplateFiles } from "../k8s/template_files.ts";
 import type { CompiledTable } from "../catalog/compile.ts";
 import type { Config } from "../config.ts";
 import { RefusedError, type Row, type RunSpec, UnavailableError } from "../ports.ts";
+import { plannedRuns, sampleOf } from "./items.ts";
 import { type Call, CommandError, counted, type Io, openCluster, plain, printLine } from "./context.ts";
 import { errorMessage } from "../util/errors.ts";
+import { cut } from "../util/text.ts";
 
 /** The table that was named, or the configured one, as the service would read it. */
 async function openTable(
@@ -111,7 +113,7 @@ async function askServer(config: Config, rows: readonly Row[], io: Io): Promise<
     for (let next = left.shift(); next; next = left.shift()) {
       const [at, row] = next;
       io.progress?.(`Asking ${cluster.url}: row ${at + 1} of ${rows.length}`);
-      const spec = await runSpec(row, sampleMessage(row, config.topicPrefix), config);
+      const spec = await sampleOf(await runSpec(row, sampleMessage(row, config.topicPrefix), config));
       await cluster.create(spec, { dryRun: true }).catch((error) => {
         if (error instanceof UnavailableError) throw error;
         const message = `the API server refuses its Job: ${errorMessage(error)}`;
@@ -189,16 +191,23 @@ export async function explain({ words: [topic = "", given = ""], json, io, ...ca
     const spec = await runSpec(row, { topic, payload }, config);
     try {
       const dues = nextDues(table, row);
-      const job = buildJob(spec, options);
-      return [{ job_name: row.jobName, line: row.line, ...dues.length > 0 ? { next_due: dues } : {}, job }];
+      const { specs, total } = await plannedRuns(spec, config, table.conditions.get(row.when ?? ""));
+      if (total !== undefined) tellItems(row, total, specs.length, io);
+      return specs.map((spec) => ({
+        job_name: row.jobName,
+        line: row.line,
+        ...dues.length > 0 ? { next_due: dues } : {},
+        ...(total === undefined ? {} : { item: JSON.parse(spec.item!), index: spec.index, total }),
+        job: buildJob(spec, options),
+      }));
     } catch (error) {
       // The message lacks what a placeholder names.
       if (!(error instanceof RefusedError)) throw error;
       io.tell(error.message);
-      return [];
+      return undefined;
     }
   }));
-  const found = made.flat();
+  const found = made.flatMap((runs) => runs ?? []);
   for (const { jobName, line, because } of filtered) {
     io.tell(plain(`Row "${jobName}", line ${line}, would not run, for its condition (when) is false: ${because}`));
   }
@@ -207,8 +216,9 @@ export async function explain({ words: [topic = "", given = ""], json, io, ...ca
     const others = filtered.map(({ jobName: job_name, line, because }) => ({ job_name, line, filtered: because }));
     await printLine(io, JSON.stringify([...found, ...others]));
   } else {
-    const texts = found.map(({ job_name, line, job }) => {
-      return plain(`# Row "${job_name}", line ${line} of ${url}`) +
+    const texts = found.map(({ job_name, line, item, index, job }) => {
+      const of = index === undefined ? "" : `, item ${index}: ${cut(JSON.stringify(item), 200)}`;
+      return plain(`# Row "${job_name}", line ${line} of ${url}${of}`) +
         `\n${stringify(job, { lineWidth: 0, aliasDuplicateObjects: false })}`;
     });
     await io.write(texts.join("---\n"));
@@ -222,7 +232,7 @@ export async function explain({ words: [topic = "", given = ""], json, io, ...ca
     const notes = rowNotes(row);
     if (notes.length > 0) io.tell(plain(`Row "${row.jobName}": ${notes.join("; ")}`));
   }
-  if (rows.length > found.length || refused.length > 0) return 1;
+  if (made.some((runs) => runs === undefined) || refused.length > 0) return 1;
   if (rows.length > 0) {
     const place = config.cluster.namespace === undefined
       ? " The kubeconfig's namespace takes the place of default."
@@ -235,6 +245,11 @@ export async function explain({ words: [topic = "", given = ""], json, io, ...ca
   const guess = nearest(topic, table.index.filters());
   io.tell(`No row is for "${topic}"${guess === undefined ? "" : `: did you mean "${guess}"?`}`);
   return 1;
+}
+
+function tellItems({ jobName }: Row, total: number, shown: number, io: Io): void {
+  const more = total > shown ? `; ${total - shown} more than the ${shown} shown here` : "";
+  io.tell(plain(`Row "${jobName}" would make a group of ${counted(total, "item")}, a run each${more}`));
 }
 
 /** The row of a topic `schedule/{job_name}`, and what its next due time says; undefined: it is none of a row's. */

@@ -9,6 +9,7 @@ import { type Condition, type ConditionValues, conditionValues, forEachText } fr
 import { CellError, type ForEach, type ObjectList, RefusedError, type RunSpec } from "../ports.ts";
 import { Filler, payloadText } from "../run_spec.ts";
 import { isJsonObject, parseExactly, parseJson } from "../util/json.ts";
+import { isJoinTopic } from "../topics.ts";
 import { keyFault } from "../util/object_key.ts";
 import { cut } from "../util/text.ts";
 
@@ -82,7 +83,7 @@ async function* candidates(spec: RunSpec, forEach: ForEach, options: ItemsOption
     case "objects":
       return yield* objectsOf(spec, forEach.url, options);
     default:
-      return yield* entriesOf(spec, forEach);
+      return yield* entriesOf(spec, forEach, options.topicPrefix);
   }
 }
 
@@ -91,14 +92,14 @@ async function* candidates(spec: RunSpec, forEach: ForEach, options: ItemsOption
 type FromMessage = Extract<ForEach, { readonly path: unknown }>;
 type FromObjects = Extract<ForEach, { readonly url: unknown }>;
 
-function entriesOf(spec: RunSpec, { from, path }: FromMessage): string[] {
-  const { message: { payload }, parentRun } = spec;
+function entriesOf(spec: RunSpec, { from, path }: FromMessage, topicPrefix: string): string[] {
+  const { message: { payload, topic }, parentRun } = spec;
   if (payload.length > MAX_PARSED_BYTES) {
     throw refusal(spec, `the message has ${payload.length} bytes, and is read up to ${MAX_PARSED_BYTES}`);
   }
   // The end of a run hands the payload that began the chain down as text.
   const isHandedDown = from === "input" && parentRun !== undefined;
-  const steps = from === "result" ? ["result", ...path] : isHandedDown ? ["input"] : path;
+  const steps = from === "result" ? resultPath(path, isJoinTopic(topicPrefix, topic)) : isHandedDown ? ["input"] : path;
   let found = valueAt(read(payloadText(payload)), steps);
   if (isHandedDown) found = valueAt(typeof found === "string" ? read(found) : undefined, path);
   if (Array.isArray(found)) return found.map((item) => JSON.stringify(item));
@@ -106,6 +107,12 @@ function entriesOf(spec: RunSpec, { from, path }: FromMessage): string[] {
   const what = from === "result" ? "the end of a run that wrote a result" : "the message";
   if (found === undefined || found === null) throw refusal(spec, `${what} has no list there`);
   throw refusal(spec, `that is neither a list nor an object`, JSON.stringify(found));
+}
+
+/** A row with `needs` has a result of each row that it needed: `result.sort.files`. */
+function resultPath(path: FromMessage["path"], isJoin: boolean): FromMessage["path"] {
+  const [needed = "", ...rest] = path;
+  return isJoin ? ["needs", needed, "result", ...rest] : ["result", ...path];
 }
 
 function entryOf(key: string, value: unknown): Record<string, unknown> {

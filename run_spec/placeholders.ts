@@ -219,6 +219,14 @@ export function sampleMessage(
   return { topic: topic.join("/"), payload: new TextEncoder().encode(JSON.stringify(sample)) };
 }
 
+/** An item, as JSON, that has a value for each placeholder of the row. */
+export function sampleItem(row: RunSpec["row"]): string {
+  const fields = placeholdersOf(row).filter(({ root, path }) => root === "item" && path.length > 0);
+  const sample = {};
+  for (const { path } of fields) addSample(sample, path);
+  return JSON.stringify(fields.length === 0 ? "any" : sample);
+}
+
 function templatesOf(row: RunSpec["row"]): Template[] {
   const { args, env, workingDir, labels, annotations, output, concurrencyGroup } = row;
   const variables = (env ?? []).flatMap((entry) => entry.from === "value" ? [entry.value] : []);
