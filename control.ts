@@ -181,7 +181,7 @@ export class Actions {
       if (await cluster.cancel(attempt, who)) return { run_name: attempt };
       attempt = (await records.get(attempt))?.retried_as;
     }
-    throw new RangeError(`Cannot cancel "${runName}": no such run or group is under way`);
+    throw new RangeError(`Cannot cancel "${runName}": no such run is under way`);
   }
 
   async #payloadOf(run: RunRecord | JobFacts): Promise<Uint8Array> {
