@@ -13,6 +13,9 @@ import { VirtualTime } from "../harness/virtual_time.ts";
 import { type End, type Fate, type Turn, World, type WorldJob } from "../harness/world.ts";
 import {
   baseOf,
+  BUSY,
+  type Busy,
+  BUSY_TOPIC,
   type Cause,
   endOf,
   expect,
@@ -41,6 +44,8 @@ interface Case {
   readonly turns: readonly Turn[];
   /** A row that runs by itself is there, too. */
   readonly hasTick: boolean;
+  /** A row of which one runs at a time is there, too. */
+  readonly busy?: Busy | undefined;
   readonly seed: number;
 }
 
@@ -56,6 +61,8 @@ class Books {
   readonly exceeded: string[] = [];
   /** Due times of the row that runs by itself, as often as they ran. */
   readonly due: number[] = [];
+  /** Numbers of the messages of which a run of the row BUSY was created. */
+  readonly busy: number[] = [];
 
   constructor(readonly rows: readonly ModelRow[]) {}
 
@@ -67,6 +74,9 @@ class Books {
     if (row.jobName === TICK) {
       const { due } = JSON.parse(new TextDecoder().decode(message.payload)) as { due: string };
       return void this.due.push(Date.parse(due));
+    }
+    if (row.jobName === BUSY) {
+      return void this.busy.push(numberIn(JSON.parse(new TextDecoder().decode(message.payload))));
     }
     let base = firstRun === undefined ? undefined : this.bases.get(firstRun);
     if (base === undefined) {
@@ -115,14 +125,13 @@ class Books {
       this.groupEnds.set(base, [...told, `${kind} ${said.failed}/${said.total}`]);
       return;
     }
-    if (jobName === TICK) return;
+    if (jobName === TICK || jobName === BUSY) return;
     const key = keyOf(this.bases.get(said.run_name ?? "") ?? "?", said.attempt ?? 1);
     this.jobEnds.set(key, (this.jobEnds.get(key) ?? new Set()).add(kind.slice("job_".length)));
   }
 
   run({ spec }: WorldJob, world: World): void {
-    if (spec.row.jobName === TICK) return;
-    const { maxRuns } = this.rows[positionOf(spec.row.jobName)]!;
+    const maxRuns = spec.row.jobName === BUSY ? 1 : this.rows[positionOf(spec.row.jobName)]?.maxRuns;
     if (maxRuns === undefined) return;
     const many = world.running.filter(({ spec: { row } }) => row.jobName === spec.row.jobName).length;
     if (many > maxRuns) this.exceeded.push(`${many} runs of ${spec.row.jobName}, which may have ${maxRuns}`);
@@ -151,10 +160,10 @@ const SOON_MS = 10_000;
 const LAST_SECONDS = 75;
 
 async function play(one: Case, say: (line: string) => void = () => {}): Promise<void> {
-  const { rows, messages, steps, turns, hasTick, seed } = one;
+  const { rows, messages, steps, turns, hasTick, busy, seed } = one;
   const expected = expect(rows, messages);
   fc.pre(expected !== undefined);
-  const table = tableOf(rows, { hasTick });
+  const table = tableOf(rows, { hasTick, ...(busy ? { busy } : {}) });
   deepEqual(parseTable(new TextEncoder().encode(table), { topicPrefix: PREFIX }).problems.filter(isError), []);
   using time = new VirtualTime({ seed, startMs: Date.UTC(2026, 0, 5) });
   const books = new Books(rows);
@@ -179,7 +188,7 @@ async function play(one: Case, say: (line: string) => void = () => {}): Promise<
   const end = (job: WorldJob | undefined) => {
     if (!job) return;
     const { row, runName, index = 0, attempt = 1 } = job.spec;
-    if (row.jobName === TICK) return world.end(runName, "ok");
+    if (row.jobName === TICK || row.jobName === BUSY) return world.end(runName, "ok");
     const base = books.bases.get(runName)!;
     const n = Number(/(?:message|join) (\d+)\)/.exec(base)![1]);
     world.end(runName, endOf(rows[positionOf(row.jobName)]!, { n, index, attempt }));
@@ -218,7 +227,35 @@ async function play(one: Case, say: (line: string) => void = () => {}): Promise<
   deepEqual(books.exceeded, []);
   const records = [...world.store.objects.keys()].filter((key) => /^r\d[^/]*\.json$/.test(key));
   equal(records.length, expected!.runs.size, "records");
+  if (busy) {
+    checkBusy(busy, {
+      books,
+      world,
+      sent: messages.flatMap(({ topic }, n) => topic === BUSY_TOPIC ? [n] : []),
+    });
+  }
   if (hasTick) checkDueTimes(books.due, { sinceMs, untilMs, isDisturbed: world.deaths > 1 || turns.length > 0 });
+}
+
+/** Each message has one record; the newest one has run where it goes before the others. */
+function checkBusy(
+  busy: Busy,
+  { books, world, sent }: { books: Books; world: World; sent: readonly number[] },
+): void {
+  const records = [...world.store.objects.keys()].filter((key) => key.startsWith(`${BUSY}-`))
+    .map((key) => JSON.parse(world.store.text(key)!) as { payload: string; status: string; reason: string });
+  const ends = new Map(
+    records.map(({ payload, status, reason }) => [numberIn(JSON.parse(payload)), { status, reason }]),
+  );
+  equal(records.length, sent.length);
+  deepEqual([...ends.keys()].sort(), sent);
+  const skipped = sent.filter((n) => ends.get(n)!.reason === "Skipped");
+  if (busy === "forbid") deepEqual(books.busy.toSorted(), sent.filter((n) => !skipped.includes(n)));
+  else deepEqual(books.busy.toSorted(), sent);
+  const last = ends.get(sent.at(-1)!);
+  // A message that comes again after a death has been received later than it first was.
+  if (busy !== "forbid" && last && world.deaths === 1) equal(last.status, "succeeded");
+  if (sent.length > 0) ok([...ends.values()].some(({ status }) => status === "succeeded"));
 }
 
 /** Each once; none is missing but those that somebody's death, or a call that failed, let coalesce with a later one. */
@@ -321,6 +358,9 @@ const anyCase: fc.Arbitrary<Case> = fc.record({
     }),
     { maxLength: 8 },
   ),
+  busy: has("whenBusy")
+    ? fc.constantFrom<(Busy | undefined)[]>(undefined, undefined, undefined, "forbid", "replace", "latest")
+    : fc.constant(undefined),
   hasTick: has("schedule") ? fc.constantFrom(false, false, false, false, true) : fc.constant(false),
   seed: fc.nat(),
 });

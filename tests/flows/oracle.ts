@@ -44,10 +44,17 @@ export function payloadOf({ items }: ModelMessage, n: number): string {
 export const TICK = "tick";
 export const TICK_MS = 60_000;
 
+/** Row of which one runs at a time, and whose further messages do not simply wait. */
+export const BUSY = "busy";
+export const BUSY_TOPIC = 0;
+export type Busy = "forbid" | "replace" | "latest";
+
 /** As people would write it. */
-export function tableOf(rows: readonly ModelRow[], { hasTick = false } = {}): string {
-  const tick: Cells = { job_name: TICK, mqtt_topic: "", image: "lab/program:1", schedule: "every 1m" };
-  return csv([...rows.map(cellsOf), ...hasTick ? [tick] : []]);
+export function tableOf(rows: readonly ModelRow[], { hasTick, busy }: { hasTick: boolean; busy?: Busy }): string {
+  const image = "lab/program:1";
+  const tick: Cells = { job_name: TICK, mqtt_topic: "", image, schedule: "every 1m" };
+  const limited: Cells = { job_name: BUSY, mqtt_topic: TOPICS[BUSY_TOPIC], image, max_runs: 1, when_busy: busy ?? "" };
+  return csv([...rows.map(cellsOf), ...hasTick ? [tick] : [], ...busy ? [limited] : []]);
 }
 
 function cellsOf(row: ModelRow, at: number): Cells {

@@ -45,8 +45,11 @@ export interface WorldJob {
   pods: PodFacts[];
 }
 
-/** A call that has left its process is carried out so much later at most. */
+/** What a dead process has asked of the cluster is carried out so much later at most, */
 const LATE_MS = 1_500;
+/** and what it has asked of the store: sooner than the next process has started, which takes so long. */
+const STORE_LATE_MS = 400;
+const BOOT_MS = 500;
 /** Longest time of a call. */
 const SLOW_MS = 12;
 /** What a packet is under way at most. */
@@ -118,7 +121,7 @@ export class World {
     if (!this.#process?.alive) return;
     this.deaths++;
     this.close();
-    this.boot();
+    void delay(BOOT_MS).then(() => this.boot());
   }
 
   /** The process is gone at once. */
@@ -212,7 +215,9 @@ export class World {
       case "die, late":
         this.kill();
         // An error is said to nobody.
-        void delay(Math.random() * LATE_MS).then(() => effect({ isLate: true })).catch(() => {});
+        void delay(Math.random() * (what.startsWith("create ") ? LATE_MS : STORE_LATE_MS)).then(() =>
+          effect({ isLate: true })
+        ).catch(() => {});
         return await never();
       case "die after":
         effect();
