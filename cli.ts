@@ -53,7 +53,8 @@ const COMMANDS: Readonly<Record<string, Command>> = {
     meaning: "See it work with nothing installed",
     flags: {
       json: { meaning: "Print what happens as a JSON object a line" },
-      once: { meaning: "End after the sample chain" },
+      once: { meaning: "End after the sample's messages" },
+      table: { value: "NAME", meaning: "Which table: chain (three rows), or pipeline (groups, a join, retries)" },
       dir: { value: "FOLDER", meaning: "Where table, logs and records are; demo-data unless given" },
       port: { value: "PORT", meaning: "Port of the built-in broker; 18830 unless given, or a free one" },
     },

@@ -1,9 +1,10 @@
 /**
  * `demo`: the whole service on this machine with nothing installed: built-in broker, a folder as the store, rows'
- * commands as local processes, and the page. Owns the sample table and what a newcomer is told to try. What runs is the
+ * commands as local processes, and the page. Owns what a newcomer is told to try; the tables are demo_samples.ts. What runs is the
  * service itself, put together from settings as `start` does it (CLUSTER=local).
  */
 import { join, resolve } from "node:path";
+import { pathToFileURL as toFileUrl } from "node:url";
 import { serviceOptions } from "../adapters.ts";
 import { type Config, loadConfig } from "../config.ts";
 import { requireDemoPermissions } from "../config/permissions.ts";
@@ -16,32 +17,22 @@ import { openPage } from "../status.ts";
 import { errorMessage } from "../util/errors.ts";
 import { VERSION } from "../util/version.ts";
 import { type Call, CommandError, plain, printLine } from "./context.ts";
+import { isSampleName, type Sample, type SampleName, SAMPLES } from "./demo_samples.ts";
 import { Narrator } from "./narrator.ts";
 
 const PREFIX = "services/mqtt_job_listener";
-const TOPIC = "demo/hello";
-const PAYLOAD = '{"name":"world"}';
-const LAST_JOB = "Report";
-const ONCE_TIMEOUT_MS = 30_000;
+const ONCE_TIMEOUT_MS = 90_000;
 /** Tried first, so that what a newcomer noted down works at the next start too. */
 const BROKER_PORT = 18830;
 const PAGE_PORT = 18080;
 /** For the page's forms. It guards nothing: who reaches this machine's loopback reaches the broker as well. */
-const TOKEN = "demo";
-
-/**
- * A chain of three rows: the later two wait for the end of the one before, and the last one for a job that has written
- * something. A newcomer's next row looks like these, so values come as arguments.
- */
-const SAMPLE_TABLE = `job_name,mqtt_topic,image,command,args,inputs,when,memory_limit
-Greet,${TOPIC},busybox,"sh -c 'echo ""Hello, $1""; sleep 0.5' -",{payload.name},name=stranger,,1Gi
-Count,${PREFIX}/job_complete/Greet,busybox,"sh -c 'echo ""$1 got ${"$"}{#2} characters""; sleep 0.5' -",{payload.job_name} {payload.input},,,1Gi
-${LAST_JOB},${PREFIX}/job_complete/Count,busybox,echo,{payload.run_name} {payload.status} at {payload.finished_at},,payload.log_bytes > 0,1Gi
-`;
+const TOKEN = "try-it";
 
 export interface DemoOptions {
-  /** End after the sample chain: with 0 if it succeeded, 1 if not or not within 30 s. */
+  /** End after the sample's messages: with 0 if they have done their work, 1 if not or not within 90 s. */
   readonly once: boolean;
+  /** Which table is played. Default: chain. */
+  readonly sample?: SampleName;
   /** Takes one line, without its newline. */
   readonly write: (line: string) => void;
   /** Folder of the table, logs, records and processes. Default: ./demo-data; with `once` one that is removed again. */
@@ -55,7 +46,9 @@ export interface DemoOptions {
 }
 
 /** Runs the demo; resolves to the exit code once everything is closed. Rejects if the folder or port cannot be used. */
-export async function demo({ once, write, dir, port, signal, listeners = [] }: DemoOptions): Promise<number> {
+export async function demo(
+  { once, write, dir, port, signal, sample = "chain", listeners = [] }: DemoOptions,
+): Promise<number> {
   requireDemoPermissions();
   const interrupt = signal ? { signal, dispose: () => {} } : onInterrupt();
   const temporary = once && dir === undefined;
@@ -63,9 +56,9 @@ export async function demo({ once, write, dir, port, signal, listeners = [] }: D
     ? await Deno.makeTempDir({ prefix: "mqtt-job-listener-demo-" })
     : resolve(dir ?? "demo-data");
   try {
-    await writeSampleTable(folder);
+    await writeSample(folder, SAMPLES[sample]);
     const wanted = port ?? (once ? 0 : undefined);
-    return await run({ once, write, folder, port: wanted, listeners, signal: interrupt.signal });
+    return await run({ once, write, folder, port: wanted, sample, listeners, signal: interrupt.signal });
   } finally {
     interrupt.dispose();
     if (temporary) await Deno.remove(folder, { recursive: true });
@@ -79,6 +72,10 @@ export async function demoCommand({ flag, json, io }: Call): Promise<number> {
     throw new CommandError(2, `--port "${flag("port")}": write a number from 1 to 65535`);
   }
   const dir = flag("dir");
+  const sample = String(flag("table") ?? "chain");
+  if (!isSampleName(sample)) {
+    throw new CommandError(2, `--table "${sample}": there are ${Object.keys(SAMPLES).join(" and ")}`);
+  }
   let written = Promise.resolve();
   const write = (line: string) => void (written = written.then(() => printLine(io, plain(line))));
   const { shortEvent } = await import("../status/live_events.ts");
@@ -88,6 +85,7 @@ export async function demoCommand({ flag, json, io }: Call): Promise<number> {
   };
   const code = await demo({
     once: flag("once") === true,
+    sample,
     ...(json ? { write: io.tell, listeners: [tell] } : { write }),
     ...(port === undefined ? {} : { port }),
     ...(dir === undefined ? {} : { dir: String(dir) }),
@@ -101,9 +99,9 @@ interface Run extends Required<Omit<DemoOptions, "dir" | "port">> {
   readonly folder: string;
 }
 
-async function run({ once, write, folder, port, listeners, signal }: Run): Promise<number> {
+async function run({ once, write, folder, port, sample, listeners, signal }: Run): Promise<number> {
   const local = await openBroker(port);
-  const settings = settingsOf(folder, local.url);
+  const settings = settingsOf(folder, local.url, SAMPLES[sample]);
   const config = loadConfig({
     env: { ...settings, STATUS_ADDR: once ? "off" : `127.0.0.1:${PAGE_PORT}`, STATUS_TOKEN: TOKEN },
     readTextFile: Deno.readTextFileSync,
@@ -119,7 +117,7 @@ async function run({ once, write, folder, port, listeners, signal }: Run): Promi
     write,
     logs,
     problems: () => service.catalog.table?.problems ?? [],
-    lastJob: LAST_JOB,
+    mayFail: SAMPLES[sample].mayFail,
     topicPrefix: config.topicPrefix,
   });
   const service = new Service({ ...options, listeners: [narrator.tell, ...listeners] });
@@ -129,16 +127,23 @@ async function run({ once, write, folder, port, listeners, signal }: Run): Promi
     await service.start();
     page = await openDemoPage(service, config, options);
     if (page) write(`Page ${page.url} (token for its forms: ${TOKEN})`);
-    write(`publish    ${TOPIC}  ${PAYLOAD}`);
-    await broker.publish(TOPIC, PAYLOAD, { qos: 1, signal: end });
-    const failure = await firstChain(narrator, end);
+    const { topic, messages, done } = SAMPLES[sample];
+    let failure: string | undefined;
+    for (const { payload, until, shows } of messages) {
+      const ended = narrator.success(until);
+      write(`publish    ${topic}  ${payload}`);
+      if (shows !== undefined) write(`           ${shows}`);
+      await broker.publish(topic, payload, { qos: 1, signal: end });
+      failure = await inTime(ended, end);
+      if (failure !== undefined) break;
+    }
     await narrator.written;
     if (once) {
-      write(failure ?? "The chain of three rows is done; without --once the demo stays up and keeps its folder");
+      write(failure ?? `${done}; without --once the demo stays up and keeps its folder`);
       return failure === undefined ? 0 : 1;
     }
     if (failure !== undefined && !end.aborted) write(failure);
-    tellWhatToTry(write, { settings, pageUrl: page?.url ?? "" });
+    tellWhatToTry(write, { settings, sample: SAMPLES[sample], pageUrl: page?.url ?? "" });
     await aborted(end);
     write("Stopping");
     return 0;
@@ -152,8 +157,9 @@ async function run({ once, write, folder, port, listeners, signal }: Run): Promi
 }
 
 /** What the service reads its configuration from; a person may paste it for the commands. */
-function settingsOf(folder: string, brokerUrl: string): Record<string, string> {
+function settingsOf(folder: string, brokerUrl: string, { policy }: Sample): Record<string, string> {
   return {
+    ...(policy ? { POLICY_FILE: join(folder, "policy.yaml") } : {}),
     MQTT_URL: brokerUrl,
     MQTT_VERSION: "3.1.1", // all that the built-in broker speaks
     CATALOG_URL: join(folder, "jobs.csv"),
@@ -181,30 +187,40 @@ async function openDemoPage(service: Service, { status }: Config, { cluster, sto
   return await open(listen.port).catch(() => open(0));
 }
 
-async function writeSampleTable(folder: string): Promise<void> {
+async function writeSample(folder: string, sample: Sample): Promise<void> {
+  const objects = toFileUrl(join(folder, "objects")).href;
+  const files = {
+    "jobs.csv": sample.table({ prefix: PREFIX, objects }),
+    ...(sample.policy ? { "policy.yaml": sample.policy({ objects }) } : {}),
+  };
   try {
-    await Deno.mkdir(folder, { recursive: true });
-    // What a person made of it in an earlier demo stays.
-    await Deno.writeTextFile(join(folder, "jobs.csv"), SAMPLE_TABLE, { createNew: true });
+    await Deno.mkdir(join(folder, "objects"), { recursive: true });
+    for (const [name, text] of Object.entries(files)) await writeNew(join(folder, name), text);
   } catch (error) {
-    if (error instanceof Deno.errors.AlreadyExists) return;
     const why = errorMessage(error);
     throw new Error(`Cannot write the sample table into ${folder}: ${why}`, { cause: error });
   }
 }
 
-/** Waits for the chain that the demo began; undefined: it succeeded. */
-async function firstChain(narrator: Narrator, signal: AbortSignal): Promise<string | undefined> {
+/** What a person made of it in an earlier demo stays. */
+async function writeNew(path: string, text: string): Promise<void> {
+  await Deno.writeTextFile(path, text, { createNew: true }).catch((error) => {
+    if (!(error instanceof Deno.errors.AlreadyExists)) throw error;
+  });
+}
+
+/** Waits for what the demo began; undefined: it succeeded. */
+async function inTime(ended: Promise<string | undefined>, signal: AbortSignal): Promise<string | undefined> {
   const stopped = Promise.withResolvers<string>();
   const seconds = ONCE_TIMEOUT_MS / 1000;
   const timer = setTimeout(
-    () => stopped.resolve(`Failed: the chain did not finish within ${seconds} s`),
+    () => stopped.resolve(`Failed: the rows did not finish within ${seconds} s`),
     ONCE_TIMEOUT_MS,
   );
-  const interrupted = () => stopped.resolve("Failed: interrupted before the chain had finished");
+  const interrupted = () => stopped.resolve("Failed: interrupted before the rows had finished");
   signal.addEventListener("abort", interrupted);
   if (signal.aborted) interrupted();
-  const failure = await Promise.race([narrator.chain, stopped.promise]);
+  const failure = await Promise.race([ended, stopped.promise]);
   clearTimeout(timer);
   signal.removeEventListener("abort", interrupted);
   return failure;
@@ -212,10 +228,15 @@ async function firstChain(narrator: Narrator, signal: AbortSignal): Promise<stri
 
 function tellWhatToTry(
   write: (line: string) => void,
-  { settings, pageUrl }: { settings: Readonly<Record<string, string>>; pageUrl: string },
+  { settings, sample, pageUrl }: {
+    settings: Readonly<Record<string, string>>;
+    sample: Sample;
+    pageUrl: string;
+  },
 ): void {
   const { port } = new URL(settings["MQTT_URL"]!);
-  const pub = `-h 127.0.0.1 -p ${port} -t ${TOPIC} -m '{"name":"you"}'`;
+  const message = sample.messages[0]?.payload.replace("world", "you") ?? "";
+  const pub = `-h 127.0.0.1 -p ${port} -t ${sample.topic} -m '${message}'`;
   // Who came by npx has no `deno` to type.
   const cli = `${
     /[\\/]node_modules[\\/]/.test(Deno.execPath()) ? `npx -y deno@${Deno.version.deno}` : "deno"
@@ -236,7 +257,7 @@ function tellWhatToTry(
     `  export ${exports}`,
     "Then, for instance:",
     `  ${cli} check`,
-    `  ${cli} run Greet '{"name":"you"}'`,
+    `  ${cli} explain ${sample.topic} '${message}'`,
     `  ${cli} runs`,
     `  ${cli} help`,
     "",

@@ -16,8 +16,8 @@ export interface NarratorOptions {
   readonly logs: ObjectStore;
   /** What is wrong with the table in force. */
   readonly problems: () => readonly Problem[];
-  /** Row whose success ends the chain. */
-  readonly lastJob: string;
+  /** A run that fails is a part of what is shown. */
+  readonly mayFail: boolean;
   /** The service's own topics lie below it; messages there are not told of. */
   readonly topicPrefix: string;
 }
@@ -27,26 +27,29 @@ export class Narrator {
   readonly #write: (line: string) => void;
   readonly #logs: ObjectStore;
   readonly #problems: () => readonly Problem[];
-  readonly #lastJob: string;
+  readonly #mayFail: boolean;
   readonly #prefix: string;
-  readonly #chain = Promise.withResolvers<string | undefined>();
+  /** What somebody waits for, by the row that is to succeed. */
+  readonly #awaited = new Map<string, PromiseWithResolvers<string | undefined>>();
   readonly #unfinished = new Set<string>();
   #queue: Promise<void> = Promise.resolve();
   /** Lines of children whose parent has not been told as finished, by the parent. */
   readonly #held = new Map<string, ServiceEvent[]>();
   readonly #parents = new Map<string, string>();
 
-  constructor({ write, logs, problems, lastJob, topicPrefix }: NarratorOptions) {
+  constructor({ write, logs, problems, mayFail, topicPrefix }: NarratorOptions) {
     this.#write = write;
     this.#logs = logs;
     this.#problems = problems;
-    this.#lastJob = lastJob;
+    this.#mayFail = mayFail;
     this.#prefix = topicPrefix;
   }
 
-  /** Resolves when a chain has ended: undefined, or why it failed. */
-  get chain(): Promise<string | undefined> {
-    return this.#chain.promise;
+  /** Resolves when a run of the row succeeds from now on (undefined), or a run has failed that may not (why it has). */
+  success(jobName: string): Promise<string | undefined> {
+    const awaited = Promise.withResolvers<string | undefined>();
+    this.#awaited.set(jobName, awaited);
+    return awaited.promise;
   }
 
   /** All lines so far are written. */
@@ -69,7 +72,7 @@ export class Narrator {
     this.#held.delete(record.run_name);
     this.#parents.delete(record.run_name);
     for (const child of children) this.tell(child);
-    this.#queue.then(() => this.#endChain(record));
+    this.#queue.then(() => this.#settle(record));
   };
 
   /** Says each warning of the table; its errors come as events of their own. */
@@ -91,9 +94,11 @@ export class Narrator {
       : undefined;
   }
 
-  #endChain({ status, job_name, message }: RunRecord): void {
-    if (status !== "succeeded") this.#chain.resolve(`Failed: job "${job_name}" ${status}: ${message}`);
-    else if (job_name === this.#lastJob) this.#chain.resolve(undefined);
+  #settle({ status, job_name, message }: RunRecord): void {
+    if (status === "succeeded") this.#awaited.get(job_name)?.resolve(undefined);
+    else if (!this.#mayFail) {
+      for (const { resolve } of this.#awaited.values()) resolve(`Failed: job "${job_name}" ${status}: ${message}`);
+    }
   }
 
   async #narrate(event: ServiceEvent): Promise<void> {
@@ -131,6 +136,7 @@ export class Narrator {
   async #narrateEnd(record: RunRecord): Promise<void> {
     await this.#narrateOutput(record);
     this.#write(`${record.status.padEnd(10)} ${record.run_name}: ${record.message}`);
+    // What never had a Job has no log.
     if (record.log_url !== "") this.#write(`  log      ${record.log_url}`);
   }
 

@@ -147,6 +147,27 @@ Deno.test("demo --once runs a chain of three rows", async () => {
   strictEqual(out.match(/^succeeded /gm)?.length, 3);
 });
 
+Deno.test("demo --table pipeline splits, sorts each by itself, tries again, skips what is there, reports once and raises an alarm", async () => {
+  const { code, out } = await process(["demo", "--once", "--table", "pipeline", "--json"]);
+  strictEqual(code, 0, out);
+  const told = out.trim().split("\n").map((line) => JSON.parse(line));
+  const ended = told.filter(({ type }) => type === "finished");
+  const count = (job: string, words: RegExp) =>
+    ended.filter(({ job_name, message }) => job_name === job && words.test(message)).length;
+  strictEqual(told.filter(({ type }) => type === "retrying").length, 1);
+  deepStrictEqual(
+    [count("sort-wells", /without error/), count("sort", /without error/), count("sort", /is there already/)],
+    [3, 2, 2],
+  );
+  deepStrictEqual([count("report", /./), count("sort", /exit code 3/), count("alarm", /without error/)], [1, 1, 1]);
+});
+
+Deno.test("demo names the tables that there are", async () => {
+  const { code, err } = await call(["demo", "--table", "none"]);
+  strictEqual(code, 2);
+  match(err, /--table "none": there are chain and pipeline/);
+});
+
 Deno.test("demo --once --json prints an object for each thing that happens", async () => {
   const { code, out, err } = await process(["demo", "--once", "--json"]);
   strictEqual(code, 0, err);
