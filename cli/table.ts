@@ -3,6 +3,7 @@
  * modules asked, each imported when it is wanted: `check` needs no Kubernetes.
  */
 import type { Problem, Table } from "../catalog.ts";
+import type { JoinAfter } from "../catalog/joins_after.ts";
 import type { TemplateFiles } from "../k8s/template_files.ts";
 import type { CompiledTable } from "../catalog/compile.ts";
 import type { Config } from "../config.ts";
@@ -208,13 +209,20 @@ export async function explain({ words: [topic = "", given = ""], json, io, ...ca
     }
   }));
   const found = made.flatMap((runs) => runs ?? []);
+  const { joinsAfter } = await import("../catalog/joins_after.ts");
+  const joins = joinsAfter(table, rows);
+  for (const join of joins.slice(0, MAX_JOINS)) io.tell(plain(joinWords(join)));
+  if (joins.length > MAX_JOINS) io.tell(`${joins.length - MAX_JOINS} more rows need what this message starts`);
   for (const { jobName, line, because } of filtered) {
     io.tell(plain(`Row "${jobName}", line ${line}, would not run, for its condition (when) is false: ${because}`));
   }
   for (const { message } of refused) io.tell(plain(message));
   if (json) {
     const others = filtered.map(({ jobName: job_name, line, because }) => ({ job_name, line, filtered: because }));
-    await printLine(io, JSON.stringify([...found, ...others]));
+    const later = joins.map(({ row: { jobName: job_name, line, needs }, missing }) => {
+      return { job_name, line, needs, missing };
+    });
+    await printLine(io, JSON.stringify([...found, ...others, ...later]));
   } else {
     const texts = found.map(({ job_name, line, item, index, job }) => {
       const of = index === undefined ? "" : `, item ${index}: ${cut(JSON.stringify(item), 200)}`;
@@ -250,6 +258,20 @@ export async function explain({ words: [topic = "", given = ""], json, io, ...ca
 function tellItems({ jobName }: Row, total: number, shown: number, io: Io): void {
   const more = total > shown ? `; ${total - shown} more than the ${shown} shown here` : "";
   io.tell(plain(`Row "${jobName}" would make a group of ${counted(total, "item")}, a run each${more}`));
+}
+
+/** Rows with `needs` that `explain` tells. */
+const MAX_JOINS = 20;
+
+/** What would have to succeed. */
+function joinWords({ row: { jobName, line, needs = [] }, missing }: JoinAfter): string {
+  const names = (some: readonly string[]) => some.map((name) => `"${name}"`).join(", ");
+  if (missing.length === 0) {
+    return `Row "${jobName}", line ${line}, would run when all that it needs has succeeded: ${names(needs)}`;
+  }
+  return `Row "${jobName}", line ${line}, would not run, for this message does not lead to what it needs: ${
+    names(missing)
+  }`;
 }
 
 /** The row of a topic `schedule/{job_name}`, and what its next due time says; undefined: it is none of a row's. */

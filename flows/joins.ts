@@ -179,7 +179,7 @@ export class Joins {
     const { runs, records, signal } = this.#options;
     const runName = joinedRunName(join);
     const isStarting = this.#starting.has(runName);
-    if (!isStarting && (runs.knows(runName) || await records.exists(runName, signal))) return undefined;
+    if (!isStarting && (runs.knows(runName) || await this.#hasBegun(join))) return undefined;
     const path = marksOf(join) + rowKey(mark.job_name);
     // The first success counts, so that a repetition computes the same.
     const isNew = await records.putNote(".joins", path, mark, signal);
@@ -187,6 +187,15 @@ export class Joins {
       await records.replaceNote(".joins", path, mark, signal);
     }
     return await this.#complete(join, isNew);
+  }
+
+  /** Whether the store knows the run, which then has ended, or the group. A group goes on by itself. */
+  #hasBegun(join: Join): Promise<boolean> {
+    const { records, signal } = this.#options;
+    const runName = joinedRunName(join);
+    return join.row.forEach === undefined
+      ? records.exists(runName, signal)
+      : records.hasNote(".groups", runName, signal);
   }
 
   /** The marks of all needed rows, in their order; undefined: some are missing. */
@@ -312,7 +321,7 @@ export class Joins {
   }
 
   async #resumeOne(runName: string): Promise<void> {
-    const { catalog, records, signal } = this.#options;
+    const { catalog, signal } = this.#options;
     await this.#patiently(`the start of ${runName} waits`, async () => {
       const note = await this.#turns.take(() => this.#openNote(runName), signal);
       const row = joiningRows(catalog.table?.rows).get(note.jobName);
@@ -320,7 +329,7 @@ export class Joins {
       if (!row || row.enabled === "no" || !isRoot(note.root)) return;
       const join = { root: note.root, row };
       if (joinedRunName(join) !== runName) return;
-      const marks = await records.exists(runName, signal)
+      const marks = await this.#hasBegun(join)
         ? undefined
         : await this.#turns.take(() => this.#complete(join, false), signal);
       if (marks === undefined || await this.#start(join, marks)) await this.#deleteOpen(runName);

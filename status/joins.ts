@@ -86,7 +86,7 @@ async function hasBegun(
 ): Promise<boolean> {
   const runName = joinedRunName(join);
   if (live.some((run) => run.runName === runName) || ended.some(({ run_name }) => run_name === runName)) return true;
-  return await view.record(runName, signal).then((record) => record !== undefined, () => true);
+  return await view.hasBegun(runName, signal).catch(() => true);
 }
 
 function waitOf(jobName: string, missing: readonly string[], { root, live, ended }: RunsOfRoot): Wait {

@@ -31,6 +31,8 @@ export interface StatusView {
   /** How far back `records` looks. */
   recordsReach(): Reach;
   record(runName: string, signal: AbortSignal): Promise<RunRecord | undefined>;
+  /** Whether the store has a record of the run, or a group of that name. */
+  hasBegun(runName: string, signal: AbortSignal): Promise<boolean>;
   /** Rows that wait for rows that they need. */
   waitingJoins(): readonly WaitingJoin[];
   /** The marks of a root, see flows/joins.ts: `{row}/{needed}` of each needed row that has succeeded. */
@@ -70,6 +72,10 @@ export function statusView(
     records: (filter) => Promise.resolve(selectRecords(history.values(), filter)),
     recordsReach: () => history.reach(),
     record: (runName, signal) => service.records.get(runName, signal),
+    async hasBegun(runName, signal) {
+      return await service.records.exists(runName, signal) ||
+        await service.records.hasNote(".groups", runName, signal);
+    },
     waitingJoins: () => [...service.waitingJoins],
     async joinMarks(root, signal) {
       const marks = new Set<string>();

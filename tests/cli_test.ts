@@ -377,6 +377,27 @@ Deno.test("explain gives the run of a chain the very name that it would have", a
   strictEqual(job.metadata.name, JSON.parse(second.out)[0].job.metadata.name);
 });
 
+Deno.test("explain says what would have to succeed for rows that need what the message starts", async () => {
+  await inFolder(async (dir) => {
+    const done = "services/mqtt_job_listener/job_complete";
+    const lines = ["job_name,mqtt_topic,image,needs", "sort,lab/up,x,", `plot,${done}/sort,x,`, "lfp,lab/other,x,"];
+    const joins = ['report,,x,"sort, plot"', "all,,x,report", 'half,,x,"sort, lfp"', "none,,x,lfp"];
+    await Deno.writeTextFile(`${dir}/jobs.csv`, [...lines, ...joins, ""].join("\n"));
+    const { code, err } = await call(["explain", "lab/up", "{}"], { CATALOG_URL: `${dir}/jobs.csv` });
+    strictEqual(code, 0);
+    match(err, /Row "report", line 5, would run when all that it needs has succeeded: "sort", "plot"/);
+    match(err, /Row "all", line 6, would run when all that it needs has succeeded: "report"/);
+    match(err, /Row "half", line 7, would not run, for this message does not lead to what it needs: "lfp"/);
+    doesNotMatch(err, /"none"/);
+    const { out } = await call(["explain", "lab/up", "{}", "--json"], { CATALOG_URL: `${dir}/jobs.csv` });
+    deepStrictEqual(JSON.parse(out).slice(1), [
+      { job_name: "report", line: 5, needs: ["sort", "plot"], missing: [] },
+      { job_name: "all", line: 6, needs: ["report"], missing: [] },
+      { job_name: "half", line: 7, needs: ["sort", "lfp"], missing: ["lfp"] },
+    ]);
+  });
+});
+
 Deno.test("explain names the nearest topic where no row would run", async () => {
   const { code, out, err } = await call(["explain", "experiment/uplod"], { CATALOG_URL: LAB });
   deepStrictEqual([code, out], [1, ""]);

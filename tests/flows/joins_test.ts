@@ -31,6 +31,7 @@ class World {
   readonly store = new FakeStore();
   readonly jobs = new Map<string, RunSpec>();
   readonly created: RunSpec[] = [];
+  readonly groups: string[] = [];
   /** Side effects that happen before the process dies; after the last one it hears nothing any more. */
   left = Infinity;
   /** Whether the effect in whose middle it dies takes place. */
@@ -85,7 +86,20 @@ class World {
     const runs = new RunTable({ emit });
     for (const { runName, row: { jobName } } of this.jobs.values()) runs.clusterEvents.onJob(job({ runName, jobName }));
     const records = new RunRecords(counted);
-    const starter = new Starter({ cluster, runs, payloads: counted, concurrency: 4, maxRuns, emit, signal });
+    const starter = new Starter({
+      cluster,
+      runs,
+      payloads: counted,
+      concurrency: 4,
+      maxRuns,
+      startGroup: async (spec) => {
+        const isNew = await records.putNote(".groups", spec.runName, {});
+        if (isNew) this.groups.push(spec.runName);
+        return { result: isNew ? "created" : "exists", runName: spec.runName };
+      },
+      emit,
+      signal,
+    });
     const table = { rows };
     const joins = new Joins({
       catalog: { table, conditionOf } as never,
@@ -202,6 +216,27 @@ Deno.test("a group counts when all of its items have succeeded", async () => {
   await bed.joins.groupEnded({ ...end, succeeded: 3, failed: 0 });
   const { needs } = JSON.parse(new TextDecoder().decode(world.created[0]!.message.payload));
   deepEqual(needs.sort, { run_name: "sort-gggggggggggg", total: 3 });
+});
+
+Deno.test("a row of items that needs others makes one group, and its marks go when that has ended", async () => {
+  const world = new World();
+  const each = { ...REPORT, forEach: { from: "numbers", first: 1, last: 3 } as const };
+  using bed = world.process({ rows: [...ROWS.slice(0, 2), each] });
+  for (const jobName of ["sort", "lfp", "sort"]) await bed.joins.recorded(ended(jobName));
+  deepEqual([world.groups, world.created], [[NAME], []]);
+  await bed.joins.groupEnded({
+    group: NAME,
+    jobName: "report",
+    root: ROOT,
+    rootRun: "lfp-aaaaaaaaaaaa",
+    chainDepth: 1,
+    total: 3,
+    succeeded: 3,
+    failed: 0,
+  });
+  // Those that are run again find that it was.
+  for (const jobName of ["sort", "lfp"]) await bed.joins.recorded(ended(jobName, { run_name: `${jobName}-b` }));
+  deepEqual([world.groups, world.keys(".joins"), bed.joins.waitingCount], [[NAME], [], 0]);
 });
 
 Deno.test("a row that succeeds again for the same root starts no second run, before and after the joined run's end", async () => {

@@ -62,6 +62,7 @@ export function fakeView(fake: FakeView = {}): StatusView {
       fake.onRecord?.(runName);
       return Promise.resolve(ended.find((record) => record.run_name === runName));
     },
+    hasBegun: (runName) => Promise.resolve(ended.some((record) => record.run_name === runName)),
     waitingJoins: () => fake.waiting ?? [],
     joinMarks: () => Promise.resolve(new Set(fake.marks)),
     job: () => Promise.resolve(fake.job),
