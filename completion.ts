@@ -6,7 +6,7 @@ import { completeTopic, failedTopic } from "./topics.ts";
 import { headOf } from "./completion/head.ts";
 import { endPayloadOf, isTold, logFields, recordOf } from "./completion/record.ts";
 import { UnstartedRuns } from "./completion/unstarted.ts";
-import type { Aftermath, EndedJob } from "./flows.ts";
+import { type Aftermath, type EndedJob, type FailedAttempt, failedAttempt } from "./flows.ts";
 import type { LogCollector, LogSummary } from "./logs.ts";
 import type {
   Broker,
@@ -250,7 +250,8 @@ export class Completion implements RunObserver {
     run.detail = outcome.message;
     this.#rechecks.delete(runName);
     this.#unprepared.delete(runName);
-    const ending = this.#finish(run, outcome, full)
+    const ending = this.#conclude(run, outcome, full)
+      .then((failed) => this.#leave(run, failed))
       .catch((error) => {
         if (this.#options.signal.aborted) return;
         const why = errorMessage(error);
@@ -264,13 +265,15 @@ export class Completion implements RunObserver {
     this.#ending.set(runName, ending);
   }
 
-  async #finish(run: LiveRun, outcome: Outcome, full?: JobFacts): Promise<void> {
-    const { records, logs, cluster, runs, signal, emit, onDone, aftermath } = this.#options;
+  /**
+   * Puts the record, and does what follows of a run that has ended for good. Gives one that is tried again: thousands may
+   * wait for that, so no more of it is kept than that takes.
+   */
+  async #conclude(run: LiveRun, outcome: Outcome, full?: JobFacts): Promise<FailedAttempt | undefined> {
+    const { records, logs, runs, signal, emit, aftermath } = this.#options;
     const begunMs = performance.now();
     const { runName } = run.job;
     const { adopted } = run;
-    const readJob = async (): Promise<EndedJob> =>
-      full ?? await this.#step(run, "read its Job", () => cluster.get(runName, { signal })) ?? run.job;
     let record = adopted ? await this.#step(run, "look for its record", () => this.#recordOf(runName)) : undefined;
     if (record === undefined) {
       await this.#podsSettled(run);
@@ -282,7 +285,7 @@ export class Completion implements RunObserver {
         });
         if (verdict.kind === "ended") outcome = verdict.outcome;
       }
-      const job = full = await readJob();
+      const job = full ?? await this.#readJob(run);
       const found = await this.#withOutput(recordOf(run, job, outcome, logs.urlOf(runName)));
       const asked = aftermath?.nextAttempt(job, found);
       const next = asked && "runName" in asked ? asked : undefined;
@@ -304,53 +307,69 @@ export class Completion implements RunObserver {
       else emit({ type: "finished", record: whole, completionMs: performance.now() - begunMs });
       record = whole;
     }
-    runs.recorded(runName, record !== "unreadable" && record.retried_as !== undefined ? "retried" : "for good");
-    // These are repeated after a crash: what they find done already stays as it is.
-    if (record !== "unreadable" && aftermath) {
-      let known: RunRecord | undefined = record;
-      if (known.retried_as !== undefined) known = await this.#startNext(run, await readJob(), known, aftermath);
-      const last = known;
-      if (last) await this.#step(run, "start what follows", () => aftermath.recorded(last));
-    }
+    const isRetried = record !== "unreadable" && record.retried_as !== undefined;
+    runs.recorded(runName, isRetried ? "retried" : "for good");
+    if (record === "unreadable" || aftermath === undefined) return undefined;
+    if (isRetried) return failedAttempt(record);
+    // Repeated after a crash: what it finds done already stays as it is.
+    const last = record;
+    await this.#step(run, "start what follows", () => aftermath.recorded(last));
+    return undefined;
+  }
+
+  /** Sees to the next attempt of one that is tried again; then nobody needs the Job any more. */
+  async #leave(run: LiveRun, failed: FailedAttempt | undefined): Promise<void> {
+    const { cluster, logs, runs, signal, onDone, aftermath } = this.#options;
+    const { runName } = run.job;
+    if (failed && aftermath) await this.#startNext(run, failed, aftermath);
     await this.#step(run, "delete its Job", () => cluster.delete(runName, { signal }));
     runs.deleted(runName);
     onDone();
     await logs.forget(run).catch(() => {});
   }
 
-  /** Waits until the next attempt is there; gives the record of a run that will have none, and so has ended for good. */
-  async #startNext(
-    run: LiveRun,
-    job: EndedJob,
-    record: RunRecord,
-    aftermath: Aftermath,
-  ): Promise<RunRecord | undefined> {
-    const { records, signal, emit } = this.#options;
-    const begunMs = performance.now();
-    const stop = new AbortController();
-    const next = aftermath.nextAttempt(job, record);
-    if (next && "at" in next) {
-      run.detail = `Failed (${record.message}); tried again at ${next.at.toISOString().slice(11, 19)}`;
-    }
+  async #readJob(run: LiveRun): Promise<EndedJob> {
+    const { cluster, signal } = this.#options;
+    return await this.#step(run, "read its Job", () => cluster.get(run.job.runName, { signal })) ?? run.job;
+  }
+
+  /** Waits until the next attempt is there; ends a run that will have none. */
+  async #startNext(run: LiveRun, failed: FailedAttempt, aftermath: Aftermath): Promise<void> {
     const { runName } = run.job;
+    const stop = new AbortController();
+    const at = aftermath.nextDue(failed).toISOString().slice(11, 19);
+    run.detail = `Failed (${failed.message}); tried again at ${at}`;
     this.#retrying.set(runName, stop);
-    this.#stopIfCancelled(run, job.cancelledBy);
-    const outcome = await this.#step(run, "start its next attempt", () => aftermath.startNext(job, record, stop.signal))
+    this.#stopIfCancelled(run);
+    const options = { readJob: () => this.#readJob(run), stop: stop.signal };
+    const outcome = await this.#step(run, "start its next attempt", () => aftermath.startNext(failed, options))
       .finally(() => this.#retrying.delete(runName));
-    if (outcome === undefined) return undefined;
-    const { retried_as: _, ...rest } = record;
+    if (outcome) await this.#endAfterAll(run, outcome, aftermath);
+  }
+
+  /** Of a run whose record says that it is tried again, and that is not. */
+  async #endAfterAll(run: LiveRun, outcome: Outcome, aftermath: Aftermath): Promise<void> {
+    const { records, logs, runs, signal, emit } = this.#options;
+    const begunMs = performance.now();
+    const { runName } = run.job;
+    const job = await this.#readJob(run);
+    const found = await this.#step(run, "read its record", () => this.#recordOf(runName));
+    const { retried_as: _, ...kept } = found === undefined || found === "unreadable"
+      ? recordOf(run, job, outcome, logs.urlOf(runName))
+      : found;
     const { status, reason, message, exitCode = null } = outcome;
-    const whole: RunRecord = { ...rest, status, reason, message, exit_code: exitCode };
+    const whole: RunRecord = { ...kept, status, reason, message, exit_code: exitCode };
     run.detail = message;
     await this.#publish(run, job.payload, whole);
     await this.#step(run, "store its record", () => records.put(whole, signal));
-    this.#options.runs.recorded(runName, "for good");
+    runs.recorded(runName, "for good");
     emit({ type: "finished", record: whole, completionMs: performance.now() - begunMs });
-    return whole;
+    await this.#step(run, "start what follows", () => aftermath.recorded(whole));
   }
 
   /** A run that waits for its next attempt, and that somebody cancels, is not tried again. */
-  #stopIfCancelled({ job }: LiveRun, who = job.cancelledBy): void {
+  #stopIfCancelled({ job }: LiveRun): void {
+    const who = job.cancelledBy;
     if (who === undefined) return;
     this.#retrying.get(job.runName)?.abort(cancellation(who, { when: "while it waited to be tried again" }));
   }

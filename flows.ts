@@ -10,6 +10,7 @@ import { Joins, type JoinsOptions } from "./flows/joins.ts";
 import { Retries, type RetriesOptions } from "./flows/retries.ts";
 import type { JobFacts, Outcome, Row, RunRecord, RunSpec } from "./ports.ts";
 import type { LiveRun } from "./runs.ts";
+import { compact } from "./util/compact.ts";
 
 export { type GroupEnd } from "./flows/group_end.ts";
 export { type Groups } from "./flows/groups.ts";
@@ -20,6 +21,33 @@ export { dueMessage, Schedules, type SchedulesOptions } from "./flows/schedules.
 
 /** A Job that has ended; without its payload, manifest and row where those cannot be had any more. */
 export type EndedJob = LiveRun["job"] & Pick<JobFacts, "payload" | "manifest" | "row">;
+
+/** What is kept of a failed attempt while it waits for the next one: thousands may wait at a time. */
+export type FailedAttempt = Pick<
+  RunRecord,
+  | "run_name"
+  | "job_name"
+  | "status"
+  | "reason"
+  | "message"
+  | "exit_code"
+  | "finished_at"
+  | "attempt"
+  | "rung"
+  | "first_run"
+  | "disruptions"
+  | "retried_as"
+>;
+
+/** That alone, of its record. */
+export function failedAttempt(record: RunRecord): FailedAttempt {
+  const { run_name, job_name, status, reason, message, exit_code, finished_at } = record;
+  const { attempt, rung, first_run, disruptions, retried_as } = record;
+  return {
+    ...{ run_name, job_name, status, reason, message, exit_code, finished_at },
+    ...compact({ attempt, rung, first_run, disruptions, retried_as }),
+  };
+}
 
 /** The attempt that follows one which has failed. */
 export interface NextAttempt {
@@ -39,13 +67,18 @@ export type Admission = { readonly spec: RunSpec } | { readonly skipped: Outcome
 /** What the end of a run leads to beyond itself; asked by completion.ts. */
 export interface Aftermath {
   /** undefined: the run has ended for good. Asked before anything of the end is told. */
-  nextAttempt(job: EndedJob, record: RunRecord): NextAttempt | NotRetried | undefined;
+  nextAttempt(job: EndedJob, failed: FailedAttempt): NextAttempt | NotRetried | undefined;
+  /** When the next attempt begins. */
+  nextDue(failed: FailedAttempt): Date;
   /**
    * The record with `retried_as` is in the store: resolves when the next attempt is there, with undefined. With an outcome
    * where there will be none: then the run has ended so, for good. `stop` aborts, with an outcome, when somebody wants
-   * it to be tried no more. May be repeated.
+   * it to be tried no more. `readJob`: as the cluster has it by then. May be repeated.
    */
-  startNext(job: EndedJob, record: RunRecord, stop: AbortSignal): Promise<Outcome | undefined>;
+  startNext(
+    failed: FailedAttempt,
+    options: { readonly readJob: () => Promise<EndedJob>; readonly stop: AbortSignal },
+  ): Promise<Outcome | undefined>;
   /** The record of a run that ended for good is in the store: resolves when all that follows is durable. May be repeated. */
   recorded(record: RunRecord): Promise<void>;
 }
@@ -78,12 +111,16 @@ export class Flows implements Aftermath {
     this.groups = new Groups({ ...options, onEnd: (end) => this.joins.groupEnded(end) });
   }
 
-  nextAttempt(job: EndedJob, record: RunRecord): NextAttempt | NotRetried | undefined {
-    return this.#retries.nextAttempt(job, record);
+  nextAttempt(job: EndedJob, failed: FailedAttempt): NextAttempt | NotRetried | undefined {
+    return this.#retries.nextAttempt(job, failed);
   }
 
-  startNext(job: EndedJob, record: RunRecord, stop: AbortSignal): Promise<Outcome | undefined> {
-    return this.#retries.startNext(job, record, stop);
+  nextDue(failed: FailedAttempt): Date {
+    return this.#retries.nextDue(failed);
+  }
+
+  startNext(failed: FailedAttempt, options: Parameters<Aftermath["startNext"]>[1]): Promise<Outcome | undefined> {
+    return this.#retries.startNext(failed, options);
   }
 
   async recorded(record: RunRecord): Promise<void> {

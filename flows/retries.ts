@@ -2,16 +2,8 @@
  * Attempts: whether a run that failed is tried again, when, and with how much memory. An attempt is a Job of its own,
  * named by the first run and its number; the Job of the one before stays until it is there, so that a crash forgets none.
  */
-import type { EndedJob, NextAttempt, NotRetried } from "../flows.ts";
-import {
-  type Emit,
-  type ObjectStore,
-  type Outcome,
-  RefusedError,
-  type Row,
-  type RunRecord,
-  type RunSpec,
-} from "../ports.ts";
+import type { Aftermath, EndedJob, FailedAttempt, NextAttempt, NotRetried } from "../flows.ts";
+import { type Emit, type ObjectStore, type Outcome, RefusedError, type Row, type RunSpec } from "../ports.ts";
 import type { RunReason } from "../reasons.ts";
 import { keyOfCause, lineageOf, rungsOf, runNameFor } from "../run_spec.ts";
 import { linkPayload, type NamedStarts, type Starter, type StartResult } from "../starter.ts";
@@ -19,6 +11,7 @@ import { onAbort, Scope } from "../util/abort.ts";
 import { compact } from "../util/compact.ts";
 import { errorMessage } from "../util/errors.ts";
 import { delayAtMost, retryForever } from "../util/retry.ts";
+import { Semaphore } from "../util/semaphore.ts";
 
 export interface RetriesOptions {
   readonly starter: Pick<Starter, "start">;
@@ -34,6 +27,8 @@ export interface RetriesOptions {
 }
 
 const FIRST_DELAY_MS = 10_000;
+/** Attempts of one row that are read and made at a time: each holds a Job with its payload. */
+const AT_ONCE = 4;
 /** The wait before an attempt does not grow beyond this, unless it is longer from the first. */
 const MAX_DELAY_MS = 6 * 60_000;
 
@@ -51,13 +46,14 @@ const OF_THE_PROGRAM: ReadonlySet<string> = new Set(
 
 export class Retries {
   readonly #options: RetriesOptions;
+  readonly #turns = new Map<string, Semaphore>();
 
   constructor(options: RetriesOptions) {
     this.#options = options;
   }
 
   /** See `Aftermath`. */
-  nextAttempt(job: EndedJob, record: RunRecord): NextAttempt | NotRetried | undefined {
+  nextAttempt(job: EndedJob, record: FailedAttempt): NextAttempt | NotRetried | undefined {
     const place = placeOf(job, record);
     if (place === undefined || "not" in place) return place;
     const { row, attempt } = place;
@@ -67,20 +63,19 @@ export class Retries {
       return { not: "its message is not known any more" };
     }
     const runName = runNameFor(row, { key: keyOfCause.attempt(firstOf(record), attempt) });
-    return { runName, at: this.#dueAt(record) };
+    return { runName, at: this.nextDue(record) };
   }
 
   /** See `Aftermath`. */
-  async startNext(job: EndedJob, record: RunRecord, stop: AbortSignal): Promise<Outcome | undefined> {
-    const { named, emit } = this.#options;
+  async startNext(
+    record: FailedAttempt,
+    { readJob, stop }: Parameters<Aftermath["startNext"]>[1],
+  ): Promise<Outcome | undefined> {
     const { retried_as: runName, job_name: jobName } = record;
     if (runName === undefined) return undefined;
     await this.#untilDue(record, stop);
-    const started = await named.start(runName, {
-      begin: () => this.#begin(job, record, { runName, stop }),
-      onRetry: (error) =>
-        emit({ type: "waiting", runName, jobName, reason: `cannot look for its record: ${errorMessage(error)}` }),
-    });
+    const start = () => this.#start(record, { runName, readJob, stop });
+    const started = await this.#inTurn(jobName, start, stop);
     if (started.result !== "refused") return undefined;
     if (stop.aborted) return stop.reason as Outcome;
     const { status, reason, message, exit_code: exitCode } = record;
@@ -88,20 +83,55 @@ export class Retries {
     return { status, reason, message: why, ...compact({ exitCode: exitCode ?? undefined }) };
   }
 
-  /** Counted from the end of the attempt, so that a restart computes the same. */
-  #dueAt(record: RunRecord): Date {
+  /** Each row has turns of its own, so that one which waits for the cluster holds up no other. Who is stopped needs none. */
+  async #inTurn<T>(jobName: string, work: () => Promise<T>, stop: AbortSignal): Promise<T> {
+    const { signal } = this.#options;
+    let turns = this.#turns.get(jobName);
+    if (!turns) this.#turns.set(jobName, turns = new Semaphore(AT_ONCE));
+    using wait = new Scope(signal);
+    const leave = onAbort(stop, () => wait.end(stop.reason));
+    try {
+      return await turns.take(work, wait.signal);
+    } catch (error) {
+      signal.throwIfAborted();
+      if (!stop.aborted) throw error;
+      return await work();
+    } finally {
+      leave();
+    }
+  }
+
+  async #start(
+    record: FailedAttempt,
+    { runName, readJob, stop }: { runName: string } & Parameters<Aftermath["startNext"]>[1],
+  ): Promise<StartResult> {
+    const { named, emit } = this.#options;
+    return await named.start(runName, {
+      begin: async () =>
+        stop.aborted
+          ? refused(runName, "it was stopped")
+          : await this.#begin(await readJob(), record, { runName, stop }),
+      onRetry: (error) => {
+        const reason = `cannot look for its record: ${errorMessage(error)}`;
+        emit({ type: "waiting", runName, jobName: record.job_name, reason });
+      },
+    });
+  }
+
+  /** See `Aftermath`. Counted from the end of the attempt, so that a restart computes the same. */
+  nextDue(record: FailedAttempt): Date {
     return new Date(Date.parse(record.finished_at) + this.#delayMs(record));
   }
 
-  #delayMs({ attempt = 1 }: RunRecord): number {
+  #delayMs({ attempt = 1 }: FailedAttempt): number {
     const { retryDelayMs: firstMs = FIRST_DELAY_MS } = this.#options;
     return Math.min(Math.max(MAX_DELAY_MS, firstMs), firstMs * 2 ** Math.min(attempt - 1, 20));
   }
 
   /** Clocks may differ, and a record may say anything: no longer than the delay itself. */
-  async #untilDue(record: RunRecord, stop: AbortSignal): Promise<void> {
+  async #untilDue(record: FailedAttempt, stop: AbortSignal): Promise<void> {
     const { signal } = this.#options;
-    const leftMs = this.#dueAt(record).getTime() - Date.now();
+    const leftMs = this.nextDue(record).getTime() - Date.now();
     using wait = new Scope(signal);
     const leave = onAbort(stop, () => wait.end(stop.reason));
     await delayAtMost(Math.max(0, Math.min(leftMs, this.#delayMs(record))), wait.signal);
@@ -111,22 +141,20 @@ export class Retries {
 
   async #begin(
     job: EndedJob,
-    record: RunRecord,
+    record: FailedAttempt,
     { runName, stop }: { readonly runName: string; readonly stop: AbortSignal },
   ): Promise<StartResult> {
-    const refused = (why: string): StartResult => ({ result: "refused", runName, error: new RefusedError(why) });
-    if (stop.aborted) return refused("it was stopped");
     const next = this.nextAttempt(job, record);
-    if (next === undefined || "not" in next) return refused(next?.not ?? "its Job was gone");
+    if (next === undefined || "not" in next) return refused(runName, next?.not ?? "its Job was gone");
     const spec = await this.#specOf(job, record, runName);
-    if (spec === undefined) return refused("its payload is not where this service has put it");
+    if (spec === undefined) return refused(runName, "its payload is not where this service has put it");
     const { promise, resolve } = Promise.withResolvers<StartResult>();
     this.#options.starter.start({ row: spec.row, spec: () => spec, settle: resolve, takesOver: true, stop });
     return await promise;
   }
 
   /** The same run once more; undefined: its payload is said to be where none of this service's are. */
-  async #specOf(job: EndedJob, record: RunRecord, runName: string): Promise<RunSpec | undefined> {
+  async #specOf(job: EndedJob, record: FailedAttempt, runName: string): Promise<RunSpec | undefined> {
     const place = placeOf(job, record);
     if (place === undefined || "not" in place) return undefined;
     const { row, attempt, rung } = place;
@@ -157,6 +185,10 @@ export class Retries {
   }
 }
 
+function refused(runName: string, why: string): StartResult {
+  return { result: "refused", runName, error: new RefusedError(why) };
+}
+
 interface Place {
   readonly row: Row;
   readonly attempt: number;
@@ -164,7 +196,7 @@ interface Place {
 }
 
 /** Number and rung of the attempt after this one; undefined: there is to be none. */
-function placeOf(job: EndedJob, record: RunRecord): Place | NotRetried | undefined {
+function placeOf(job: EndedJob, record: FailedAttempt): Place | NotRetried | undefined {
   if (record.status !== "failed" || job.row === undefined) return undefined;
   let row: Row;
   try {
@@ -184,7 +216,7 @@ function placeOf(job: EndedJob, record: RunRecord): Place | NotRetried | undefin
 
 function isRetriedOn(
   { retryOn: rules, rerunAfterDisruption = true }: Row,
-  { reason, exit_code: code, disruptions = 0 }: RunRecord,
+  { reason, exit_code: code, disruptions = 0 }: FailedAttempt,
 ): boolean {
   // What must not run twice is no failure of the program, whatever the node says of it.
   if (rules === undefined) return OF_THE_PROGRAM.has(reason) && (rerunAfterDisruption || disruptions === 0);
@@ -193,6 +225,6 @@ function isRetriedOn(
   );
 }
 
-function firstOf({ first_run, run_name }: RunRecord): string {
+function firstOf({ first_run, run_name }: FailedAttempt): string {
   return first_run ?? run_name;
 }

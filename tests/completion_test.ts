@@ -1,6 +1,6 @@
 import { deepEqual, equal, match, ok } from "node:assert/strict";
 import { Completion } from "../completion.ts";
-import type { Aftermath } from "../flows.ts";
+import type { Aftermath, FailedAttempt } from "../flows.ts";
 import { LogCollector } from "../logs.ts";
 import type { ObjectLook, Outcome, RunRecord } from "../ports.ts";
 import { UnavailableError } from "../ports.ts";
@@ -345,11 +345,15 @@ class Again implements Aftermath {
   readonly asked: string[] = [];
   readonly started = Promise.withResolvers<Outcome | undefined>();
 
-  nextAttempt(_job: unknown, record: RunRecord) {
-    return record.status === "failed" ? { runName: NEXT, at: new Date("2026-03-01T12:34:56Z") } : undefined;
+  nextAttempt(_job: unknown, record: FailedAttempt) {
+    return record.status === "failed" ? { runName: NEXT, at: this.nextDue() } : undefined;
   }
 
-  async startNext(_job: unknown, record: RunRecord, stop: AbortSignal) {
+  nextDue() {
+    return new Date("2026-03-01T12:34:56Z");
+  }
+
+  async startNext(record: FailedAttempt, { stop }: { stop: AbortSignal }) {
     this.asked.push(`start ${record.retried_as}`);
     if (stop.aborted) return stop.reason as Outcome;
     const stopped = new Promise<Outcome>((resolve) => stop.addEventListener("abort", () => resolve(stop.reason)));

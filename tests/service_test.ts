@@ -3,6 +3,7 @@ import { deepEqual, equal, match, ok } from "node:assert/strict";
 import { type EmbeddedBedOptions, PREFIX, startEmbeddedBed } from "./harness/local_bed.ts";
 import { startStrictBroker } from "./harness/brokers/strict.ts";
 import { aRecord, FakeBroker, FakeCluster, FakeStore, job } from "./harness/fakes.ts";
+import type { RunRecord } from "../ports.ts";
 import { RunRecords } from "../records.ts";
 import { Service } from "../service.ts";
 import { eventually } from "./harness/wait.ts";
@@ -218,14 +219,24 @@ Deno.test("REFRESH takes over an edited table at once", options, async () => {
 Deno.test("a run whose Job vanished while nobody looked gets an outcome", options, async () => {
   const dir = await Deno.makeTempDir({ prefix: "mjl-service-" });
   await Deno.mkdir(`${dir}/runs`);
+  const live = liveEntry("greet-lost");
+  await Deno.writeTextFile(`${dir}/runs/.live.json`, JSON.stringify([live]));
+  await using bed = await startBed({ dir });
+  const failed = await eventually(() => bed.find("job_failed/greet"), { timeoutMs: 10_000 });
+  deepEqual([failed.body["run_name"], failed.body["reason"]], ["greet-lost", "Vanished"]);
+  await eventually(() => bed.told.some(({ type }) => type === "finished"), { what: "its record" });
+});
+
+/** Of the list of live runs, as a former process wrote it. */
+function liveEntry(runName: string) {
   const now = new Date().toISOString();
-  const live = {
-    runName: "greet-lost",
+  return {
+    runName,
     jobName: "greet",
     topic: "lab/greet",
     messageHash: "h",
     root: "rootrootroot",
-    rootRun: "greet-lost",
+    rootRun: runName,
     chainDepth: 0,
     image: "none",
     gpu: 0,
@@ -234,9 +245,28 @@ Deno.test("a run whose Job vanished while nobody looked gets an outcome", option
     receivedAt: now,
     createdAt: now,
   };
-  await Deno.writeTextFile(`${dir}/runs/.live.json`, JSON.stringify([live]));
-  await using bed = await startBed({ dir });
-  const failed = await eventually(() => bed.find("job_failed/greet"), { timeoutMs: 10_000 });
-  deepEqual([failed.body["run_name"], failed.body["reason"]], ["greet-lost", "Vanished"]);
-  await eventually(() => bed.told.some(({ type }) => type === "finished"), { what: "its record" });
-});
+}
+
+Deno.test(
+  "a run that was to be tried again, and whose Job vanished, has ended, unless its next attempt is there",
+  options,
+  async () => {
+    const dir = await Deno.makeTempDir({ prefix: "mjl-service-" });
+    await Deno.mkdir(`${dir}/runs`);
+    const names = ["greet-lost", "greet-followed"];
+    await Deno.writeTextFile(`${dir}/runs/.live.json`, JSON.stringify(names.map(liveEntry)));
+    const put = (record: RunRecord) =>
+      Deno.writeTextFile(`${dir}/runs/${record.run_name}.json`, JSON.stringify(record));
+    const failed = { job_name: "greet", status: "failed", reason: "ExitCode", message: "It failed" } as const;
+    await put(aRecord({ ...failed, run_name: "greet-lost", retried_as: "greet-next" }));
+    await put(aRecord({ ...failed, run_name: "greet-followed", retried_as: "greet-next2" }));
+    await put(aRecord({ ...failed, run_name: "greet-next2", attempt: 2 }));
+    await using bed = await startBed({ dir });
+    const end = await eventually(() => bed.find("job_failed/greet"), { timeoutMs: 10_000 });
+    equal(end.body["run_name"], "greet-lost");
+    match(String(end.body["message"]), /^It failed; it cannot be tried again: its Job was gone$/);
+    await eventually(() => bed.told.some(({ type }) => type === "finished"), { what: "its record" });
+    equal(JSON.parse(await Deno.readTextFile(`${dir}/runs/greet-lost.json`)).retried_as, undefined);
+    equal(bed.said.filter(({ topic }) => topic === `${PREFIX}/job_failed/greet`).length, 1);
+  },
+);

@@ -23,6 +23,7 @@ function startProcess(store: FakeStore, broker: FakeBroker, order: string[] = []
   const runs = new RunTable({ emit });
   const aftermath: Aftermath = {
     nextAttempt: () => undefined,
+    nextDue: () => new Date(),
     startNext: () => Promise.resolve(undefined),
     recorded: ({ run_name }) => Promise.resolve(void order.push(`aftermath ${run_name}`)),
   };

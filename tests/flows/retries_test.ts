@@ -24,7 +24,7 @@ function setUp({ maxRuns = Infinity, retryDelayMs = 0, against = () => [], store
   const { emit, all } = events();
   const cluster = new FakeCluster();
   const runs = new RunTable({ emit });
-  const starter = new Starter({ cluster, runs, payloads: store, concurrency: 4, maxRuns, emit, signal });
+  const starter = new Starter({ cluster, runs, payloads: store, concurrency: 8, maxRuns, emit, signal });
   const named = new NamedStarts({ runs, records: new RunRecords(store), signal });
   const retries = new Retries({ starter, named, payloads: store, against, retryDelayMs, emit, signal });
   return { retries, starter, runs, cluster, store, all, [Symbol.dispose]: () => stop.abort() };
@@ -46,6 +46,11 @@ function failed(more: Partial<RunRecord> = {}): RunRecord {
 function ended(cells: Partial<Row>, more: Partial<JobFacts> = {}): JobFacts {
   const kept = row(cells);
   return job({ runName: FIRST, payload: new TextEncoder().encode("7"), row: () => kept, ...more });
+}
+
+/** How a completion asks for the next attempt. */
+function by(job: JobFacts, stop = NEVER) {
+  return { readJob: () => Promise.resolve(job), stop };
 }
 
 function nameOf(attempt: number, first = FIRST): string {
@@ -136,7 +141,7 @@ Deno.test("the next attempt is the same run once more: message, lineage, slot, a
   const cells = { memoryLimit: "1Gi", memoryLimits: ["1Gi", "2Gi"], retries: 1 };
   const live = ended(cells, { ...lineage, item: '"x"', batch: "b", concurrency: "lab" });
   const record = failed({ reason: "OOMKilled", retried_as: nameOf(2) });
-  equal(await bed.retries.startNext(live, record, NEVER), undefined);
+  equal(await bed.retries.startNext(record, by(live)), undefined);
   const [spec] = bed.cluster.created;
   const { row: made, message, receivedAt, ...rest } = spec!;
   deepEqual(rest, {
@@ -164,11 +169,11 @@ Deno.test("a payload that is in the store is linked to anew, one elsewhere is no
   const { payload: _, ...without } = ended({ retries: 1 });
   const record = failed({ retried_as: nameOf(2) });
   const object = `${bed.store.url}/.payloads/${FIRST}`;
-  equal(await bed.retries.startNext({ ...without, payloadObject: object }, record, NEVER), undefined);
+  equal(await bed.retries.startNext(record, by({ ...without, payloadObject: object })), undefined);
   deepEqual(bed.cluster.created[0]!.payloadLink, { url: `https://fake/.payloads/${FIRST}`, object });
   using other = setUp();
   const foreign = { ...without, payloadObject: `${other.store.url}/secrets/key` };
-  const outcome = await other.retries.startNext(foreign, record, NEVER);
+  const outcome = await other.retries.startNext(record, by(foreign));
   match(outcome!.message, /cannot be tried again: its payload is not where this service has put it$/);
   deepEqual(other.cluster.created, []);
 });
@@ -177,21 +182,21 @@ Deno.test("an attempt that is there, or was, is not made again, whoever asks and
   const record = failed({ retried_as: nameOf(2) });
   using bed = setUp();
   for (let time = 0; time < 3; time++) {
-    equal(await bed.retries.startNext(ended({ retries: 1 }), record, NEVER), undefined);
+    equal(await bed.retries.startNext(record, by(ended({ retries: 1 }))), undefined);
   }
   equal(bed.cluster.created.length, 1);
   // The next process: it lives, as the cluster says;
   using alive = setUp();
   alive.runs.clusterEvents.onJob(job({ runName: nameOf(2) }));
-  equal(await alive.retries.startNext(ended({ retries: 1 }), record, NEVER), undefined);
+  equal(await alive.retries.startNext(record, by(ended({ retries: 1 }))), undefined);
   // it has ended and is gone;
   using gone = setUp();
   gone.store.objects.set(`${nameOf(2)}.json`, new Uint8Array());
-  equal(await gone.retries.startNext(ended({ retries: 1 }), record, NEVER), undefined);
+  equal(await gone.retries.startNext(record, by(ended({ retries: 1 }))), undefined);
   // it was made by a call of the process before, which the watch has not shown yet.
   using late = setUp();
   late.cluster.answers.push("exists");
-  equal(await late.retries.startNext(ended({ retries: 1 }), record, NEVER), undefined);
+  equal(await late.retries.startNext(record, by(ended({ retries: 1 }))), undefined);
   deepEqual([alive, gone, late].flatMap(({ cluster }) => cluster.created), []);
 });
 
@@ -199,10 +204,10 @@ Deno.test("an attempt that the cluster refuses, or whose Job's row is gone, ends
   const record = failed({ retried_as: nameOf(2) });
   using bed = setUp();
   bed.cluster.answers.push(new RefusedError("no such image"));
-  const refused = await bed.retries.startNext(ended({ retries: 1 }), record, NEVER);
+  const refused = await bed.retries.startNext(record, by(ended({ retries: 1 })));
   deepEqual([refused?.status, refused?.reason, refused?.exitCode], ["failed", "ExitCode", 75]);
   match(refused!.message, /exit code 75; it cannot be tried again: no such image$/);
-  const vanished = await bed.retries.startNext(job({ runName: FIRST }), record, NEVER);
+  const vanished = await bed.retries.startNext(record, by(job({ runName: FIRST })));
   match(vanished!.message, /it cannot be tried again: its Job was gone$/);
 });
 
@@ -211,12 +216,12 @@ Deno.test("who cancels a run that waits gets no further attempt, unless it is th
   const record = failed({ retried_as: nameOf(2), finished_at: new Date().toISOString() });
   using bed = setUp({ retryDelayMs: 3_600_000 });
   const stop = new AbortController();
-  const waiting = bed.retries.startNext(ended({ retries: 1 }), record, stop.signal);
+  const waiting = bed.retries.startNext(record, by(ended({ retries: 1 }), stop.signal));
   stop.abort(cancelled);
   deepEqual(await waiting, cancelled);
   deepEqual(bed.cluster.created, []);
   bed.runs.clusterEvents.onJob(job({ runName: nameOf(2) }));
-  equal(await bed.retries.startNext(ended({ retries: 1 }), record, stop.signal), undefined);
+  equal(await bed.retries.startNext(record, by(ended({ retries: 1 }), stop.signal)), undefined);
 });
 
 Deno.test("a run that is cancelled while the cluster takes no Jobs gets no further attempt either", async () => {
@@ -227,12 +232,40 @@ Deno.test("a run that is cancelled while the cluster takes no Jobs gets no furth
   const create = bed.cluster.create.bind(bed.cluster);
   bed.cluster.create = (spec) =>
     isAway ? Promise.reject(new UnavailableError("away", { retryAfterMs: 50 })) : create(spec);
-  const waiting = bed.retries.startNext(ended({ retries: 1 }), failed({ retried_as: nameOf(2) }), stop.signal);
+  const waiting = bed.retries.startNext(failed({ retried_as: nameOf(2) }), by(ended({ retries: 1 }), stop.signal));
   await eventually(() => bed.all.some(({ type }) => type === "waiting"));
   stop.abort(cancelled);
   isAway = false;
   deepEqual(await waiting, cancelled);
   deepEqual(bed.cluster.created, []);
+});
+
+Deno.test("of attempts that wait no Job is read before it is due, and four of a row at a time, whatever another row waits for", async () => {
+  using bed = setUp();
+  let reads = 0;
+  const start = (n: number, jobName = "count") => {
+    const record = failed({ run_name: `${jobName}-run-${n}`, job_name: jobName, retried_as: `${jobName}-next-${n}` });
+    const readJob = () => (reads++, Promise.resolve(ended({ retries: 1, jobName })));
+    return bed.retries.startNext(record, { readJob, stop: NEVER });
+  };
+  const isAway = Promise.withResolvers<"created">();
+  bed.cluster.answers.push(...Array.from({ length: 4 }, () => isAway.promise));
+  const all = Promise.all(Array.from({ length: 10 }, (_, n) => start(n)));
+  await eventually(() => reads === 4);
+  equal(await start(0, "other"), undefined);
+  equal(reads, 5);
+  isAway.resolve("created");
+  await all;
+  equal(reads, 11);
+  using patient = setUp({ retryDelayMs: 3_600_000 });
+  const stop = new AbortController();
+  const later = patient.retries.startNext(failed({ retried_as: nameOf(2), finished_at: new Date().toISOString() }), {
+    readJob: () => (reads++, Promise.resolve(ended({ retries: 1 }))),
+    stop: stop.signal,
+  });
+  stop.abort({ status: "cancelled", reason: "Cancelled", message: "" } satisfies Outcome);
+  equal((await later)?.status, "cancelled");
+  equal(reads, 11);
 });
 
 Deno.test("runs that are tried again get by the bound on runs, behind which others wait for the places that they leave", async () => {
@@ -250,7 +283,7 @@ Deno.test("runs that are tried again get by the bound on runs, behind which othe
     }),
     settle: ({ result }) => settled.push(result),
   });
-  equal(await bed.retries.startNext(ended({ retries: 1 }), failed({ retried_as: nameOf(2) }), NEVER), undefined);
+  equal(await bed.retries.startNext(failed({ retried_as: nameOf(2) }), by(ended({ retries: 1 }))), undefined);
   deepEqual([bed.cluster.created.map(({ runName }) => runName), settled], [[nameOf(2)], []]);
   bed.runs.deleted(FIRST);
   bed.runs.deleted(nameOf(2));

@@ -124,3 +124,13 @@ Deno.test("two registries do not meet, and emit() never throws", () => {
   m.emit({ type: "finished", record: undefined as unknown as RunRecord, completionMs: 1 });
   match(m.contentType, /^text\/plain; version=0\.0\.4/);
 });
+
+Deno.test("attempts that are tried again, and pods that were taken away, are counted apart from ends", async () => {
+  const m = metrics();
+  const record = aRecord({ status: "failed", reason: "OOMKilled", retried_as: "sort-2", disruptions: 2 });
+  m.emit({ type: "retrying", record, at: new Date() });
+  m.emit({ type: "finished", record: aRecord({ disruptions: 1 }), completionMs: 1 });
+  equal(await value(m, 'mqtt_job_listener_attempts_retried_total{reason="OOMKilled"}'), 1);
+  equal(await value(m, 'mqtt_job_listener_runs_ended_total{status="failed",reason="OOMKilled"}'), undefined);
+  equal(await value(m, "mqtt_job_listener_disruptions_total"), 3);
+});

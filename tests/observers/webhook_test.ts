@@ -198,3 +198,12 @@ async function closedPort(): Promise<number> {
   await server.shutdown();
   return port;
 }
+
+Deno.test("an attempt that is tried again is no failure that anybody is told of", async () => {
+  await using hook = webhook(() => new Response());
+  const { notices, calls } = hook;
+  notices.emit({ type: "retrying", record: record({ retried_as: "sort-2" }), at: new Date() });
+  notices.emit({ type: "finished", record: record({ run_name: "sort-2", attempt: 2 }), completionMs: 1 });
+  await eventually(() => calls.length === 1);
+  match(calls[0]!.text, /sort-2/);
+});
