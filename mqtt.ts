@@ -189,12 +189,10 @@ export class MqttBroker implements Broker {
       const waitMs = backoff.next(end.kind, connection.heldMs);
       this.#events?.onDisconnect(describeEnd(end, this.#options, backoff.shortLived));
       const rival = await this.#rivals?.after(connection, end.kind, this.#options);
-      if (rival?.mustGo) {
-        // Who connects again would throw the elder one out again.
-        this.#stop();
-        this.#events?.onRival?.(rival.words);
-        return;
-      }
+      // Who connects again would throw the elder one out again.
+      if (rival?.mustGo) this.#stop();
+      if (rival?.isNews || rival?.mustGo) this.#events?.onRival?.(rival.words, rival);
+      if (rival?.mustGo) return;
       await delayAtMost(rival ? Math.min(waitMs, this.#options.backoff.minMs) : waitMs, this.#closed.signal);
     }
   }

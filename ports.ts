@@ -60,8 +60,11 @@ export interface BrokerEvents {
   onDelivery(delivery: Delivery): void;
   /** The connection was lost or refused; the adapter goes on trying. `reason` is a sentence for people. */
   onDisconnect(reason: string): void;
-  /** A service that is older than this one uses its session: the adapter has closed. `reason` is a sentence for people. */
-  onRival?(reason: string): void;
+  /**
+   * Another service uses this one's session, told once for each such. `mustGo`: it is the older one, and the adapter has
+   * closed. `reason` is a sentence for people.
+   */
+  onRival?(reason: string, how: { readonly mustGo: boolean }): void;
 }
 
 /** A client of one MQTT broker with one lasting session. */

@@ -143,6 +143,12 @@ export const REPORT_REASONS = {
     meaning: "A message says that a run has ended which lives and has not; it starts nothing.",
     whatToDo: "Look for who publishes below the service's prefix, and allow that to the service alone.",
   },
+  SharedClientId: {
+    meaning:
+      "Another service uses the same `MQTT_CLIENT_ID`: each throws the other off the broker, until the one that " +
+      "was started later ends.",
+    whatToDo: "Give each its own `TOPIC_PREFIX`, from which `MQTT_CLIENT_ID` follows; or use `LEADER_ELECT`.",
+  },
   SubscriptionRefused: {
     meaning: "The broker does not let the service read a row's topic.",
     whatToDo: "Ask who runs the broker to allow the topics that the message names.",

@@ -31,8 +31,8 @@ import type {
   RunView,
   ServiceEvent,
 } from "./ports.ts";
-import { RefusedError } from "./ports.ts";
 import { RunRecords } from "./records.ts";
+import { tryOrder } from "./service/broker_trial.ts";
 import { EventTopics } from "./observers/event_topics.ts";
 import { Actions, controlFilters, Requests } from "./control.ts";
 import { atMost, delay } from "./util/retry.ts";
@@ -98,8 +98,6 @@ const DRAIN_MS = 5_000;
 /** How long `stop` tries to give the lease up; another replica has to wait it out otherwise. */
 const RELEASE_MS = 5_000;
 const STARTING_DEADLINE_MS = 3600_000;
-/** How long the broker's order may be tried. */
-const TRIAL_MS = 10_000;
 /** A broker or watch silent for so long is not healthy. */
 const SILENT_MS = 5 * 60_000;
 
@@ -427,37 +425,19 @@ export class Service {
         this.#listener.disconnected();
         this.emit({ type: "broker", connected: false, reason });
       },
-      onRival: (reason) => this.#failed.resolve(reason),
+      onRival: (message, { mustGo }) => {
+        if (mustGo) this.#failed.resolve(message);
+        else this.emit({ type: "error", scope: "broker", report: { reason: "SharedClientId", message } });
+      },
     }, signal);
     await taking.promise;
-    if (isNew || !this.#listener.isOrderTried) await this.#tryOrder(isNew ? [] : this.#filters());
+    if (isNew || !this.#listener.isOrderTried) {
+      const body = JSON.stringify({ ...settings.info, topic_prefix: topicPrefix });
+      const others = isNew ? [] : this.#filters();
+      await tryOrder(this.#listener, { broker, topic: `${topicPrefix}/info`, body, others, signal });
+    }
     await this.#subscribe();
     this.#announceTable();
-  }
-
-  /**
-   * Whether the broker gives packet identifiers in order, see listener.ts. In a new session nobody's message waits; in
-   * another one some may come, and what comes for a filter that is not known is nobody's.
-   */
-  async #tryOrder(others: readonly string[]): Promise<void> {
-    const { broker, settings, topicPrefix } = this.#options;
-    const topic = `${topicPrefix}/info`;
-    const signal = AbortSignal.any([this.#abort.signal, AbortSignal.timeout(TRIAL_MS)]);
-    const body = JSON.stringify({ ...settings.info, topic_prefix: topicPrefix });
-    try {
-      await broker.subscribe(new Set([...others, topic]), signal).catch((error) => {
-        if (!(error instanceof RefusedError) || broker.refused.has(topic)) throw error;
-      });
-      await this.#listener.tryOrder({
-        topic,
-        publish: () => broker.publish(topic, body, { signal }),
-        reconnect: () => broker.reconnect(),
-        signal,
-      });
-    } catch {
-      // Not allowed, or no answer: then identifiers decide nothing.
-      this.#abort.signal.throwIfAborted();
-    }
   }
 
   #onTable(): void {

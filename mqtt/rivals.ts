@@ -35,6 +35,8 @@ export class Rivals {
   /** On which the broker has this one's name. */
   #told: Connection | undefined;
   #seen = 0;
+  /** Instance of the other one that was told of last. */
+  #reported = "";
   #onProbation = false;
 
   constructor(options: RivalsOptions) {
@@ -77,7 +79,7 @@ export class Rivals {
     connection: Connection,
     kind: EndKind,
     options: Settled,
-  ): Promise<{ readonly mustGo: boolean; readonly words: string } | undefined> {
+  ): Promise<{ readonly mustGo: boolean; readonly isNews: boolean; readonly words: string } | undefined> {
     const mayBe = kind === "takeover" || (kind === "lost" && connection.heldMs < STEADY_MS);
     if (!mayBe || this.#told !== connection) return undefined;
     const { identity, clientId, signal } = this.#options;
@@ -88,7 +90,11 @@ export class Rivals {
     const since = new Date(other.startedAtMs).toISOString();
     const words = `Another service with MQTT_CLIENT_ID "${clientId}" has been running since ${since}: ` +
       `give this one its own MQTT_CLIENT_ID and TOPIC_PREFIX, or stop the other`;
-    return { mustGo: isSure && isYounger(identity, other), words };
+    // A younger one than the other ends soon, and says why then.
+    if (isYounger(identity, other)) return { mustGo: isSure, isNews: false, words };
+    const isNews = this.#reported !== other.instance;
+    this.#reported = other.instance;
+    return { mustGo: false, isNews, words };
   }
 }
 

@@ -40,7 +40,7 @@ for (const version of ["5", "4"]) {
       const id = `rivals-${version}`;
       const env = { ...await makeEnv(id), MQTT_VERSION: version };
       await using jobs = await JobWatch.start(kit.cluster.api);
-      await using publisher = await MqttEar.connect(kit.broker.url, []);
+      await using publisher = await MqttEar.connect(kit.broker.url, [`services/${id}/ERROR`]);
       await using elder = await startService(env);
       const sent: string[] = [];
       const publish = async () => {
@@ -64,8 +64,15 @@ for (const version of ["5", "4"]) {
         timeoutMs: 60_000,
         what: async () => `${sent.length} messages to run, ${ran().length} did\n${await elder.logTail()}`,
       });
+      const reports = () => publisher.json<{ reason: string; message: string }>(`services/${id}/ERROR`);
+      await eventually(() => reports().length > 0, { what: () => elder.logTail() });
       await elder.stop();
       deepEqual(ran().sort(), sent.sort());
+      deepEqual(reports().map(({ reason }) => reason), ["SharedClientId"]);
+      match(
+        reports()[0]!.message,
+        new RegExp(`^Another service with MQTT_CLIENT_ID "${id}" has been running since 20`),
+      );
     },
   );
 }
