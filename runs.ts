@@ -213,7 +213,8 @@ export class RunTable {
       }
       return;
     }
-    const known = withFailingSince(pod, run.pods.get(pod.podName), new Date());
+    const before = run.pods.get(pod.podName);
+    const known = withFirstAsk(withFailingSince(pod, before, new Date()), before);
     run.pods.set(pod.podName, known);
     if (pod.disruption) (run.disrupted ??= new Set()).add(pod.podName);
     this.#observers.forEach((o) => o.onPod(run, known));
@@ -291,4 +292,14 @@ export function viewOf(run: LiveRun): RunView {
     ...compact({ disruptions: run.disrupted?.size }),
     nodes: [...new Set([...run.pods.values()].flatMap((pod) => pod.node ?? []))],
   };
+}
+
+/**
+ * Once its containers have ended, the API server counts the deletion of a pod anew, from then on: it would seem to have been
+ * asked for after the end.
+ */
+function withFirstAsk(pod: PodFacts, before: PodFacts | undefined): PodFacts {
+  const first = before?.deletionAskedAt;
+  const isLater = first !== undefined && pod.deletionAskedAt !== undefined && pod.deletionAskedAt > first;
+  return isLater ? { ...pod, deletionAskedAt: first } : pod;
 }

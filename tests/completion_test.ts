@@ -171,6 +171,22 @@ Deno.test("a failed Job whose evicted pod is gone already is explained by that p
   equal(JSON.parse(bed.broker.published[0]!.body).reason, "EvictionByEvictionAPI");
 });
 
+Deno.test("a pod that somebody deleted is named though its deletion is counted anew when its program has ended", async () => {
+  using bed = setUp();
+  const at = (second: number) => new Date(1_000 * second);
+  const ended = [{ ...DONE, exitCode: 143, finishedAt: at(44) }];
+  const running = pod({ phase: "Running" });
+  bed.clusterEvents.onJob(job());
+  bed.clusterEvents.onPod(running);
+  bed.clusterEvents.onPod({ ...running, deletionAt: at(48), deletionAskedAt: at(43) });
+  bed.clusterEvents.onPod(pod({ phase: "Failed", containers: ended, deletionAt: at(48), deletionAskedAt: at(43) }));
+  // The finalizer of its Job keeps it until the Job has counted it.
+  bed.clusterEvents.onPod(pod({ phase: "Failed", containers: ended, deletionAt: at(45), deletionAskedAt: at(45) }));
+  bed.clusterEvents.onJob(job({ end: { type: "Failed", reason: "BackoffLimitExceeded" } }));
+  await eventually(() => bed.broker.published.length > 0);
+  equal(JSON.parse(bed.broker.published[0]!.body).reason, "PodDeleted");
+});
+
 Deno.test("a run is not deleted before its end is acknowledged", async () => {
   using bed = setUp();
   bed.broker.faults.push(new UnavailableError("no broker", { retryAfterMs: 60_000 }));

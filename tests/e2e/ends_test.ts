@@ -5,6 +5,7 @@
  */
 import { deepEqual, equal, match, ok } from "node:assert/strict";
 import { createHash } from "node:crypto";
+import { inTurn, steps } from "../harness/at_once.ts";
 import { envOf, JobWatch } from "../harness/job_watch.ts";
 import { type Kit, type KitOptions, startKit } from "../harness/kit.ts";
 import { needs } from "../harness/needs.ts";
@@ -157,60 +158,102 @@ function ends(name: string, fn: () => Promise<void>): void {
   Deno.test({ name: `ends: ${name}`, ignore: !ready, sanitizeOps: false, sanitizeResources: false, fn });
 }
 
-ends("a Job that someone deletes is cancelled, with the log so far", async () => {
-  const { runName } = await bed.begin("stays");
-  // What was written is read a moment after.
-  await pause(500);
-  await bed.kit.cluster.api.delete(`${JOBS}/${runName}?propagationPolicy=Background&gracePeriodSeconds=0`);
-  const end = await bed.end("stays");
-  deepEqual([end.status, end.reason, end.run_name], ["cancelled", "Deleted", runName]);
-  match(await bed.output(end), /^begin\n/);
-});
+const SHORT: Readonly<Record<string, () => Promise<void>>> = {
+  "a Job that someone deletes is cancelled, with the log so far": async () => {
+    const { runName } = await bed.begin("stays");
+    // What was written is read a moment after.
+    await pause(500);
+    await bed.kit.cluster.api.delete(`${JOBS}/${runName}?propagationPolicy=Background&gracePeriodSeconds=0`);
+    const end = await bed.end("stays");
+    deepEqual([end.status, end.reason, end.run_name], ["cancelled", "Deleted", runName]);
+    match(await bed.output(end), /^begin\n/);
+  },
 
-ends("a pod that someone deletes fails its run and says so, whatever code its program then ends with", async () => {
-  const { podName } = await bed.begin("stays");
-  await pause(500);
-  await bed.kit.cluster.api.delete(`${PODS}/${podName}?gracePeriodSeconds=5`);
-  const end = await bed.end("stays", { count: 2 });
-  deepEqual([end.status, end.reason], ["failed", "PodDeleted"]);
-  match(end.message, /^Somebody deleted its pod/);
-  match(await bed.output(end), /^begin\n/);
-});
+  "a pod that someone deletes fails its run and says so, whatever code its program then ends with": async () => {
+    const { podName } = await bed.begin("stays");
+    await pause(500);
+    await bed.kit.cluster.api.delete(`${PODS}/${podName}?gracePeriodSeconds=5`);
+    const end = await bed.end("stays", { count: 2 });
+    deepEqual([end.status, end.reason], ["failed", "PodDeleted"]);
+    match(end.message, /^Somebody deleted its pod/);
+    match(await bed.output(end), /^begin\n/);
+  },
 
-ends("an evicted pod fails a run that must not run twice in plain words, with the log so far", async () => {
-  const { podName } = await bed.begin("once");
-  await pause(500);
-  await bed.kit.cluster.api.create(`${PODS}/${podName}/eviction`, {
-    apiVersion: "policy/v1",
-    kind: "Eviction",
-    metadata: { name: podName, namespace: "default" },
-    deleteOptions: { gracePeriodSeconds: 1 },
-  });
-  const end = await bed.end("once");
-  deepEqual([end.status, end.reason], ["failed", "EvictionByEvictionAPI"]);
-  match(end.message, /^The cluster took its node or its place away: .*; run it again$/);
-  match(await bed.output(end), /^begin\n/);
-});
+  "an evicted pod fails a run that must not run twice in plain words, with the log so far": async () => {
+    const { podName } = await bed.begin("once");
+    await pause(500);
+    await bed.kit.cluster.api.create(`${PODS}/${podName}/eviction`, {
+      apiVersion: "policy/v1",
+      kind: "Eviction",
+      metadata: { name: podName, namespace: "default" },
+      deleteOptions: { gracePeriodSeconds: 1 },
+    });
+    const end = await bed.end("once");
+    deepEqual([end.status, end.reason], ["failed", "EvictionByEvictionAPI"]);
+    match(end.message, /^The cluster took its node or its place away: .*; run it again$/);
+    match(await bed.output(end), /^begin\n/);
+  },
 
-ends("a run whose pod the quota forbids waits, and runs when there is room", async () => {
-  const { api } = bed.kit.cluster;
-  const quotas = "/api/v1/namespaces/default/resourcequotas";
-  await api.create(quotas, { metadata: { name: "none" }, spec: { hard: { pods: "0" } } });
-  await eventually(async () =>
-    (await api.get<{ status?: { hard?: object } }>(`${quotas}/none`)).status?.hard !== undefined
-  );
-  await bed.ear.publish("lab/quick", "waits");
-  await eventually(() => bed.jobs.created("quick").length === 1);
-  const runName = bed.jobs.created("quick")[0]!.metadata!.name!;
-  await eventually(async () => {
-    const { items } = await api.get<{ items: { reason: string; involvedObject: { name: string } }[] }>(
-      "/api/v1/namespaces/default/events",
+  "a run whose pod the quota forbids waits, and runs when there is room": async () => {
+    const { api } = bed.kit.cluster;
+    const quotas = "/api/v1/namespaces/default/resourcequotas";
+    await api.create(quotas, { metadata: { name: "none" }, spec: { hard: { pods: "0" } } });
+    await eventually(async () =>
+      (await api.get<{ status?: { hard?: object } }>(`${quotas}/none`)).status?.hard !== undefined
     );
-    return items.some(({ reason, involvedObject }) => reason === "FailedCreate" && involvedObject.name === runName);
+    await bed.ear.publish("lab/quick", "waits");
+    await eventually(() => bed.jobs.created("quick").length === 1);
+    const runName = bed.jobs.created("quick")[0]!.metadata!.name!;
+    await eventually(async () => {
+      const { items } = await api.get<{ items: { reason: string; involvedObject: { name: string } }[] }>(
+        "/api/v1/namespaces/default/events",
+      );
+      return items.some(({ reason, involvedObject }) => reason === "FailedCreate" && involvedObject.name === runName);
+    });
+    deepEqual(bed.ends("quick"), []);
+    await api.delete(`${quotas}/none`);
+    equal((await bed.end("quick", { timeoutMs: 90_000 })).status, "succeeded");
+  },
+};
+
+/** A log of 60 MB is whole though the kubelet rotates it while it is written. */
+async function isWholeThoughRotated(): Promise<void> {
+  await bed.ear.publish("lab/rotated", "");
+  const end = await bed.end("rotated", { timeoutMs: 150_000 });
+  equal(end.status, "succeeded");
+  isCount(await bed.output(end), ROTATED);
+}
+
+/** On a cluster of its own, where a dead node is found in seconds. */
+async function isLostWithItsNode(): Promise<void> {
+  await using own = await Bed.start({ cluster: { node: "real", nodeCount: 2, quickEviction: true } }, {
+    entry: "tests/e2e/impatient_entry.ts",
   });
-  deepEqual(bed.ends("quick"), []);
-  await api.delete(`${quotas}/none`);
-  equal((await bed.end("quick", { timeoutMs: 90_000 })).status, "succeeded");
+  const { node } = await own.begin("stays");
+  await pause(500);
+  await own.kit.cluster.killNode(node);
+  const end = await own.end("stays", { timeoutMs: 180_000 });
+  deepEqual([end.status, end.reason], ["failed", "NodeLost"]);
+  match(end.message, new RegExp(`^Its node ${node} does not answer any more; run it again$`));
+  match(await own.output(end), /^begin\n/);
+  equal(own.jobs.created("stays").length, 1);
+}
+
+Deno.test({
+  name: "ends: of short runs, beside a log that is written for half a minute and a node that dies",
+  ignore: !ready,
+  sanitizeOps: false,
+  sanitizeResources: false,
+  fn: (t) =>
+    steps(t, {
+      "short runs": async (t) => {
+        // It has its pod before a quota forbids more.
+        await eventually(() => bed.jobs.created("rotated")[0]?.status?.active === 1, { timeoutMs: 30_000 });
+        await inTurn(t, SHORT);
+      },
+      "a log of 60 MB is whole though the kubelet rotates it while it is written": isWholeThoughRotated,
+      "a node that dies fails its run in plain words, with the log so far": isLostWithItsNode,
+    }),
 });
 
 ends("a Job that its time to live removed while the service was down ends once, as vanished", async () => {
@@ -246,13 +289,6 @@ function isCount(output: string, { lines, digits }: typeof CUT): void {
   equal(createHash("sha256").update(output).digest("hex"), expected.digest("hex"));
 }
 
-ends("a log of 60 MB is whole though the kubelet rotates it while it is written", async () => {
-  await bed.ear.publish("lab/rotated", "");
-  const end = await bed.end("rotated", { timeoutMs: 150_000 });
-  equal(end.status, "succeeded");
-  isCount(await bed.output(end), ROTATED);
-});
-
 ends("a log is whole though its stream is cut every two seconds", async () => {
   const followed = () => bed.proxy.requests.filter((one) => /\/log\?.*follow=true/.test(one)).length;
   const before = followed();
@@ -280,22 +316,4 @@ ends("an API server that is away costs no run and no outcome", async () => {
   await bed.end("quick", { count: before + 5, timeoutMs: 120_000 });
   const payloads = bed.jobs.created("quick").slice(-5).map((job) => envOf(job)["MQTT_PAYLOAD"]);
   deepEqual(payloads.toSorted(), [0, 1, 2, 3, 4].map((n) => `away ${n}`));
-});
-
-Deno.test({
-  name: "ends: a node that dies fails its run in plain words, with the log so far",
-  ignore: !ready,
-  async fn() {
-    await using own = await Bed.start({ cluster: { node: "real", nodeCount: 2, quickEviction: true } }, {
-      entry: "tests/e2e/impatient_entry.ts",
-    });
-    const { node } = await own.begin("stays");
-    await pause(500);
-    await own.kit.cluster.killNode(node);
-    const end = await own.end("stays", { timeoutMs: 180_000 });
-    deepEqual([end.status, end.reason], ["failed", "NodeLost"]);
-    match(end.message, new RegExp(`^Its node ${node} does not answer any more; run it again$`));
-    match(await own.output(end), /^begin\n/);
-    equal(own.jobs.created("stays").length, 1);
-  },
 });

@@ -17,6 +17,11 @@ export async function steps(
   await Promise.all(Object.entries(cases).map(([name, fn]) => t.step({ name, fn, ...SIDE_BY_SIDE })));
 }
 
+/** Plays the cases one after the other, as steps of a step that is played beside others; goes on after one that fails. */
+export async function inTurn(t: Deno.TestContext, cases: Readonly<Record<string, () => Promise<void>>>): Promise<void> {
+  for (const [name, fn] of Object.entries(cases)) await t.step({ name, fn, ...SIDE_BY_SIDE });
+}
+
 /** Registers a test of cases that are played at once. */
 export function atOnce(
   name: string,
