@@ -169,13 +169,9 @@ export async function explain({ words: [topic = "", given = ""], json, io, ...ca
   const { stringify } = await import("yaml");
   const { table, url, templates } = await openTable(config, io);
   const { selectRows } = await import("../listener/selection.ts");
-  const scheduled = await scheduledRow(table, topic);
-  const payload = given === "-"
-    ? await io.read()
-    : given === "" && scheduled
-    ? scheduled.payload
-    : new TextEncoder().encode(given);
-  const candidates = scheduled ? [scheduled.row] : rowsFor(table, topic);
+  const own = await scheduledRow(table, topic) ?? await joinedRow(table, topic);
+  const payload = given === "-" ? await io.read() : given === "" && own ? own.payload : new TextEncoder().encode(given);
+  const candidates = own ? [own.row] : rowsFor(table, topic);
   const { rows, filtered, refused } = selectRows(candidates, { topic, payload }, {
     topicPrefix: config.topicPrefix,
     conditionOf: ({ when = "" }) => table.conditions.get(when),
@@ -287,6 +283,17 @@ async function scheduledRow(
   if (!due) return undefined;
   const { dueMessage } = await import("../flows.ts");
   return { row, payload: dueMessage(table.topicPrefix, row, due).payload };
+}
+
+/** The row of a topic `join/{job_name}`, and a message that has what it needs; undefined: it is none of a row's. */
+async function joinedRow(table: Table, topic: string): Promise<{ row: Row; payload: Uint8Array } | undefined> {
+  const { joinTopic } = await import("../topics.ts");
+  const row = table.rows.find(({ needs, enabled, jobName }) =>
+    needs && enabled !== "no" && joinTopic(table.topicPrefix, jobName) === topic
+  );
+  if (!row) return undefined;
+  const { sampleMessage } = await import("../run_spec.ts");
+  return { row, payload: sampleMessage({ ...row, mqttTopic: "" }, table.topicPrefix).payload };
 }
 
 /** Due times that `explain` tells. */

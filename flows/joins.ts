@@ -61,13 +61,15 @@ const MOST_WAITING = 10_000;
  * How long the Job of the last needed run stays for the sake of the start. Its place may be the very one that the start
  * waits for (a quota of Jobs), so after that the store holds what is to be started.
  */
-const PATIENCE_MS = 2_000;
+const PATIENCE_MS = 500;
 
 export class Joins {
   readonly #options: JoinsOptions;
   readonly #turns = new Semaphore(AT_ONCE);
   /** By the name of the run that will be, in the order in which they began to wait. */
   readonly #waiting = new Map<string, WaitingJoin>();
+  /** Runs that shall not be, by the table in force. */
+  #told: { readonly table: unknown; readonly names: Set<string> } = { table: undefined, names: new Set() };
   /** Starts that are not through, by the run's name. */
   readonly #starting = new Map<string, Promise<void>>();
 
@@ -131,7 +133,8 @@ export class Joins {
 
   async #load(): Promise<void> {
     const { catalog, records, runs, signal } = this.#options;
-    const rows = new Map([...joiningRows(catalog.table?.rows).values()].map((row) => [rowKey(row.jobName), row]));
+    const joining = [...joiningRows(catalog.table?.rows).values()].filter(({ enabled }) => enabled !== "no");
+    const rows = new Map(joining.map((row) => [rowKey(row.jobName), row]));
     if (rows.size === 0) return;
     const found = new Map<string, { readonly join: Join; readonly there: Set<string> }>();
     for await (const path of records.notes(".joins", "", { signal })) {
@@ -167,11 +170,13 @@ export class Joins {
 
   async #succeeded(root: string, mark: JoinMark): Promise<void> {
     const rows = rowsThatNeed(this.#options.catalog.table?.rows, mark.job_name);
-    await Promise.all(rows.map(async (row) => {
-      const join = { root, row };
-      const marks = await this.#turns.take(() => this.#mark(join, mark), this.#options.signal);
-      if (marks) await this.#start(join, marks);
-    }));
+    await Promise.all(
+      rows.filter(({ enabled }) => enabled !== "no").map(async (row) => {
+        const join = { root, row };
+        const marks = await this.#turns.take(() => this.#mark(join, mark), this.#options.signal);
+        if (marks) await this.#start(join, marks);
+      }),
+    );
   }
 
   /** Puts the mark and looks for those of the others; undefined: some are missing, or the row was started before. */
@@ -275,24 +280,32 @@ export class Joins {
     return false;
   }
 
+  /** Whether anything is against it, which is told: its depth, its condition, an input that it lacks. */
   #mayStart({ root, row }: Join, spec: RunSpec): boolean {
     const { catalog, topicPrefix, maxChainDepth, emit } = this.#options;
     if (row.enabled === "no") return false;
-    const { topic } = spec.message;
-    const event = { type: "join", jobName: row.jobName, runName: spec.runName, root, missing: [] } as const;
-    const report = (report: ErrorReport) => {
-      this.#report(report);
-      emit({ ...event, outcome: "refused" });
-      return false;
-    };
-    if (spec.chainDepth > maxChainDepth) return report(chainTooDeep(topic, row, spec, maxChainDepth));
-    const { filtered: [filtered], refused: [fault] } = selectRows([row], spec.message, {
+    const { runName, chainDepth, message } = spec;
+    const { filtered: [filtered], refused: [fault] } = selectRows([row], message, {
       topicPrefix,
       conditionOf: (row) => catalog.conditionOf(row),
     });
-    if (fault) return report(fault);
-    if (filtered) emit({ ...event, outcome: "filtered", because: filtered.because });
-    return filtered === undefined;
+    const report = chainDepth > maxChainDepth ? chainTooDeep(message.topic, row, spec, maxChainDepth) : fault;
+    if (!report && !filtered) return true;
+    if (this.#isToldAlready(runName)) return false;
+    const event = { type: "join", jobName: row.jobName, runName, root, missing: [] } as const;
+    if (report) this.#report(report);
+    if (report) emit({ ...event, outcome: "refused" });
+    else emit({ ...event, outcome: "filtered", because: filtered!.because });
+    return false;
+  }
+
+  /** Of two last ones that both see all, one tells why the row is not started; after a change of the table it is told anew. */
+  #isToldAlready(runName: string): boolean {
+    const { table } = this.#options.catalog;
+    if (this.#told.table !== table || this.#told.names.size >= MOST_WAITING) this.#told = { table, names: new Set() };
+    const isTold = this.#told.names.has(runName);
+    this.#told.names.add(runName);
+    return isTold;
   }
 
   /** The start, however long it has to wait. Never settles where the service stops first. */

@@ -398,6 +398,26 @@ Deno.test("explain says what would have to succeed for rows that need what the m
   });
 });
 
+Deno.test("explain shows the Job of a row that needs others, on the topic of its own", async () => {
+  await inFolder(async (dir) => {
+    const args = "{input.uuid} {result.sort.units=7} {payload.needs.sort.output}";
+    await Deno.writeTextFile(
+      `${dir}/jobs.csv`,
+      `job_name,mqtt_topic,image,needs,args\nsort,lab/up,x,,\nreport,,x,sort,${args}\n`,
+    );
+    const topic = "services/mqtt_job_listener/join/report";
+    const sample = await call(["explain", topic, "--json"], { CATALOG_URL: `${dir}/jobs.csv` });
+    deepStrictEqual(argsOf(sample.out), ["any", "any", "any"]);
+    const said = JSON.stringify({ input: '{"uuid":"e1"}', needs: { sort: { run_name: "sort-a", output: "/x" } } });
+    const given = await call(["explain", topic, said, "--json"], { CATALOG_URL: `${dir}/jobs.csv` });
+    deepStrictEqual(argsOf(given.out), ["e1", "7", "/x"]);
+  });
+
+  function argsOf(out: string): string[] {
+    return JSON.parse(out)[0].job.spec.template.spec.containers[0].args;
+  }
+});
+
 Deno.test("explain names the nearest topic where no row would run", async () => {
   const { code, out, err } = await call(["explain", "experiment/uplod"], { CATALOG_URL: LAB });
   deepStrictEqual([code, out], [1, ""]);

@@ -72,7 +72,9 @@ function Graph({ picture }: { picture: GraphPicture }) {
   return (
     <>
       <h3>Topics, rows and chains</h3>
-      <p class="muted">Round: topics and ends of jobs. Square: rows. Dashed and marked with !: look here.</p>
+      <p class="muted">
+        Round: topics and ends of jobs. Square: rows. Thick lines: needs. Dashed and marked with !: look here.
+      </p>
       {picture.omitted > 0 && <p class="muted">{picture.omitted} topics and rows are not drawn.</p>}
       <ScrollTable label="Drawing of the table">{raw(picture.svg)}</ScrollTable>
     </>

@@ -262,14 +262,16 @@ Deno.test("a row that is switched off, filtered, too deep or lacks an input is n
   const off = new World();
   using bed = off.process({ rows: [...ROWS.slice(0, 2), { ...REPORT, enabled: "no" }] });
   for (const jobName of ["sort", "lfp"]) await bed.joins.recorded(ended(jobName));
-  deepEqual([off.created.length, reasons(bed.all)], [0, []]);
+  deepEqual([off.created.length, reasons(bed.all), off.keys(".joins")], [0, [], []]);
 
   const filtered = new World();
   using other = filtered.process({
     rows: [...ROWS.slice(0, 2), { ...REPORT, when: "false" }],
     conditionOf: () => ({ evaluate: () => ({ passed: false, because: "result.sort.units is 0" }) }),
   });
-  for (const jobName of ["sort", "lfp"]) await other.joins.recorded(ended(jobName));
+  await other.joins.recorded(ended("sort"));
+  // Both see all.
+  await Promise.all([other.joins.recorded(ended("lfp")), other.joins.recorded(ended("sort"))]);
   deepEqual([filtered.created.length, outcomes(other.all)], [0, ["waiting", "filtered"]]);
 
   const deep = new World();
@@ -294,6 +296,19 @@ Deno.test("a start that has to wait holds up neither the Job of the last needed 
   deepEqual(world.keys(".open-joins"), [`.open-joins/${NAME}.json`]);
   await bed.joins.recorded(ended("sort", { root: "lkjihgfedcba" }));
   world.quota = undefined;
+  await eventually(() => world.created.length === 1 && world.keys(".open-joins").length === 0);
+});
+
+Deno.test("the place that the last needed run still has is the one that the joined run gets", async () => {
+  const world = new World();
+  using bed = world.process({ maxRuns: 1 });
+  await bed.joins.recorded(ended("sort"));
+  const lfp = ended("lfp");
+  bed.runs.clusterEvents.onJob(job({ runName: lfp.run_name, jobName: "lfp" }));
+  await bed.joins.recorded(lfp);
+  equal(world.created.length, 0, "the policy allows one Job, and that of lfp is there");
+  bed.runs.deleted(lfp.run_name);
+  bed.starter.pump();
   await eventually(() => world.created.length === 1 && world.keys(".open-joins").length === 0);
 });
 
