@@ -18,10 +18,21 @@ export interface Timetable {
 }
 
 /** The words that cron has for fields. `@reboot` is no time. */
-const WORDS: readonly string[] = ["@yearly", "@annually", "@monthly", "@weekly", "@daily", "@midnight", "@hourly"];
+const WORDS: Readonly<Record<string, string>> = {
+  "@yearly": "0 0 1 1 *",
+  "@annually": "0 0 1 1 *",
+  "@monthly": "0 0 1 * *",
+  "@weekly": "0 0 * * 0",
+  "@daily": "0 0 * * *",
+  "@midnight": "0 0 * * *",
+  "@hourly": "0 * * * *",
+};
 const MINUTE_MS = 60_000;
-/** Until there is no leap day is at most eight years, and the calendar repeats its weekdays after 28. */
-const MAX_YEARS = 40;
+/**
+ * Years that are looked at from now on, and before: between leap days are at most eight, and the calendar repeats its
+ * weekdays after 40. Without a bound, croner looks for a time that never comes up to the year 10,000, for 0.3 s.
+ */
+const YEARS = { before: 30, after: 60 };
 
 /** What tells timetables apart. */
 export function timetableKey({ schedule, timeZone }: Pick<Row, "schedule" | "timeZone">): string {
@@ -36,12 +47,13 @@ export function compileTimetable(
 ): Timetable | { readonly fault: string } {
   if ("everySeconds" in schedule) return new Times(everyTimes(schedule.everySeconds * 1000));
   const { cron } = schedule;
-  if (cron.startsWith("@") && !WORDS.includes(cron)) {
-    return { fault: `"${cron.slice(0, 20)}" is not known; write one of ${WORDS.join(", ")}` };
+  const fields = cron.startsWith("@") ? WORDS[cron] : cron;
+  if (fields === undefined) {
+    return { fault: `"${cron.slice(0, 20)}" is not known; write one of ${Object.keys(WORDS).join(", ")}` };
   }
   let next: Next;
   try {
-    next = cronTimes(cron, timeZone);
+    next = cronTimes(fields, timeZone, now);
   } catch (error) {
     const why = errorMessage(error).replace(/^CronPattern: /, "").replace(/\.$/, "");
     return { fault: `it is not cron: ${why}; write minute, hour, day of the month, month, day of the week` };
@@ -83,12 +95,11 @@ function everyTimes(everyMs: number): Next {
   return (afterMs) => (Math.floor(afterMs / everyMs) + 1) * everyMs;
 }
 
-function cronTimes(cron: string, timeZone: string): Next {
-  const wallClock = new Cron(cron, { paused: true, mode: "5-part", timezone: "UTC" });
-  const nextOnWall: Next = (wallMs) => {
-    const next = wallClock.nextRun(new Date(wallMs))?.getTime();
-    return next !== undefined && next - wallMs < MAX_YEARS * 366 * 24 * 60 * MINUTE_MS ? next : undefined;
-  };
+function cronTimes(fields: string, timeZone: string, now: Date): Next {
+  const year = now.getUTCFullYear();
+  const pattern = `0 ${fields} ${year - YEARS.before}-${year + YEARS.after}`;
+  cronOf(pattern, "UTC");
+  const nextOnWall: Next = (wallMs) => cronOf(pattern, "UTC").nextRun(new Date(wallMs))?.getTime();
   if (timeZone === "UTC") return nextOnWall;
   const once: Next = (afterMs) => {
     let wallMs = nextOnWall(wallOf(afterMs, timeZone));
@@ -96,16 +107,30 @@ function cronTimes(cron: string, timeZone: string): Next {
     while (wallMs !== undefined && momentOf(wallMs, timeZone) <= afterMs) wallMs = nextOnWall(wallMs);
     return wallMs === undefined ? undefined : momentOf(wallMs, timeZone);
   };
-  if (!isEveryHour(cron)) return once;
-  const inZone = new Cron(cron, { paused: true, mode: "5-part", timezone: timeZone });
+  if (!isEveryHour(fields)) return once;
   return (afterMs) => {
-    const [first, passing] = [once(afterMs), inZone.nextRun(new Date(afterMs))?.getTime()];
+    const [first, passing] = [once(afterMs), cronOf(pattern, timeZone).nextRun(new Date(afterMs))?.getTime()];
     return first === undefined || passing === undefined ? first : Math.min(first, passing);
   };
 }
 
-function isEveryHour(cron: string): boolean {
-  return cron === "@hourly" || /^(\*|\?|\*\/1|0-23)$/.test(cron.split(/\s+/)[1] ?? "");
+/** Each has 84 KB, a cell for each year up to 10,000, so few are kept: one is made in less time than it takes to start a run. */
+const MAX_KEPT = 16;
+const kept = new Map<string, Cron>();
+
+function cronOf(pattern: string, timezone: string): Cron {
+  const key = `${pattern} ${timezone}`;
+  const cron = kept.get(key) ?? new Cron(pattern, { paused: true, mode: "7-part", timezone });
+  // The one that was used last stands last.
+  kept.delete(key);
+  kept.set(key, cron);
+  const [oldest] = kept.keys();
+  if (kept.size > MAX_KEPT && oldest !== undefined) kept.delete(oldest);
+  return cron;
+}
+
+function isEveryHour(fields: string): boolean {
+  return /^(\*|\?|\*\/1|0-23)$/.test(fields.split(/\s+/)[1] ?? "");
 }
 
 /** What the wall's clock shows then, as if it were in UTC. */

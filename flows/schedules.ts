@@ -12,6 +12,7 @@ import { keyOfCause, rootFrom, shortHash } from "../run_spec.ts";
 import { scheduleTopic } from "../topics.ts";
 import { errorMessage } from "../util/errors.ts";
 import { delay, retryForever } from "../util/retry.ts";
+import { finishInSlices } from "../util/slices.ts";
 
 export interface SchedulesOptions {
   readonly catalog: Pick<Catalog, "table" | "timetableOf" | "conditionOf">;
@@ -81,7 +82,8 @@ export class Schedules {
       signal.throwIfAborted();
       this.#woken = Promise.withResolvers();
       if (catalog.table !== this.#plannedTable) await this.#plan();
-      const sleepMs = this.#look() - Date.now();
+      // In slices: at midnight hundreds of rows may be due.
+      const sleepMs = await finishInSlices(this.#look(), { signal }) - Date.now();
       const sleep = new AbortController();
       await Promise.race([
         this.#woken.promise,
@@ -141,7 +143,7 @@ export class Schedules {
   }
 
   /** Starts what is due; says when to look again. */
-  #look(): number {
+  *#look(): Generator<void, number> {
     const nowMs = Date.now();
     // The clock was set back: what is due by it again is found by its name.
     if (nowMs < this.#lookedMs) this.#clockWasSetBack(nowMs);
@@ -150,7 +152,10 @@ export class Schedules {
     for (const plan of this.#plans.values()) {
       // What is due meanwhile coalesces; the end of the start looks again.
       if (plan.isStarting) continue;
-      if (plan.nextMs <= nowMs) this.#due(plan, nowMs);
+      if (plan.nextMs <= nowMs) {
+        this.#due(plan, nowMs);
+        yield;
+      }
       if (!plan.isStarting) soonestMs = Math.min(soonestMs, plan.nextMs);
     }
     return soonestMs;

@@ -1,6 +1,6 @@
 /**
- * The long form of the chaos run: messages at a steady rate for minutes, while service, broker, store and API server
- * are killed at random. Real broker, S3 server and API server; Jobs are ended by the test, since no node could end so
+ * The long form of the chaos run: messages at a steady rate for minutes, some of which start flows (ladders, groups, joins,
+ * limits, a row by the clock), while service, broker, store and API server are killed at random. Real broker, S3 server and API server; Jobs are ended by the test, since no node could end so
  * many. Counts with eyes of its own: acknowledgements of the broker, a watch of Jobs, a subscription, files of the store.
  */
 import type { V1Job } from "@kubernetes/client-node";
@@ -12,6 +12,7 @@ import { type ServiceProcess, startService } from "../harness/service.ts";
 import { csv } from "../harness/table.ts";
 import { eventually, pause } from "../harness/wait.ts";
 import { JobEnder } from "./ender.ts";
+import { endingOf, FLOW_ROWS, FlowLedger, flowOf, type FlowRow, MAX_RUNS, sizeOf, TICK_MS } from "./flow_ledger.ts";
 import { expectedEnd, isKeyed, Ledger, type Line, type Row, rowOf } from "./ledger.ts";
 import { makeOutages, randomFrom, type Victim } from "./outages.ts";
 import { SteadyPublisher } from "./publisher.ts";
@@ -56,6 +57,12 @@ class Scene implements AsyncDisposable {
   readonly #kit: Kit;
   readonly #wire: TcpProxy;
   readonly #ledger = new Ledger();
+  readonly #flows = new FlowLedger();
+  /** Jobs whose end is on its way. */
+  readonly #ending = new Set<string>();
+  /** Names of Jobs that have a pod, by uid. */
+  readonly #pods = new Map<string, string>();
+  #begunMs = Infinity;
   readonly #random: () => number;
   readonly #parts = new AsyncDisposableStack();
   readonly #troubles: string[] = [];
@@ -101,19 +108,20 @@ class Scene implements AsyncDisposable {
     this.#parts.use(
       await followJobs(this.#kit.cluster.api, {
         onJob: (job) => this.#see(job, ender),
-        onGone: (uid) => this.#ledger.gone(uid),
-        onList: (uids) => this.#ledger.only(uids),
+        onGone: (uid) => this.#gone(uid, ender),
+        onList: (uids) => this.#only(uids, ender),
       }),
     );
     await this.#listen();
     await this.#startService();
+    this.#begunMs = Date.now();
     const publisher = this.#parts.use(
       await SteadyPublisher.start({
         url: `mqtt://127.0.0.1:${this.#wire.port}`,
         count: Math.round(minutes * 60 * perSecond),
         perSecond,
         messageOf,
-        onTaken: (n, attempts) => this.#ledger.taken(n, attempts),
+        onTaken: (n, attempts) => flowOf(n) ? this.#flows.taken(n) : this.#ledger.taken(n, attempts),
       }),
     );
     const telling = setInterval(() => this.#tell(this.#ledger.state), 10_000);
@@ -136,7 +144,11 @@ class Scene implements AsyncDisposable {
     const beginMs = performance.now();
     const timeoutMs = this.#options.minutes * 30_000 + 300_000;
     try {
-      await eventually(() => this.#ledger.settled, { timeoutMs, intervalMs: 250, what: () => this.#ledger.state });
+      await eventually(() => this.#ledger.settled && this.#flows.settled, {
+        timeoutMs,
+        intervalMs: 250,
+        what: () => `${this.#ledger.state}; ${this.#flows.state}`,
+      });
     } catch (error) {
       this.#troubles.push((error as Error).message);
     }
@@ -147,13 +159,14 @@ class Scene implements AsyncDisposable {
   }
 
   async #count(kills: ReadonlyMap<string, number>, drainSeconds: number): Promise<LongResult> {
-    const lines = [...this.#ledger.lines(), ...await this.#storeLines()];
-    const left = this.#ledger.aliveCount;
+    const due = dueTimes(this.#begunMs, Date.now());
+    const lines = [...this.#ledger.lines(), ...this.#flows.lines(due), ...await this.#storeLines()];
+    const left = this.#ledger.aliveCount + this.#flows.aliveCount;
     if (left > 0) this.#troubles.push(`${left} Jobs are not deleted`);
     if (this.#strangers.size > 0) {
       this.#troubles.push(`${this.#strangers.size} ends of runs that no Job was seen of: ${[...this.#strangers][0]}`);
     }
-    this.#troubles.push(...this.#ledger.suspects());
+    this.#troubles.push(...this.#ledger.suspects(), ...this.#flows.suspects(due));
     const { sentAgain } = this.#ledger;
     return { lines, kills, drainSeconds, sentAgain, mostAlive: this.#mostAlive, troubles: this.#troubles };
   }
@@ -214,17 +227,56 @@ class Scene implements AsyncDisposable {
   }
 
   #see(job: V1Job, ender: JobEnder): void {
-    const { uid = "", name = "", creationTimestamp } = job.metadata ?? {};
     const env = envOf(job);
+    if (FLOW_ROWS.has(env["JOB_NAME"] ?? "")) return this.#seeFlow(job, env, ender);
+    const { uid = "", name = "" } = job.metadata ?? {};
     const row = env["JOB_NAME"] as Row;
     const parentRun = env["PAYLOAD_RUN_NAME"];
     const message = Number(row === "child" ? env["PAYLOAD_INPUT"] : env["MQTT_PAYLOAD"]);
     const seen = { uid, runName: name, row, message, ...(parentRun === undefined ? {} : { parentRun }) };
     if (!this.#ledger.seen(seen)) return;
     this.#mostAlive = Math.max(this.#mostAlive, this.#ledger.aliveCount);
+    this.#end(job, ender, { fails: row === "bad" });
+  }
+
+  /** A suspended one ends when it goes on. */
+  #seeFlow(job: V1Job, env: Readonly<Record<string, string>>, ender: JobEnder): void {
+    const { uid = "", name = "" } = job.metadata ?? {};
+    const row = env["JOB_NAME"] as FlowRow;
+    const [index, attempt] = [Number(env["ITEM_INDEX"] ?? 0), Number(env["ATTEMPT"] ?? 1)];
+    const message = row === "tick" ? Date.parse(env["PAYLOAD_DUE"] ?? "") : numberIn(env["MQTT_PAYLOAD"] ?? "");
+    this.#flows.seen({ uid, row, message, index, attempt });
+    const hasEnded = (job.status?.conditions ?? []).some(({ type }) => type === "Complete" || type === "Failed");
+    const isRunning = job.spec?.suspend !== true && !hasEnded;
+    if (row === "limited") this.#flows.runs(uid, isRunning);
+    if (!isRunning || this.#ending.has(uid)) return;
+    this.#ending.add(uid);
+    const ending = endingOf({ row, n: message, index, attempt });
+    if (ending !== "out of memory") return this.#end(job, ender, { fails: ending === "fails" });
+    this.#pods.set(uid, name);
+    this.#end(job, ender, { fails: true, outOfMemory: job });
+  }
+
+  #end(job: V1Job, ender: JobEnder, how: { readonly fails: boolean; readonly outOfMemory?: V1Job }): void {
+    const { name = "", creationTimestamp } = job.metadata ?? {};
     const [least, most] = RUN_MS;
     const afterMs = least + Math.random() * (most - least);
-    ender.end({ runName: name, createdAt: String(creationTimestamp), fails: row === "bad", afterMs });
+    ender.end({ runName: name, createdAt: String(creationTimestamp), afterMs, ...how });
+  }
+
+  #gone(uid: string, ender: JobEnder): void {
+    this.#ledger.gone(uid);
+    this.#flows.gone(uid);
+    this.#ending.delete(uid);
+    const runName = this.#pods.get(uid);
+    this.#pods.delete(uid);
+    if (runName !== undefined) void ender.removePod(runName);
+  }
+
+  #only(uids: ReadonlySet<string>, ender: JobEnder): void {
+    this.#ledger.only(uids);
+    this.#flows.only(uids);
+    for (const uid of this.#pods.keys()) if (!uids.has(uid)) this.#gone(uid, ender);
   }
 
   /** Hears the ends with a session that outlives the broker. */
@@ -238,11 +290,17 @@ class Scene implements AsyncDisposable {
     });
     this.#parts.defer(() => client.endAsync(true));
     client.on("error", () => {});
-    client.on("message", (_topic, payload) => {
-      const end = JSON.parse(payload.toString()) as { run_name: string; status: string; reason: string };
+    client.on("message", (topic, payload) => {
+      const end = JSON.parse(payload.toString()) as End;
+      if (topic.startsWith(`${PREFIX}/group_`)) {
+        const { status, succeeded, total } = end;
+        return this.#flows.groupEnded(numberIn(end.input ?? ""), `${status} ${succeeded}/${total}`);
+      }
+      if (FLOW_ROWS.has(end.job_name)) return;
       if (!this.#ledger.ended(end.run_name, end.status, end.reason)) this.#strangers.add(end.run_name);
     });
-    await client.subscribeAsync([`${PREFIX}/job_complete/+`, `${PREFIX}/job_failed/+`], { qos: 1 });
+    const kinds = ["job_complete", "job_failed", "group_complete", "group_failed"];
+    await client.subscribeAsync(kinds.map((kind) => `${PREFIX}/${kind}/+`), { qos: 1 });
   }
 
   /** Logs and records as the S3 server has them on its disk. */
@@ -267,6 +325,29 @@ class Scene implements AsyncDisposable {
   }
 }
 
+interface End {
+  readonly run_name: string;
+  readonly job_name: string;
+  readonly status: string;
+  readonly reason: string;
+  readonly input?: string;
+  readonly succeeded?: number;
+  readonly total?: number;
+}
+
+/** Number of the message that began it all, in its own payload or in one that hands it down. */
+function numberIn(payload: string): number {
+  const { n, input } = JSON.parse(payload || "{}") as { n?: number; input?: string };
+  return n ?? (input === undefined ? NaN : numberIn(input));
+}
+
+/** Times at which the row "tick" was to run, and to be seen by now. */
+function dueTimes(fromMs: number, untilMs: number): number[] {
+  const due: number[] = [];
+  for (let at = Math.ceil(fromMs / TICK_MS) * TICK_MS; at < untilMs - TICK_MS; at += TICK_MS) due.push(at);
+  return due;
+}
+
 function tally(line: { found: number; lost: number; wrong: number }, right: boolean | undefined): void {
   if (right === undefined) line.lost++;
   else line.found++;
@@ -274,16 +355,33 @@ function tally(line: { found: number; lost: number; wrong: number }, right: bool
 }
 
 function table(): string {
-  const row = (jobName: Row, topic: string) => ({ job_name: jobName, mqtt_topic: topic, image: "busybox:lab" });
+  const row = (jobName: Row | FlowRow, topic: string) => ({
+    job_name: jobName,
+    mqtt_topic: topic,
+    image: "busybox:lab",
+  });
   return csv([
     row("plain", "lab/plain"),
     row("parent", "lab/parent"),
     row("bad", "lab/bad"),
     row("child", `${PREFIX}/job_complete/parent`),
+    // As a Job that the test ends has no pod, its failures are those of its Job; and out of memory is said by a pod.
+    { ...row("item", "lab/flow"), for_each: "payload.items", retries: 1, retry_on: "DeadlineExceeded" },
+    { ...row("side", "lab/flow"), memory_limit: "1Gi, 2Gi, 4Gi" },
+    row("third", "lab/flow"),
+    { ...row("report", ""), needs: "item, side" },
+    { ...row("digest", ""), needs: "item, side, third" },
+    { ...row("limited", "lab/limited"), max_runs: MAX_RUNS, max_waiting: 200 },
+    { ...row("tick", ""), schedule: `every ${TICK_MS / 60_000}m` },
   ]);
 }
 
 function messageOf(n: number): { topic: string; payload: string; key?: string } {
+  const flow = flowOf(n);
+  if (flow !== undefined) {
+    const items = flow === "flow" ? Array.from({ length: sizeOf(n) }, (_, at) => `file-${at}`) : [];
+    return { topic: `lab/${flow}`, payload: JSON.stringify({ n, items }), key: `message ${n}` };
+  }
   return { topic: `lab/${rowOf(n)}`, payload: String(n), ...(isKeyed(n) ? { key: `message ${n}` } : {}) };
 }
 

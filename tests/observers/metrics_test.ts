@@ -57,6 +57,8 @@ Deno.test("refused requests to the page are counted by why", async () => {
 Deno.test("histograms take the times of a run", async () => {
   const m = metrics();
   m.emit({ type: "created", run: aRunView(), createMs: 4, sinceReceiptMs: 20 });
+  m.emit({ type: "scheduled", runName: "a-1", jobName: "a", due: new Date(0), lagMs: 1_500 });
+  equal(await value(m, "mqtt_job_listener_schedule_lag_seconds_sum"), 1.5);
   const run = aRunView({ createdAt: new Date(1_000), startedAt: new Date(4_000) });
   m.emit({ type: "started", run });
   m.emit({
