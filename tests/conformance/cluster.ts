@@ -427,6 +427,20 @@ const CASES: readonly (readonly [title: string, body: (seen: Seen) => Promise<vo
     await seen.cluster.delete(runName);
   }],
 
+  [
+    "a run that has failed can be cancelled, for it may wait to be tried again, and has failed nevertheless",
+    async (seen) => {
+      const runName = await seen.run("exit 7");
+      equal((await seen.outcome(runName)).reason, "ExitCode");
+      equal(await seen.cluster.cancel(runName, "Ada"), true);
+      const marked = await eventually(() =>
+        seen.jobs.get(runName)?.cancelledBy !== undefined && seen.jobs.get(runName)
+      );
+      deepEqual([marked.cancelledBy, marked.end?.type], ["Ada", "Failed"]);
+      await seen.cluster.delete(runName);
+    },
+  ],
+
   ["cancelling what is not there says so", async (seen) => {
     equal(await seen.cluster.cancel("no-such-run", "Ada"), false);
   }],
