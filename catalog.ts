@@ -21,7 +21,14 @@ export { conditionValues } from "./catalog/condition_values.ts";
 export type { Condition, ConditionValues } from "./catalog/conditions.ts";
 export { parseTable, parseTableInSlices, rowsFor } from "./catalog/table.ts";
 export type { Table, TableOptions } from "./catalog/table.ts";
-export { MAX_SHEET_LINES, readSheet, type Sheet, type SheetLine, sheetTemplate } from "./catalog/sheet.ts";
+export {
+  MAX_SHEET_LINES,
+  readSheet,
+  readSheetInSlices,
+  type Sheet,
+  type SheetLine,
+  sheetTemplate,
+} from "./catalog/sheet.ts";
 export { rowSchema } from "./catalog/column_docs.ts";
 export { describeProblem } from "./catalog/problem.ts";
 export type { Problem } from "./catalog/problem.ts";

@@ -280,7 +280,7 @@ export class Service {
     const ending = this.#liveList.endVanished((job) => this.#completion.endVanished(job));
     await Promise.all([ending, this.#completion.unstarted.resume(), this.#flows.groups.resume()]);
     void this.#liveList.keep().catch(() => {});
-    void this.#schedules.run().catch(() => {});
+    this.#schedules.run().catch((error) => signal.aborted || this.#failed.resolve(`Schedules ended: ${error}`));
     this.#flows.joins.look();
     await this.#connect();
     this.#started = true;

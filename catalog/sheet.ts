@@ -5,8 +5,8 @@
 import type { Row } from "../ports.ts";
 import { inputFault, shortHash } from "../run_spec.ts";
 import { nearest } from "../util/nearest.ts";
-import { finish } from "../util/slices.ts";
-import { findHeader, readRecords, toText } from "./csv.ts";
+import { finish, finishInSlices } from "../util/slices.ts";
+import { findHeader, type RawRecord, readRecords, toText } from "./csv.ts";
 import { cut, type Problem, Refusal } from "./problem.ts";
 
 /** One line that is right. */
@@ -33,42 +33,55 @@ export const MAX_SHEET_LINES = 10_000;
 const MAX_FIELDS = 200;
 const MAX_FIELD_NAME = 128;
 
-/** Reads a sheet, for a row where it is known. `lineOf`: the line of a record where the sheet is a piece of another. */
-export function readSheet(
-  source: Uint8Array | string,
-  row?: Pick<Row, "inputs">,
-  lineOf: (record: number, line: number) => number = (_, line) => line,
-): Sheet {
+export interface SheetOptions {
+  /** Whose inputs each line is checked against. */
+  readonly row?: Pick<Row, "inputs">;
+  /** The line of a record where the sheet is a piece of another. */
+  readonly lineOf?: (record: number, line: number) => number;
+}
+
+/** Reads a sheet in one go. Never throws: of what is none there are problems alone. */
+export function readSheet(source: Uint8Array | string, options: SheetOptions = {}): Sheet {
+  return finish(readSteps(source, options));
+}
+
+/** Reads a sheet in slices, between which timers and sockets get their turn. */
+export function readSheetInSlices(source: Uint8Array | string, options: SheetOptions = {}): Promise<Sheet> {
+  return finishInSlices(readSteps(source, options));
+}
+
+function* readSteps(source: Uint8Array | string, options: SheetOptions): Generator<void, Sheet> {
   try {
-    return read(source, row, lineOf);
+    return yield* read(source, options);
   } catch (error) {
     if (!(error instanceof Refusal)) throw error;
     return { fields: [], lines: [], problems: [error.problem], records: [] };
   }
 }
 
-function read(
+function* read(
   source: Uint8Array | string,
-  row: Pick<Row, "inputs"> | undefined,
-  lineOf: (record: number, line: number) => number,
-): Sheet {
+  { row, lineOf = (_, line) => line }: SheetOptions,
+): Generator<void, Sheet> {
   const isEmpty = typeof source === "string" ? source.trim() === "" : source.every((byte) => byte <= 32);
   if (isEmpty) throw new Refusal(1, "the sheet is empty; the first line must name fields of the payload: uuid,mode");
-  const text = finish(toText(source));
+  const text = yield* toText(source);
   const layout = findHeader(text, (name) => name.trim() !== "" && !/[,;|\t]/.test(name));
-  const [header, ...records] = [...readRecords(text, layout)].flat()
-    .filter(({ cells }) => cells.some((cell) => cell.trim() !== ""));
+  const all: RawRecord[] = [];
+  for (const batch of readRecords(text, layout)) {
+    for (const record of batch) if (record.cells.some((cell) => cell.trim() !== "")) all.push(record);
+    if (all.length > MAX_SHEET_LINES + 1) {
+      throw new Refusal(all[MAX_SHEET_LINES + 1]!.line, `the sheet has more than ${MAX_SHEET_LINES} lines; part it`);
+    }
+    yield;
+  }
+  const [header, ...records] = all;
   const problems: Problem[] = [];
   const fields = header!.cells.map((cell) => cell.trim());
   checkFields(fields, header!.line, row, problems);
-  if (records.length > MAX_SHEET_LINES) {
-    throw new Refusal(
-      records[MAX_SHEET_LINES]!.line,
-      `the sheet has more than ${MAX_SHEET_LINES} lines; part it`,
-    );
-  }
   const lines: SheetLine[] = [];
   for (const [at, record] of records.entries()) {
+    if (at % 64 === 63) yield;
     const line = lineOf(at, record.line);
     const found = readLine({ ...record, line }, fields, row);
     if ("message" in found) problems.push({ severity: "error", line, ...found });

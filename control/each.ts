@@ -2,7 +2,7 @@
  * A run of a row for each line of a sheet. A line's run is named by what the line says and how many equal ones stand before
  * it, so that a sheet which has grown starts what is new.
  */
-import { describeProblem, readSheet, type Sheet } from "../catalog.ts";
+import { describeProblem, readSheetInSlices, type Sheet } from "../catalog.ts";
 import type { Message, Row } from "../ports.ts";
 import { keyOfCause, rootFrom, shortHash } from "../run_spec.ts";
 import type { Listener } from "../listener.ts";
@@ -47,7 +47,7 @@ export async function startEach(
 ): Promise<EachAnswer> {
   const { sheet: source, lines: given = [], copies: counted = [], dryRun = false } = request;
   const named = checkBatch(request.batch);
-  const sheet = readSheet(source, row, (at, line) => given[at] ?? line);
+  const sheet = await readSheetInSlices(source, { row, lineOf: (at, line) => given[at] ?? line });
   const batch = named ?? checkBatch(request.sheetId) ?? shortHash(["sheet", source]);
   const isHeaderWrong = sheet.fields.length === 0;
   const copies = new Map<string, number>();
@@ -55,10 +55,14 @@ export async function startEach(
   const entries = sheet.lines.map(({ line, payload, content }): BatchEntry => {
     const copy = copyAt.get(line) ?? (copies.get(content) ?? 0) + 1;
     copies.set(content, copy);
-    const message: Message = { topic: `${topicPrefix}/request/each`, payload: new TextEncoder().encode(payload) };
-    const key = keyOfCause.batch(named ?? "", `line\0${content}\0${copy}`);
-    const lineage = { root: rootFrom([key, row.jobName]), chainDepth: 0, batch };
-    return { label: `line ${line}`, start: () => listener.run(row, message, { key, lineage, later: true }) };
+    // What a start needs is made when it has its turn.
+    const start = () => {
+      const message: Message = { topic: `${topicPrefix}/request/each`, payload: new TextEncoder().encode(payload) };
+      const key = keyOfCause.batch(named ?? "", `line\0${content}\0${copy}`);
+      const lineage = { root: rootFrom([key, row.jobName]), chainDepth: 0, batch };
+      return listener.run(row, message, { key, lineage, later: true });
+    };
+    return { label: `line ${line}`, start };
   });
   const counts = await batches.start(dryRun || isHeaderWrong ? [] : entries);
   const problems = sheet.problems.slice(0, MAX_PROBLEMS)

@@ -318,3 +318,14 @@ Deno.test("a replay that makes no sense is refused in words", async () => {
   await rejects(actions.replay({ jobName: "sort", since: "1h", batch: "../x" }), /is no name/);
   await rejects(actions.replay({ jobName: "nobody", since: "1h" }), /no row of the table/);
 });
+
+Deno.test("a sheet of 10,000 lines keeps the event loop for no long time", async () => {
+  const { actions } = await bed();
+  const sheet = `uuid,mode\n${Array.from({ length: 10_000 }, (_, n) => `u${n},fast`).join("\n")}\n`;
+  let turns = 0;
+  const timer = setInterval(() => turns++, 0);
+  const answer = await actions.each("sort", { sheet, dryRun: true });
+  clearInterval(timer);
+  equal(answer.total, 10_000);
+  ok(turns >= 3, `others had ${turns} turns meanwhile`);
+});

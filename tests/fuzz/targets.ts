@@ -225,7 +225,7 @@ export const TARGETS: Targets = {
       seeds: ['uuid,mode\na,fast\n"b ""x""",slow\n', "uuid;mode\r\na;b\r\n", "sep=\t\nuuid\tmode\na\tb", "n\n1\n1\n"],
       run(text, number) {
         const inputs = [{ name: "uuid", required: true }, { name: "mode", required: false, choices: ["fast", "slow"] }];
-        const sheet = readSheet(bytesOf(number, text), { inputs });
+        const sheet = readSheet(bytesOf(number, text), { row: { inputs } });
         for (const problem of sheet.problems.slice(0, 50)) {
           ok(problem.line >= 1 && problem.message !== "", "a problem has a line and words");
           checkWords(describeProblem(problem));
