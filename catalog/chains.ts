@@ -8,6 +8,7 @@ import { rowNotes } from "./row_notes.ts";
 import { END_KINDS, endName, endTopics, isUnderPrefix, overlap, TopicIndex } from "../topics.ts";
 import { finish } from "../util/slices.ts";
 import { findCircles } from "./circles.ts";
+import { type ApartNeed, findApartNeeds } from "./needs_sources.ts";
 
 /** A row that is left out because it has errors. `jobName` and `mqttTopic` are its cells, "" where there is none. */
 export interface BadRow {
@@ -47,6 +48,8 @@ export interface ChainFindings {
   /** Sets of two or more rows that wait for each other: by `needs`, and by the ends of jobs. */
   readonly needCycles: readonly (readonly Row[])[];
   readonly unmetNeeds: readonly UnmetNeed[];
+  /** Rows that wait for ever, since nothing starts two of those that they need. */
+  readonly apartNeeds: readonly ApartNeed[];
 }
 
 /** Of a table without rows. */
@@ -57,6 +60,7 @@ export const NO_CHAINS: ChainFindings = {
   never: [],
   needCycles: [],
   unmetNeeds: [],
+  apartNeeds: [],
 };
 
 /** Rows and distinct filters as the nodes of one graph, so that `+` over many rows costs their sum, not their product. */
@@ -120,7 +124,7 @@ export function* findChains(source: ChainSource): Generator<void, ChainFindings>
   }
   yield;
   const cycles = yield* findCycles(rows, links);
-  return { selfTriggers, cycles, orphans, never, ...yield* findNeeds(rows, links) };
+  return { selfTriggers, cycles, orphans, never, ...yield* findNeeds(source, links) };
 }
 
 function canEnd(topicPrefix: string, filter: string): boolean {
@@ -138,11 +142,11 @@ function* findCycles(rows: readonly Row[], links: Links): Generator<void, Row[][
 }
 
 function* findNeeds(
-  rows: readonly Row[],
+  { rows, topicPrefix }: ChainSource,
   links: Links,
-): Generator<void, Pick<ChainFindings, "needCycles" | "unmetNeeds">> {
+): Generator<void, Pick<ChainFindings, "needCycles" | "unmetNeeds" | "apartNeeds">> {
   const joining = [...rows.entries()].filter(([, { needs, enabled }]) => needs !== undefined && enabled !== "no");
-  if (joining.length === 0) return { needCycles: [], unmetNeeds: [] };
+  if (joining.length === 0) return { needCycles: [], unmetNeeds: [], apartNeeds: [] };
   const places = new Map(rows.map(({ jobName }, at) => [jobName, at]));
   yield;
   const unmetNeeds: UnmetNeed[] = [];
@@ -171,7 +175,8 @@ function* findNeeds(
     const members = new Set(circle);
     return circle.some((node) => waiting.get(node)?.some((at) => members.has(at)));
   });
-  return { needCycles: rowsOfCircles(rows, held), unmetNeeds };
+  const apartNeeds = yield* findApartNeeds(topicPrefix, rows);
+  return { needCycles: rowsOfCircles(rows, held), unmetNeeds, apartNeeds };
 }
 
 function rowsOfCircles(rows: readonly Row[], circles: readonly (readonly number[])[]): Row[][] {
@@ -364,7 +369,7 @@ export function markRows(findings: ChainFindings, of: ReadonlySet<Row>): Map<Row
   mark(findings.selfTriggers, "self-trigger");
   mark(new Set([...findings.cycles, ...findings.needCycles].flat()), "cycle");
   mark(new Set([...findings.orphans, ...findings.unmetNeeds.map(({ row }) => row)]), "orphan");
-  mark(findings.never, "never");
+  mark(new Set([...findings.never, ...findings.apartNeeds.map(({ row }) => row)]), "never");
   mark([...of].filter(({ enabled }) => enabled === "no"), "off");
   return marks;
 }

@@ -310,7 +310,7 @@ class TableBuilder {
     this.#tellNeeds(chains);
   }
 
-  #tellNeeds({ needCycles, unmetNeeds }: ChainFindings): void {
+  #tellNeeds({ needCycles, unmetNeeds, apartNeeds }: ChainFindings): void {
     const warn = (row: Row, message: string) =>
       this.#tell([{
         severity: "warning",
@@ -327,6 +327,12 @@ class TableBuilder {
         `the rows ${namesOf(cycle)} wait for each other in a circle, so none of them runs unless a person ` +
         "starts one; take one of them out of needs";
       warn(first, message);
+    }
+    for (const { row, one, other } of apartNeeds) {
+      const message =
+        `the row needs "${cut(one)}" and "${cut(other)}", which no one message leads to, so it never runs; ` +
+        "give both rows one topic, or let one follow the other";
+      warn(row, message);
     }
     const broken = new Map(this.#badRows.map((bad) => [bad.jobName, bad.line]));
     for (const unmet of unmetNeeds) warn(unmet.row, this.#whyUnmet(unmet, broken));

@@ -14,7 +14,7 @@ export const MARK_WORDS: Readonly<Record<Mark, string>> = {
   "orphan": "waits for a job that no row has",
   "cycle": "in a circle",
   "self-trigger": "starts itself",
-  "never": "never runs: not the end of a job",
+  "never": "never runs",
   "off": "switched off",
 };
 /** Edges with a line of their own and a word, which is their name. */

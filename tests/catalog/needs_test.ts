@@ -105,7 +105,7 @@ Deno.test("of a large table, rows that need others are drawn with those that the
   doesNotMatch(toMermaid(graph), /no row has this job/);
 });
 
-Deno.test("needs of 100,000 rows are looked at in a moment, with names that nobody has", () => {
+Deno.test("needs of 20,000 rows are looked at, with as many names that nobody has", () => {
   const rows = Array.from(
     { length: 20_000 },
     (_, at): [string, string, string] => [`r${at}`, "", `r${at + 1}, x${at}`],
@@ -113,4 +113,42 @@ Deno.test("needs of 100,000 rows are looked at in a moment, with names that nobo
   const table = tableOf(...rows);
   equal(table.chains.needCycles.length, 0);
   equal(table.chains.unmetNeeds.length, 20_001);
+});
+
+Deno.test("two needed rows that no one message leads to are a warning; in doubt there is none", () => {
+  const apart = (...rows: [string, string, string, string?][]) =>
+    messages(tableOf(...rows)).filter((text) => text.includes("no one message leads to"));
+  match(
+    apart(["a", "lab/x", ""], ["b", "lab/y", ""], ["c", "", "a, b"]).join(),
+    /Line 4, needs "a, b": the row needs "a" and "b", which no one message leads to, so it never runs; give both rows/,
+  );
+  // Through chains and through what is needed.
+  equal(apart(["a", "lab/x", ""], ["b", done("a"), ""], ["c", "lab/y", ""], ["d", "", "b, c"]).length, 1);
+  equal(apart(["a", "lab/x", ""], ["b", "", "a"], ["c", "lab/y", ""], ["d", "", "b, c"]).length, 1);
+  const right: Parameters<typeof tableOf>[] = [
+    [["a", "lab/x", ""], ["b", "lab/+", ""], ["c", "", "a, b"]],
+    [["a", "lab/x", ""], ["b", done("a"), ""], ["c", "", "a, b"]],
+    [["a", "lab/x", ""], ["b", `${PREFIX}/job_complete/+`, ""], ["c", "", "a, b"]],
+    [["a", "lab/x", ""], ["b", "lab/y", "", "no"], ["c", "", "a, b"]],
+    [["a", "lab/x", ""], ["b", "", "a"], ["c", "", "a, b"]],
+    [["a", "lab/x", ""], ["c", "", "a, gone"]],
+  ];
+  for (const rows of right) deepEqual(apart(...rows), []);
+});
+
+Deno.test("two rows by the clock share no message", () => {
+  const table = read(
+    "job_name,mqtt_topic,image,needs,schedule\na,,x,,@daily\nb,,x,,@daily\nc,,x,a;b,\nd,,x,a,\n",
+  );
+  const said = messages(table);
+  equal(said.length, 1);
+  match(said[0]!, /the row needs "a" and "b", which no one message leads to/);
+});
+
+Deno.test("sources of a long chain of needs are looked for without end of the stack", () => {
+  const rows = Array.from(
+    { length: 20_000 },
+    (_, at): [string, string, string] => [`r${at}`, at === 0 ? "t" : "", at === 0 ? "" : `r${at - 1}`],
+  );
+  deepEqual(messages(tableOf(...rows)), []);
 });
