@@ -144,6 +144,13 @@ export class RunRecords {
     return this.#getJson(`${folder}/${path}.json`, MAX_RECORD_BYTES, signal);
   }
 
+  /** Names of runs that have ended without a Job, of whose end not all is done, see completion/unstarted.ts. */
+  async unstarted(signal?: AbortSignal): Promise<string[]> {
+    const names: string[] = [];
+    for await (const name of this.notes(".unstarted", "", compact({ signal }))) if (isRunName(name)) names.push(name);
+    return names;
+  }
+
   /** A record that was noted; undefined: there is none, or it is no record of that run. */
   async getNotedRecord(folder: Notes, runName: string, signal?: AbortSignal): Promise<RunRecord | undefined> {
     try {

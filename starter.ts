@@ -111,7 +111,7 @@ export class Starter {
 
   /** Looks for work that may go on now; call it when a live run has ended. */
   pump(): void {
-    const { concurrency, maxRuns, runs, gate, signal } = this.#options;
+    const { concurrency, maxRuns, runs, signal } = this.#options;
     if (signal.aborted) return;
     const now = Date.now();
     let nextAt = Infinity;
@@ -135,15 +135,18 @@ export class Starter {
         }
         if (lane.failures > 0 && lane.busy > 0) continue; // one probe at a time
         if (this.#active >= concurrency) break;
-        if (
-          !task.order.takesOver && (runs.size >= maxRuns || gate?.hasRoom(task.order.row, task.order.later) === false)
-        ) continue;
+        if (!task.order.takesOver && (runs.size >= maxRuns || !this.#hasRoom(task))) continue;
         progress = true;
         lane.tasks.shift();
         void this.#run(lane, task);
       }
     }
     if (nextAt < this.#wakeAtMs) this.#wakeAt(nextAt);
+  }
+
+  /** One that had its turn has its place, whatever became of its call. */
+  #hasRoom({ order, spec }: Task): boolean {
+    return spec !== undefined || this.#options.gate?.hasRoom(order.row, order.later) !== false;
   }
 
   /**

@@ -8,7 +8,7 @@ import type { RunRecords } from "../records.ts";
 import { lineageOfRecord } from "../run_spec.ts";
 import type { LiveRun } from "../runs.ts";
 import { errorMessage } from "../util/errors.ts";
-import { retryForever } from "../util/retry.ts";
+import { delay, retryForever } from "../util/retry.ts";
 import { keptPayload, unstartedRecord } from "./record.ts";
 
 export interface UnstartedOptions {
@@ -22,9 +22,13 @@ export interface UnstartedOptions {
 }
 
 const NOTES = ".unstarted";
+/** Longer than a call of a killed process can be under way. */
+const LATE_MS = 5_000;
 
 export class UnstartedRuns {
   readonly #options: UnstartedOptions;
+  /** Runs whose end is under way. */
+  readonly #under = new Set<string>();
 
   constructor(options: UnstartedOptions) {
     this.#options = options;
@@ -35,15 +39,22 @@ export class UnstartedRuns {
     const { records, step, signal } = this.#options;
     const record = unstartedRecord(spec, outcome);
     const run = placeholderOf(record);
+    this.#under.add(record.run_name);
     await step(run, "note its end", () => records.replaceNote(NOTES, record.run_name, record, signal));
     await this.#finish(run, record);
   }
 
   /**
    * Goes on with what a former process has left. Resolves when the records are in the store, so that a message that
-   * comes again finds them; what is left waits for the broker. Waits for the store.
+   * comes again finds them; what is left waits for the broker. Waits for the store. Once more when a note can no more
+   * come that a killed process has asked for, as listener/former_runs.ts waits for it.
    */
   async resume(): Promise<void> {
+    await this.#resumeAll();
+    delay(LATE_MS, this.#options.signal).then(() => this.#resumeAll()).catch(() => {/* The service stops. */});
+  }
+
+  async #resumeAll(): Promise<void> {
     const { emit, signal } = this.#options;
     await retryForever(() => this.#resume(), {
       signal,
@@ -57,14 +68,16 @@ export class UnstartedRuns {
 
   async #resume(): Promise<void> {
     const { records, signal } = this.#options;
-    const names: string[] = [];
-    for await (const name of records.notes(NOTES, "", { signal })) names.push(name);
-    await Promise.all(names.map(async (name) => {
-      const record = await records.getNotedRecord(NOTES, name, signal);
-      if (!record) return await records.deleteNote(NOTES, name, signal);
-      await records.put(record, signal);
-      this.#finish(placeholderOf(record), record).catch(() => {/* The service stops. */});
-    }));
+    const names = await records.unstarted(signal);
+    await Promise.all(
+      names.filter((name) => !this.#under.has(name)).map(async (name) => {
+        const record = await records.getNotedRecord(NOTES, name, signal);
+        if (!record) return await records.deleteNote(NOTES, name, signal);
+        await records.put(record, signal);
+        this.#under.add(name);
+        this.#finish(placeholderOf(record), record).catch(() => {/* The service stops. */});
+      }),
+    );
   }
 
   async #finish(run: LiveRun, record: RunRecord): Promise<void> {
@@ -75,6 +88,7 @@ export class UnstartedRuns {
     emit({ type: "finished", record, completionMs: performance.now() - begunMs });
     if (aftermath) await step(run, "start what follows", () => aftermath.recorded(record));
     await step(run, "remove its note", () => records.deleteNote(NOTES, record.run_name, signal));
+    this.#under.delete(record.run_name);
   }
 }
 

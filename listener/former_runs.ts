@@ -30,6 +30,7 @@ export class FormerRuns {
   /** Numbers by the hash of session, message and row. */
   readonly #numbers = new Map<string, Set<number>>();
   readonly #taken = new Set<number>();
+  #noted: Promise<void> | undefined;
   readonly #lists = new Map<string, Promise<void>>();
   /** Lists of groups once none can come any more, by row. */
   readonly #settledGroups = new Map<string, Promise<void>>();
@@ -64,10 +65,15 @@ export class FormerRuns {
 
   /** Resolves when no Job, and no group of these rows, can come any more that a killed process had asked for. */
   async settled(rows: readonly Row[]): Promise<void> {
-    const { runs, signal } = this.#options;
+    const { runs, records, signal } = this.#options;
     const leftMs = runs.syncedAtMs + LATE_CREATE_MS - performance.now();
     if (leftMs > 0) await delay(leftMs, signal);
     this.#scan();
+    // For a run that ends without a Job, a note stands.
+    await (this.#noted ??= retryForever(async () => this.#add(await records.unstarted(signal)), {
+      signal,
+      onRetry() {},
+    }));
     await Promise.all(rows.map((row) => this.#settleGroups(row)));
   }
 

@@ -176,3 +176,39 @@ Deno.test("a setting that somebody has to mend is told on ERROR, once until a ru
   equal(all.filter(({ type }) => type === "waiting").length, 5);
   stop.abort();
 });
+
+Deno.test("a run whose call has failed keeps the place that it had, though its row has no more room", async () => {
+  const stop = new AbortController();
+  const { emit } = events();
+  const cluster = new FakeCluster();
+  let places = 1;
+  const starter = new Starter({
+    cluster,
+    runs: new RunTable({ emit }),
+    payloads: new FakeStore(),
+    gate: { hasRoom: () => places-- > 0, admit: (spec) => Promise.resolve({ spec }), through() {} },
+    concurrency: 4,
+    maxRuns: Infinity,
+    emit,
+    signal: stop.signal,
+  });
+  cluster.answers.push(new UnavailableError("away", { retryAfterMs: 1 }));
+  const settled = new Promise<string>((resolve) =>
+    starter.start({
+      row: row(),
+      spec: () => ({
+        runName: "count-a",
+        row: row(),
+        message: { topic: "t", payload: new Uint8Array() },
+        messageHash: "m",
+        root: "rootrootroot",
+        rootRun: "count-a",
+        chainDepth: 0,
+        receivedAt: new Date(),
+      }),
+      settle: ({ result }) => resolve(result),
+    })
+  );
+  equal(await settled, "created");
+  stop.abort();
+});
