@@ -29,10 +29,25 @@ export const OPERATIONS = [
 ] as const;
 
 /**
- * What the messages of the matrix do not lead to: a publication of the trial of the broker's order, the note of rows with
- * a schedule, and marks of rows that others need: put, listed, deleted.
+ * What the messages of the matrix do not lead to: a publication of the trial of the broker's order; the note of rows with
+ * a schedule; marks of rows that others need: put, listed, deleted; of a group the note that it is open, put and deleted,
+ * the list of its items, the marks of its items, put and listed, and its end; Jobs that are let go on or cancelled.
  */
-const OTHERS = ["trial", "schedule", "mark", "mark-list", "unmark"] as const;
+const OTHERS = [
+  "trial",
+  "schedule",
+  "mark",
+  "mark-list",
+  "unmark",
+  "open-group",
+  "close-group",
+  "manifest",
+  "item-mark",
+  "item-list",
+  "group-publish",
+  "resume",
+  "cancel",
+] as const;
 
 const isOperation = (word: string | undefined): word is Operation =>
   [...OPERATIONS, ...OTHERS].some((one) => one === word);
@@ -112,6 +127,7 @@ function faultyBroker(broker: Broker, killer: Killer, topicPrefix: string): Brok
     publish(topic, payload, options) {
       const publish = () => broker.publish(topic, payload, options);
       if (topic.startsWith(`${topicPrefix}/job_`)) return killer.around("publish", publish);
+      if (topic.startsWith(`${topicPrefix}/group_`)) return killer.around("group-publish", publish);
       const isTrial = topic === `${topicPrefix}/info` && !options?.retain;
       return isTrial ? killer.around("trial", publish) : publish();
     },
@@ -129,6 +145,8 @@ function faultyCluster(cluster: Cluster, killer: Killer, retried: ReadonlySet<st
       const operation = retried.has(runName) ? "retry-delete" : "delete";
       return killer.around(operation, () => cluster.delete(runName, options));
     },
+    resume: (runName, options) => killer.around("resume", () => cluster.resume(runName, options)),
+    cancel: (runName, who, options) => killer.around("cancel", () => cluster.cancel(runName, who, options)),
   });
 }
 
@@ -166,6 +184,13 @@ function faultyLease(lease: Lease, killer: Killer): Lease {
 
 const MARK_CALLS: Readonly<Record<StoreCall, Operation>> = { put: "mark", list: "mark-list", delete: "unmark" };
 
+const OPEN_GROUP_CALLS: Readonly<Partial<Record<StoreCall, Operation>>> = { put: "open-group", delete: "close-group" };
+const GROUP_CALLS: Readonly<Partial<Record<StoreCall, Operation>>> = { list: "item-list" };
+
+function groupPut(key: string): Operation {
+  return key.split("/").length === 2 ? "manifest" : "item-mark";
+}
+
 /** The service's options with the fault around its ports. */
 export function withFault(options: ServiceOptions, fault: Fault | undefined): ServiceOptions {
   const killer = new Killer(fault);
@@ -194,6 +219,8 @@ export function withFault(options: ServiceOptions, fault: Fault | undefined): Se
         (call, key, body) => {
           // The list of all, at the start, is no look at the marks of one root.
           if (key.startsWith(".joins/") && key.length > ".joins/".length) return MARK_CALLS[call];
+          if (key.startsWith(".open-groups/")) return OPEN_GROUP_CALLS[call];
+          if (key.startsWith(".groups/")) return call === "put" ? groupPut(key) : GROUP_CALLS[call];
           if (call !== "put") return undefined;
           if (key.startsWith(".schedules/")) return "schedule";
           if (!/^[^./][^/]*\.json$/.test(key)) return acknowledgesMore(key, body) ? "number" : undefined;

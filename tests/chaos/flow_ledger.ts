@@ -21,15 +21,15 @@ export const FLOW_ROWS: ReadonlySet<string> = new Set<FlowRow>([
 export const MAX_RUNS = 3;
 /** How often the row "tick" runs. */
 export const TICK_MS = 60_000;
-/** Of 250 messages one is a flow, and five want a slot. */
+/** Of 250 messages one is a flow, and one wants a slot. */
 const FLOW_EVERY = 250;
-const LIMITED_EVERY = 50;
+const LIMITED_EVERY = 250;
 const SIZES = [1, 3, 12, 40, 200];
 
 /** What message `n` is: a flow, one that wants a slot, or neither. */
 export function flowOf(n: number): "flow" | "limited" | undefined {
   if (n % FLOW_EVERY === 25) return "flow";
-  return n % LIMITED_EVERY === 15 ? "limited" : undefined;
+  return n % LIMITED_EVERY === 65 ? "limited" : undefined;
 }
 
 /** Items of the flow that message `n` starts: 1 to 200. */

@@ -53,8 +53,8 @@ Deno.test("FlowLedger finds nothing wrong where all comes once, and no join wher
   const ledger = new FlowLedger();
   play(ledger, GOOD);
   play(ledger, BAD);
-  ledger.taken(15);
-  see(ledger, "limited", 15);
+  ledger.taken(65);
+  see(ledger, "limited", 65);
   see(ledger, "tick", 3 * TICK_MS);
   deepEqual(faults(ledger, [3 * TICK_MS]), []);
   deepEqual(ledger.suspects([3 * TICK_MS]), []);
@@ -64,7 +64,7 @@ Deno.test("FlowLedger finds nothing wrong where all comes once, and no join wher
 Deno.test("FlowLedger counts what is missing and is not settled before it is there", () => {
   const ledger = new FlowLedger();
   ledger.taken(GOOD);
-  ledger.taken(15);
+  ledger.taken(65);
   equal(ledger.settled, false);
   deepEqual(faults(ledger, [TICK_MS]), [
     "items and their attempts: 4 lost, 0 doubled, 0 wrong",

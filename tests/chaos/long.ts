@@ -371,7 +371,7 @@ function table(): string {
     row("third", "lab/flow"),
     { ...row("report", ""), needs: "item, side" },
     { ...row("digest", ""), needs: "item, side, third" },
-    { ...row("limited", "lab/limited"), max_runs: MAX_RUNS, max_waiting: 200 },
+    { ...row("limited", "lab/limited"), max_runs: MAX_RUNS, max_waiting: 5_000 },
     { ...row("tick", ""), schedule: `every ${TICK_MS / 60_000}m` },
   ]);
 }

@@ -6,6 +6,7 @@ import { OPERATIONS } from "./entry.ts";
 import { eventually, pause } from "../harness/wait.ts";
 import { DUE_TIMES } from "./due_times.ts";
 import { FAULTS } from "./faults.ts";
+import { FLOWS } from "./flows.ts";
 import { JOINS } from "./joins.ts";
 import type { Case, Stage } from "./stage.ts";
 
@@ -48,10 +49,10 @@ export function casesOf(extent: Extent): Case[] {
     { name: "service killed twice in a row", trouble: killTwice, again: true },
   ];
   if (extent === "faults") return [...FAULTS];
-  if (extent === "full") return [...points, ...DUE_TIMES, ...JOINS, ...troubles, ...peers, ...FAULTS];
+  if (extent === "full") return [...points, ...DUE_TIMES, ...JOINS, ...FLOWS, ...troubles, ...peers, ...FAULTS];
   const inTurn = { name: "broker, API server and S3 killed in turn", trouble: restartPeers, alone: true };
   if (extent === "short") {
-    return [...points, ...DUE_TIMES, ...JOINS, ...troubles, inTurn].map((one) => ({ ...one, few: true }));
+    return [...points, ...DUE_TIMES, ...JOINS, ...FLOWS, ...troubles, inTurn].map((one) => ({ ...one, few: true }));
   }
   const chosen = [
     "create:after:2",
