@@ -110,7 +110,8 @@ class Bed implements AsyncDisposable {
       );
       return items.find(({ status }) => status.phase === "Running");
     }, { timeoutMs: 30_000, what: `the pod of ${runName} to run` });
-    await eventually(() => this.proxy.requests.some((one) => one.includes(`/pods/${pod.metadata.name}/log`)));
+    const isLog = ([path, bytes]: [string, number]) => path.includes(`/pods/${pod.metadata.name}/log?`) && bytes > 0;
+    await eventually(() => [...this.proxy.passed].some(isLog), { timeoutMs: 30_000, what: `output of ${runName}` });
     return { runName, podName: pod.metadata.name, node: pod.spec.nodeName };
   }
 
@@ -161,8 +162,6 @@ function ends(name: string, fn: () => Promise<void>): void {
 const SHORT: Readonly<Record<string, () => Promise<void>>> = {
   "a Job that someone deletes is cancelled, with the log so far": async () => {
     const { runName } = await bed.begin("stays");
-    // What was written is read a moment after.
-    await pause(500);
     await bed.kit.cluster.api.delete(`${JOBS}/${runName}?propagationPolicy=Background&gracePeriodSeconds=0`);
     const end = await bed.end("stays");
     deepEqual([end.status, end.reason, end.run_name], ["cancelled", "Deleted", runName]);
@@ -171,7 +170,6 @@ const SHORT: Readonly<Record<string, () => Promise<void>>> = {
 
   "a pod that someone deletes fails its run and says so, whatever code its program then ends with": async () => {
     const { podName } = await bed.begin("stays");
-    await pause(500);
     await bed.kit.cluster.api.delete(`${PODS}/${podName}?gracePeriodSeconds=5`);
     const end = await bed.end("stays", { count: 2 });
     deepEqual([end.status, end.reason], ["failed", "PodDeleted"]);
@@ -181,7 +179,6 @@ const SHORT: Readonly<Record<string, () => Promise<void>>> = {
 
   "an evicted pod fails a run that must not run twice in plain words, with the log so far": async () => {
     const { podName } = await bed.begin("once");
-    await pause(500);
     await bed.kit.cluster.api.create(`${PODS}/${podName}/eviction`, {
       apiVersion: "policy/v1",
       kind: "Eviction",
@@ -230,7 +227,6 @@ async function isLostWithItsNode(): Promise<void> {
     entry: "tests/e2e/impatient_entry.ts",
   });
   const { node } = await own.begin("stays");
-  await pause(500);
   await own.kit.cluster.killNode(node);
   const end = await own.end("stays", { timeoutMs: 180_000 });
   deepEqual([end.status, end.reason], ["failed", "NodeLost"]);

@@ -158,6 +158,8 @@ export class HttpProxy implements AsyncDisposable {
   hook: HttpHook;
   /** Method and path of each request, in the order of arrival. */
   readonly requests: string[] = [];
+  /** Bytes of answers' bodies that were passed on, by path. */
+  readonly passed = new Map<string, number>();
   // node:http rather than Deno.serve: an answer can be broken off without a word on the console.
   readonly #server: http.Server;
   readonly #client: Deno.HttpClient;
@@ -243,7 +245,8 @@ export class HttpProxy implements AsyncDisposable {
     }
     response.writeHead(answer.status, [...answer.headers].filter(([name]) => !HOP_BY_HOP.has(name)).flat());
     response.flushHeaders();
-    await relay(answer, fault, response, signal);
+    const onPassed = (bytes: number) => this.passed.set(request.path, (this.passed.get(request.path) ?? 0) + bytes);
+    await relay(answer, fault, response, { signal, onPassed });
   }
 
   async #ask({ method, path, headers, body }: ProxiedRequest, signal: AbortSignal): Promise<Response> {
@@ -260,12 +263,19 @@ export class HttpProxy implements AsyncDisposable {
 }
 
 /** Hands on the answer's body as far as the fault lets it. */
-async function relay(answer: Response, fault: HttpFault, response: http.ServerResponse, signal: AbortSignal) {
+async function relay(
+  answer: Response,
+  fault: HttpFault,
+  response: http.ServerResponse,
+  { signal, onPassed }: { signal: AbortSignal; onPassed: (bytes: number) => void },
+) {
   const cut = typeof fault === "object" && "cutAfterBytes" in fault;
   const silent = typeof fault === "object" && "silentAfterBytes" in fault;
   let left = cut ? fault.cutAfterBytes : silent ? fault.silentAfterBytes : Infinity;
   for await (const chunk of answer.body ?? []) {
-    response.write(chunk.subarray(0, left));
+    const part = chunk.subarray(0, left);
+    response.write(part);
+    onPassed(part.length);
     left -= chunk.length;
     if (left <= 0) break;
   }

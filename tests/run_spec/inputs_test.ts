@@ -1,4 +1,4 @@
-import { deepStrictEqual, match, strictEqual } from "node:assert/strict";
+import { deepEqual, equal, match } from "node:assert/strict";
 import type { Row } from "../../ports.ts";
 import { Filler, inputFault, messageEnv } from "../../run_spec.ts";
 import { row as aRow } from "../harness/fakes.ts";
@@ -23,14 +23,14 @@ Deno.test("inputFault() names each field that a message lacks, and what to send"
   for (const [payload, words] of cases) {
     await t.step(JSON.stringify(payload).slice(0, 60), () => {
       const fault = inputFault(ROW, message(payload));
-      strictEqual(fault?.reason, "InputMissing");
+      equal(fault?.reason, "InputMissing");
       match(fault.message, words);
     });
   }
 });
 
 Deno.test("inputFault() names the choices where a value is none of them", () => {
-  deepStrictEqual(inputFault(ROW, message({ uuid: 1, file: "a", mode: "fsat" })), {
+  deepEqual(inputFault(ROW, message({ uuid: 1, file: "a", mode: "fsat" })), {
     reason: "InputRefused",
     message: 'the message\'s field "mode" is "fsat"; it must be fast or slow (inputs)',
     value: "fsat",
@@ -39,9 +39,9 @@ Deno.test("inputFault() names the choices where a value is none of them", () => 
 
 Deno.test("inputFault() takes what a row needs, whatever else the message says", () => {
   for (const more of [{}, { mode: "slow" }, { mode: null }, { params: ["a"], other: 1 }]) {
-    strictEqual(inputFault(ROW, message({ uuid: 7, file: "", ...more })), undefined);
+    equal(inputFault(ROW, message({ uuid: 7, file: "", ...more })), undefined);
   }
-  strictEqual(inputFault(aRow(), message("no JSON")), undefined);
+  equal(inputFault(aRow(), message("no JSON")), undefined);
 });
 
 Deno.test("an input's default is in placeholders and variables where the message has none", () => {
@@ -49,18 +49,18 @@ Deno.test("an input's default is in placeholders and variables where the message
   const params = (payload: unknown) =>
     new Filler(spec(payload)).fill([{ root: "payload", path: ["params"], source: "{payload.params}" }], "args");
   for (const [payload, value] of [[{}, "default.json"], [{ params: null }, "default.json"], [{ params: "a" }, "a"]]) {
-    strictEqual(params(payload), value);
+    equal(params(payload), value);
     const env = messageEnv(spec(payload));
-    strictEqual(env["PAYLOAD_PARAMS"], value);
-    strictEqual(env["PAYLOAD_MODE"], "fast");
-    strictEqual(env["MQTT_PAYLOAD"], JSON.stringify(payload));
+    equal(env["PAYLOAD_PARAMS"], value);
+    equal(env["PAYLOAD_MODE"], "fast");
+    equal(env["MQTT_PAYLOAD"], JSON.stringify(payload));
   }
 });
 
 Deno.test("a placeholder's own default goes before the input's", () => {
   const filler = new Filler({ row: ROW, message: message({}), runName: "r", rootRun: "r" });
   const own = { root: "payload", path: ["params"], preset: "own", source: "{payload.params=own}" } as const;
-  strictEqual(filler.fill([own], "args"), "own");
+  equal(filler.fill([own], "args"), "own");
 });
 
 Deno.test("{input.x} is of the payload that began the chain, {result.x} of the parent's result", () => {
@@ -76,6 +76,6 @@ Deno.test("{input.x} is of the payload that began the chain, {result.x} of the p
     const result = { root: "result", path: ["units"], preset: "none", source: "{result.units=none}" } as const;
     return new Filler(spec).fill([input, "/", result], "args");
   };
-  strictEqual(fill({ uuid: "u1" }), "u1/none");
-  strictEqual(fill({ input: '{"uuid":"u2"}', result: { units: 3 } }, "parent-aaaaaaaaaaaa"), "u2/3");
+  equal(fill({ uuid: "u1" }), "u1/none");
+  equal(fill({ input: '{"uuid":"u2"}', result: { units: 3 } }, "parent-aaaaaaaaaaaa"), "u2/3");
 });
