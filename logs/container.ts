@@ -44,6 +44,8 @@ const STUCK_LOOKS = 3;
 const MOST_REMARKS = 20;
 /** The runtime parts lines after 16 KiB, so two are less. */
 const MOST_TAIL_BYTES = 40_000;
+/** What ends with a line and is less than this has come in one go: most runs' output, for which one call is enough. */
+const AT_ONCE_BYTES = 16 * 1024;
 /** A stream that is opened so long after its container was seen may miss the first file. */
 const LATE_MS = 5_000;
 
@@ -318,9 +320,10 @@ export class ContainerLog {
   async #checkEnd(signal: AbortSignal): Promise<void> {
     if (!this.#options.cluster.rotatesLogs) return;
     if (this.#lastRemark !== undefined) throw new UnavailableError(`the node says: ${this.#lastRemark}`);
+    const { time, complete } = this.#reader.at;
+    if (complete && this.#cameBytes < AT_ONCE_BYTES) return;
     const newest = await this.#newestLine(signal).catch(() => undefined);
     signal.throwIfAborted();
-    const { time, complete } = this.#reader.at;
     if (!newest || (newest.time === time ? complete || !newest.isComplete : !isLater(newest.time, time))) return;
     throw new UnavailableError("it ended before the last line that the node has");
   }
