@@ -118,7 +118,7 @@ Deno.test("parsePolicy() reads every rule that the shipped example names", () =>
   deepEqual(policy.secrets, ["lab-s3", "registry-*"]);
   deepEqual(policy.outputPrefixes, ["s3://lab/results/"]);
   equal(policy.allowPrivileged, true);
-  equal(Object.keys(policy).length, 19);
+  equal(Object.keys(policy).length, 20);
 });
 
 Deno.test("checkRow() allows no Secret, account or output that no list names", () => {
