@@ -109,7 +109,12 @@ const info = z.object({
 
 const table = z.object({
   rows: z.int().min(0).describe("Good rows"),
-  shown: z.array(z.object({ job_name: jobName, mqtt_topic: z.string(), image: z.string() })).max(1_000)
+  shown: z.array(z.object({
+    job_name: jobName,
+    mqtt_topic: z.string().describe("Empty: no message starts the row"),
+    image: z.string(),
+    needs: z.array(z.string()).optional().describe("Rows that must have succeeded for the same message"),
+  })).max(1_000)
     .describe("The first of them"),
   problems: z.array(problem).max(100).describe("The first of them"),
 });

@@ -4,6 +4,7 @@
  */
 import type { Table } from "../catalog.ts";
 import { failedTopic } from "../topics.ts";
+import { compact } from "../util/compact.ts";
 import { cut, visible } from "../util/text.ts";
 import type { ErrorPayload, RefusedPayload, RunPayload, TablePayload } from "../payloads.ts";
 import { type Broker, type ErrorReport, type RunView, type ServiceEvent, TooLargeError } from "../ports.ts";
@@ -86,10 +87,11 @@ export class EventTopics {
   }
 
   table({ rows, problems }: Table): void {
-    const shown = rows.slice(0, 1_000).map(({ jobName, mqttTopic, image }) => ({
+    const shown = rows.slice(0, 1_000).map(({ jobName, mqttTopic, image, needs }) => ({
       job_name: jobName,
       mqtt_topic: cut(mqttTopic, LONGEST_CELL),
       image: cut(image, LONGEST_CELL),
+      ...compact({ needs: needs && [...needs] }),
     }));
     const first = problems.slice(0, 100).map((problem) => ({
       ...problem,

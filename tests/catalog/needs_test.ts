@@ -78,6 +78,13 @@ Deno.test("a placeholder that names a row which is not needed is a warning", () 
   match(said[1]!, /\{payload\.needs\.lfp\.output\} names no row of needs/);
 });
 
+Deno.test("a key of a row that only what it needs starts is a warning", () => {
+  const table = read(
+    "job_name,mqtt_topic,image,needs,idempotency_key\nsort,t,x,,{payload.a}\nreport,,x,sort,{payload.a}\n",
+  );
+  match(messages(table).join("\n"), /^Line 3, needs "sort": such a row runs once .* whatever its idempotency_key says/);
+});
+
 Deno.test("needs are drawn as lines of their own with a word, in each language", () => {
   const table = tableOf(["sort", "lab/up", ""], ["lfp", "lab/up", ""], ["report", "", "sort, lfp, gone"]);
   const graph = chainGraph(table);
