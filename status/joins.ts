@@ -40,20 +40,16 @@ export async function waitsOf(known: RunsOfRoot, view: StatusView, signal: Abort
   const waiting = candidates.filter((_, at) => !begun[at]);
   if (waiting.length === 0) return [];
   const marks = await view.joinMarks(known.root, signal).catch(() => new Set<string>());
+  // Of a group it counts that all of it has succeeded, which its mark says.
+  const groups = new Set(table!.rows.filter(({ forEach }) => forEach !== undefined).map(({ jobName }) => jobName));
+  const succeeded = new Set(known.ended.filter(({ status }) => status === "succeeded").map(({ job_name }) => job_name));
   return waiting.flatMap((row) => {
     const folder = marksOf({ root: known.root, row }).slice(known.root.length + 1);
     const missing = row.needs!.filter((needed) =>
-      !marks.has(folder + rowKey(needed)) &&
-      !known.ended.some(({ job_name, status }) =>
-        job_name === needed && status === "succeeded" && !isGroup(table, needed)
-      )
+      !marks.has(folder + rowKey(needed)) && !(succeeded.has(needed) && !groups.has(needed))
     );
     return missing.length === 0 ? [] : [waitOf(row.jobName, missing, known)];
   });
-}
-
-function isGroup(table: Table | undefined, jobName: string): boolean {
-  return table?.rows.find((row) => row.jobName === jobName)?.forEach !== undefined;
 }
 
 /** Of all roots, as the service knows them; the newest first. */
