@@ -71,7 +71,7 @@ function candidatesOf({ root, live, ended }: RunsOfRoot, { rows }: Table, view: 
     const row = waiting.root === root ? joiningRows(rows).get(waiting.jobName) : undefined;
     if (row) candidates.add(row);
   }
-  return [...candidates].slice(0, MOST_ROWS);
+  return [...candidates].filter(({ enabled }) => enabled !== "no").slice(0, MOST_ROWS);
 }
 
 async function hasBegun(
