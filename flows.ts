@@ -13,6 +13,7 @@ import type { LiveRun } from "./runs.ts";
 import { compact } from "./util/compact.ts";
 
 export { type GroupEnd } from "./flows/group_end.ts";
+export { type GroupDetails, type ItemDetails } from "./flows/group_details.ts";
 export { type Groups } from "./flows/groups.ts";
 export { type GroupView, type ItemState } from "./flows/open_group.ts";
 export { type WaitingJoin } from "./flows/joins.ts";

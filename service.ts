@@ -12,7 +12,7 @@ import {
   type RowRules,
 } from "./catalog.ts";
 import { Completion } from "./completion.ts";
-import { Flows, Limits, Schedules, type WaitingJoin } from "./flows.ts";
+import { Flows, type Groups, Limits, Schedules, type WaitingJoin } from "./flows.ts";
 import { becomeLeader, type Leadership, type LeaseTimes } from "./leader.ts";
 import { Listener } from "./listener.ts";
 import { LogCollector, type LogSettings } from "./logs.ts";
@@ -264,6 +264,10 @@ export class Service {
     this.#listeners.push(listener);
   }
 
+  get groups(): Groups {
+    return this.#flows.groups;
+  }
+
   /** Resolves with a sentence if the service must not go on in this process (its leadership is lost). */
   get failed(): Promise<string> {
     return this.#failed.promise;
@@ -331,6 +335,7 @@ export class Service {
     const errors = table?.problems.filter(({ severity }) => severity === "error").length ?? 0;
     return {
       waitingJoins: this.#flows.joins.waitingCount,
+      groups: this.#flows.groups.counts,
       waitingMessages: this.#listener.waiting.messages,
       waitingBytes: this.#listener.waiting.bytes,
       runs,
@@ -466,11 +471,4 @@ export class Service {
       this.emit({ type: "error", scope: "broker", report: { reason: "SubscriptionRefused", message } });
     }
   }
-}
-
-/** Starts the core on the given ports; resolves when it takes messages. */
-export async function startService(options: ServiceOptions): Promise<Service> {
-  const service = new Service(options);
-  await service.start();
-  return service;
 }

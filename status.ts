@@ -18,6 +18,7 @@ import { boundToReader } from "./status/log_stream.ts";
 import { readMessages } from "./status/messages.ts";
 import type { HealthView } from "./status/pages/overview.tsx";
 import { messagesPage } from "./status/pages/messages.tsx";
+import { groupHref } from "./status/pages/group.tsx";
 import { messagePage } from "./status/pages/parts.tsx";
 import { Reading } from "./status/reading.ts";
 import { type StatusView, statusView } from "./status/view.ts";
@@ -114,7 +115,14 @@ export function statusApp(options: StatusOptions, closing: AbortSignal): Hono<En
   const reading = new Reading({ view, health: options.health, actions: token !== undefined }, closing);
   app.get("/", async (c) => answerPage(c, await reading.overview(new URL(c.req.url).searchParams)));
   app.get("/runs/:run", async (c) => {
-    const page = await reading.run(c.req.param("run"));
+    const run = c.req.param("run");
+    const page = await reading.run(run);
+    if (page !== undefined) return answerPage(c, page);
+    // A group bears a run's name, and stands where one could.
+    return await reading.group(run) === undefined ? noRun(c) : c.redirect(groupHref(run), 303);
+  });
+  app.get("/groups/:run", async (c) => {
+    const page = await reading.group(c.req.param("run"));
     return page === undefined ? noRun(c) : answerPage(c, page);
   });
   app.get("/runs/:run/log", async (c) => {

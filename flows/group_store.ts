@@ -19,9 +19,6 @@ const MANIFESTS = ".groups";
 const OPEN = ".open-groups";
 /** Presigned URLs of S3 last at most seven days. */
 const PAYLOAD_LINK_SECONDS = 7 * 24 * 3600;
-/** What a note without a manifest is kept, for that may come late; far longer than it can. */
-const ORPHAN_MS = 24 * 3600_000;
-
 export class GroupStore {
   readonly #options: GroupStoreOptions;
 
@@ -87,17 +84,6 @@ export class GroupStore {
       `Delete it and .open-groups/${group}.json, and send its message again`;
     const report = { reason: "GroupUnreadable", message, run_name: group } as const;
     this.#options.emit({ type: "error", scope: "store", report });
-  }
-
-  /** Takes the note away of a group whose process died before its manifest was there, and whose message never came again. */
-  async removeOrphan(group: string): Promise<void> {
-    const { records, signal } = this.#options;
-    const note = await records.getNote(OPEN, group, signal).catch((error) => {
-      if (!(error instanceof SyntaxError || error instanceof RefusedError)) throw error;
-    });
-    const { at } = (note ?? {}) as { at?: unknown };
-    const ageMs = Date.now() - Date.parse(typeof at === "string" ? at : "");
-    if (ageMs > ORPHAN_MS && !await this.exists(group)) await this.close(group);
   }
 
   async putPayload(group: string, payload: Uint8Array): Promise<void> {

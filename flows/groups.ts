@@ -6,7 +6,6 @@
  */
 import type { Condition } from "../catalog.ts";
 import {
-  type Broker,
   type Cluster,
   type ErrorReport,
   type ObjectList,
@@ -19,22 +18,21 @@ import {
 import { payloadFits } from "../run_spec.ts";
 import type { RunTable } from "../runs.ts";
 import type { NamedStarts, Starter, StartResult } from "../starter.ts";
-import { groupCompleteTopic, groupFailedTopic } from "../topics.ts";
-import { compact } from "../util/compact.ts";
 import { errorMessage } from "../util/errors.ts";
 import { delay, retryForever } from "../util/retry.ts";
 import { Semaphore } from "../util/semaphore.ts";
-import { endOf, endPayload, type GroupEnd, toldKey } from "./group_end.ts";
+import { type GroupDetails, groupDetails } from "./group_details.ts";
+import { endOf } from "./group_end.ts";
+import { GroupEnds, type GroupEndsOptions } from "./group_ends.ts";
 import { GroupStore, type GroupStoreOptions } from "./group_store.ts";
-import { itemsOf } from "./items.ts";
-import { type GroupHead, headOf, itemRunName, itemSpec, type Manifest, manifestOf } from "./manifest.ts";
+import { itemsOrRefusal } from "./items.ts";
+import { headOf, itemRunName, itemSpec, type Manifest, manifestOf } from "./manifest.ts";
 import { lastRecord } from "./last_record.ts";
 import { type ItemEnd, listMarks, putCancelled, putMark } from "./marks.ts";
-import { type GroupView, OpenGroup } from "./open_group.ts";
+import { countsOf, type GroupView, OpenGroup } from "./open_group.ts";
 import { RecentGroups } from "./recent.ts";
 
-export interface GroupsOptions extends GroupStoreOptions {
-  readonly broker: Broker;
+export interface GroupsOptions extends GroupStoreOptions, GroupEndsOptions {
   readonly cluster: Pick<Cluster, "cancel">;
   readonly runs: RunTable;
   readonly starter: Pick<Starter, "start">;
@@ -46,9 +44,6 @@ export interface GroupsOptions extends GroupStoreOptions {
   readonly conditionOf: (row: Row) => Promise<Condition | undefined>;
   /** What is against the row by the rules of now, in sentences; what the store has of it may be older, or anybody's. */
   readonly against: (row: Row) => readonly string[];
-  readonly topicPrefix: string;
-  /** Called before the group is marked as done; may be called again after a crash. */
-  readonly onEnd: (end: GroupEnd) => Promise<void>;
 }
 
 const MAX_ITEMS = 1_000;
@@ -60,8 +55,6 @@ const AHEAD = 16;
 const BEGINNING = 20;
 /** How long a create call may be under way that a killed process has left behind. */
 const LATE_MS = 3_000;
-/** Ends that are remembered, so that none is told twice. */
-const MOST_TOLD = 10_000;
 /** Items of a group that did not begin and are told of. */
 const MOST_REPORTED = 10;
 /** Whose call waits. */
@@ -73,25 +66,25 @@ interface Wait {
 export class Groups {
   readonly #options: GroupsOptions;
   readonly #store: GroupStore;
+  readonly #ends: GroupEnds;
   readonly #open = new Map<string, OpenGroup>();
   /** Starts that are not through, by the group's name. */
   readonly #starting = new Map<string, Promise<StartResult>>();
   readonly #loading = new Map<string, Promise<void>>();
+  /** Notes without a group that are taken away. */
+  readonly #closing = new Map<string, Promise<void>>();
   readonly #calls = new Semaphore(CALLS_AT_ONCE);
   /** By row. */
   readonly #beginning = new Map<string, Semaphore>();
   readonly #ahead = new Map<string, Semaphore>();
   /** What a former process left is known. */
   readonly #ready = Promise.withResolvers<void>();
-  /** Groups whose success was told by this process. */
-  readonly #told = new Set<string>();
-  /** Ends of reruns of groups that have ended, one after the other. */
-  readonly #counting = new Map<string, Promise<void>>();
   readonly #recent = new RecentGroups();
 
   constructor(options: GroupsOptions) {
     this.#options = options;
     this.#store = new GroupStore(options);
+    this.#ends = new GroupEnds(options);
   }
 
   // ---------------------------------------------------------------- what there is
@@ -107,9 +100,20 @@ export class Groups {
     return this.#recent.find(jobName, messageHash);
   }
 
+  /** One with its items, be it open or not; undefined: there is none. */
+  details(group: string, signal: AbortSignal): Promise<GroupDetails | undefined> {
+    const { records, runs } = this.#options;
+    return groupDetails(group, { store: this.#store, records, runs, signal });
+  }
+
   /** Of those that have not ended. */
   names(): Iterable<string> {
     return this.#open.keys();
+  }
+
+  /** Groups that have not ended, and items of theirs that have no run yet. */
+  get counts(): { readonly open: number; readonly itemsWaiting: number } {
+    return countsOf(this.#open.values());
   }
 
   /** Those that have not ended, the oldest first. */
@@ -172,21 +176,12 @@ export class Groups {
   async #items(spec: RunSpec): Promise<string[] | RefusedError> {
     const { list, maxItems = MAX_ITEMS, conditionOf, topicPrefix, signal, emit } = this.#options;
     const { runName, row: { jobName } } = spec;
-    try {
-      const condition = await conditionOf(spec.row);
-      const options = { ...compact({ list }), maxItems, topicPrefix, condition, signal };
-      return await retryForever(() => this.#calls.take(() => itemsOf(spec, options), signal), {
-        signal,
-        isFinal: (error) => !(error instanceof UnavailableError),
-        onRetry: (error) =>
-          emit({ type: "waiting", runName, jobName, reason: `its items cannot be listed: ${errorMessage(error)}` }),
-      });
-    } catch (error) {
-      this.#options.signal.throwIfAborted();
-      return error instanceof RefusedError
-        ? error
-        : new RefusedError(`Cannot make items of job "${jobName}": ${errorMessage(error)}`, { cause: error });
-    }
+    const options = { list, maxItems, topicPrefix, condition: await conditionOf(spec.row), signal };
+    return await itemsOrRefusal(spec, options, {
+      turns: this.#calls,
+      onRetry: (error) =>
+        emit({ type: "waiting", runName, jobName, reason: `its items cannot be listed: ${errorMessage(error)}` }),
+    });
   }
 
   /** The group of a former start: goes on with it, if it has not ended. */
@@ -228,7 +223,11 @@ export class Groups {
     const { records, signal, runs, against } = this.#options;
     const wait = { runName: group, jobName: "" };
     const manifest = await this.#call(wait, "be read", () => this.#store.read(group));
-    if (manifest === undefined) return await this.#call(wait, "be read", () => this.#store.removeOrphan(group));
+    if (manifest === undefined) {
+      const isUnreadable = await this.#call(wait, "be looked up", () => this.#store.exists(group));
+      if (!isUnreadable) this.#endOrphan(group).catch(() => {/* The service stops. */});
+      return;
+    }
     const marks = await this.#call(wait, "be read", () => listMarks(records, manifest, { signal }));
     if (this.#open.has(group)) return;
     const open = this.#add(manifest);
@@ -248,6 +247,25 @@ export class Groups {
       else await this.#begin(open, manifest, left, { isNew: false });
     };
     this.#turnsOf(this.#beginning, manifest.row, BEGINNING).take(begin, signal).catch(() => {/* The service stops. */});
+  }
+
+  /** Its process died before the manifest was there, which may come late. Its message comes again, under another name. */
+  async #endOrphan(group: string): Promise<void> {
+    const wait = { runName: group, jobName: "" };
+    await this.#late();
+    const isThere = await this.#call(wait, "be looked up", () => this.#store.exists(group));
+    if (this.#open.has(group) || this.#starting.has(group)) return;
+    if (isThere) return await this.#load(group);
+    const closing = this.#call(wait, "be closed", () => this.#store.close(group));
+    this.#closing.set(group, closing);
+    await closing.finally(() => this.#closing.delete(group));
+  }
+
+  /** Resolves when nothing can come any more that a killed process had asked for. */
+  async #late(): Promise<void> {
+    const { runs, signal } = this.#options;
+    const waitMs = runs.syncedAtMs + LATE_MS - performance.now();
+    if (waitMs > 0) await delay(waitMs, signal);
   }
 
   // ---------------------------------------------------------------- items
@@ -314,10 +332,9 @@ export class Groups {
 
   /** Counts those as failed that shall not begin. */
   async #cancelLeft(open: OpenGroup, manifest: Manifest, left: readonly number[]): Promise<void> {
-    const { runs, signal } = this.#options;
+    const { runs } = this.#options;
     // A create call of a killed process may still land: then the run counts, and is cancelled as the others are.
-    const waitMs = runs.syncedAtMs + LATE_MS - performance.now();
-    if (waitMs > 0) await delay(waitMs, signal);
+    await this.#late();
     const live = new Map<number | undefined, string>();
     for (const { job } of runs.values()) if (job.group === manifest.group) live.set(job.index, job.runName);
     await Promise.all([...live.values()].map((runName) => this.#cancelRun(open, runName)));
@@ -354,7 +371,7 @@ export class Groups {
       return await this.#endIfComplete(open);
     }
     await open?.ending;
-    if (record.rerun_of !== undefined && end === "succeeded") await this.#countRerun(head, runName);
+    if (record.rerun_of !== undefined && end === "succeeded") await this.#ends.rerunSucceeded(head, runName);
   }
 
   async #mark(
@@ -389,43 +406,11 @@ export class Groups {
     }
     open.isTold = true;
     const end = endOf(head, marks);
-    await this.#tell(end, head);
+    await this.#ends.tell(end, head);
     await this.#store.close(head.group);
     this.#open.delete(head.group);
     this.#recent.ended(head);
     this.#emit(open, end.failed === 0 ? "succeeded" : "failed");
-  }
-
-  /** Whether a rerun's success has completed a group that had ended as failed. */
-  async #countRerun(head: GroupHead, runName: string): Promise<void> {
-    const { records, signal } = this.#options;
-    const { group } = head;
-    const before = this.#counting.get(group) ?? Promise.resolve();
-    const counting = before.catch(() => {}).then(async () => {
-      const without = await listMarks(records, head, { except: runName, signal });
-      if (endOf(head, without).failed === 0 || this.#told.has(group)) return;
-      const end = endOf(head, await listMarks(records, head, { signal }));
-      if (end.failed === 0) await this.#tell(end, head);
-    });
-    this.#counting.set(group, counting);
-    try {
-      await counting;
-    } finally {
-      if (this.#counting.get(group) === counting) this.#counting.delete(group);
-    }
-  }
-
-  async #tell(end: GroupEnd, head: GroupHead): Promise<void> {
-    const { broker, topicPrefix, onEnd, signal } = this.#options;
-    const isComplete = end.failed === 0;
-    const topic = (isComplete ? groupCompleteTopic : groupFailedTopic)(topicPrefix, head.jobName);
-    if (!this.#told.has(toldKey(end))) {
-      await broker.publish(topic, JSON.stringify(endPayload(end, head)), { qos: 1, signal });
-      this.#told.add(toldKey(end));
-      const [oldest = ""] = this.#told;
-      if (this.#told.size > MOST_TOLD) this.#told.delete(oldest);
-    }
-    await onEnd(end);
   }
 
   // ---------------------------------------------------------------- cancel

@@ -6,11 +6,14 @@
  * no object; so `{item.key}` is its name and `{item.rate}` a field.
  */
 import { type Condition, type ConditionValues, conditionValues, forEachText } from "../catalog.ts";
-import { CellError, type ForEach, type ObjectList, RefusedError, type RunSpec } from "../ports.ts";
+import { CellError, type ForEach, type ObjectList, RefusedError, type RunSpec, UnavailableError } from "../ports.ts";
 import { Filler, payloadText } from "../run_spec.ts";
+import { errorMessage } from "../util/errors.ts";
 import { isJsonObject, parseExactly, parseJson } from "../util/json.ts";
 import { isJoinTopic } from "../topics.ts";
 import { keyFault } from "../util/object_key.ts";
+import { retryForever } from "../util/retry.ts";
+import type { Semaphore } from "../util/semaphore.ts";
 import { cut } from "../util/text.ts";
 
 export interface ItemsOptions {
@@ -69,6 +72,26 @@ export async function itemsOf(spec: RunSpec, options: ItemsOptions): Promise<str
     }
   }
   return items;
+}
+
+/** `itemsOf`, as often as it takes where the objects cannot be listed now. Rejects only where the signal aborts. */
+export async function itemsOrRefusal(
+  spec: RunSpec,
+  options: ItemsOptions & { readonly signal: AbortSignal },
+  { turns, onRetry }: { readonly turns: Semaphore; readonly onRetry: (error: unknown) => void },
+): Promise<string[] | RefusedError> {
+  const { signal } = options;
+  try {
+    return await retryForever(() => turns.take(() => itemsOf(spec, options), signal), {
+      signal,
+      onRetry,
+      isFinal: (error) => !(error instanceof UnavailableError),
+    });
+  } catch (error) {
+    signal.throwIfAborted();
+    if (error instanceof RefusedError) return error;
+    return new RefusedError(`Cannot make items of job "${spec.row.jobName}": ${errorMessage(error)}`, { cause: error });
+  }
 }
 
 function isWanted(condition: Condition, values: ConditionValues, item: string): boolean {

@@ -18,6 +18,8 @@ const MAX_LISTED = 200_000;
 /** What the marks say of each item; absent: it has not ended. */
 export interface Marks {
   readonly ends: ReadonlyMap<number, ItemEnd>;
+  /** Names of the runs that ended so. */
+  readonly runs: ReadonlyMap<number, string>;
   /** Who cancelled the group. */
   readonly isCancelled: boolean;
 }
@@ -55,6 +57,7 @@ export async function listMarks(
   { except, signal }: { except?: string; signal?: AbortSignal } = {},
 ): Promise<Marks> {
   const ends = new Map<number, ItemEnd>();
+  const runs = new Map<number, string>();
   let [isCancelled, listed] = [false, 0];
   for await (const path of records.notes(FOLDER, `${group}/`, compact({ signal }))) {
     if (++listed > MAX_LISTED) break;
@@ -63,7 +66,9 @@ export async function listMarks(
     const [, digits, runName = "", end] = NAME.exec(name) ?? [];
     const index = Number(digits);
     if (!(index < total) || runName === except || !isRunName(runName)) continue;
-    if (ends.get(index) !== "succeeded") ends.set(index, end as ItemEnd);
+    if (ends.get(index) === "succeeded") continue;
+    ends.set(index, end as ItemEnd);
+    runs.set(index, runName);
   }
-  return { ends, isCancelled };
+  return { ends, runs, isCancelled };
 }

@@ -59,3 +59,13 @@ export class OpenGroup {
     return { ...shown, items: this.states, isCancelled: this.cancelledBy !== undefined };
   }
 }
+
+/** How many there are, and items of theirs that have no run yet. */
+export function countsOf(groups: Iterable<OpenGroup>): { readonly open: number; readonly itemsWaiting: number } {
+  let [open, itemsWaiting] = [0, 0];
+  for (const { states } of groups) {
+    open++;
+    for (const state of states) if (state === "waiting") itemsWaiting++;
+  }
+  return { open, itemsWaiting };
+}

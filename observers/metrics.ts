@@ -14,6 +14,7 @@ export interface MetricsSnapshot {
   readonly waitingBytes: number;
   /** Rows that wait for others that they need, of each message. */
   readonly waitingJoins: number;
+  readonly groups?: { readonly open: number; readonly itemsWaiting: number };
   readonly runs: Readonly<Record<RunView["state"], number>>;
   /** Of the pending ones, those that the service itself holds back, by what they wait for. */
   readonly held: Readonly<Record<HeldFor, number>>;
@@ -58,6 +59,7 @@ export class Metrics {
   readonly #created: Counter;
   readonly #delayed: Counter;
   readonly #errors: Counter;
+  readonly #groupsEnded: Counter;
   readonly #reconnects: Counter;
   readonly #tableLoads: Counter;
   readonly #pageRefusals: Counter;
@@ -80,6 +82,7 @@ export class Metrics {
     this.#disruptions = this.#counter("disruptions_total", "Pods that the cluster took away from runs");
     this.#jobRuns = this.#counter("job_runs_ended_total", "Ended runs by row of the table", "job_name", "status");
     this.#delayed = this.#counter("creates_delayed_total", "Runs that the cluster would not take for now");
+    this.#groupsEnded = this.#counter("groups_ended_total", "Groups of items that ended, by status", "status");
     this.#errors = this.#counter("errors_total", "EventTopics on the ERROR topic by what they are about", "scope");
     this.#reconnects = this.#counter("broker_disconnects_total", "Lost or refused connections to the broker");
     this.#pageRefusals = this.#counter("page_refusals_total", "Requests to the page that were refused", "why");
@@ -158,6 +161,8 @@ export class Metrics {
       case "retrying":
         this.#disruptions.inc(event.record.disruptions ?? 0);
         return this.#retried.inc({ reason: this.#retryReasons.name(event.record.reason) });
+      case "group":
+        return event.state === "started" ? undefined : this.#groupsEnded.inc({ status: event.state });
       case "table":
         return this.#tableLoads.inc();
       case "broker":
@@ -183,6 +188,8 @@ export class Metrics {
   #defineGauges(): void {
     this.#gauge("waiting_messages", "Messages received and not yet done", (s) => s.waitingMessages);
     this.#gauge("waiting_bytes", "Memory of messages received and not yet done", (s) => s.waitingBytes);
+    this.#gauge("groups_open", "Groups of items that have not ended", (s) => s.groups?.open ?? 0);
+    this.#gauge("group_items_waiting", "Items of groups that have no run yet", (s) => s.groups?.itemsWaiting ?? 0);
     this.#gauge("joins_waiting", "Rows that wait for rows that they need", (s) => s.waitingJoins);
     this.#gauge("table_rows", "Rows in use", (s) => s.table.rows);
     this.#gauge("table_errors", "Errors in the table; their rows are left out", (s) => s.table.errors);

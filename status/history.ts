@@ -22,6 +22,9 @@ export interface RecordFilter {
   readonly status?: Outcome["status"];
   readonly parentRun?: string;
   readonly root?: string;
+  readonly group?: string;
+  /** Each item of a group by itself; absent: of each group the one that ended last, which stands for all. */
+  readonly everyItem?: true;
   /** Ended at this time or later. */
   readonly since?: Date;
   /** Ended before this time. */
@@ -46,6 +49,8 @@ export type EndedRun = Pick<
   | "root"
   | "attempt"
   | "retried_as"
+  | "group"
+  | "index"
 >;
 
 /** How far back a list of ended runs looks. */
@@ -127,6 +132,7 @@ export class History {
 function endedRun(record: RunRecord): EndedRun {
   const { run_name, job_name, status, message, node, parent_run, started_at, finished_at, attempt, retried_as } =
     record;
+  const { group, index } = record;
   const kept: EndedRun = {
     run_name: short(run_name),
     job_name: short(job_name),
@@ -137,7 +143,7 @@ function endedRun(record: RunRecord): EndedRun {
     started_at: started_at === null ? null : short(started_at),
     finished_at: short(finished_at),
     root: lineageOfRecord(record).root,
-    ...compact({ attempt, retried_as: retried_as && short(retried_as) }),
+    ...compact({ attempt, retried_as: retried_as && short(retried_as), group: group && short(group), index }),
   };
   // A piece of a string keeps the whole of it in memory.
   return JSON.parse(JSON.stringify(kept));
@@ -145,7 +151,7 @@ function endedRun(record: RunRecord): EndedRun {
 
 /** Ended runs that fit, newest first; among those of one time, by name downwards. */
 export function selectRecords<T extends EndedRun>(records: Iterable<T>, filter: RecordFilter): T[] {
-  const { jobName, status, parentRun, root, since, until, olderThan, limit } = filter;
+  const { jobName, status, parentRun, root, group, everyItem, since, until, olderThan, limit } = filter;
   const fits: T[] = [];
   for (const record of records) {
     const at = Date.parse(record.finished_at);
@@ -153,14 +159,26 @@ export function selectRecords<T extends EndedRun>(records: Iterable<T>, filter: 
     if (status !== undefined && record.status !== status) continue;
     if (parentRun !== undefined && record.parent_run !== parentRun) continue;
     if (root !== undefined && record.root !== root) continue;
+    if (group !== undefined && record.group !== group) continue;
     if (since && !(at >= since.getTime()) || until && !(at < until.getTime())) continue;
-    if (olderThan && newerFirst(Date.parse(olderThan.finishedAt), olderThan.runName, at, record.run_name) >= 0) {
-      continue;
-    }
     fits.push(record);
   }
   fits.sort((a, b) => newerFirst(Date.parse(a.finished_at), a.run_name, Date.parse(b.finished_at), b.run_name));
-  return fits.slice(0, limit);
+  const listed = everyItem || [parentRun, root, group].some((one) => one !== undefined) ? fits : oneOfEachGroup(fits);
+  const isOlder = ({ finished_at, run_name }: T) =>
+    newerFirst(Date.parse(olderThan!.finishedAt), olderThan!.runName, Date.parse(finished_at), run_name) < 0;
+  return (olderThan ? listed.filter(isOlder) : listed).slice(0, limit);
+}
+
+/** The first one of each group, which stands on one page only. */
+function oneOfEachGroup<T extends EndedRun>(records: readonly T[]): T[] {
+  const seen = new Set<string>();
+  return records.filter(({ group }) => {
+    if (group === undefined) return true;
+    const isFirst = !seen.has(group);
+    seen.add(group);
+    return isFirst;
+  });
 }
 
 function newerFirst(atA: number, nameA: string, atB: number, nameB: string): number {

@@ -12,11 +12,13 @@ import { errorMessage } from "../util/errors.ts";
 import { finishInSlices } from "../util/slices.ts";
 import { attemptsOf } from "./attempts.ts";
 import { drawGraphSteps, type GraphPicture, MAX_DRAWN_ROWS } from "./graph.tsx";
-import type { RecordFilter } from "./history.ts";
+import type { ItemState } from "../flows.ts";
+import type { EndedRun, RecordFilter } from "./history.ts";
+import { groupPage, type ShownState } from "./pages/group.tsx";
 import { allWaits, type RunsOfRoot, type Wait, waitsOf } from "./joins.ts";
 import { type LogTail, logTail } from "./log_stream.ts";
 import { messageRunsPage } from "./pages/message_runs.tsx";
-import { type HealthView, overviewPage, type RunQuery } from "./pages/overview.tsx";
+import { type GroupLine, type HealthView, overviewPage, type RunQuery } from "./pages/overview.tsx";
 import { END_STATES, isLiveState, LIVE_STATES, type RunState } from "./pages/parts.tsx";
 import { runPage, type RunPageInput } from "./pages/run.tsx";
 import type { StatusView } from "./view.ts";
@@ -55,8 +57,12 @@ export class Reading {
     if (query.root !== undefined) return await this.#allOf(query.root);
     const table = view.table();
     const history = await this.#history(query, params);
+    const groups = query.state === undefined ? this.#openGroups(query.row) : [];
+    const shown = new Set(groups.map(({ group }) => group));
     const live = view.liveRuns()
       .filter((run) => query.row === undefined || run.jobName === query.row)
+      // What a group's line stands for.
+      .filter(({ group }) => group === undefined || !shown.has(group))
       .filter((run) => query.state === undefined || run.state === query.state)
       .sort((a, b) => b.receivedAt.getTime() - a.receivedAt.getTime());
     return overviewPage({
@@ -66,12 +72,36 @@ export class Reading {
       table,
       graph: table && await this.#picture(table),
       live,
+      groups,
       ...history,
       reach: view.recordsReach(),
       waits: await this.#waits(),
       query,
       actions,
     });
+  }
+
+  #openGroups(row: string | undefined): GroupLine[] {
+    const { view } = this.#options;
+    const open = (view.openGroups?.() ?? []).filter(({ jobName }) => row === undefined || jobName === row);
+    const live = liveItems(open.length === 0 ? [] : view.liveRuns());
+    return open.map(({ group, jobName, topic, receivedAt, items }) => ({
+      group,
+      jobName,
+      topic,
+      receivedAt,
+      states: statesOf(items, live.get(group)),
+    }));
+  }
+
+  /** The page of a group; undefined: there is none of that name. */
+  async group(name: string): Promise<string | undefined> {
+    const { view, actions } = this.#options;
+    if (!isRunName(name)) return undefined;
+    const group = await view.group?.(name, this.#lookSignal());
+    if (!group) return undefined;
+    const states = statesOf(group.items.map(({ state }) => state), liveItems(view.liveRuns()).get(name));
+    return groupPage({ now: new Date(), group, states, actions });
   }
 
   /** The page of all runs that one message has set off. */
@@ -91,7 +121,10 @@ export class Reading {
   async #waits(): Promise<Wait[]> {
     const { view } = this.#options;
     if (view.waitingJoins().length === 0) return [];
-    return allWaits(view, await view.records({ limit: MAX_KNOWN }, this.#lookSignal()).catch(() => []));
+    return allWaits(
+      view,
+      await view.records({ everyItem: true, limit: MAX_KNOWN }, this.#lookSignal()).catch(() => []),
+    );
   }
 
   /** Rows that wait for the run, or for others beside it. */
@@ -160,13 +193,30 @@ export class Reading {
       const found = await this.#options.view.records(filter, this.#lookSignal());
       const records = found.slice(0, RECORDS_A_PAGE);
       const last = records.at(-1);
-      if (found.length <= RECORDS_A_PAGE || !last) return { records };
+      const endedGroups = await this.#endedGroups(records);
+      if (found.length <= RECORDS_A_PAGE || !last) return { records, endedGroups };
       const older = new URLSearchParams(params);
       older.set("older", `${last.finished_at} ${last.run_name}`);
-      return { records, olderHref: `/?${older}#history` };
+      return { records, endedGroups, olderHref: `/?${older}#history` };
     } catch (error) {
       return { records: [], recordsFailure: `The history cannot be read now: ${errorMessage(error)}` };
     }
+  }
+
+  /** How the items of those groups stand, as far as the history knows them. */
+  async #endedGroups(records: readonly EndedRun[]): Promise<ReadonlyMap<string, readonly ShownState[]>> {
+    const { view } = this.#options;
+    const names = [...new Set(records.flatMap(({ group }) => group ?? []))];
+    if (names.length === 0) return new Map();
+    const all = await view.records({ everyItem: true, limit: MAX_KNOWN }, this.#lookSignal());
+    return new Map(names.map((name) => {
+      const states = new Map<number, ShownState>();
+      for (const { group, index, status, retried_as } of all) {
+        if (group !== name || index === undefined || retried_as !== undefined) continue;
+        if (states.get(index) !== "succeeded") states.set(index, status === "succeeded" ? "succeeded" : "failed");
+      }
+      return [name, [...states].sort(([a], [b]) => a - b).map(([, state]) => state)];
+    }));
   }
 
   async #startedRuns(runName: string): Promise<{ runName: string; state: RunState }[]> {
@@ -205,6 +255,23 @@ export class Reading {
   #lookSignal(): AbortSignal {
     return AbortSignal.any([this.#closing, AbortSignal.timeout(LOOK_MS)]);
   }
+}
+
+/** Live runs of items, by group and index. */
+function liveItems(runs: readonly RunView[]): ReadonlyMap<string, ReadonlyMap<number, RunView>> {
+  const found = new Map<string, Map<number, RunView>>();
+  for (const run of runs) {
+    if (run.group === undefined || run.index === undefined) continue;
+    const items = found.get(run.group);
+    if (items) items.set(run.index, run);
+    else found.set(run.group, new Map([[run.index, run]]));
+  }
+  return found;
+}
+
+/** One that has a run which is not known here has just begun, or is just ending. */
+function statesOf(states: readonly ItemState[], live: ReadonlyMap<number, RunView> | undefined): ShownState[] {
+  return states.map((state, index) => state === "begun" ? live?.get(index)?.state ?? "pending" : state);
 }
 
 /** What a page shows of a Job and its message; what there is not is left out. */

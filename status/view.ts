@@ -5,7 +5,7 @@
 import type { Table } from "../catalog.ts";
 import type { Cluster, JobFacts, ObjectStore, RunRecord, RunView } from "../ports.ts";
 import { RecentMessages, type SeenMessage } from "../observers/messages.ts";
-import type { WaitingJoin } from "../flows.ts";
+import type { GroupDetails, GroupView, WaitingJoin } from "../flows.ts";
 import { viewOf } from "../runs.ts";
 import type { Service } from "../service.ts";
 import { compact } from "../util/compact.ts";
@@ -22,6 +22,10 @@ export interface StatusView {
   nextDue?(): ReadonlyMap<string, Date>;
   /** Why the table in force is not what the store has; undefined: it is. */
   tableFailure(): string | undefined;
+  /** Groups that have not ended. Absent: nothing is known of groups. */
+  openGroups?(): readonly GroupView[];
+  /** A group with its items, be it open or not; undefined: there is none. */
+  group?(name: string, signal: AbortSignal): Promise<GroupDetails | undefined>;
   /** The last messages, newest first. */
   messages(): readonly SeenMessage[];
   liveRuns(): readonly RunView[];
@@ -63,6 +67,8 @@ export function statusView(
     table: () => service.catalog.table,
     nextDue: () => service.nextDue(),
     tableFailure: () => service.catalog.failure?.message,
+    openGroups: () => service.groups.views(),
+    group: (name, signal) => service.groups.details(name, signal),
     messages: () => messages.values(),
     liveRuns: () => service.runs.views(),
     liveRun(runName) {

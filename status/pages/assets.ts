@@ -43,6 +43,9 @@ button{cursor:pointer;font-weight:600}
 .muted{color:var(--muted)}.bad{color:var(--bad);font-weight:600}.good{color:var(--good);font-weight:600}
 .warn{color:var(--warn);font-weight:600}
 .reason{font-size:1.05rem}#reach{margin:.6rem 0 0}
+.strip{display:block;font-family:ui-monospace,"DejaVu Sans Mono",monospace;line-height:1.2;overflow-wrap:anywhere}
+td .strip:not(:last-child){display:inline}
+.strip .succeeded{color:var(--good)}.strip .failed{color:var(--bad);font-weight:600}.strip .running{color:var(--link)}
 svg text{font:12px ui-monospace,"DejaVu Sans Mono",monospace;fill:var(--text)}
 svg .mark{fill:var(--bad);font-weight:600}
 svg .node{fill:var(--card);stroke:var(--muted)}
@@ -92,7 +95,7 @@ export const SCRIPT = `
   source.onopen = () => { say("Live: changes show by themselves"); if (opened) plan(); opened = true; };
   source.onerror = () => say("Not live: the service does not answer, trying again");
   const run = document.body.dataset.run;
-  for (const type of ["created", "started", "waiting", "finished", "table", "broker", "leader", "resync"]) {
+  for (const type of ["created", "started", "waiting", "finished", "group", "table", "broker", "leader", "resync"]) {
     source.addEventListener(type, (event) => {
       const name = run && event.data ? JSON.parse(event.data).run_name : undefined;
       if (!run || !name || name === run) plan();

@@ -25,6 +25,7 @@ import {
   Time,
 } from "./parts.tsx";
 import type { Wait } from "../joins.ts";
+import { GroupLink, type ShownState, Strip } from "./group.tsx";
 import { BatchSection } from "./batches.tsx";
 import { RunSection } from "./run_forms.tsx";
 import { RowNames, TableSection } from "./table.tsx";
@@ -48,6 +49,15 @@ export interface RunQuery {
   readonly root?: string;
 }
 
+/** A group that has not ended, as one line. */
+export interface GroupLine {
+  readonly group: string;
+  readonly jobName: string;
+  readonly topic: string;
+  readonly receivedAt: Date;
+  readonly states: readonly ShownState[];
+}
+
 export interface OverviewInput {
   readonly now: Date;
   readonly health: HealthView;
@@ -57,7 +67,11 @@ export interface OverviewInput {
   /** When rows with a schedule are due next, by their names. */
   readonly nextDue?: ReadonlyMap<string, Date>;
   readonly graph: GraphPicture | undefined;
+  /** Those of `groups` are not among them. */
   readonly live: readonly RunView[];
+  readonly groups?: readonly GroupLine[];
+  /** How the items stand of groups that a record stands for, by their names. */
+  readonly endedGroups?: ReadonlyMap<string, readonly ShownState[]>;
   readonly records: readonly EndedRun[];
   /** How far back `records` looks. */
   readonly reach: Reach;
@@ -85,7 +99,7 @@ export function overviewPage(input: OverviewInput): string {
       <>
         <HealthSection {...input} />
         <FindSection query={query} reach={input.reach} />
-        {wantsLive && <LiveSection live={input.live} now={input.now} />}
+        {wantsLive && <LiveSection live={input.live} groups={input.groups ?? []} now={input.now} />}
         {wantsLive && query.row === undefined && <WaitSection waits={input.waits} />}
         {wantsEnded && <HistorySection {...input} />}
         {input.nextDue && input.nextDue.size > 0 && <NextSection nextDue={input.nextDue} />}
@@ -175,24 +189,52 @@ function reachWords({ runs, kind, oldest }: Reach): Child {
   }
 }
 
-function LiveSection({ live, now }: { live: readonly RunView[]; now: Date }) {
-  const rest = live.length - MAX_SHOWN;
+function LiveSection(
+  { live, groups, now }: { live: readonly RunView[]; groups: readonly GroupLine[]; now: Date },
+) {
+  const shownGroups = groups.slice(0, MAX_SHOWN);
+  const shown = live.slice(0, MAX_SHOWN - shownGroups.length);
+  const rest = live.length - shown.length + groups.length - shownGroups.length;
   return (
     <section id="live" data-live aria-labelledby="live-h">
       <h2 id="live-h">Live runs</h2>
-      {live.length === 0 ? <p class="muted">Nothing runs now.</p> : (
+      {live.length + groups.length === 0 ? <p class="muted">Nothing runs now.</p> : (
         <ScrollTable label="Live runs">
           <table>
             <caption>
               {live.length} {live.length === 1 ? "run" : "runs"}
+              {groups.length > 0 && ` and ${groups.length} ${groups.length === 1 ? "group" : "groups"} of items`}
               {rest > 0 && `, ${rest} of them not shown; name a row above`}
             </caption>
             <Heads names={["Run", "Row", "State", "Age", "Message", "Node", "Requests and limits"]} />
-            <tbody>{live.slice(0, MAX_SHOWN).map((run) => <LiveRow run={run} now={now} />)}</tbody>
+            <tbody>
+              {shownGroups.map((group) => <GroupRow group={group} now={now} />)}
+              {shown.map((run) => <LiveRow run={run} now={now} />)}
+            </tbody>
           </table>
         </ScrollTable>
       )}
     </section>
+  );
+}
+
+function GroupRow({ group: { group, jobName, topic, receivedAt, states }, now }: { group: GroupLine; now: Date }) {
+  return (
+    <tr>
+      <th scope="row">
+        <GroupLink group={group} />
+      </th>
+      <td>{short(jobName)}</td>
+      <td>
+        <Strip states={states} />
+      </td>
+      <td>{ageWords(now.getTime() - receivedAt.getTime())}</td>
+      <td>
+        <code>{short(topic)}</code>
+      </td>
+      <td>–</td>
+      <td>–</td>
+    </tr>
   );
 }
 
@@ -271,7 +313,7 @@ function WaitSection({ waits }: { waits: readonly Wait[] }) {
   );
 }
 
-function HistorySection({ records, recordsFailure, olderHref }: OverviewInput) {
+function HistorySection({ records, endedGroups, recordsFailure, olderHref }: OverviewInput) {
   return (
     <section id="history" data-live aria-labelledby="history-h">
       <h2 id="history-h">History</h2>
@@ -280,7 +322,11 @@ function HistorySection({ records, recordsFailure, olderHref }: OverviewInput) {
         <ScrollTable label="Runs that ended">
           <table>
             <Heads names={["Run", "Row", "State", "Why", "Ended", "Took", "Node"]} />
-            <tbody>{records.map((record) => <EndedRow record={record} />)}</tbody>
+            <tbody>
+              {records.map((record) => (
+                <EndedRow record={record} states={record.group && endedGroups?.get(record.group) || undefined} />
+              ))}
+            </tbody>
           </table>
         </ScrollTable>
       )}
@@ -293,7 +339,11 @@ function HistorySection({ records, recordsFailure, olderHref }: OverviewInput) {
   );
 }
 
-function EndedRow({ record }: { record: EndedRun }) {
+/** `states`: of the group that the record stands for. */
+function EndedRow({ record, states }: { record: EndedRun; states: readonly ShownState[] | undefined }) {
+  if (record.group !== undefined && states) {
+    return <EndedGroupRow record={record} states={states} group={record.group} />;
+  }
   return (
     <tr>
       <th scope="row">
@@ -314,6 +364,27 @@ function EndedRow({ record }: { record: EndedRun }) {
       </td>
       <td>{durationWords(record)}</td>
       <td>{record.node === null ? "–" : short(record.node)}</td>
+    </tr>
+  );
+}
+
+function EndedGroupRow(
+  { record, states, group }: { record: EndedRun; states: readonly ShownState[]; group: string },
+) {
+  return (
+    <tr>
+      <th scope="row">
+        <GroupLink group={group} />
+      </th>
+      <td>{short(record.job_name)}</td>
+      <td colspan={2}>
+        <Strip states={states} />
+      </td>
+      <td>
+        <Time at={record.finished_at} />
+      </td>
+      <td>–</td>
+      <td>–</td>
     </tr>
   );
 }

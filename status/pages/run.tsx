@@ -3,6 +3,7 @@
  */
 import type { RunRecord, RunView } from "../../ports.ts";
 import type { AttemptView } from "../attempts.ts";
+import { GroupLink } from "./group.tsx";
 import { lineageOfRecord } from "../../run_spec.ts";
 import type { Wait } from "../joins.ts";
 import type { LogTail } from "../log_stream.ts";
@@ -171,6 +172,7 @@ function Relatives({ live, record, startedRuns, runName }: RunPageInput) {
   const parent = record?.parent_run ?? live?.parentRun;
   const first = record?.root_run ?? live?.rootRun;
   const root = live?.root ?? (record && lineageOfRecord(record).root);
+  const group = record?.group ?? live?.group;
   return (
     <dl>
       <dt>Started by</dt>
@@ -180,6 +182,15 @@ function Relatives({ live, record, startedRuns, runName }: RunPageInput) {
           <dt>First of the chain</dt>
           <dd>
             <RunLink runName={first} />
+          </dd>
+        </>
+      )}
+      {group !== undefined && (
+        <>
+          <dt>Item</dt>
+          <dd>
+            {record?.index ?? live?.index} of <GroupLink group={group} />:{" "}
+            <code>{short(record?.item ?? live?.item)}</code>
           </dd>
         </>
       )}

@@ -210,6 +210,33 @@ async function recordWithoutMark(core: Core, index: number): Promise<void> {
   await core.records.put(record);
 }
 
+Deno.test("a note of a group that never came to be is taken away, one of a group that came late is not", async () => {
+  const store = new FakeStore();
+  for (const name of ["sort-neverwas2345", "sort-camelate2345"]) {
+    store.objects.set(`.open-groups/${name}.json`, new TextEncoder().encode("{}"));
+  }
+  using core = await start({ store });
+  const manifest = { ...LATE, group: "sort-camelate2345" };
+  store.objects.set(".groups/sort-camelate2345.json", new TextEncoder().encode(JSON.stringify(manifest)));
+  await eventually(() => !openIn(store).includes(".open-groups/sort-neverwas2345.json"), { timeoutMs: 20_000 });
+  await created(core, 1);
+  await end(core, 0);
+  deepEqual(openIn(store), []);
+});
+
+const LATE = {
+  row: EACH,
+  topic: "lab/up",
+  payload: "{}",
+  message_hash: "hash",
+  root: "abcdefghijkl",
+  root_run: "sort-camelate2345",
+  parent_run: null,
+  chain_depth: 0,
+  received_at: "2026-03-01T10:00:00Z",
+  items: ['"a"'],
+};
+
 Deno.test("a rerun of a failed item completes its group, which is then told once", async () => {
   const told: { failed: number }[] = [];
   using core = await start({ onGroupEnd: (end) => told.push(end) });

@@ -227,6 +227,7 @@ async function play(one: Case, say: (line: string) => void = () => {}): Promise<
   deepEqual(books.exceeded, []);
   const records = [...world.store.objects.keys()].filter((key) => /^r\d[^/]*\.json$/.test(key));
   equal(records.length, expected!.runs.size, "records");
+  deepEqual([...world.store.objects.keys()].filter((key) => key.startsWith(".open-groups/")), [], "open groups");
   if (busy) {
     checkBusy(busy, {
       books,

@@ -7,6 +7,8 @@ import { chainGraph } from "../../catalog/chains.ts";
 import { drawGraph } from "../../status/graph.tsx";
 import { selectRecords } from "../../status/history.ts";
 import { LiveEvents } from "../../status/live_events.ts";
+import type { GroupDetails } from "../../flows.ts";
+import { groupPage } from "../../status/pages/group.tsx";
 import { messageRunsPage } from "../../status/pages/message_runs.tsx";
 import { overviewPage } from "../../status/pages/overview.tsx";
 import { ageWords, messagePage } from "../../status/pages/parts.tsx";
@@ -16,7 +18,7 @@ import type { JobFacts, RunView } from "../../ports.ts";
 import { serveStatus } from "../../status.ts";
 import { needs } from "../harness/needs.ts";
 import { aRecord, aRunView } from "../harness/fakes.ts";
-import { fakeView, PREFIX, tableOf } from "../harness/page_kit.ts";
+import { anApp, fakeView, PREFIX, tableOf } from "../harness/page_kit.ts";
 
 const EVIL = `"'><script>window.hacked=1</script><img src=x onerror=window.hacked=1>`;
 const NOW = new Date("2026-03-01T12:00:00Z");
@@ -126,6 +128,81 @@ Deno.test("overviewPage() says what is wrong while there is no table", () => {
   match(text, /There is no usable table yet/);
 });
 
+const GROUP: GroupDetails = {
+  group: "sort-groupgroup22",
+  jobName: "sort",
+  topic: "lab/uploaded",
+  root: "rootrootroot",
+  rootRun: "sort-groupgroup22",
+  receivedAt: new Date(NOW.getTime() - 60_000),
+  isOpen: true,
+  isCancelled: false,
+  items: [
+    { state: "succeeded", item: '"a.h5"', runName: "sort-aaaaaaaa2345" },
+    { state: "failed", item: '"b.h5"', runName: "sort-bbbbbbbb2345" },
+    { state: "begun", item: '"c.h5"', runName: "sort-cccccccc2345" },
+    { state: "waiting", item: '"d.h5"' },
+  ],
+};
+const { items: _items, ...GROUP_HEAD } = GROUP;
+const OPEN_GROUP = { ...GROUP_HEAD, items: GROUP.items.map(({ state }) => state) };
+
+Deno.test("a group is one line with how its items stand, in words and by shapes, and its items have no lines", async () => {
+  const item = (index: number) =>
+    aRunView({ runName: GROUP.items[index]!.runName!, jobName: "sort", group: GROUP.group, index });
+  const view = { ...fakeView({ live: [item(2), aRunView()] }), openGroups: () => [OPEN_GROUP] };
+  const text = (await (await anApp({ view }).get("/")).text()).replaceAll(/\s+/g, " ");
+  match(text, /1 run and 1 group of items/);
+  match(text, /<a class="mono" href="\/groups\/sort-groupgroup22">sort-groupgroup22<\/a>/);
+  match(text, /4 items: 1 succeeded, 1 failed, 1 running, 1 waiting/);
+  match(
+    text,
+    /<span class="succeeded">●<\/span><span class="failed">✕<\/span><span class="running">▶<\/span><span class="waiting">·</,
+  );
+  doesNotMatch(text, /sort-cccccccc2345/);
+});
+
+Deno.test("the page of a group shows its items, those that failed first, and can cancel it", async () => {
+  const view = { ...fakeView(), group: (name: string) => Promise.resolve(name === GROUP.group ? GROUP : undefined) };
+  const { get } = anApp({ view });
+  const text = (await (await get(`/groups/${GROUP.group}`)).text()).replaceAll(/\s+/g, " ");
+  const order = [...text.matchAll(/<th scope="row">(\d+)<\/th>/g)].map(([, index]) => Number(index));
+  deepEqual(order, [1, 2, 3, 0]);
+  match(text, /<input type="hidden" name="run_name" value="sort-groupgroup22"/);
+  equal((await get("/groups/sort-aaaaaaaa2345")).status, 404);
+  const led = await get(`/runs/${GROUP.group}`);
+  deepEqual([led.status, led.headers.get("location")], [303, `/groups/${GROUP.group}`]);
+});
+
+Deno.test("of a group that ended the history has one line, on one page only", async () => {
+  const items = Array.from({ length: 70 }, (_, index) =>
+    aRecord({
+      run_name: `sort-item${index}`,
+      job_name: "sort",
+      group: GROUP.group,
+      index,
+      status: index === 3 ? "failed" : "succeeded",
+      finished_at: new Date(NOW.getTime() - index * 60_000).toISOString(),
+    }));
+  const others = Array.from(
+    { length: 60 },
+    (_, at) => aRecord({ run_name: `other-${at}`, finished_at: new Date(NOW.getTime() - at * 90_000).toISOString() }),
+  );
+  const { get } = anApp({
+    view: fakeView({ records: (filter) => Promise.resolve(selectRecords([...items, ...others], filter)) }),
+  });
+  const first = (await (await get("/")).text()).replaceAll(/\s+/g, " ");
+  match(first, /70 items: 69 succeeded, 1 failed/);
+  doesNotMatch(first, /sort-item/);
+  const older = /href="([^"]+)">Older runs/.exec(first)![1]!.replaceAll("&amp;", "&").replace(/#.*/, "");
+  const second = await (await get(older)).text();
+  doesNotMatch(second, /sort-groupgroup22|sort-item/);
+  equal(
+    [first, second].flatMap((text) => [...text.matchAll(/href="\/runs\/other-\d+"/g)]).length,
+    60,
+  );
+});
+
 const WAIT = { root: "abcdefghijkl", jobName: EVIL, words: EVIL, runNames: [EVIL] };
 
 Deno.test("all pages escape what comes from outside", async (t) => {
@@ -174,6 +251,25 @@ Deno.test("all pages escape what comes from outside", async (t) => {
     "all of a message": messageRunsPage({ ...known, live: [live], ended: [record], waits: [WAIT] }),
     "live run": runPage({ ...parts, live }),
     "ended run": runPage({ ...parts, record, payloadNote: EVIL }),
+    groups: overview({
+      groups: [{ group: EVIL, jobName: EVIL, topic: EVIL, receivedAt: NOW, states: ["failed"] }],
+      records: [{ ...record, group: EVIL, index: 0 }],
+      endedGroups: new Map([[EVIL, ["failed"]]]),
+    }),
+    group: groupPage({
+      now: NOW,
+      group: {
+        ...GROUP,
+        group: EVIL,
+        jobName: EVIL,
+        topic: EVIL,
+        parentRun: EVIL,
+        items: [{ state: "failed", item: EVIL, runName: EVIL }],
+      },
+      states: ["failed"],
+      actions: true,
+    }),
+    item: runPage({ ...parts, record: { ...record, group: EVIL, index: 0, item: EVIL } }),
     message: messagePage({ title: EVIL, message: EVIL }),
   };
   for (const [name, text] of Object.entries(pages)) {
@@ -305,6 +401,8 @@ async function withBrowser(work: (served: Served) => Promise<void>, more: Partia
   const records: StatusView["records"] = (filter) => Promise.resolve(selectRecords(ENDED, filter));
   const view: StatusView = {
     ...fakeView({ table: tableOf(), live, ended: ENDED, records, job: JOB, messages: MESSAGES }),
+    openGroups: () => [OPEN_GROUP],
+    group: (name) => Promise.resolve(name === GROUP.group ? GROUP : undefined),
     ...more,
   };
   const note = (runName: string) => {
@@ -375,6 +473,7 @@ browserTest("axe finds nothing on any page, light, dark and narrow", async (t) =
       `/runs/${FAILED.run_name}`,
       "/messages?topic=lab/x",
       "/?root=rootrootroot",
+      `/groups/${GROUP.group}`,
       "/nowhere",
     ];
     for (const path of paths) {
