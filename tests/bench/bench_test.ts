@@ -1,6 +1,8 @@
 /** The bench's own arithmetic, and docs/performance.md and its plots against the run that they are made of. */
-import { deepEqual, equal, match, throws } from "node:assert/strict";
+import { deepEqual, equal, match, ok, throws } from "node:assert/strict";
+import { needs } from "../harness/needs.ts";
 import { atLeast, atMost, percentile, rowsOf } from "./measure.ts";
+import { MEASUREMENTS } from "./rows.ts";
 import { fillPage, PLOTS, plotsOf, readRun } from "./plot.ts";
 
 const MARKED = ["conditions", "figures", "plots", "times"]
@@ -59,6 +61,15 @@ Deno.test("plotsOf() draws a series in the order of x, with units", () => {
   const svg = plotsOf(readRun(RUN)).get("growth-jobs-memory.svg")!;
   match(svg, /points="80,142 590,44"/);
   match(svg, />live Jobs<\/text>[^]*>memory, MB<\/text>/);
+});
+
+Deno.test({
+  name: "an item of a group costs four calls of the API server at most",
+  ignore: !await needs("mosquitto", "s3", "cluster"),
+  async fn() {
+    const [sample] = await MEASUREMENTS["groups"]!.run(1, 50, () => {});
+    ok(sample!["groups-calls"]!.value <= 4, `${sample!["groups-calls"]!.value} calls`);
+  },
 });
 
 const saved = await Deno.readTextFile(new URL("run.jsonl", PLOTS)).catch(() => "");

@@ -2,6 +2,7 @@
  * All measurements of `deno task bench` by name, in the order in which they are made. Measures nothing itself.
  */
 import { ENDS } from "./ends.ts";
+import { FLOWS } from "./flows.ts";
 import { LOGS } from "./log_node.ts";
 import type { Measurement } from "./measure.ts";
 import { MEMORY } from "./memory.ts";
@@ -9,4 +10,11 @@ import { PEER } from "./peer.ts";
 import { SPEED } from "./speed.ts";
 
 /** What is measured when no name is given. */
-export const MEASUREMENTS: Readonly<Record<string, Measurement>> = { ...SPEED, ...ENDS, ...PEER, ...MEMORY, ...LOGS };
+export const MEASUREMENTS: Readonly<Record<string, Measurement>> = {
+  ...SPEED,
+  ...ENDS,
+  ...PEER,
+  ...MEMORY,
+  ...LOGS,
+  ...FLOWS,
+};
