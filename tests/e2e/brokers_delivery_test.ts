@@ -5,7 +5,7 @@
  */
 import { deepEqual, equal, ok } from "node:assert/strict";
 import mqtt from "mqtt";
-import { atOnce, steps } from "../harness/at_once.ts";
+import { steps } from "../harness/at_once.ts";
 import { type BrokerKind, BROKERS, type RealBroker } from "../harness/brokers/all.ts";
 import { JobWatch } from "../harness/job_watch.ts";
 import { type Kit, startKit } from "../harness/kit.ts";
@@ -129,19 +129,18 @@ async function stopsAndStarts({ part, protocolVersion }: Kind, broker: Broker): 
   equal(stage.created(), 9);
 }
 
-const there: Kind[] = [];
-for (const kind of KINDS) if (ready && await needs(kind.part)) there.push(kind);
-
-async function deliveries(kind: Kind, t: Deno.TestContext): Promise<void> {
-  await using broker = await kind.start();
-  await steps(t, {
-    [`of ${MESSAGES} equal messages none is lost when the service is killed`]: () => isKilled(kind, broker),
-    "equal messages sent before and after stops and starts all run once": () => stopsAndStarts(kind, broker),
+for (const kind of KINDS) {
+  Deno.test({
+    name: `equal messages on ${kind.name}`,
+    ignore: !ready || !await needs(kind.part),
+    sanitizeOps: false,
+    sanitizeResources: false,
+    async fn(t) {
+      await using broker = await kind.start();
+      await steps(t, {
+        [`of ${MESSAGES} equal messages none is lost when the service is killed`]: () => isKilled(kind, broker),
+        "equal messages sent before and after stops and starts all run once": () => stopsAndStarts(kind, broker),
+      });
+    },
   });
 }
-
-atOnce(
-  "equal messages on real brokers",
-  Object.fromEntries(there.map((kind) => [kind.name, (t) => deliveries(kind, t)])),
-  { ignore: there.length === 0, sanitizeOps: false, sanitizeResources: false },
-);

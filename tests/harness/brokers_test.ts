@@ -1,37 +1,33 @@
 /** The real brokers of the harness start, carry a message, and have their port again after a restart. */
 import { equal } from "node:assert/strict";
 import mqtt from "mqtt";
-import { atOnce } from "./at_once.ts";
-import { type BrokerKind, BROKERS } from "./brokers/all.ts";
+import { BROKERS } from "./brokers/all.ts";
 import { needs } from "./needs.ts";
 import { accepts } from "./ports.ts";
 
-const there: BrokerKind[] = [];
-for (const broker of BROKERS) if (await needs(broker.part)) there.push(broker);
-
-async function carries({ protocolVersion, start }: BrokerKind): Promise<void> {
-  let port: number;
-  {
-    await using broker = await start();
-    port = broker.port;
-    for (const death of ["none", "kill9"]) {
-      if (death === "kill9") {
-        await broker.kill9();
-        await broker.start();
+for (const { name, part, protocolVersion, start } of BROKERS) {
+  Deno.test({
+    name: `${name} carries a message, also after it was killed, and leaves nothing`,
+    ignore: !await needs(part),
+    async fn() {
+      let port: number;
+      {
+        await using broker = await start();
+        port = broker.port;
+        for (const death of ["none", "kill9"]) {
+          if (death === "kill9") {
+            await broker.kill9();
+            await broker.start();
+          }
+          const client = await mqtt.connectAsync(broker.url, { protocolVersion, reconnectPeriod: 0 });
+          const message = new Promise<string>((resolve) => client.on("message", (_, bytes) => resolve(String(bytes))));
+          await client.subscribeAsync("a/+", { qos: 1 });
+          await client.publishAsync("a/b", death, { qos: 1 });
+          equal(await message, death);
+          await client.endAsync();
+        }
       }
-      const client = await mqtt.connectAsync(broker.url, { protocolVersion, reconnectPeriod: 0 });
-      const message = new Promise<string>((resolve) => client.on("message", (_, bytes) => resolve(String(bytes))));
-      await client.subscribeAsync("a/+", { qos: 1 });
-      await client.publishAsync("a/b", death, { qos: 1 });
-      equal(await message, death);
-      await client.endAsync();
-    }
-  }
-  equal(await accepts(port), false);
+      equal(await accepts(port), false);
+    },
+  });
 }
-
-atOnce(
-  "each broker carries a message, also after it was killed, and leaves nothing",
-  Object.fromEntries(there.map((broker) => [broker.name, () => carries(broker)])),
-  { ignore: there.length === 0 },
-);
