@@ -47,6 +47,10 @@ const OTHERS = [
   "group-publish",
   "resume",
   "cancel",
+  // Of a run that ends without a Job.
+  "note",
+  "skip-record",
+  "unnote",
 ] as const;
 
 const isOperation = (word: string | undefined): word is Operation =>
@@ -191,6 +195,8 @@ function groupPut(key: string): Operation {
   return key.split("/").length === 2 ? "manifest" : "item-mark";
 }
 
+const NOTE_CALLS: Readonly<Partial<Record<StoreCall, Operation>>> = { put: "note", delete: "unnote" };
+
 /** The service's options with the fault around its ports. */
 export function withFault(options: ServiceOptions, fault: Fault | undefined): ServiceOptions {
   const killer = new Killer(fault);
@@ -221,10 +227,12 @@ export function withFault(options: ServiceOptions, fault: Fault | undefined): Se
           if (key.startsWith(".joins/") && key.length > ".joins/".length) return MARK_CALLS[call];
           if (key.startsWith(".open-groups/")) return OPEN_GROUP_CALLS[call];
           if (key.startsWith(".groups/")) return call === "put" ? groupPut(key) : GROUP_CALLS[call];
+          if (key.startsWith(".unstarted/")) return NOTE_CALLS[call];
           if (call !== "put") return undefined;
           if (key.startsWith(".schedules/")) return "schedule";
           if (!/^[^./][^/]*\.json$/.test(key)) return acknowledgesMore(key, body) ? "number" : undefined;
-          const { run_name, retried_as } = JSON.parse(String(body));
+          const { run_name, retried_as, reason } = JSON.parse(String(body));
+          if (reason === "Skipped") return "skip-record";
           if (retried_as === undefined) return "record";
           retried.add(run_name);
           return "retry-record";

@@ -8,6 +8,7 @@ import { DUE_TIMES } from "./due_times.ts";
 import { FAULTS } from "./faults.ts";
 import { FLOWS } from "./flows.ts";
 import { JOINS } from "./joins.ts";
+import { SKIPPED } from "./skipped.ts";
 import type { Case, Stage } from "./stage.ts";
 
 /** A process that is killed leaves its lease, which the next one waits out. */
@@ -49,10 +50,15 @@ export function casesOf(extent: Extent): Case[] {
     { name: "service killed twice in a row", trouble: killTwice, again: true },
   ];
   if (extent === "faults") return [...FAULTS];
-  if (extent === "full") return [...points, ...DUE_TIMES, ...JOINS, ...FLOWS, ...troubles, ...peers, ...FAULTS];
+  if (extent === "full") {
+    return [...points, ...DUE_TIMES, ...JOINS, ...FLOWS, ...SKIPPED, ...troubles, ...peers, ...FAULTS];
+  }
   const inTurn = { name: "broker, API server and S3 killed in turn", trouble: restartPeers, alone: true };
   if (extent === "short") {
-    return [...points, ...DUE_TIMES, ...JOINS, ...FLOWS, ...troubles, inTurn].map((one) => ({ ...one, few: true }));
+    return [...points, ...DUE_TIMES, ...JOINS, ...FLOWS, ...SKIPPED, ...troubles, inTurn].map((one) => ({
+      ...one,
+      few: true,
+    }));
   }
   const chosen = [
     "create:after:2",
