@@ -39,7 +39,7 @@ function section({ name, meaning, notation, examples, required, empty, kubernete
     [meaning, notation].filter((text) => text !== undefined).join("\n\n"),
     "",
     `- Example: ${examples.map((example) => `\`${example}\``).join(" or ")}`,
-    `- Empty: ${required === undefined ? empty : "an error; the column is required"}`,
+    `- Empty: ${empty ?? (required === undefined ? "none" : "an error; the column is required")}`,
     `- The Job gets: ${kubernetes ?? "nothing; the service itself acts on it"}`,
     `- Since ${since}`,
   ];

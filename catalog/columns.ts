@@ -75,10 +75,11 @@ export const COLUMNS = {
   },
   mqttTopic: {
     kind: topicFilter,
-    required: "give the topic whose messages start the row",
+    required: "give the topic whose messages start the row, or fill needs or schedule",
     examples: ["experiments/+/done", "experiments/upload", "services/mqtt_job_listener/job_complete/sort-spikes"],
     meaning: "Topic whose messages start the row. `+` stands for one level, `#` at the end for all that follow. " +
       "Another row's completion topic makes a chain.",
+    empty: "an error, unless `needs` or `schedule` says when the row runs",
     kubernetes: "the message's own topic, in the variable `MQTT_TOPIC`",
     since: "0.1.0",
   },

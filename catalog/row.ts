@@ -231,7 +231,10 @@ export class RowReader implements Report {
   /** `{item}` and `{index}` have a value where there is one item a run. */
   #checkItems(row: Row): void {
     for (const { column, templates } of templatesOf(row)) {
-      if (row.forEach !== undefined && column !== "idempotency_key") continue;
+      if (row.forEach !== undefined && column !== "idempotency_key") {
+        this.#checkItemFields(row, column, templates);
+        continue;
+      }
       const piece = templates.flat().find((piece) =>
         typeof piece !== "string" && (piece.root === "item" || piece.root === "index")
       );
@@ -240,6 +243,19 @@ export class RowReader implements Report {
         ? `${piece.source} has a value in a row with for_each only; fill for_each, or write {payload.…}`
         : `${piece.source} differs from item to item, and the key is that of the message; write {payload.…}`;
       this.refuse(column, this.cell(column), message);
+    }
+  }
+
+  /** A number has no fields, an object in a store its name only. */
+  #checkItemFields({ forEach }: Row, column: string, templates: readonly Template[]): void {
+    if (forEach?.from !== "numbers" && forEach?.from !== "objects") return;
+    const isObject = forEach.from === "objects";
+    for (const piece of templates.flat()) {
+      if (typeof piece === "string" || piece.root !== "item" || piece.path.length === 0) continue;
+      if (piece.preset !== undefined || isObject && piece.path.length === 1 && piece.path[0] === "name") continue;
+      const right = isObject ? "{item} for the URL, or {item.name} for its last part" : "{item}";
+      const message = `${cut(piece.source)} has no value, for the items are ${isObject ? "objects" : "numbers"}`;
+      this.refuse(column, this.cell(column), `${message}; write ${right}`);
     }
   }
 }

@@ -184,8 +184,11 @@ export async function explain({ words: [topic = "", given = ""], json, io, ...ca
     ttlSecondsAfterFinished,
     ...(templates ? { templates: () => templates.current } : {}),
   };
+  const { shortHash } = await import("../run_spec.ts");
+  // All that one message sets off has one root.
+  const root = shortHash([crypto.randomUUID()]);
   const made = await Promise.all(rows.map(async (row) => {
-    const spec = await runSpec(row, { topic, payload }, config);
+    const spec = await runSpec(row, { topic, payload }, config, root);
     try {
       const dues = nextDues(table, row);
       const { specs, total } = await plannedRuns(spec, config, table.conditions.get(row.when ?? ""));
@@ -324,7 +327,7 @@ async function tellLeftOut(table: Table, topic: string, io: Io): Promise<void> {
 }
 
 /** The run that the listener would make of the message. */
-async function runSpec(row: Row, message: RunSpec["message"], config: Config): Promise<RunSpec> {
+async function runSpec(row: Row, message: RunSpec["message"], config: Config, root?: string): Promise<RunSpec> {
   const { originOf } = await import("../listener.ts");
   const { payloadFits, runNameFor, shortHash } = await import("../run_spec.ts");
   const { keyOf } = await import("../listener/work.ts");
@@ -345,7 +348,7 @@ async function runSpec(row: Row, message: RunSpec["message"], config: Config): P
     ...(stored ? { payloadLink: { object, url: `${object}?a-link-made-at-the-start` } } : {}),
     messageHash,
     ...(parentRun === undefined ? {} : { parentRun }),
-    root: origin.root ?? messageHash,
+    root: origin.root ?? root ?? messageHash,
     rootRun: rootRun ?? runName,
     chainDepth,
     receivedAt: new Date(),

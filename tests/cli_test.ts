@@ -377,6 +377,21 @@ Deno.test("explain gives the run of a chain the very name that it would have", a
   equal(job.metadata.name, JSON.parse(second.out)[0].job.metadata.name);
 });
 
+Deno.test("explain gives all runs of one message the same root", async () => {
+  const dir = await Deno.makeTempDir();
+  try {
+    await Deno.writeTextFile(`${dir}/jobs.csv`, "job_name,mqtt_topic,image\na,lab/up,x\nb,lab/up,x\n");
+    const { out } = await call(["explain", "lab/up", "{}", "--json"], { CATALOG_URL: `${dir}/jobs.csv` });
+    const roots = JSON.parse(out).map(({ job }: { job: { metadata: { labels: Record<string, string> } } }) =>
+      job.metadata.labels["mqtt-job-listener/root"]
+    );
+    equal(roots.length, 2);
+    ok(roots[0] !== undefined && roots[0] === roots[1], roots.join());
+  } finally {
+    await Deno.remove(dir, { recursive: true });
+  }
+});
+
 Deno.test("explain says what would have to succeed for rows that need what the message starts", async () => {
   await inFolder(async (dir) => {
     const done = "services/mqtt_job_listener/job_complete";

@@ -52,7 +52,11 @@ export function listOf<T>(
         const mark = unique?.(value);
         const before = mark === undefined ? undefined : seen.get(mark);
         if (before !== undefined) {
-          report.error(`the entries "${cut(before)}" and "${cut(entry)}" say two things of one; take one away`);
+          report.error(
+            before === entry
+              ? `the entry "${cut(entry)}" stands there twice; take one away`
+              : `the entries "${cut(before)}" and "${cut(entry)}" say two things of one; take one away`,
+          );
         } else if (mark !== undefined) seen.set(mark, entry);
         values.push(value);
       }

@@ -43,12 +43,22 @@ export const forEach: Kind<ForEach> = {
     if (parsed.template.length === 1 && typeof piece === "object" && PATH_ROOTS.has(piece.root)) {
       return { from: piece.root as "payload" | "input" | "result", path: piece.path };
     }
-    report.error(
-      "not a list of items; write where it is, such as payload.files or result.files, s3://bucket/folder/*.h5, or 1..24",
-    );
+    report.error(`not a list of items; ${itemsAdvice(text)}`);
     return undefined;
   },
 };
+
+/** What is to be written instead. */
+function itemsAdvice(text: string): string {
+  const bare = text.replace(/^[{"'“”„‘’«»]{1,3}/, "").replace(/[}"'“”„‘’«»]{1,3}$/, "");
+  if (bare !== text && /^((payload|input|result)\.[\w.[\]-]{1,100}|\d{1,7}\.\.\d{1,7})$/.test(bare)) {
+    return `write ${bare}, without braces or quotes`;
+  }
+  // A spreadsheet makes one character of three dots.
+  const range = /^(\d{1,7})\s?(?:-|–|…|\.\.\.|:|to)\s?(\d{1,7})$/.exec(text);
+  if (range) return `write ${range[1]}..${range[2]}`;
+  return "write where it is, such as payload.files or result.files, s3://bucket/folder/*.h5, or 1..24";
+}
 
 /** Ends that are no failure, or that nothing is left to be tried again of. */
 const NOT_RETRIED: ReadonlySet<string> = new Set(
@@ -65,6 +75,14 @@ const OF_DISRUPTIONS = [
 ];
 const RETRIED = [...Object.keys(RUN_REASONS).filter((reason) => !NOT_RETRIED.has(reason)), ...OF_DISRUPTIONS];
 const WORDS = RETRIED.map((word) => word.toLowerCase());
+/** What people call some reasons, in small letters. `OutOfmemory` is the kubelet's word for a node without room. */
+const OTHER_WORDS: Readonly<Record<string, RunReason>> = {
+  outofmemory: "OOMKilled",
+  oom: "OOMKilled",
+  timeout: "DeadlineExceeded",
+  error: "ExitCode",
+};
+
 /** The cell, as it may have been written. */
 export function forEachText(forEach: ForEach): string {
   switch (forEach.from) {
@@ -103,6 +121,8 @@ export const retryRules: Kind<readonly RetryRule[]> = listOf<RetryRule>((entry) 
   if (!/^[A-Za-z]{2,60}$/.test(entry)) {
     return { fault: "write an exit code (75), a range (130-145) or a word of `reason` such as NodeLost" };
   }
+  const meant = OTHER_WORDS[entry.toLowerCase()];
+  if (meant !== undefined && !entry.startsWith("OutOfm")) return { fault: `did you mean ${meant}?` };
   if (NOT_RETRIED.has(entry)) return { fault: `a run that ends as ${entry} is never tried again; take it out` };
   if (RETRIED.includes(entry)) return { reason: entry };
   const near = nearest(entry.toLowerCase(), WORDS);
@@ -175,7 +195,12 @@ export const schedule: Kind<Schedule> = {
       );
       return undefined;
     }
-    report.error("not a schedule; write five fields of cron (0 3 * * 1-5), @daily, or every 30m");
+    const fields = text.split(/\s+/);
+    report.error(
+      text.length <= 200 && fields.length === 4 && fields.every((field) => /^[\d*,/-]{1,50}$/.test(field))
+        ? "not a schedule: it has four fields; write five: minute, hour, day of the month, month, day of the week"
+        : "not a schedule; write five fields of cron (0 3 * * 1-5), @daily, or every 30m",
+    );
     return undefined;
   },
 };

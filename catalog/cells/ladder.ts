@@ -8,6 +8,8 @@ import { cachedValue, type FurtherFields, type Kind, QUANTITY, quantity, type Re
 /** Rungs of one ladder. */
 const MAX_RUNGS = 10;
 const ONE = quantity("memory");
+/** Sizes with blanks between them. */
+const SIZES = /^\d{1,9}(\.\d{1,3})?[KMGTP]i?(\s{1,3}\d{1,9}(\.\d{1,3})?[KMGTP]i?){1,9}$/;
 
 /** One size, or several that rise; then `field` of the row gets all of them. */
 function ladder(field: "memoryLimits" | "memoryRequests"): Kind<string> {
@@ -16,7 +18,12 @@ function ladder(field: "memoryLimits" | "memoryRequests"): Kind<string> {
     read(text, report, row) {
       const rungs = text.split(/[,;]/).map((rung) => rung.trim()).filter((rung) => rung !== "");
       // 1,5Gi is one size to who writes decimals so.
-      if (rungs.length < 2 || /^\d+,\d+\s*[A-Za-z]*$/.test(text)) return ONE.read(text, report, row);
+      if (/^\d+,\d+\s*[A-Za-z]*$/.test(text)) return ONE.read(text, report, row);
+      if (rungs.length === 1 && SIZES.test(rungs[0]!)) {
+        report.error(`several sizes need commas between them; write ${rungs[0]!.split(/\s+/).join(", ")}`);
+        return undefined;
+      }
+      if (rungs.length < 2) return ONE.read(rungs[0] ?? text, report, row);
       return readRungs(rungs, report, row, field);
     },
   };

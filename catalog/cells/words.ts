@@ -18,6 +18,10 @@ export const args: Kind<readonly Template[]> = {
       report.error(`not a list of words: ${parsed.fault}`);
       return undefined;
     }
+    const quoted = parsed.bare.find((word) => /[\u201c\u201d\u201e\u2018\u201a\u00ab\u00bb]/.test(word));
+    if (quoted !== undefined) {
+      report.warn(`"${cut(quoted)}" has a quote of a word processor, which quotes nothing here; write ' or "`);
+    }
     const words = parsed.words.map((word) => readTemplate(word, report));
     return words.includes(undefined) ? undefined : words as Template[];
   },

@@ -243,6 +243,11 @@ Deno.test("each command that cannot be meant gets a word of what to write", () =
   ) match(of(name), expected, name);
 });
 
+Deno.test("a word processor's quotes in args are doubted, and a quoted one is meant", () => {
+  match(said("args", "--name “{payload.a}”"), /"“\{payload\.a\}”" has a quote of a word processor/);
+  equal(said("args", "--name '“{payload.a}”'"), "");
+});
+
 Deno.test("other commands that cannot be meant", async (t) => {
   for (
     const [command, expected] of [

@@ -34,6 +34,10 @@ Deno.test("each way to name items is read, and what is none is an error that say
     ["files", /write where it is, such as payload\.files/],
     ["item.files", /not a list of items/],
     ["24..1", /write the lower one first/],
+    ["1-24", /; write 1\.\.24$/],
+    ["1…24", /; write 1\.\.24$/],
+    ["{payload.files}", /; write payload\.files, without braces or quotes$/],
+    ["“payload.files”", /; write payload\.files, without braces or quotes$/],
     [
       "s3://lab/{payload.uuid}.h5",
       /it names one object; write a "\*" for what differs, such as s3:\/\/lab\/folder\/\*\.h5/,
@@ -50,6 +54,19 @@ Deno.test("each way to name items is read, and what is none is an error that say
     match(first, expected);
     deepEqual(others.filter((one) => one.startsWith("error")), []);
   }
+});
+
+Deno.test("a field of an item that is a number or an object of a store is an error before a message comes", () => {
+  const wrong: [Cells, RegExp][] = [
+    [
+      { for_each: "1..3", args: "{item.name}" },
+      /^error 2 args: \{item\.name\} has no value, .* numbers; write \{item\}$/,
+    ],
+    [{ for_each: "s3://lab/*.h5", env: "K={item.key}" }, /^error 2 env: \{item\.key\} has no value, .* \{item\.name\}/],
+  ];
+  for (const [cells, expected] of wrong) match(said(table(cells)).join(), expected);
+  deepEqual(said(table({ for_each: "1..3", args: "{item} {index} {item.name=x}" })), []);
+  deepEqual(said(table({ for_each: "s3://lab/*.h5", args: "{item} {item.name}" })), []);
 });
 
 Deno.test("{item} and {index} belong to rows with for_each, and to no key of a message", async () => {

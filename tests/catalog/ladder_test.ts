@@ -20,6 +20,7 @@ Deno.test("memory rises by the sizes of memory_limit, and a request in proportio
   deepEqual(rungs({ memory_limit: "8Gi" }), ["-/8Gi", "-/8Gi", "-/8Gi", "-/8Gi"]);
   deepEqual(rungs({ memory_limit: limits }), ["-/8Gi", "-/16Gi", "-/32Gi", "-/32Gi"]);
   deepEqual(rungs({ memory_limit: "8Gi;16Gi" }).slice(0, 2), ["-/8Gi", "-/16Gi"]);
+  deepEqual(rungs({ memory_limit: "8Gi," }).slice(0, 2), ["-/8Gi", "-/8Gi"]);
   deepEqual(rungs({ memory_limit: limits, memory_request: "4Gi" }), ["4Gi/8Gi", "8Gi/16Gi", "16Gi/32Gi", "16Gi/32Gi"]);
   deepEqual(rungs({ memory_limit: "8G, 12G", memory_request: "1G" }).slice(0, 2), ["1G/8G", "1500000000/12G"]);
   deepEqual(rungs({ memory_limit: limits, memory_request: "4Gi, 6Gi, 30Gi" }).slice(0, 3), [
@@ -34,6 +35,7 @@ Deno.test("sizes of memory that do not fit each other are errors that say what t
   const cases: [cells: Record<string, string>, words: RegExp][] = [
     [{ memory_limit: "16Gi, 8Gi" }, /memory_limit "16Gi, 8Gi": the sizes must rise, and 8Gi comes after 16Gi; write/],
     [{ memory_limit: "8Gi, 8Gi" }, /the sizes must rise/],
+    [{ memory_limit: "8Gi 16Gi" }, /several sizes need commas between them; write 8Gi, 16Gi$/],
     [{ memory_limit: "8Gi, 16" }, /the sizes must rise/],
     [{ memory_limit: "8Gi, 16GB" }, /not a Kubernetes quantity: write "16Gi"/],
     [{ memory_limit: "0, 16Gi" }, /a run cannot have no memory/],
@@ -60,6 +62,8 @@ Deno.test("sizes of memory that do not fit each other are errors that say what t
 Deno.test("what retry_on cannot mean is an error, what does nothing a warning", () => {
   const cases: [cells: Record<string, string>, words: RegExp, isGood: boolean][] = [
     [{ retries: "2", retry_on: "oomkilled" }, /the entry "oomkilled" cannot be used: did you mean OOMKilled\?/, false],
+    [{ retries: "2", retry_on: "OutOfMemory" }, /did you mean OOMKilled\?/, false],
+    [{ retries: "2", retry_on: "Timeout" }, /did you mean DeadlineExceeded\?/, false],
     [{ retries: "2", retry_on: "NodeLots" }, /did you mean NodeLost\?/, false],
     [{ retries: "2", retry_on: "Cancelled" }, /a run that ends as Cancelled is never tried again/, false],
     [{ retries: "2", retry_on: "0" }, /exit codes are 1 to 255/, false],
@@ -78,6 +82,7 @@ Deno.test("what retry_on cannot mean is an error, what does nothing a warning", 
     equal(table.rows.length, isGood ? 1 : 0);
   }
   deepEqual(messages(rowWith({ retries: "2", retry_on: "75, 130-145; NodeLost, TerminationByKubelet, Lost" })), []);
+  deepEqual(messages(rowWith({ retries: "2", retry_on: "OutOfmemory" })), []);
 });
 
 Deno.test("each size of memory is checked against the policy", () => {

@@ -26,7 +26,7 @@ Deno.test("needs of itself, of one twice, of no name and of too many are errors"
   equal(table.rows.length, 1);
   const said = messages(table).join("\n");
   match(said, /Line 2, needs.*the row needs itself/);
-  match(said, /Line 3.*"x" and "x" say two things of one/);
+  match(said, /Line 3.*the entry "x" stands there twice; take one away/);
   match(said, /Line 4.*"x\/y" cannot be used: the name holds "\/"/);
   match(said, /Line 5.*names 51 rows, 50 are allowed/);
 });

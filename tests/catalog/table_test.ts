@@ -106,7 +106,7 @@ Deno.test("parseTable() names line, column, value and what would be right", asyn
       ["image", "", /^Line 2, image: the cell is empty/],
       ["mqtt_topic", "a/#/b", /not an MQTT topic: "#" must be the last level/],
       ["mqtt_topic", "$share/g/a", /shared subscriptions/],
-      ["mqtt_topic", "", /the cell is empty/],
+      ["mqtt_topic", "", /the cell is empty; .*, or fill needs or schedule$/],
       ["mqtt_topic", "a\nb", /a line break at character 2; take it out/],
       ["job_name", "", /the cell is empty; give the row a name/],
       ["job_name", "a/b", /cannot hold "\/".*one level of an MQTT topic/],

@@ -170,6 +170,7 @@ const CELLS = [
   ["every 90.5s", /whole seconds/],
   ["* * * * * *", /nothing runs more often than each minute; leave the seconds out/],
   ["daily", /write five fields of cron/],
+  ["*/5 * * *", /it has four fields; write five: minute/],
 ] as const;
 
 for (const [cell, said] of CELLS) {
