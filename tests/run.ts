@@ -5,10 +5,13 @@
  */
 const PROJECT = new URL("../", import.meta.url);
 
-/** What a file says that is to have the machine for itself: a cluster's start takes both of two cores. */
-const HEAVY_PART = /\bneeds\([^)]*"(cluster|node|kwok)"/;
-/** The one counts processes and mounts, the other one measures time. */
-const HEAVY_FILE = /^tests\/(harness\/harness_test|project\/regex_test)\.ts$/;
+/**
+ * What a file says that is to have the machine for itself: a cluster's start takes both of two cores, and files that run
+ * side by side share one environment.
+ */
+const ALONE = /\bneeds\([^)]*"(cluster|node|kwok)"|Deno\.env\.set|\/aws_env\.ts"/;
+/** The first counts processes and mounts, the others measure time. */
+const ALONE_FILE = /^tests\/(harness\/harness_test|project\/regex_test|catalog\/faults_test|mqtt_test)\.ts$/;
 /** Minutes of waiting, for leases, graces and restarts of brokers: first of all, so that the others run beside them. */
 const WAITING = [
   "tests/e2e/replicas_test.ts",
@@ -31,7 +34,7 @@ async function* testFiles(path: string): AsyncGenerator<string> {
 
 async function isHeavy(file: string): Promise<boolean> {
   if (WAITING.includes(file)) return false;
-  return HEAVY_FILE.test(file) || HEAVY_PART.test(await Deno.readTextFile(new URL(file, PROJECT)));
+  return ALONE_FILE.test(file) || ALONE.test(await Deno.readTextFile(new URL(file, PROJECT)));
 }
 
 /** Runs them; resolves to whether all passed. Types are checked by `deno task check`. */
