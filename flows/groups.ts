@@ -243,6 +243,8 @@ export class Groups {
       this.#stop(open, "the policy");
     }
     const begin = async () => {
+      // A run that a killed process has asked for may come, and be over, while a create call of the same name is under way.
+      await this.#late();
       if (open.cancelledBy !== undefined) await this.#cancelLeft(open, manifest, left);
       else await this.#begin(open, manifest, left, { isNew: false });
     };

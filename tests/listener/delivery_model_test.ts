@@ -7,6 +7,7 @@
 import { deepEqual, equal, ok } from "node:assert/strict";
 import fc from "fast-check";
 import { UnavailableError } from "../../ports.ts";
+import { compact } from "../../util/compact.ts";
 import { startProcess } from "../harness/core.ts";
 import { FakeCluster, FakeStore, job, row } from "../harness/fakes.ts";
 import { isOrderly, type Manners, ModelBroker } from "../harness/model_broker.ts";
@@ -15,8 +16,10 @@ import { VirtualTime } from "../harness/virtual_time.ts";
 const PREFIX = "services/mqtt_job_listener";
 const ROWS = [row({ mqttTopic: "lab/a" }), row({ jobName: "sum", mqttTopic: "lab/a" })];
 const ONE = row({ jobName: "one", mqttTopic: "lab/b" });
-const match = ({ topic }: { topic: string }) => topic === "lab/a" ? ROWS : topic === "lab/b" ? [ONE] : [];
-const TOPICS = ["lab/a", "lab/b"];
+const EACH = row({ jobName: "each", mqttTopic: "lab/c", forEach: { from: "numbers", first: 1, last: 2 } });
+const match = ({ topic }: { topic: string }) =>
+  topic === "lab/a" ? ROWS : topic === "lab/b" ? [ONE] : topic === "lab/c" ? [EACH] : [];
+const TOPICS = ["lab/a", "lab/b", "lab/c"];
 
 type Step =
   | { do: "publish"; topic: number; count: number }
@@ -31,21 +34,26 @@ type Process = Awaited<ReturnType<typeof startProcess>>;
 class World {
   readonly broker: ModelBroker;
   readonly store = new FakeStore();
-  readonly jobs = new Map<string, { jobName: string; topic: string; messageHash: string }>();
+  readonly jobs = new Map<
+    string,
+    { jobName: string; topic: string; messageHash: string; group?: string; index?: number }
+  >();
   readonly runs: string[] = [];
   /** Of each run that was made, in the order of `runs`. */
   readonly roots: { readonly root: string; readonly jobName: string }[] = [];
-  readonly published: Record<string, number> = { "lab/a": 0, "lab/b": 0 };
+  readonly published: Record<string, number> = { "lab/a": 0, "lab/b": 0, "lab/c": 0 };
   /** Published messages that need not run, for they expired or went with their session. */
-  readonly excused: Record<string, number> = { "lab/a": 0, "lab/b": 0 };
+  readonly excused: Record<string, number> = { "lab/a": 0, "lab/b": 0, "lab/c": 0 };
   /** Messages that may run twice: they were acknowledged in the moment of a cut. */
-  readonly doubtful: Record<string, number> = { "lab/a": 0, "lab/b": 0 };
+  readonly doubtful: Record<string, number> = { "lab/a": 0, "lab/b": 0, "lab/c": 0 };
   storeIs: "good" | "away" | "late" = "good";
   clusterIs: "good" | "away" | "late" = "good";
   /** What was asked for and is carried out later, or never. */
   late: { readonly by: Process | undefined; readonly isCreate: boolean; run(): void }[] = [];
   process: Process | undefined;
   #boots = 0;
+  /** It has gone on with the groups of the one before. */
+  #resumed: Process | undefined;
   #subscribed = false;
   /** Which has connected before. */
   #connectedOnce: Process | undefined;
@@ -57,7 +65,8 @@ class World {
     this.#time = time;
     this.broker = new ModelBroker(manners);
     const { store } = this;
-    const { put, list, get } = store;
+    const { put, putIfAbsent, list, get } = store;
+    store.putIfAbsent = (key, body) => this.#store(() => putIfAbsent.call(store, key, body), true);
     store.put = (key, body) => this.#store(() => put.call(store, key, body));
     store.get = (key) => this.#store(() => get.call(store, key));
     store.list = (...args) => {
@@ -66,11 +75,12 @@ class World {
     };
   }
 
-  #store<T>(work: () => Promise<T>): Promise<T> {
+  /** `isCreate`: it makes runs, and is carried out soon or never, as creates are. */
+  #store<T>(work: () => Promise<T>, isCreate = false): Promise<T> {
     if (this.storeIs === "good") return work();
     if (this.storeIs === "away") return Promise.reject(new UnavailableError("away"));
     return new Promise((resolve, reject) =>
-      this.late.push({ by: this.process, isCreate: false, run: () => work().then(resolve, reject) })
+      this.late.push({ by: this.process, isCreate, run: () => work().then(resolve, reject) })
     );
   }
 
@@ -79,8 +89,8 @@ class World {
     cluster.create = (spec) => {
       const create = (): "created" | "exists" => {
         if (this.jobs.has(spec.runName)) return "exists";
-        const { row: { jobName }, message: { topic }, messageHash } = spec;
-        this.jobs.set(spec.runName, { jobName, topic, messageHash });
+        const { row: { jobName }, message: { topic }, messageHash, group, index } = spec;
+        this.jobs.set(spec.runName, { jobName, topic, messageHash, ...compact({ group, index }) });
         this.runs.push(spec.runName);
         this.roots.push({ root: spec.root, jobName });
         return "created";
@@ -117,6 +127,9 @@ class World {
       this.process = process;
       for (const runName of this.jobs.keys()) this.#tell(runName);
       process.runs.clusterEvents.onSynced();
+      await process.groups.resume();
+      if (boot !== this.#boots) return;
+      this.#resumed = process;
       this.connect();
     })().catch(() => {/* It was killed. */});
   }
@@ -127,7 +140,7 @@ class World {
    */
   connect(): void {
     const { process, broker } = this;
-    if (!process || broker.connected) return;
+    if (!process || process !== this.#resumed || broker.connected) return;
     const isFirst = !this.#subscribed;
     const isFirstOfProcess = this.#connectedOnce !== process;
     this.#connectedOnce = process;
@@ -288,7 +301,7 @@ const steps: fc.Arbitrary<Step[]> = fc.array(
       weight: 4,
       arbitrary: fc.record({
         do: fc.constant("publish" as const),
-        topic: fc.nat(1),
+        topic: fc.nat(2),
         count: fc.integer({ min: 1, max: 3 }),
       }),
     },
@@ -334,10 +347,11 @@ async function check(manners: Manners, steps: readonly Step[]): Promise<void> {
   for (const step of steps) await world.do(step);
   await world.settle();
   world.process?.kill();
-  for (const [topic, jobNames] of [["lab/a", ["count", "sum"]], ["lab/b", ["one"]]] as const) {
+  for (const [topic, jobNames] of [["lab/a", ["count", "sum"]], ["lab/b", ["one"]], ["lab/c", ["each"]]] as const) {
     const [most, excused, doubtful] = [world.published[topic]!, world.excused[topic]!, world.doubtful[topic]!];
     for (const jobName of jobNames) {
-      const found = world.count(jobName);
+      // A group has two items.
+      const found = world.count(jobName) / (jobName === "each" ? 2 : 1);
       ok(found >= most - excused, `lost: ${found} runs of ${jobName} for ${most} messages, ${excused} of them excused`);
       ok(found <= most + doubtful, `doubled: ${found} runs of ${jobName} for ${most} messages, ${doubtful} in doubt`);
     }
