@@ -116,7 +116,13 @@ export class Actions {
     checkRunName(runName);
     const record = await records.get(runName);
     const live = record ? undefined : await cluster.get(runName);
-    if (!record && !live) throw new RangeError(`Cannot run "${runName}" again: there is no such run`);
+    if (!record && !live) {
+      if (await records.hasNote(".groups", runName)) {
+        const what = "it is a group; run its items again, or by replay all that failed";
+        throw new RangeError(`Cannot run "${runName}" again: ${what}`);
+      }
+      throw new RangeError(`Cannot run "${runName}" again: there is no such run`);
+    }
     const jobName = record?.job_name ?? live!.jobName;
     const payload = await this.#payloadOf(record ?? live!);
     const lineage = lineageOfRerun(record ? lineageOfRecord(record) : live!, runName);

@@ -2,9 +2,10 @@
  * A sheet of messages: a CSV whose header names fields of the payload, and of which each line is one message. Pure. What a
  * row wants of them is checked here; must not know how they are run.
  */
-import type { Row } from "../ports.ts";
+import type { ForEach, Placeholder, Row } from "../ports.ts";
 import { inputFault, shortHash } from "../run_spec.ts";
 import { nearest } from "../util/nearest.ts";
+import { forEachText } from "./cells/flows.ts";
 import { finish, finishInSlices } from "../util/slices.ts";
 import { findHeader, type RawRecord, readRecords, toText } from "./csv.ts";
 import { cut, type Problem, Refusal } from "./problem.ts";
@@ -34,8 +35,10 @@ const MAX_FIELDS = 200;
 const MAX_FIELD_NAME = 128;
 
 export interface SheetOptions {
-  /** Whose inputs each line is checked against. */
-  readonly row?: Pick<Row, "inputs">;
+  /** Whose inputs each line is checked against, and whether a sheet can hold its items. */
+  readonly row?: Pick<Row, "inputs" | "forEach">;
+  /** What the row is filled with: a line without the field of one would make no run. */
+  readonly placeholders?: readonly Placeholder[];
   /** The line of a record where the sheet is a piece of another. */
   readonly lineOf?: (record: number, line: number) => number;
 }
@@ -61,7 +64,7 @@ function* readSteps(source: Uint8Array | string, options: SheetOptions): Generat
 
 function* read(
   source: Uint8Array | string,
-  { row, lineOf = (_, line) => line }: SheetOptions,
+  { row, placeholders = [], lineOf = (_, line) => line }: SheetOptions,
 ): Generator<void, Sheet> {
   const isEmpty = typeof source === "string" ? source.trim() === "" : source.every((byte) => byte <= 32);
   if (isEmpty) throw new Refusal(1, "the sheet is empty; the first line must name fields of the payload: uuid,mode");
@@ -78,12 +81,21 @@ function* read(
   const [header, ...records] = all;
   const problems: Problem[] = [];
   const fields = header!.cells.map((cell) => cell.trim());
+  if (row?.forEach && isList(row.forEach)) {
+    const message =
+      `the row makes a run of each entry of a list in its message (for_each "${
+        forEachText(row.forEach)
+      }"), and a cell of a ` +
+      "sheet is text; run the row by a message";
+    throw new Refusal(header!.line, message);
+  }
   checkFields(fields, header!.line, row, problems);
+  const needed = neededFields(placeholders, row);
   const lines: SheetLine[] = [];
   for (const [at, record] of records.entries()) {
     if (at % 64 === 63) yield;
     const line = lineOf(at, record.line);
-    const found = readLine({ ...record, line }, fields, row);
+    const found = readLine({ ...record, line }, fields, { row, needed });
     if ("message" in found) problems.push({ severity: "error", line, ...found });
     else lines.push(found);
   }
@@ -113,10 +125,24 @@ function checkFields(
   }
 }
 
+/** What only a list or an object in a message can be, or what a run before has made. */
+function isList(forEach: ForEach): boolean {
+  return forEach.from === "result" ||
+    (forEach.from === "payload" || forEach.from === "input") && forEach.path.length > 0;
+}
+
+/** The placeholders that each line has to fill. */
+function neededFields(placeholders: readonly Placeholder[], row: Pick<Row, "inputs"> | undefined): Placeholder[] {
+  const given = new Set(row?.inputs?.filter(({ required }) => !required).map(({ name }) => name));
+  return placeholders.filter(({ root, path, preset }) =>
+    root === "payload" && path.length > 0 && preset === undefined && !given.has(String(path[0]))
+  );
+}
+
 function readLine(
   { line, cells, fault }: { line: number; cells: readonly string[]; fault?: { at: number; message: string } },
   fields: readonly string[],
-  row: Pick<Row, "inputs"> | undefined,
+  { row, needed }: { row: Pick<Row, "inputs"> | undefined; needed: readonly Placeholder[] },
 ): SheetLine | Pick<Problem, "column" | "value" | "message"> {
   if (fault) return { column: cut(fields[fault.at] ?? ""), value: cut(cells[fault.at] ?? ""), message: fault.message };
   if (cells.slice(fields.length).some((cell) => cell.trim() !== "")) {
@@ -130,6 +156,14 @@ function readLine(
   const payload = JSON.stringify(Object.fromEntries(values));
   const wrong = row && inputFault(row, { topic: "", payload: new TextEncoder().encode(payload) });
   if (wrong) return { ...wrong.value === undefined ? {} : { value: cut(wrong.value) }, message: wrong.message };
+  const lacking = needed.find(({ path }) => path.length > 1 || !values.some(([name]) => name === path[0]));
+  if (lacking) {
+    const { path: [name = ""], source } = lacking;
+    return {
+      column: cut(String(name)),
+      message: `${cut(source)} of the row has no value; the sheet needs it in a column "${cut(String(name))}"`,
+    };
+  }
   const sorted = values.toSorted(([a], [b]) => a < b ? -1 : 1).flat();
   return { line, payload, content: shortHash(["line", ...sorted], 26) };
 }

@@ -5,6 +5,7 @@
 import { type Answer, readTimeout, request } from "./request.ts";
 import { type Call, CommandError, counted, plain, printLine } from "./context.ts";
 import type { Config } from "../config.ts";
+import { RUN_REASONS } from "../reasons.ts";
 import { errorMessage, safeWords } from "../util/errors.ts";
 import { cut } from "../util/text.ts";
 
@@ -60,7 +61,11 @@ export async function runEach(call: Call): Promise<number> {
   else {
     for (const { severity, text } of problems) io.tell(plain(`${severity}: ${safeWords(String(text))}`));
     const left = errors > 0 ? `, ${counted(errors, "line")} with errors left out` : "";
-    await printLine(io, sumText(sum, call.flag("dry-run") === true ? "lines are right" : undefined) + left);
+    await printLine(
+      io,
+      sumText(sum, call.flag("dry-run") === true ? sum.total === 1 ? "line is right" : "lines are right" : undefined) +
+        left,
+    );
   }
   return errors + sum.refused > 0 ? 1 : 0;
 }
@@ -94,6 +99,16 @@ export async function replay(call: Call): Promise<number> {
       ...data["more"] === true ? ["there are older ones: ask again when these have begun"] : [],
     ];
     const what = call.flag("dry-run") === true ? "would be run again" : undefined;
+    const reason = String(call.flag("reason") ?? "");
+    if (sum.total === 0 && reason !== "" && !Object.hasOwn(RUN_REASONS, reason)) {
+      io.tell(
+        plain(
+          `No run ends with the reason "${
+            cut(reason, 63)
+          }" by the service's own words, such as OOMKilled or ExitCode; docs/troubleshoot.md has them`,
+        ),
+      );
+    }
     await printLine(io, [sumText(sum, what), ...notes].join("; "));
   }
   return sum.refused > 0 ? 1 : 0;
@@ -115,8 +130,8 @@ async function sheetOf({ io }: Call, path: string): Promise<Uint8Array> {
     return await Deno.readFile(path);
   } catch (cause) {
     if (cause instanceof CommandError) throw cause;
-    const why = cause instanceof Deno.errors.NotFound ? "there is no such file" : errorMessage(cause);
-    throw new CommandError(2, `--each ${path}: ${why}`, { cause });
+    if (cause instanceof Deno.errors.NotFound) throw new CommandError(2, `--each ${path}: there is no such file`);
+    throw new CommandError(2, `--each ${path}: ${errorMessage(cause)}`, { cause });
   }
 }
 

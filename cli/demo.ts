@@ -6,6 +6,7 @@
 import { join, resolve } from "node:path";
 import { pathToFileURL as toFileUrl } from "node:url";
 import { serviceOptions } from "../adapters.ts";
+import { rowsFor } from "../catalog/table.ts";
 import { type Config, loadConfig } from "../config.ts";
 import { requireDemoPermissions } from "../config/permissions.ts";
 import { type LocalBroker, startLocalBroker } from "../local/broker.ts";
@@ -35,7 +36,7 @@ export interface DemoOptions {
   readonly sample?: SampleName;
   /** Takes one line, without its newline. */
   readonly write: (line: string) => void;
-  /** Folder of the table, logs, records and processes. Default: ./demo-data; with `once` one that is removed again. */
+  /** Folder of the table, logs, records and processes. Default: ./demo-data, or one in it; with `once` one that is removed again. */
   readonly dir?: string;
   /** Loopback port of the broker; 0: a free one. Default: 18830, or a free one where that is taken. */
   readonly port?: number;
@@ -54,7 +55,7 @@ export async function demo(
   const temporary = once && dir === undefined;
   const folder = temporary
     ? await Deno.makeTempDir({ prefix: "mqtt-job-listener-demo-" })
-    : resolve(dir ?? "demo-data");
+    : resolve(dir ?? folderOf(sample));
   try {
     await writeSample(folder, SAMPLES[sample]);
     const wanted = port ?? (once ? 0 : undefined);
@@ -63,6 +64,11 @@ export async function demo(
     interrupt.dispose();
     if (temporary) await Deno.remove(folder, { recursive: true });
   }
+}
+
+/** Of its own for each table: the one that is there is kept, and must not meet the messages of another. */
+function folderOf(sample: SampleName): string {
+  return sample === "chain" ? "demo-data" : join("demo-data", sample);
 }
 
 /** Runs the demo until a signal, or to the end of its sample chain; as JSON: an object for each thing that happens. */
@@ -130,6 +136,12 @@ async function run({ once, write, folder, port, sample, listeners, signal }: Run
     const { topic, messages, done } = SAMPLES[sample];
     let failure: string | undefined;
     for (const { payload, until, shows } of messages) {
+      const { table } = service.catalog;
+      if (table && rowsFor(table, topic).length === 0) {
+        failure = `No row of ${config.catalog.url} is for ${topic}, so the sample's message is not published: ` +
+          "the table is kept as you left it; with --dir FOLDER the demo begins anew there";
+        break;
+      }
       const ended = narrator.success(until);
       write(`publish    ${topic}  ${payload}`);
       if (shows !== undefined) write(`           ${shows}`);

@@ -120,6 +120,15 @@ export class Narrator {
         return write(`started    ${event.run.runName}`);
       case "finished":
         return await this.#narrateEnd(event.record);
+      case "group": {
+        const { group, jobName, state, total, succeeded } = event;
+        const items = `${total} ${total === 1 ? "item" : "items"}`;
+        return write(
+          state === "started"
+            ? `group      ${group} of row ${jobName} has ${items}`
+            : `group      ${group} of row ${jobName} ${state}: ${succeeded} of ${items} succeeded`,
+        );
+      }
       case "retrying": {
         await this.#narrateOutput(event.record);
         const { run_name, message, retried_as } = event.record;

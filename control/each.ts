@@ -4,7 +4,7 @@
  */
 import { describeProblem, readSheetInSlices, type Sheet } from "../catalog.ts";
 import type { Message, Row } from "../ports.ts";
-import { keyOfCause, rootFrom, shortHash } from "../run_spec.ts";
+import { keyOfCause, placeholdersOf, rootFrom, shortHash } from "../run_spec.ts";
 import type { Listener } from "../listener.ts";
 import { cut } from "../util/text.ts";
 import { type BatchCounts, type BatchEntry, type Batches, checkBatch } from "./batches.ts";
@@ -47,7 +47,11 @@ export async function startEach(
 ): Promise<EachAnswer> {
   const { sheet: source, lines: given = [], copies: counted = [], dryRun = false } = request;
   const named = checkBatch(request.batch);
-  const sheet = await readSheetInSlices(source, { row, lineOf: (at, line) => given[at] ?? line });
+  const sheet = await readSheetInSlices(source, {
+    row,
+    placeholders: placeholdersOf(row),
+    lineOf: (at, line) => given[at] ?? line,
+  });
   const batch = named ?? checkBatch(request.sheetId) ?? shortHash(["sheet", source]);
   const isHeaderWrong = sheet.fields.length === 0;
   const copies = new Map<string, number>();

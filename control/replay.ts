@@ -16,7 +16,7 @@ export interface ReplayRequest {
   readonly state?: string;
   /** How long ago the end was at most (`2h`, `3d`), or an RFC 3339 time. */
   readonly since: string;
-  /** Of the end, such as OutOfMemory; absent: any. */
+  /** Of the end, such as OOMKilled; absent: any. */
   readonly reason?: string;
   /** Runs that another batch has run again are left to it; absent: the same selection is the same batch. */
   readonly batch?: string;

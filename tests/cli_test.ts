@@ -204,6 +204,17 @@ Deno.test("the demo serves its page, and takes a free port where its own is take
   });
 });
 
+Deno.test("the demo says at once that no row of a table which it keeps is for its message", async () => {
+  await inFolder(async (dir) => {
+    const { demo } = await import("../cli/demo.ts");
+    await Deno.writeTextFile(`${dir}/jobs.csv`, "job_name,mqtt_topic,image,command\nMine,lab/mine,busybox,true\n");
+    const lines: string[] = [];
+    const code = await demo({ once: true, sample: "pipeline", write: (line) => lines.push(line), dir, port: 0 });
+    equal(code, 1);
+    match(lines.join("\n"), /^No row of .*jobs\.csv is for experiments\/upload, .* with --dir FOLDER/m);
+  });
+});
+
 Deno.test("the demo names what is odd about an edited table, and where commands find it", async () => {
   await inFolder(async (dir) => {
     const { demo } = await import("../cli/demo.ts");

@@ -3,6 +3,25 @@ import { deepEqual } from "node:assert/strict";
 import { Narrator } from "../../cli/narrator.ts";
 import { aRecord, FakeStore } from "../harness/fakes.ts";
 
+Deno.test("a group is told when it begins and how it ended", async () => {
+  const lines: string[] = [];
+  const narrator = new Narrator({
+    write: (line) => lines.push(line),
+    logs: new FakeStore(),
+    problems: () => [],
+    mayFail: true,
+    topicPrefix: "services/mqtt_job_listener",
+  });
+  const group = { type: "group", group: "sort-1", jobName: "sort", total: 3 } as const;
+  narrator.tell({ ...group, state: "started", succeeded: 0 });
+  narrator.tell({ ...group, state: "failed", succeeded: 2 });
+  await narrator.written;
+  deepEqual(lines, [
+    "group      sort-1 of row sort has 3 items",
+    "group      sort-1 of row sort failed: 2 of 3 items succeeded",
+  ]);
+});
+
 Deno.test("an attempt that is tried again is told with its output and with the next one", async () => {
   const lines: string[] = [];
   const logs = new FakeStore();

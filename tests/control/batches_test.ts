@@ -1,18 +1,25 @@
 /** Many runs that a person starts together: from a sheet, or those that failed. On fake ports; a process may die. */
 import { deepEqual, equal, match, ok, rejects } from "node:assert/strict";
-import type { Catalog } from "../../catalog.ts";
+import { type Catalog, describeProblem, parseTable, readSheet } from "../../catalog.ts";
 import { Batches } from "../../control/batches.ts";
 import { Actions } from "../../control.ts";
-import type { Cluster, RunRecord } from "../../ports.ts";
-import { keyOfCause, runNameFor } from "../../run_spec.ts";
+import type { Cluster, Row, RunRecord } from "../../ports.ts";
+import { keyOfCause, placeholdersOf, runNameFor } from "../../run_spec.ts";
 import { aRecord, delivery, FakeCluster, FakeStore, row } from "../harness/fakes.ts";
 import { startCore } from "../harness/core.ts";
+import { csv } from "../harness/table.ts";
 import { eventually } from "../harness/wait.ts";
 
 const ROW = row({
   jobName: "sort",
   inputs: [{ name: "uuid", required: true }, { name: "mode", required: false, choices: ["fast", "slow"] }],
 });
+
+/** As the table has it. */
+function rowOf(cells: Record<string, string>): Row {
+  const text = csv([{ job_name: "sort", mqtt_topic: "lab/up", image: "busybox", ...cells }]);
+  return parseTable(text, { topicPrefix: "services/mqtt_job_listener" }).rows[0]!;
+}
 
 /** A process on what outlives it. */
 async function bed({ store = new FakeStore(), cluster = new FakeCluster(), maxRuns = Infinity } = {}) {
@@ -328,4 +335,35 @@ Deno.test("a sheet of 10,000 lines keeps the event loop for no long time", async
   clearInterval(timer);
   equal(answer.total, 10_000);
   ok(turns >= 3, `others had ${turns} turns meanwhile`);
+});
+
+Deno.test("a line that would leave a placeholder of the row empty is an error before anything starts", () => {
+  const placeholders = placeholdersOf(
+    rowOf({ args: "{payload.uuid} {payload.mode=fast} {payload.kind} {topic}", inputs: "kind=raw" }),
+  );
+  const inputs = [{ name: "kind", required: false, preset: "raw" }];
+  const { lines, problems } = readSheet("uid\na\n", { row: { inputs }, placeholders });
+  deepEqual([lines.length, problems.filter(({ severity }) => severity === "error").map(describeProblem)], [
+    0,
+    ['Line 2, uuid: {payload.uuid} of the row has no value; the sheet needs it in a column "uuid"'],
+  ]);
+  equal(readSheet("uuid\na\n", { row: { inputs }, placeholders }).lines.length, 1);
+});
+
+Deno.test("a sheet is refused for a row that makes its runs of a list in the message", () => {
+  const refused = ({ forEach }: Row) => readSheet("uuid\na\n", { row: { ...forEach ? { forEach } : {} } }).problems;
+  match(
+    describeProblem(refused(rowOf({ for_each: "payload.files" }))[0]!),
+    /for_each "payload\.files"\), and a cell .* text/,
+  );
+  for (const for_each of ["1..3", "s3://lab/{payload.uuid}/*.h5"]) {
+    deepEqual(refused(rowOf({ for_each })).filter(({ severity }) => severity === "error"), []);
+  }
+});
+
+Deno.test("a group cannot be run again as a run is, and it is said what can", async () => {
+  const { actions, core } = await bed();
+  await core.records.putNote(".groups", "sort-aaaaaaaa2345", {});
+  await rejects(actions.rerun("sort-aaaaaaaa2345"), /it is a group; run its items again, or by replay all that failed/);
+  await rejects(actions.rerun("sort-aaaaaaaa2346"), /there is no such run/);
 });
