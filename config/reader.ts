@@ -160,7 +160,10 @@ export class Reader {
 
 /** A secret may be a URL, or hold several behind their names. */
 function urlsWithin(text: string): string[] {
-  return text.split(/[\n;]/).flatMap((entry) => /[a-z]+:\/\/.*/i.exec(entry)?.[0].trim() ?? []);
+  return text.split(/[\n;]/).flatMap((entry) => {
+    const scheme = entry.indexOf("://");
+    return scheme < 0 ? [] : entry.slice(entry.lastIndexOf("=", scheme) + 1).trim();
+  });
 }
 
 /** Environment variables that look like settings of ours but are none, as sentences. */
