@@ -17,7 +17,14 @@ interface Wanted {
 /** What `runs` shows of a run under way; a record is shown as it is. */
 type LiveView = Pick<RunRecord, "run_name" | "job_name" | "topic" | "parent_run" | "created_at" | "started_at"> & {
   readonly status: "pending" | "running";
+  /** Why it has not begun, where this service holds it. */
+  readonly waits?: string;
 };
+
+const WAITS: ReadonlyMap<unknown, string> = new Map([
+  ["slot", "Waits for a free slot (max_runs)"],
+  ["pause", "Waits until the row is no longer paused"],
+]);
 
 /** Lists runs: those under way by the service's last word, then those that ended, newest first. */
 export async function runs({ json, io, ...call }: Call, states: readonly string[]): Promise<number> {
@@ -61,8 +68,10 @@ function fits({ job_name, status }: LiveView | RunRecord, { row, state }: Wanted
   return (row === undefined || job_name === row) && (state === undefined || status === state);
 }
 
-function liveView({ runName, jobName, topic, parentRun, createdAt, startedAt }: LiveRecord): LiveView {
+function liveView({ runName, jobName, topic, parentRun, createdAt, startedAt, heldFor }: LiveRecord): LiveView {
+  const waits = startedAt ? undefined : WAITS.get(heldFor);
   return {
+    ...(waits === undefined ? {} : { waits }),
     run_name: runName,
     job_name: jobName,
     status: startedAt ? "running" : "pending",
@@ -108,7 +117,11 @@ function runTable(shown: readonly (LiveView | RunRecord)[]): string {
       ? ""
       : durationWords(Date.parse(ended ?? new Date().toISOString()) - Date.parse(run.started_at));
     const next = "retried_as" in run ? `; tried again as ${run.retried_as}` : "";
-    const why = "message" in run && (run.status !== "succeeded" || run.oom_killed) ? run.message + next : "";
+    const why = "message" in run && (run.status !== "succeeded" || run.oom_killed)
+      ? run.message + next
+      : "waits" in run
+      ? run.waits ?? ""
+      : "";
     return [run.run_name, run.status, ended?.replace(/\.\d+Z$/, "Z") ?? "", took, why];
   });
   const rows = [["RUN", "STATE", "ENDED", "TOOK", "WHY"], ...cells].map((row) => row.map(plain));

@@ -593,6 +593,19 @@ Deno.test("runs narrows by row, state and number", async () => {
   });
 });
 
+Deno.test("runs says what a run waits for that the service holds back", async () => {
+  await withRuns(async (env) => {
+    const live = [
+      job({ runName: "align-d", jobName: "align", heldFor: "slot" }),
+      job({ runName: "align-e", jobName: "align", heldFor: "pause" }),
+    ];
+    await Deno.writeTextFile(`${env["RUNS_URL"]}/.live.json`, JSON.stringify(live));
+    const { out } = await call(["runs", "--state", "pending"], env);
+    match(out, /^align-d\s+pending\s+Waits for a free slot \(max_runs\)$/m);
+    match(out, /^align-e\s+pending\s+Waits until the row is no longer paused$/m);
+  });
+});
+
 Deno.test("runs prints one line a run, with the reason of a failure", async () => {
   await withRuns(async (env) => {
     const lines = (await call(["runs", "--state", "failed"], env)).out.split("\n");
