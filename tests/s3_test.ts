@@ -101,7 +101,7 @@ Deno.test({
     withServer(async (server) => {
       const store = new S3Store({ url: "s3://braingeneers", endpoint: server.url, attempts: 1, requestTimeoutMs: 300 });
       await store.put("x", "y");
-      server.process.signal("SIGSTOP");
+      await server.process.freeze();
       await rejects(store.get("x"), says(UnavailableError, /did not answer in time.*AWS_ENDPOINT_URL/));
       const stop = AbortSignal.timeout(50);
       await rejects(store.get("x", { signal: stop }), { name: "TimeoutError" });

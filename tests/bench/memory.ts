@@ -72,7 +72,7 @@ async function waiting(repeats: number, messages: number): Promise<Sample[]> {
     await scene.publish(Array.from({ length: 2_000 }, () => "lab/waiting"), 200);
     await clock.until(2_000);
     const before = await settledRssMb(scene.service.pid);
-    scene.kit.cluster.apiServer.signal("SIGSTOP");
+    await scene.kit.cluster.apiServer.freeze();
     await scene.publish(Array.from({ length: count }, () => "lab/waiting"), 200);
     const value = (await quietRssMb(scene.service.pid) - before) * 1e6 / count;
     scene.kit.cluster.apiServer.signal("SIGCONT");

@@ -112,7 +112,7 @@ export class TestCluster implements AsyncDisposable {
     return this.#authority ?? fail("the cluster has not been started");
   }
 
-  /** The API server's process, to freeze it (`signal("SIGSTOP")`) or read its log. */
+  /** The API server's process, to freeze it (`freeze()`) or read its log. */
   get apiServer(): ManagedProcess {
     return this.#processes.get("kube-apiserver") ?? fail("the API server is stopped");
   }

@@ -48,9 +48,22 @@ export class ManagedProcess implements AsyncDisposable {
     return this.#status;
   }
 
-  /** Sends a signal; does nothing when the process is gone. SIGSTOP and SIGCONT freeze and thaw it. */
+  /** Sends a signal; does nothing when the process is gone. SIGCONT ends freeze(). */
   signal(signal: Deno.Signal): void {
     if (this.#status === undefined) trySignal(this.pid, signal);
+  }
+
+  /** SIGSTOP; resolves when all of its threads have stopped: one may have answered a last call until then. */
+  async freeze(): Promise<void> {
+    this.signal("SIGSTOP");
+    const stopped = async () => {
+      for await (const { name } of Deno.readDir(`/proc/${this.pid}/task`)) {
+        const stat = await Deno.readTextFile(`/proc/${this.pid}/task/${name}/stat`);
+        if (stat.slice(stat.lastIndexOf(")") + 2)[0] !== "T") return false;
+      }
+      return true;
+    };
+    await eventually(stopped, { intervalMs: 5, what: `process ${this.pid} to stop` });
   }
 
   /** SIGTERM, then SIGKILL after `graceMs`. Resolves when the process is gone. */
