@@ -18,8 +18,8 @@ import { PacketOrder } from "./listener/packet_order.ts";
 import { chainTooDeep, endNotBelieved, refused } from "./listener/reports.ts";
 import { inputReport, NOTHING_SELECTED, selectRows } from "./listener/selection.ts";
 import { Session } from "./listener/session.ts";
-import { type CausedLineage, hashOf, keyOf, newWork, noteRefusal, noteStart, specOf } from "./listener/work.ts";
-import { uniqueName, type Work } from "./listener/work.ts";
+import { hashOf, keyOf, newWork, noteRefusal, noteStart, type RunOptions } from "./listener/work.ts";
+import { sharesRows, specOf, uniqueName, type Work } from "./listener/work.ts";
 import { type Delivery, type Emit, type ErrorReport, type Message, RefusedError, type Row } from "./ports.ts";
 import type { RunRecords } from "./records.ts";
 import { messageHashOf, runNameFor } from "./run_spec.ts";
@@ -50,16 +50,6 @@ export interface ListenerOptions {
   readonly onControl: (delivery: Delivery) => void;
   /** How long after a reconnect messages may come again. Default 30 s. */
   readonly redeliveryMs?: number;
-}
-
-/** How a run without a message of a broker's is made. */
-export interface RunOptions {
-  /** Of a run that stands where another one stood, or has a cause of its own; otherwise it is as the message says. */
-  readonly lineage?: CausedLineage;
-  /** The same key and row are one run; absent: each call makes one. */
-  readonly key?: string;
-  /** It waits until nothing else can be started. */
-  readonly later?: boolean;
 }
 
 /**
@@ -271,9 +261,7 @@ export class Listener {
 
   #mayBe(work: Work, { dup, packetId }: Delivery, rows: readonly Row[]): boolean {
     if (this.#order.orderly && !(dup && packetId === work.delivery.packetId)) return false;
-    if (work.rows.length === 0 || rows.length === 0) return work.rows.length === rows.length;
-    // Copies for other filters have other rows; of an edited table some may be the same.
-    return work.rows.some(({ jobName }) => rows.some((row) => row.jobName === jobName));
+    return sharesRows(work, rows);
   }
 
   /** Gives a message without a key its number: that of the delivery which it repeats, or a new one. */
@@ -328,10 +316,15 @@ export class Listener {
     const { signal, redeliveryMs = REDELIVERY_MS } = this.#options;
     clearTimeout(this.#timer);
     if (signal.aborted) return;
-    this.#timer = setTimeout(() => {
-      this.#open.clear();
-      this.#former = undefined;
-      this.#session.closeOlder();
+    const timer = this.#timer = setTimeout(() => {
+      if (this.#held) return this.#expectRedeliveries();
+      // Behind what has come by now and waits to be told apart, for a store may be slow.
+      this.#telling = this.#telling.then(() => {
+        if (this.#timer !== timer) return;
+        this.#open.clear();
+        this.#former = undefined;
+        this.#session.closeOlder();
+      });
     }, redeliveryMs);
   }
 

@@ -89,6 +89,22 @@ export function noteRefusal(work: Work, why: string): void {
   if ((work.refusals ??= []).length < MAX_NOTED) work.refusals.push(why);
 }
 
+/** How a run without a message of a broker's is made. */
+export interface RunOptions {
+  /** Of a run that stands where another one stood, or has a cause of its own; otherwise it is as the message says. */
+  readonly lineage?: CausedLineage;
+  /** The same key and row are one run; absent: each call makes one. */
+  readonly key?: string;
+  /** It waits until nothing else can be started. */
+  readonly later?: boolean;
+}
+
+/** Copies for other filters have other rows; of an edited table some may be the same. */
+export function sharesRows({ rows }: Pick<Work, "rows">, others: readonly Row[]): boolean {
+  if (rows.length === 0 || others.length === 0) return rows.length === others.length;
+  return rows.some(({ jobName }) => others.some((other) => other.jobName === jobName));
+}
+
 /** Of what its message says; made when it is first asked for. */
 export function hashOf(work: Work): string {
   return work.hash ||= messageHashOf(work.delivery);

@@ -4,7 +4,7 @@ import { originOf } from "../listener.ts";
 import type { Row } from "../ports.ts";
 import { deliveryPartsOf } from "../run_spec.ts";
 import { startCore, startProcess } from "./harness/core.ts";
-import { eventually } from "./harness/wait.ts";
+import { eventually, pause } from "./harness/wait.ts";
 
 const PREFIX = "services/mqtt_job_listener";
 
@@ -226,6 +226,32 @@ Deno.test("a redelivery takes the place of the message in work, and is acknowled
   gate.resolve("created");
   await eventually(() => again.acks === 1);
   deepEqual([first.acks, bed.cluster.created.length], [0, 1]);
+});
+
+Deno.test("what came again in time is not new because a slow store tells it apart late", async () => {
+  const texts = ["a", "b", "c"];
+  using first = await startCore();
+  const { put } = first.store;
+  texts.forEach((text, at) => first.listener.receive(delivery({ text, packetId: at + 1 })));
+  first.store.put = (key, ...rest) =>
+    key.startsWith(".session/") ? Promise.reject(new Error("away")) : put.call(first.store, key, ...rest);
+  await eventually(() => first.cluster.created.length === texts.length);
+  // All have run, and none is acknowledged.
+  for (const { runName } of first.cluster.created) await put.call(first.store, `${runName}.json`, "{}");
+  first.kill();
+  first.store.put = put;
+
+  using second = await startProcess({ store: first.store, redeliveryMs: 20 });
+  const { list } = first.store;
+  first.store.list = async function* (...args) {
+    await pause(100);
+    yield* list.apply(first.store, args);
+  };
+  await second.listener.connected(true);
+  const again = texts.map((text, at) => delivery({ text, packetId: at + 1, dup: true }));
+  for (const message of again) second.listener.receive(message);
+  await eventually(() => again.every(({ acks }) => acks === 1));
+  deepEqual(second.cluster.created, []);
 });
 
 Deno.test("an equal message that comes long after a reconnect is a new one", async () => {
