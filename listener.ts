@@ -317,7 +317,9 @@ export class Listener {
     clearTimeout(this.#timer);
     if (signal.aborted) return;
     const timer = this.#timer = setTimeout(() => {
-      if (this.#held) return this.#expectRedeliveries();
+      // A broker whose window is full sends the rest when we acknowledge; an orderly one marks what it repeats.
+      const mayComeYet = this.#order.orderly && this.waiting.messages > 0;
+      if (this.#held || mayComeYet) return this.#expectRedeliveries();
       // Behind what has come by now and waits to be told apart, for a store may be slow.
       this.#telling = this.#telling.then(() => {
         if (this.#timer !== timer) return;
