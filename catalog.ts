@@ -29,6 +29,7 @@ export {
   type SheetLine,
   sheetTemplate,
 } from "./catalog/sheet.ts";
+export { rowNamed } from "./catalog/row_names.ts";
 export { rowSchema } from "./catalog/column_docs.ts";
 export { describeProblem } from "./catalog/problem.ts";
 export type { Problem } from "./catalog/problem.ts";

@@ -24,6 +24,7 @@ import type { RunRecords } from "./records.ts";
 import { Scope } from "./util/abort.ts";
 import { errorMessage } from "./util/errors.ts";
 import { delay, retryForever } from "./util/retry.ts";
+import { lowerFirst } from "./util/text.ts";
 import { type LiveRun, type RunObserver, type RunTable, viewOf } from "./runs.ts";
 
 export interface CompletionOptions {
@@ -274,7 +275,9 @@ export class Completion implements RunObserver {
     const begunMs = performance.now();
     const { runName } = run.job;
     const { adopted } = run;
-    let record = adopted ? await this.#step(run, "look for its record", () => this.#recordOf(runName)) : undefined;
+    let record = adopted
+      ? await this.#step(run, "look for its record", () => records.find(runName, signal))
+      : undefined;
     if (record === undefined) {
       await this.#podsSettled(run);
       // The Job's end may have come before its pods' words on why.
@@ -353,7 +356,7 @@ export class Completion implements RunObserver {
     const begunMs = performance.now();
     const { runName } = run.job;
     const job = await this.#readJob(run);
-    const found = await this.#step(run, "read its record", () => this.#recordOf(runName));
+    const found = await this.#step(run, "read its record", () => records.find(runName, signal));
     const { retried_as: _, ...kept } = found === undefined || found === "unreadable"
       ? recordOf(run, job, outcome, logs.urlOf(runName))
       : found;
@@ -372,17 +375,6 @@ export class Completion implements RunObserver {
     const who = job.cancelledBy;
     if (who === undefined) return;
     this.#retrying.get(job.runName)?.abort(cancellation(who, { when: "while it waited to be tried again" }));
-  }
-
-  /** One that cannot be read is there nevertheless: the run has ended. */
-  async #recordOf(runName: string): Promise<RunRecord | "unreadable" | undefined> {
-    const { records, signal } = this.#options;
-    try {
-      return await records.get(runName, signal);
-    } catch (error) {
-      if (error instanceof SyntaxError) return "unreadable";
-      throw error;
-    }
   }
 
   /** A run that says that it succeeded, without its result, is a warning; one whose result cannot be looked for is none. */
@@ -428,7 +420,7 @@ export class Completion implements RunObserver {
     const { runName } = run.job;
     if ((run.disrupted?.size ?? 0) < MANY_DISRUPTIONS || this.#oftenDisrupted.has(runName)) return;
     this.#oftenDisrupted.add(runName);
-    const message = `Run "${runName}": ${lower(disruptionWords(run))}, and begins from the start each time`;
+    const message = `Run "${runName}": ${lowerFirst(disruptionWords(run))}, and begins from the start each time`;
     this.#report(run, "OftenDisrupted", message);
   }
 
@@ -440,12 +432,10 @@ export class Completion implements RunObserver {
   #step<T>(run: LiveRun, what: string, step: () => Promise<T>): Promise<T> {
     return retryForever(step, {
       signal: this.#options.signal,
-      onRetry: (error, attempt) => {
-        const why = errorMessage(error);
-        run.detail = `Ended; cannot ${what} yet: ${why}`;
-        if (attempt === 2) {
-          this.#report(run, "CompletionWaits", `Run "${run.job.runName}" waits: cannot ${what}: ${why}`);
-        }
+      onRetry: (error) => run.detail = `Ended; cannot ${what} yet: ${errorMessage(error)}`,
+      onLasting: (error) => {
+        const message = `Run "${run.job.runName}" waits: cannot ${what}: ${errorMessage(error)}`;
+        this.#report(run, "CompletionWaits", message);
       },
     });
   }
@@ -481,8 +471,4 @@ function disruptionWords({ disrupted }: LiveRun): string {
   if (times === 0) return "";
   const often = times === 1 ? "" : times === 2 ? " twice" : ` ${times} times`;
   return `Its pod was taken away${often} and made anew`;
-}
-
-function lower(words: string): string {
-  return words.charAt(0).toLowerCase() + words.slice(1);
 }

@@ -3,7 +3,7 @@
  * Owns the `request/…` and `response/…` topics and REFRESH; each answer carries the caller's `transaction`.
  */
 import type { Catalog } from "./catalog.ts";
-import { describeProblem } from "./catalog.ts";
+import { describeProblem, rowNamed } from "./catalog.ts";
 import type { Groups } from "./flows.ts";
 import type { Listener } from "./listener.ts";
 import { type BatchCounts, type BatchEntry, Batches } from "./control/batches.ts";
@@ -23,7 +23,7 @@ import {
   UnavailableError,
 } from "./ports.ts";
 import type { RunRecords } from "./records.ts";
-import { isRunName, keyOfCause, lineageOfRecord, lineageOfRerun } from "./run_spec.ts";
+import { isRunName, keptPayload, keyOfCause, lineageOfRecord, lineageOfRerun } from "./run_spec.ts";
 import type { RunTable } from "./runs.ts";
 import type { StartResult } from "./starter.ts";
 import { compact } from "./util/compact.ts";
@@ -168,11 +168,11 @@ export class Actions {
   /** A store that is away holds a batch up; what is left of it comes to its turn yet. */
   #patiently<T>(step: () => Promise<T>): Promise<T> {
     const isFinal = (error: unknown) => !(error instanceof UnavailableError);
-    return retryForever(step, { signal: this.#signal, onRetry: () => {}, isFinal });
+    return retryForever(step, { signal: this.#signal, isFinal });
   }
 
   #rowOf(jobName: string): Row {
-    const row = this.#parts.catalog.table?.rows.find((row) => row.jobName === jobName);
+    const row = rowNamed(this.#parts.catalog.table?.rows, jobName);
     if (!row) throw new RangeError(`Cannot run "${cut(jobName, 100)}": no row of the table has that job_name`);
     return row;
   }
@@ -195,8 +195,7 @@ export class Actions {
       return run.payloadObject === undefined ? run.payload ?? new Uint8Array() : await this.#stored(run.payloadObject);
     }
     if (run.payload_object !== undefined) return await this.#stored(run.payload_object);
-    if (run.payload_base64 !== undefined) return Uint8Array.fromBase64(run.payload_base64);
-    return new TextEncoder().encode(run.payload ?? "");
+    return keptPayload(run) ?? new Uint8Array();
   }
 
   /** A payload that the service itself put into the store. Who writes records or Jobs must not make it read others. */

@@ -79,16 +79,24 @@ export class RunRecords {
     return record;
   }
 
+  /** As `get`, but one that cannot be read is there nevertheless: the run has ended. */
+  async find(runName: string, signal?: AbortSignal): Promise<RunRecord | "unreadable" | undefined> {
+    try {
+      return await this.get(runName, signal);
+    } catch (error) {
+      if (error instanceof SyntaxError) return "unreadable";
+      throw error;
+    }
+  }
+
   /**
    * Names of ended runs of a row whose delivery's number is between these two, both included; by one call, for the names
    * sort as the numbers do. Others of the store's keys may be among them.
    */
   async endedBetween(row: Pick<Row, "jobName" | "parallelism">, from: number, to: number, signal?: AbortSignal) {
-    const [first, last] = [runNameStart(row, from), runNameStart(row, to)];
-    let common = 0;
-    while (common < first.length && first[common] === last[common]) common++;
+    const { first, common } = rangeOf(row, from, to);
     const names: string[] = [];
-    for await (const { key } of this.#store.list(first.slice(0, common), { after: first, ...compact({ signal }) })) {
+    for await (const { key } of this.#store.list(common, { after: first, ...compact({ signal }) })) {
       if (key.endsWith(".json")) names.push(key.slice(0, -".json".length));
     }
     return names;
@@ -96,15 +104,13 @@ export class RunRecords {
 
   /** Likewise names of groups of a row, be they open or not; a call for each of them, which passes over its marks. */
   async groupsBetween(row: Pick<Row, "jobName" | "parallelism">, from: number, to: number, signal?: AbortSignal) {
-    const [first, last] = [runNameStart(row, from), runNameStart(row, to)];
-    let common = 0;
-    while (common < first.length && first[common] === last[common]) common++;
+    const { first, common } = rangeOf(row, from, to);
     const names: string[] = [];
     let after: string | undefined = first;
     while (after !== undefined) {
       const from: string = after;
       after = undefined;
-      for await (const path of this.notes(".groups", first.slice(0, common), { after: from, ...compact({ signal }) })) {
+      for await (const path of this.notes(".groups", common, { after: from, ...compact({ signal }) })) {
         const slash = path.indexOf("/");
         if (slash === -1) names.push(path);
         else {
@@ -144,10 +150,10 @@ export class RunRecords {
     return this.#getJson(`${folder}/${path}.json`, MAX_RECORD_BYTES, signal);
   }
 
-  /** Names of runs that have ended without a Job, of whose end not all is done, see completion/unstarted.ts. */
-  async unstarted(signal?: AbortSignal): Promise<string[]> {
+  /** Names of the runs, or groups, of which there is a note in the folder. */
+  async notedRuns(folder: Notes, signal?: AbortSignal): Promise<string[]> {
     const names: string[] = [];
-    for await (const name of this.notes(".unstarted", "", compact({ signal }))) if (isRunName(name)) names.push(name);
+    for await (const name of this.notes(folder, "", compact({ signal }))) if (isRunName(name)) names.push(name);
     return names;
   }
 
@@ -243,6 +249,14 @@ export class RunRecords {
   #unreadable(key: string, why: string, cause?: unknown): SyntaxError {
     return new SyntaxError(`Cannot read ${this.#store.url}/${key}: ${why}; delete or mend it`, { cause });
   }
+}
+
+/** How the names of the row's runs begin that were made of deliveries from one number to another, and the first one. */
+function rangeOf(row: Pick<Row, "jobName" | "parallelism">, from: number, to: number) {
+  const [first, last] = [runNameStart(row, from), runNameStart(row, to)];
+  let length = 0;
+  while (length < first.length && first[length] === last[length]) length++;
+  return { first, common: first.slice(0, length) };
 }
 
 /** Below `.session/`; without a revision: how all of them begin. */

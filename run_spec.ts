@@ -6,14 +6,22 @@ import { Buffer } from "node:buffer";
 import type { Message, Row, RunSpec } from "./ports.ts";
 import { Filler, type FillingSpec } from "./run_spec/placeholders.ts";
 import { shortHash } from "./run_spec/hash.ts";
-import { inputHandedDown, payloadText } from "./run_spec/payload_text.ts";
+import { payloadText } from "./run_spec/payload_text.ts";
 import { parseJson } from "./util/json.ts";
 import { bytesQuantity, quantityValue } from "./util/quantities.ts";
 
-export { inputHandedDown, payloadText, shortHash };
+export { payloadText, shortHash };
+export { inputHandedDown, keptPayload, MAX_PARSED_BYTES } from "./run_spec/payload_text.ts";
 export { inputFault } from "./run_spec/inputs.ts";
 export { keptRow } from "./run_spec/kept_row.ts";
-export { Filler, fillsFromPayload, placeholdersOf, sampleItem, sampleMessage } from "./run_spec/placeholders.ts";
+export {
+  filledCells,
+  Filler,
+  fillsFromPayload,
+  placeholdersOf,
+  sampleItem,
+  sampleMessage,
+} from "./run_spec/placeholders.ts";
 import { isRetried, keyOfCause } from "./run_spec/lineage.ts";
 
 export {

@@ -7,6 +7,7 @@ import type { ClusterEvents, Emit, JobFacts, PodFacts, RunSpec, RunView } from "
 import { type Trouble, withFailingSince } from "./outcome.ts";
 import { lineageOf, resourcesOf } from "./run_spec.ts";
 import { compact } from "./util/compact.ts";
+import { delay } from "./util/retry.ts";
 
 /** A run as the table keeps it. `pods` is the table's own map; read it only. */
 export interface LiveRun {
@@ -39,6 +40,8 @@ export interface RunObserver {
 
 /** How long a name counts as taken after its Job was deleted: far longer than a create call can be under way. */
 const REMEMBER_MS = 10 * 60_000;
+/** How long after the first list of Jobs one may still come by a create call that a killed process has left behind. */
+const LATE_CREATE_MS = 3_000;
 
 export class RunTable {
   readonly #runs = new Map<string, LiveRun>();
@@ -52,6 +55,7 @@ export class RunTable {
   readonly #observers: RunObserver[] = [];
   readonly #emit: Emit;
   readonly #synced = Promise.withResolvers<void>();
+  /** By performance.now(); -Infinity: not yet. */
   #syncedAtMs = -Infinity;
 
   constructor({ emit }: { emit: Emit }) {
@@ -67,11 +71,6 @@ export class RunTable {
     return this.#synced.promise;
   }
 
-  /** When that was, by performance.now(); -Infinity: it was not yet. */
-  get syncedAtMs(): number {
-    return this.#syncedAtMs;
-  }
-
   /**
    * Number of live runs, those whose create call is under way included. Not of those that have ended for good: some stay
    * until what they lead to is there, which must not wait for their end.
@@ -80,12 +79,23 @@ export class RunTable {
     return this.#runs.size + this.#creating.size - this.#recorded.size;
   }
 
+  /** Resolves when no Job can come any more by a call that a killed process had under way. */
+  async settled(signal: AbortSignal): Promise<void> {
+    const leftMs = this.#syncedAtMs + LATE_CREATE_MS - performance.now();
+    if (leftMs > 0) await delay(leftMs, signal);
+  }
+
   get(runName: string): LiveRun | undefined {
     return this.#runs.get(runName);
   }
 
   values(): IterableIterator<LiveRun> {
     return this.#runs.values();
+  }
+
+  /** Those that are items of the group. */
+  ofGroup(group: string): LiveRun[] {
+    return [...this.#runs.values()].filter(({ job }) => job.group === group);
   }
 
   /** A run of that name lives, is being created, or ended in the last ten minutes. */

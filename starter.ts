@@ -13,10 +13,10 @@ import type { RunTable } from "./runs.ts";
 import { viewOf } from "./runs.ts";
 import { fillsFromPayload, payloadFits } from "./run_spec.ts";
 
-import { putPayload } from "./starter/payloads.ts";
+import { payloadKey, putPayload } from "./starter/payloads.ts";
 
 export { NamedStarts } from "./starter/named_starts.ts";
-export { linkPayload, payloadKey } from "./starter/payloads.ts";
+export { linkOfRun, linkPayload, payloadKey, putPayload } from "./starter/payloads.ts";
 
 export type StartResult =
   /** `skipped`: its record is in the store, and there is no Job. */
@@ -258,7 +258,8 @@ export class Starter {
   async #withPayload(spec: RunSpec): Promise<RunSpec> {
     const { payloads, signal } = this.#options;
     const { message, payloadLink, runName } = spec;
-    const found = payloadLink && await payloads.get(payloadLink.object.slice(payloads.url.length + 1), { signal });
+    const key = payloadLink && payloadKey(payloads, payloadLink.object);
+    const found = key === undefined ? undefined : await payloads.get(key, { signal });
     if (found === undefined || found === "unchanged") {
       throw new RefusedError(`Cannot start run "${runName}": its payload is not in the store any more`);
     }

@@ -4,7 +4,7 @@
  * look like (status/pages/), nor who may ask (status/gate.ts).
  */
 import { type Context, Hono } from "hono";
-import { sheetTemplate } from "./catalog.ts";
+import { rowNamed, sheetTemplate } from "./catalog.ts";
 import type { Config } from "./config.ts";
 import { type Cluster, type ObjectStore, UnavailableError } from "./ports.ts";
 import type { Service } from "./service.ts";
@@ -134,7 +134,7 @@ export function statusApp(options: StatusOptions, closing: AbortSignal): Hono<En
   app.get("/messages.json", (c) => c.json(messages(c)));
   app.get("/sheets/:file", (c) => {
     const name = /^(.*)\.csv$/s.exec(c.req.param("file"))?.[1];
-    const row = view.table()?.rows.find(({ jobName }) => jobName === name);
+    const row = name === undefined ? undefined : rowNamed(view.table()?.rows, name);
     if (!row) return answerPage(c, messagePage({ title: "Not found", message: "There is no such row." }), 404);
     return c.body(sheetTemplate(row), 200, {
       "content-type": "text/csv; charset=utf-8",

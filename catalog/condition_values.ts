@@ -2,12 +2,10 @@
  * What a condition (`when`) may look at of a message. Pure; loads no CEL.
  */
 import type { Message } from "../ports.ts";
+import { MAX_PARSED_BYTES } from "../run_spec.ts";
 import { isEndTopic, isJoinTopic } from "../topics.ts";
 import { parseJson } from "../util/json.ts";
 import type { ConditionValues } from "./conditions.ts";
-
-/** Payloads larger than this are not looked into: their fields are missing. In bytes. */
-const MAX_PARSED_BYTES = 1024 * 1024;
 
 /** Its payload, what began its chain, and the result of the run whose end it is. */
 export function conditionValues({ topic, payload }: Message, topicPrefix: string): ConditionValues {

@@ -2,7 +2,8 @@
  * One row: its cells by the table of columns, and what they must be together.
  * Must not know the file nor other rows.
  */
-import type { Pair, Row, Template } from "../ports.ts";
+import type { Row, Template } from "../ports.ts";
+import { filledCells } from "../run_spec.ts";
 import { isMore } from "../util/quantities.ts";
 import { type NamedColumn, PRESETS } from "./columns.ts";
 import { findInvisible, mayHoldInvisible } from "./invisible.ts";
@@ -230,7 +231,8 @@ export class RowReader implements Report {
 
   /** `{item}` and `{index}` have a value where there is one item a run. */
   #checkItems(row: Row): void {
-    for (const { column, templates } of templatesOf(row)) {
+    const key = { column: "idempotency_key", templates: row.idempotencyKey ? [row.idempotencyKey] : [] };
+    for (const { column, templates } of [...filledCells(row), key]) {
       if (row.forEach !== undefined && column !== "idempotency_key") {
         this.#checkItemFields(row, column, templates);
         continue;
@@ -258,22 +260,6 @@ export class RowReader implements Report {
       this.refuse(column, this.cell(column), `${message}; write ${right}`);
     }
   }
-}
-
-/** The cells with placeholders. */
-function templatesOf(row: Row): { readonly column: string; readonly templates: readonly Template[] }[] {
-  const pairs = (some: readonly Pair[] = []) => some.map(({ value }) => value);
-  const one = (template: Template | undefined) => template === undefined ? [] : [template];
-  return [
-    { column: "args", templates: row.args ?? [] },
-    { column: "env", templates: (row.env ?? []).flatMap((entry) => entry.from === "value" ? [entry.value] : []) },
-    { column: "working_dir", templates: one(row.workingDir) },
-    { column: "labels", templates: pairs(row.labels) },
-    { column: "annotations", templates: pairs(row.annotations) },
-    { column: "output", templates: one(row.output) },
-    { column: "idempotency_key", templates: one(row.idempotencyKey) },
-    { column: "concurrency_group", templates: one(row.concurrencyGroup) },
-  ];
 }
 
 const PAIRS = [

@@ -1,6 +1,7 @@
 /**
  * The wiring of the service: adapters → core → what observes it (log, metrics, webhook, page), as the configuration says.
  */
+import { rowNamed } from "../catalog.ts";
 import { serviceOptions } from "../adapters.ts";
 import type { Config } from "../config.ts";
 import { eventLog } from "../observers/event_log.ts";
@@ -22,7 +23,7 @@ export async function putTogether(config: Config) {
   const { status } = config;
   const notices = noticesOf(config, {
     onTrouble: warn,
-    channelsOf: (jobName) => service.catalog.table?.rows.find((row) => row.jobName === jobName)?.notify ?? [],
+    channelsOf: (jobName) => rowNamed(service.catalog.table?.rows, jobName)?.notify ?? [],
   });
   const service: Service = new Service({ ...options, listeners: [eventLog(), notices.emit] });
   const metrics = new Metrics({ version: VERSION, snapshot: () => service.snapshot() });

@@ -58,12 +58,6 @@ export function isTold({ status, reason }: Pick<RunRecord, "status" | "reason">)
   return status !== "cancelled" || !GAVE_WAY.has(reason);
 }
 
-/** The payload that a record keeps; undefined: it is in the store, or was none. */
-export function keptPayload(record: RunRecord): Uint8Array | undefined {
-  if (record.payload !== null) return new TextEncoder().encode(record.payload);
-  return record.payload_base64 === undefined ? undefined : Uint8Array.fromBase64(record.payload_base64);
-}
-
 /** The record of a run that never had a Job, nor a log. */
 export function unstartedRecord(spec: RunSpec, outcome: Outcome): RunRecord {
   const { message, payloadLink, row } = spec;

@@ -5,11 +5,11 @@
 import type { Aftermath } from "../flows.ts";
 import type { Emit, Outcome, RunRecord, RunSpec } from "../ports.ts";
 import type { RunRecords } from "../records.ts";
-import { lineageOfRecord } from "../run_spec.ts";
+import { keptPayload, lineageOfRecord } from "../run_spec.ts";
 import type { LiveRun } from "../runs.ts";
 import { errorMessage } from "../util/errors.ts";
 import { delay, retryForever } from "../util/retry.ts";
-import { keptPayload, unstartedRecord } from "./record.ts";
+import { unstartedRecord } from "./record.ts";
 
 export interface UnstartedOptions {
   readonly records: RunRecords;
@@ -58,8 +58,7 @@ export class UnstartedRuns {
     const { emit, signal } = this.#options;
     await retryForever(() => this.#resume(), {
       signal,
-      onRetry: (error, attempt) => {
-        if (attempt !== 2) return;
+      onLasting: (error) => {
         const message = `Cannot see which runs have ended without a Job: ${errorMessage(error)}`;
         emit({ type: "error", scope: "store", report: { reason: "StoreUnavailable", message } });
       },
@@ -68,7 +67,7 @@ export class UnstartedRuns {
 
   async #resume(): Promise<void> {
     const { records, signal } = this.#options;
-    const names = await records.unstarted(signal);
+    const names = await records.notedRuns(NOTES, signal);
     await Promise.all(
       names.filter((name) => !this.#under.has(name)).map(async (name) => {
         const record = await records.getNotedRecord(NOTES, name, signal);

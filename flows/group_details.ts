@@ -34,7 +34,7 @@ export async function groupDetails(
   if (!manifest) return undefined;
   const [marks, isOpen] = await Promise.all([listMarks(records, manifest, { signal }), store.isOpen(group)]);
   const live = new Map<number | undefined, string>();
-  for (const { job } of runs.values()) if (job.group === group) live.set(job.index, job.runName);
+  for (const { job } of runs.ofGroup(group)) live.set(job.index, job.runName);
   const { row: _row, payload: _payload, isStored: _isStored, items, ...head } = manifest;
   return {
     ...head,

@@ -4,7 +4,7 @@
  */
 import { type Emit, type ObjectStore, RefusedError, type RunSpec } from "../ports.ts";
 import type { RunRecords } from "../records.ts";
-import { isRunName } from "../run_spec.ts";
+import { linkOfRun, putPayload } from "../starter.ts";
 import { asManifest, type Manifest, storedManifest } from "./manifest.ts";
 
 export interface GroupStoreOptions {
@@ -17,8 +17,7 @@ export interface GroupStoreOptions {
 
 const MANIFESTS = ".groups";
 const OPEN = ".open-groups";
-/** Presigned URLs of S3 last at most seven days. */
-const PAYLOAD_LINK_SECONDS = 7 * 24 * 3600;
+
 export class GroupStore {
   readonly #options: GroupStoreOptions;
 
@@ -38,11 +37,9 @@ export class GroupStore {
     return records.hasNote(OPEN, group, signal);
   }
 
-  async openNames(): Promise<string[]> {
+  openNames(): Promise<string[]> {
     const { records, signal } = this.#options;
-    const names: string[] = [];
-    for await (const name of records.notes(OPEN, "", { signal })) if (isRunName(name)) names.push(name);
-    return names;
+    return records.notedRuns(OPEN, signal);
   }
 
   /** Says that there will be a group; before its manifest. */
@@ -88,17 +85,11 @@ export class GroupStore {
 
   async putPayload(group: string, payload: Uint8Array): Promise<void> {
     const { payloads, signal } = this.#options;
-    await payloads.put(payloadKey(group), payload, { contentType: "application/octet-stream", signal });
+    await putPayload(payloads, { runName: group, message: { payload } }, signal);
   }
 
   /** Of the payload that `putPayload` has put. */
-  async payloadLink(group: string): Promise<NonNullable<RunSpec["payloadLink"]>> {
-    const { payloads } = this.#options;
-    const url = await payloads.link(payloadKey(group), { expiresSeconds: PAYLOAD_LINK_SECONDS });
-    return { url, object: `${payloads.url}/${payloadKey(group)}` };
+  payloadLink(group: string): Promise<NonNullable<RunSpec["payloadLink"]>> {
+    return linkOfRun(this.#options.payloads, group);
   }
-}
-
-function payloadKey(group: string): string {
-  return `.payloads/${group}`;
 }

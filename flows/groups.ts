@@ -19,8 +19,8 @@ import { payloadFits } from "../run_spec.ts";
 import type { RunTable } from "../runs.ts";
 import type { NamedStarts, Starter, StartResult } from "../starter.ts";
 import { errorMessage } from "../util/errors.ts";
-import { delay, retryForever } from "../util/retry.ts";
-import { Semaphore } from "../util/semaphore.ts";
+import { retryForever } from "../util/retry.ts";
+import { Semaphore, Semaphores } from "../util/semaphore.ts";
 import { type GroupDetails, groupDetails } from "./group_details.ts";
 import { endOf } from "./group_end.ts";
 import { GroupEnds, type GroupEndsOptions } from "./group_ends.ts";
@@ -53,8 +53,6 @@ const CALLS_AT_ONCE = 16;
 const AHEAD = 16;
 /** Groups of a row whose items begin at a time. The messages of further ones wait with the broker. */
 const BEGINNING = 20;
-/** How long a create call may be under way that a killed process has left behind. */
-const LATE_MS = 3_000;
 /** Items of a group that did not begin and are told of. */
 const MOST_REPORTED = 10;
 /** Whose call waits. */
@@ -75,8 +73,8 @@ export class Groups {
   readonly #closing = new Map<string, Promise<void>>();
   readonly #calls = new Semaphore(CALLS_AT_ONCE);
   /** By row. */
-  readonly #beginning = new Map<string, Semaphore>();
-  readonly #ahead = new Map<string, Semaphore>();
+  readonly #beginning = new Semaphores(BEGINNING);
+  readonly #ahead = new Semaphores(AHEAD);
   /** What a former process left is known. */
   readonly #ready = Promise.withResolvers<void>();
   readonly #recent = new RecentGroups();
@@ -149,7 +147,7 @@ export class Groups {
       return await this.#adopt(runName, row);
     }
     const started = Promise.withResolvers<StartResult>();
-    this.#turnsOf(this.#beginning, row, BEGINNING).take(async () => {
+    this.#beginning.of(row.jobName).take(async () => {
       const manifest = await this.#makeManifest(spec);
       if (manifest instanceof RefusedError) return started.resolve({ result: "refused", runName, error: manifest });
       if (manifest === undefined) return started.resolve(await this.#adopt(runName, row));
@@ -233,8 +231,8 @@ export class Groups {
     const open = this.#add(manifest);
     if (marks.isCancelled) this.#stop(open, "somebody");
     for (const [index, end] of marks.ends) open.ended(index, end);
-    for (const { job } of runs.values()) {
-      if (job.group === group && job.index !== undefined && job.index < manifest.total) open.begun(job.index);
+    for (const { job: { index } } of runs.ofGroup(group)) {
+      if (index !== undefined && index < manifest.total) open.begun(index);
     }
     const left = open.states.flatMap((state, index) => state === "waiting" ? [index] : []);
     const [fault] = against(manifest.row);
@@ -244,30 +242,24 @@ export class Groups {
     }
     const begin = async () => {
       // A run that a killed process has asked for may come, and be over, while a create call of the same name is under way.
-      await this.#late();
+      await runs.settled(signal);
       if (open.cancelledBy !== undefined) await this.#cancelLeft(open, manifest, left);
       else await this.#begin(open, manifest, left, { isNew: false });
     };
-    this.#turnsOf(this.#beginning, manifest.row, BEGINNING).take(begin, signal).catch(() => {/* The service stops. */});
+    this.#beginning.of(manifest.row.jobName).take(begin, signal).catch(() => {/* The service stops. */});
   }
 
   /** Its process died before the manifest was there, which may come late. Its message comes again, under another name. */
   async #endOrphan(group: string): Promise<void> {
+    const { runs, signal } = this.#options;
     const wait = { runName: group, jobName: "" };
-    await this.#late();
+    await runs.settled(signal);
     const isThere = await this.#call(wait, "be looked up", () => this.#store.exists(group));
     if (this.#open.has(group) || this.#starting.has(group)) return;
     if (isThere) return await this.#load(group);
     const closing = this.#call(wait, "be closed", () => this.#store.close(group));
     this.#closing.set(group, closing);
     await closing.finally(() => this.#closing.delete(group));
-  }
-
-  /** Resolves when nothing can come any more that a killed process had asked for. */
-  async #late(): Promise<void> {
-    const { runs, signal } = this.#options;
-    const waitMs = runs.syncedAtMs + LATE_MS - performance.now();
-    if (waitMs > 0) await delay(waitMs, signal);
   }
 
   // ---------------------------------------------------------------- items
@@ -281,7 +273,7 @@ export class Groups {
   ): Promise<void> {
     const { signal } = this.#options;
     const until = AbortSignal.any([signal, open.stop.signal]);
-    const ahead = this.#turnsOf(this.#ahead, manifest.row, AHEAD);
+    const ahead = this.#ahead.of(manifest.row.jobName);
     const started: Promise<void>[] = [];
     let next = 0;
     try {
@@ -334,11 +326,11 @@ export class Groups {
 
   /** Counts those as failed that shall not begin. */
   async #cancelLeft(open: OpenGroup, manifest: Manifest, left: readonly number[]): Promise<void> {
-    const { runs } = this.#options;
+    const { runs, signal } = this.#options;
     // A create call of a killed process may still land: then the run counts, and is cancelled as the others are.
-    await this.#late();
+    await runs.settled(signal);
     const live = new Map<number | undefined, string>();
-    for (const { job } of runs.values()) if (job.group === manifest.group) live.set(job.index, job.runName);
+    for (const { job } of runs.ofGroup(manifest.group)) live.set(job.index, job.runName);
     await Promise.all([...live.values()].map((runName) => this.#cancelRun(open, runName)));
     await Promise.all(left.map(async (index) => {
       if (live.has(index)) return open.begun(index);
@@ -424,8 +416,7 @@ export class Groups {
     if (!open) return false;
     await putCancelled(records, group, who, signal);
     this.#stop(open, who);
-    const live = [...runs.values()].filter(({ job }) => job.group === group);
-    await Promise.all(live.map(({ job }) => this.#cancelRun(open, job.runName)));
+    await Promise.all(runs.ofGroup(group).map(({ job }) => this.#cancelRun(open, job.runName)));
     return true;
   }
 
@@ -442,12 +433,6 @@ export class Groups {
   }
 
   // ---------------------------------------------------------------- what is kept and said
-
-  #turnsOf(all: Map<string, Semaphore>, { jobName }: Pick<Row, "jobName">, most: number): Semaphore {
-    let turns = all.get(jobName);
-    if (!turns) all.set(jobName, turns = new Semaphore(most));
-    return turns;
-  }
 
   /** Repeats what may take others' turns within, or waits for long, until it succeeds. */
   #repeat<T>(wait: Wait, what: string, work: () => Promise<T>): Promise<T> {

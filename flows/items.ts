@@ -7,7 +7,7 @@
  */
 import { type Condition, type ConditionValues, conditionValues, forEachText } from "../catalog.ts";
 import { CellError, type ForEach, type ObjectList, RefusedError, type RunSpec, UnavailableError } from "../ports.ts";
-import { Filler, payloadText } from "../run_spec.ts";
+import { Filler, MAX_PARSED_BYTES, payloadText } from "../run_spec.ts";
 import { errorMessage } from "../util/errors.ts";
 import { isJsonObject, parseExactly, parseJson } from "../util/json.ts";
 import { isJoinTopic } from "../topics.ts";
@@ -27,8 +27,6 @@ export interface ItemsOptions {
   readonly signal?: AbortSignal;
 }
 
-/** Payloads larger than this are not looked into, in bytes. */
-const MAX_PARSED_BYTES = 1024 * 1024;
 /** An item stands in a variable and in an annotation of its Job, whose annotations may have 256 KiB together. In bytes. */
 const MAX_ITEM_BYTES = 32 * 1024;
 /** All of a group, which its manifest holds. In bytes. */

@@ -369,9 +369,9 @@ export class Joins {
   #patiently<T>(what: string, work: () => Promise<T>): Promise<T> {
     return retryForever(work, {
       signal: this.#options.signal,
-      onRetry: (error, attempt) => {
+      onLasting: (error) => {
         const message = `Rows that need others: ${what}: ${errorMessage(error)}`;
-        if (attempt === 2) this.#report({ reason: "StoreUnavailable", message });
+        this.#report({ reason: "StoreUnavailable", message });
       },
     });
   }

@@ -20,10 +20,7 @@ export async function lastRecord(
   let left = MOST_ATTEMPTS;
   for (let name: string | undefined = runName; name !== undefined && left-- > 0; name = last.retried_as) {
     if (runs.get(name)) return undefined;
-    const record: RunRecord | "unreadable" | undefined = await records.get(name, signal).catch((error) => {
-      if (!(error instanceof SyntaxError)) throw error;
-      return "unreadable" as const;
-    });
+    const record: RunRecord | "unreadable" | undefined = await records.find(name, signal);
     if (record === "unreadable") return record;
     if (record === undefined) break;
     last = record;

@@ -3,7 +3,7 @@
  * are counted from the live runs, so no counter can leak. Also whether a run begins at all (`forbid`, `skip_existing`).
  * Must not end a run that has a Job: it asks the cluster to resume or to cancel it, and completion.ts ends it.
  */
-import type { Catalog } from "../catalog.ts";
+import { type Catalog, rowNamed } from "../catalog.ts";
 import type { Admission, Gate } from "../flows.ts";
 import { givingWayTo } from "../outcome.ts";
 import {
@@ -89,8 +89,6 @@ export class Limits implements Gate, RunObserver {
   #flush: ReturnType<typeof setTimeout> | undefined;
   #isSettled = false;
   #timer: ReturnType<typeof setTimeout> | undefined;
-  #rows: ReadonlyMap<string, Row> = new Map();
-  #table: Catalog["table"];
 
   constructor(options: LimitsOptions) {
     this.#options = options;
@@ -226,8 +224,7 @@ export class Limits implements Gate, RunObserver {
   async #untilSeen(runName: string): Promise<void> {
     const { cluster, runs, signal } = this.#options;
     while (this.#turns.has(runName)) {
-      const isThere = await retryForever(() =>
-        cluster.get(runName, { signal }), { signal, onRetry() {} }) !== undefined;
+      const isThere = await retryForever(() => cluster.get(runName, { signal }), { signal }) !== undefined;
       if (!isThere || runs.hasEnded(runName)) this.#endTurn(runName);
       else await delay(LOOK_AGAIN_MS, signal);
     }
@@ -424,12 +421,7 @@ export class Limits implements Gate, RunObserver {
   }
 
   #rowOf(jobName: string): Row | undefined {
-    const { table } = this.#options.catalog;
-    if (table !== this.#table) {
-      this.#table = table;
-      this.#rows = new Map((table?.rows ?? []).map((row) => [row.jobName, row]));
-    }
-    return this.#rows.get(jobName);
+    return rowNamed(this.#options.catalog.table?.rows, jobName);
   }
 
   #groupOf(key: string): Group {

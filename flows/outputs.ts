@@ -2,11 +2,8 @@
  * Whether a run's result is there before it begins (`skip_existing`). In doubt the run begins.
  */
 import { type Emit, type ObjectLook, RefusedError, type RunSpec } from "../ports.ts";
-import { outputOf, payloadText } from "../run_spec.ts";
+import { MAX_PARSED_BYTES, outputOf, payloadText } from "../run_spec.ts";
 import { parseJson } from "../util/json.ts";
-
-/** Payloads larger than this are not looked into. In bytes. */
-const MAX_PARSED_BYTES = 1024 * 1024;
 
 /**
  * The URL of the result that is there already; undefined: the run is to begin. Throws RefusedError where the message

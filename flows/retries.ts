@@ -11,7 +11,7 @@ import { onAbort, Scope } from "../util/abort.ts";
 import { compact } from "../util/compact.ts";
 import { errorMessage } from "../util/errors.ts";
 import { delayAtMost, retryForever } from "../util/retry.ts";
-import { Semaphore } from "../util/semaphore.ts";
+import { Semaphores } from "../util/semaphore.ts";
 
 export interface RetriesOptions {
   readonly starter: Pick<Starter, "start">;
@@ -46,7 +46,7 @@ const OF_THE_PROGRAM: ReadonlySet<string> = new Set(
 
 export class Retries {
   readonly #options: RetriesOptions;
-  readonly #turns = new Map<string, Semaphore>();
+  readonly #turns = new Semaphores(AT_ONCE);
 
   constructor(options: RetriesOptions) {
     this.#options = options;
@@ -86,12 +86,10 @@ export class Retries {
   /** Each row has turns of its own, so that one which waits for the cluster holds up no other. Who is stopped needs none. */
   async #inTurn<T>(jobName: string, work: () => Promise<T>, stop: AbortSignal): Promise<T> {
     const { signal } = this.#options;
-    let turns = this.#turns.get(jobName);
-    if (!turns) this.#turns.set(jobName, turns = new Semaphore(AT_ONCE));
     using wait = new Scope(signal);
     const leave = onAbort(stop, () => wait.end(stop.reason));
     try {
-      return await turns.take(work, wait.signal);
+      return await this.#turns.of(jobName).take(work, wait.signal);
     } catch (error) {
       signal.throwIfAborted();
       if (!stop.aborted) throw error;

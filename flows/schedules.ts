@@ -209,8 +209,7 @@ export class Schedules {
     const { signal, emit } = this.#options;
     return retryForever(step, {
       signal,
-      onRetry: (error, attempt) => {
-        if (attempt !== 2) return;
+      onLasting: (error) => {
         const message = `Rows with a schedule wait: cannot ${what} since when each is known: ${errorMessage(error)}`;
         emit({ type: "error", scope: "store", report: { reason: "SchedulesWait", message } });
       },

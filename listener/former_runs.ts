@@ -8,7 +8,7 @@ import type { Row } from "../ports.ts";
 import type { RunRecords, SessionRecord } from "../records.ts";
 import { deliveryHash, deliveryPartsOf } from "../run_spec.ts";
 import type { RunTable } from "../runs.ts";
-import { delay, retryForever } from "../util/retry.ts";
+import { retryForever } from "../util/retry.ts";
 import { Semaphore } from "../util/semaphore.ts";
 
 export interface FormerRunsOptions {
@@ -22,8 +22,6 @@ export interface FormerRunsOptions {
 
 /** Lists at a time: after a restart there may be one for each of thousands of rows. */
 const LISTS_AT_ONCE = 16;
-/** How long after the first list of Jobs one may still come by a create call that a killed process has left behind. */
-const LATE_CREATE_MS = 3_000;
 
 export class FormerRuns {
   readonly #options: FormerRunsOptions;
@@ -66,13 +64,11 @@ export class FormerRuns {
   /** Resolves when no Job, and no group of these rows, can come any more that a killed process had asked for. */
   async settled(rows: readonly Row[]): Promise<void> {
     const { runs, records, signal } = this.#options;
-    const leftMs = runs.syncedAtMs + LATE_CREATE_MS - performance.now();
-    if (leftMs > 0) await delay(leftMs, signal);
+    await runs.settled(signal);
     this.#scan();
     // For a run that ends without a Job, a note stands.
-    await (this.#noted ??= retryForever(async () => this.#add(await records.unstarted(signal)), {
+    await (this.#noted ??= retryForever(async () => this.#add(await records.notedRuns(".unstarted", signal)), {
       signal,
-      onRetry() {},
     }));
     await Promise.all(rows.map((row) => this.#settleGroups(row)));
   }
@@ -82,7 +78,7 @@ export class FormerRuns {
     const known = this.#settledGroups.get(row.jobName);
     if (known) return known;
     const { signal } = this.#options;
-    const settling = retryForever(() => this.#turns.take(() => this.#addGroups(row), signal), { signal, onRetry() {} });
+    const settling = retryForever(() => this.#turns.take(() => this.#addGroups(row), signal), { signal });
     this.#settledGroups.set(row.jobName, settling);
     return settling;
   }

@@ -3,7 +3,7 @@
  * Pure. What is read here was written by others: it is bounded, and names nothing that is not checked by who uses it.
  */
 import type { Delivery } from "../ports.ts";
-import { isRoot } from "../run_spec.ts";
+import { isRoot, MAX_PARSED_BYTES } from "../run_spec.ts";
 import { endOf } from "../topics.ts";
 import { parseJson } from "../util/json.ts";
 
@@ -21,9 +21,6 @@ export interface Origin {
 
 /** Of a message that says nothing of its origin, as nearly all do. */
 export const NO_ORIGIN: Origin = { chainDepth: 0 };
-
-/** Payloads larger than this are not searched for a key or a parent. */
-const MAX_PARSED_BYTES = 1024 * 1024;
 
 /** A forged depth may be any number. */
 const MAX_DEPTH = 1_000_000;

@@ -111,7 +111,7 @@ export function hashOf(work: Work): string {
 }
 
 /** The root of all that the message sets off; made when it is first asked for, and its number known by then. */
-export function rootOf(work: Work, epoch: string): string {
+function rootOf(work: Work, epoch: string): string {
   return work.root ||= work.origin.root ?? rootOfMessage(work, epoch);
 }
 

@@ -2,6 +2,7 @@
  * Memory that a run lacked though it succeeded: a child of its program, another container or a former pod was killed for
  * it, and nobody knows what that would have written. Pure.
  */
+import { lowerFirst } from "../util/text.ts";
 import type { JobFacts, PodFacts } from "../ports.ts";
 import { isMain, nameOf } from "./verdict.ts";
 
@@ -14,6 +15,6 @@ export function outOfMemoryWords(
   if (killed === undefined) return undefined;
   const limit = isMain(killed) && limits["memory"] ? ` (the limit is ${limits["memory"]})` : "";
   const name = nameOf(killed);
-  return `but ${name.charAt(0).toLowerCase()}${name.slice(1)} ran out of memory${limit}: something in it was killed; ` +
+  return `but ${lowerFirst(name)} ran out of memory${limit}: something in it was killed; ` +
     "check the result, and raise memory_limit";
 }

@@ -5,6 +5,7 @@
 import type { ContainerFacts, PodFacts } from "../ports.ts";
 import { isGpuResource } from "../run_spec.ts";
 import { trimEnd } from "../util/text.ts";
+import { lowerFirst } from "../util/text.ts";
 import { ended, type Facts, type GracePeriods, isMain, nameOf, type Trouble, type Verdict } from "./verdict.ts";
 
 /** A rate limit ends by itself, so it gets this many times the grace of a wrong image. */
@@ -85,14 +86,10 @@ export function whyItGoesOn(pods: readonly PodFacts[]): string {
     const other = containers.find((one) => !isMain(one) && one.kind !== "init" && one.state === "running");
     if (phase !== "Running" || main?.state !== "terminated" || !other) continue;
     return `Its program has ended (exit code ${main.exitCode ?? 0}), but ${
-      lower(nameOf(other))
+      lowerFirst(nameOf(other))
     } goes on and holds the pod`;
   }
   return "";
-}
-
-function lower(words: string): string {
-  return words.charAt(0).toLowerCase() + words.slice(1);
 }
 
 // ---------------------------------------------------------------- before it has a node
@@ -188,11 +185,11 @@ function stuckContainer(job: Facts, pod: PodFacts, looked: Looked): Verdict | un
     // Beside a program that runs, others may fail.
     if (pod.phase !== "Pending" && !isMain(container)) continue;
     const said = container.message ?? container.reason;
-    const image = isMain(container) ? `The image "${job.image}"` : `The image of ${lower(nameOf(container))}`;
+    const image = isMain(container) ? `The image "${job.image}"` : `The image of ${lowerFirst(nameOf(container))}`;
     if (container.reason === "InvalidImageName") {
       const named = isMain(container)
         ? `The image name "${job.image}"`
-        : `The image name of ${lower(nameOf(container))}`;
+        : `The image name of ${lowerFirst(nameOf(container))}`;
       return ended("failed", "ImagePull", `${named} is not valid: ${said}`);
     }
     const failing = container.failingSince ?? pod.createdAt;
@@ -225,7 +222,7 @@ function afterGrace(
 function rateLimitWords(image: string, said: string): string | undefined {
   if (/pull QPS exceeded/i.test(said)) return `${image} waits, for its node pulls as many as it may at a time: ${said}`;
   if (!/toomanyrequests|too many requests|rate limit|\b429\b/i.test(said)) return undefined;
-  return `The registry limits how often ${lower(image)} may be pulled: ${said}`;
+  return `The registry limits how often ${lowerFirst(image)} may be pulled: ${said}`;
 }
 
 function imageWords(image: string, said: string): string {

@@ -2,7 +2,7 @@
  * What the core tells: outcomes, records, events for observers, reports for people. Owns shapes only.
  */
 import type { ReportReason } from "../reasons.ts";
-import type { Lineage } from "./run.ts";
+import type { JobFacts, Lineage } from "./run.ts";
 
 /** How a run ended, for programs (`status`, `reason`) and for people (`message`). */
 export interface Outcome {
@@ -159,22 +159,25 @@ export interface ErrorReport {
 }
 
 /** A live run as people see it. */
-export interface RunView extends Lineage {
-  readonly runName: string;
-  readonly jobName: string;
-  readonly topic: string;
+export interface RunView extends Lineage, Pick<JobFacts, RunViewFact> {
   readonly state: "pending" | "running" | "ending";
   /** Why it is pending or how it ends; a sentence, "" if there is nothing to say. */
   readonly detail: string;
-  readonly messageHash: string;
-  readonly image: string;
-  readonly gpu: number;
-  readonly requests: Readonly<Record<string, string>>;
-  readonly limits: Readonly<Record<string, string>>;
-  readonly receivedAt: Date;
-  readonly createdAt: Date;
-  readonly startedAt?: Date;
   /** Pods of it that the cluster took away. */
   readonly disruptions?: number;
   readonly nodes: readonly string[];
 }
+
+/** What is shown of a run's Job as it is. */
+type RunViewFact =
+  | "runName"
+  | "jobName"
+  | "topic"
+  | "messageHash"
+  | "image"
+  | "gpu"
+  | "requests"
+  | "limits"
+  | "receivedAt"
+  | "createdAt"
+  | "startedAt";

@@ -3,7 +3,7 @@
  */
 import type { Message, Row } from "../ports.ts";
 import { cut } from "../util/text.ts";
-import { payloadText } from "./payload_text.ts";
+import { MAX_PARSED_BYTES, payloadText } from "./payload_text.ts";
 
 /** Why a message does not fit a row, for programs and for people. */
 export interface InputFault {
@@ -14,8 +14,6 @@ export interface InputFault {
   readonly value?: string;
 }
 
-/** Payloads larger than this are not looked into, in bytes. */
-const MAX_PARSED_BYTES = 1024 * 1024;
 /** Names and choices that a sentence shows. */
 const MAX_SHOWN = 10;
 

@@ -1,7 +1,8 @@
 /**
- * A payload as text, and what of it is handed down a chain. Pure.
+ * A payload as text, as a record keeps it, and what of it is handed down a chain. Pure.
  */
 import { Buffer } from "node:buffer";
+import type { RunRecord } from "../ports.ts";
 import { parseJson } from "../util/json.ts";
 
 const decoder = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
@@ -14,6 +15,17 @@ export function payloadText(payload: Uint8Array): string | undefined {
   } catch {
     return undefined;
   }
+}
+
+/** Larger payloads are not looked into: what they say has no fields. In bytes. */
+export const MAX_PARSED_BYTES = 1024 * 1024;
+
+/** The payload that a record keeps; undefined: it is in the store, or was none. */
+export function keptPayload(
+  record: Pick<RunRecord, "payload" | "payload_base64">,
+): Uint8Array | undefined {
+  if (record.payload !== null) return new TextEncoder().encode(record.payload);
+  return record.payload_base64 === undefined ? undefined : Uint8Array.fromBase64(record.payload_base64);
 }
 
 /** Payloads up to this size are handed down a chain, in bytes. */

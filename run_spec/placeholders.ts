@@ -3,7 +3,7 @@
  * with blanks, quotes or line breaks stays one argument. Pure. Must not know Kubernetes, which expands `$( )` once more.
  */
 import { Buffer } from "node:buffer";
-import { type Placeholder, RefusedError, type RunSpec, type Template } from "../ports.ts";
+import { type Pair, type Placeholder, RefusedError, type RunSpec, type Template } from "../ports.ts";
 import { inputPreset } from "./inputs.ts";
 import { payloadText } from "./payload_text.ts";
 import { isJoinTopic, isUnderPrefix, joinTopic, scheduleTopic } from "../topics.ts";
@@ -175,7 +175,7 @@ function fieldName(path: Placeholder["path"]): string {
 
 /** All placeholders of a row, in no particular order. */
 export function placeholdersOf(row: RunSpec["row"]): Placeholder[] {
-  return templatesOf(row).flat().filter((piece) => typeof piece !== "string");
+  return filledCells(row).flatMap(({ templates }) => templates.flat()).filter((piece) => typeof piece !== "string");
 }
 
 /** Whether a value of the row comes from the payload. */
@@ -227,17 +227,20 @@ export function sampleItem(row: RunSpec["row"]): string {
   return JSON.stringify(fields.length === 0 ? "any" : sample);
 }
 
-function templatesOf(row: RunSpec["row"]): Template[] {
-  const { args, env, workingDir, labels, annotations, output, concurrencyGroup } = row;
-  const variables = (env ?? []).flatMap((entry) => entry.from === "value" ? [entry.value] : []);
-  const pairs = [...labels ?? [], ...annotations ?? []].map(({ value }) => value);
+/** The cells that are filled for a run, by their columns; the key that names it is made before. */
+export function filledCells(
+  row: RunSpec["row"],
+): readonly { readonly column: string; readonly templates: readonly Template[] }[] {
+  const pairs = (some: readonly Pair[] = []) => some.map(({ value }) => value);
+  const one = (template: Template | undefined) => template === undefined ? [] : [template];
   return [
-    ...args ?? [],
-    ...variables,
-    ...workingDir ? [workingDir] : [],
-    ...output ? [output] : [],
-    ...pairs,
-    ...concurrencyGroup ? [concurrencyGroup] : [],
+    { column: "args", templates: row.args ?? [] },
+    { column: "env", templates: (row.env ?? []).flatMap((entry) => entry.from === "value" ? [entry.value] : []) },
+    { column: "working_dir", templates: one(row.workingDir) },
+    { column: "labels", templates: pairs(row.labels) },
+    { column: "annotations", templates: pairs(row.annotations) },
+    { column: "output", templates: one(row.output) },
+    { column: "concurrency_group", templates: one(row.concurrencyGroup) },
   ];
 }
 

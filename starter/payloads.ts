@@ -9,14 +9,22 @@ const FOLDER = ".payloads/";
 /** Presigned URLs of S3 last at most seven days. */
 const LINK_SECONDS = 7 * 24 * 3600;
 
-/** Puts the payload there, under the run's name. */
+/** Puts the payload there, under the name of the run or group. */
 export async function putPayload(
   store: ObjectStore,
-  { runName, message }: RunSpec,
+  { runName, message }: { readonly runName: string; readonly message: Pick<RunSpec["message"], "payload"> },
   signal: AbortSignal,
 ): Promise<NonNullable<RunSpec["payloadLink"]>> {
+  await store.put(FOLDER + runName, message.payload, { contentType: "application/octet-stream", signal });
+  return await linkOfRun(store, runName);
+}
+
+/** A link to the payload of the run, or group, of that name. */
+export async function linkOfRun(
+  store: Pick<ObjectStore, "url" | "link">,
+  runName: string,
+): Promise<NonNullable<RunSpec["payloadLink"]>> {
   const key = FOLDER + runName;
-  await store.put(key, message.payload, { contentType: "application/octet-stream", signal });
   return { url: await store.link(key, { expiresSeconds: LINK_SECONDS }), object: `${store.url}/${key}` };
 }
 
@@ -26,7 +34,7 @@ export async function linkPayload(
   object: string,
 ): Promise<RunSpec["payloadLink"]> {
   const key = payloadKey(store, object);
-  return key === undefined ? undefined : { url: await store.link(key, { expiresSeconds: LINK_SECONDS }), object };
+  return key === undefined ? undefined : await linkOfRun(store, key.slice(FOLDER.length));
 }
 
 /** Key of a payload in the store; undefined: it is none that this service has put there. */

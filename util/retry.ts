@@ -36,15 +36,19 @@ export function backoffMs(attempt: number, { firstMs = 200, maxMs = 30_000 } = {
   return Math.min(maxMs, firstMs * 2 ** Math.min(attempt, 20)) * (0.5 + Math.random());
 }
 
+/** Failures in a row after which it does not pass by itself. */
+const LASTING = 3;
+
 /**
- * Repeats `step` until it succeeds or `signal` aborts; `onRetry` hears of each failure. An error that `isFinal`
- * names is thrown at once.
+ * Repeats `step` until it succeeds or `signal` aborts; `onRetry` hears of each failure, `onLasting` once of what does not
+ * pass by itself. An error that `isFinal` names is thrown at once.
  */
 export async function retryForever<T>(
   step: () => Promise<T>,
-  { signal, onRetry, isFinal = () => false }: {
+  { signal, onRetry, onLasting, isFinal = () => false }: {
     signal: AbortSignal;
-    onRetry: (error: unknown, attempt: number) => void;
+    onRetry?: (error: unknown, attempt: number) => void;
+    onLasting?: (error: unknown) => void;
     isFinal?: (error: unknown) => boolean;
   },
 ): Promise<T> {
@@ -55,7 +59,8 @@ export async function retryForever<T>(
     } catch (error) {
       signal.throwIfAborted();
       if (isFinal(error)) throw error;
-      onRetry(error, attempt);
+      onRetry?.(error, attempt);
+      if (attempt + 1 === LASTING) onLasting?.(error);
       const wait = error instanceof UnavailableError ? error.retryAfterMs : undefined;
       await delay(wait ?? backoffMs(attempt), signal);
     }

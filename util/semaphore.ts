@@ -42,3 +42,20 @@ export class Semaphore {
     });
   }
 }
+
+/** A semaphore for each key. */
+export class Semaphores {
+  readonly #atOnce: number;
+  readonly #all = new Map<string, Semaphore>();
+
+  constructor(atOnce: number) {
+    this.#atOnce = atOnce;
+  }
+
+  /** The key's own. */
+  of(key: string): Semaphore {
+    let semaphore = this.#all.get(key);
+    if (!semaphore) this.#all.set(key, semaphore = new Semaphore(this.#atOnce));
+    return semaphore;
+  }
+}

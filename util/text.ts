@@ -20,6 +20,11 @@ export function trimEnd(text: string, char: string): string {
   return text.slice(0, end);
 }
 
+/** For words that begin a sentence and are to stand within one. */
+export function lowerFirst(words: string): string {
+  return words.charAt(0).toLowerCase() + words.slice(1);
+}
+
 /** Control characters (C0, DEL, C1), line and paragraph separators, and what turns the direction of writing around. */
 const ORDERS = /[\p{Cc}\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff]/gu;
 

@@ -12,6 +12,11 @@ function entriesOf(text: string): string[] {
   return text.split(/[;\n]/).map((entry) => entry.trim()).filter((entry) => entry !== "");
 }
 
+/** The same where entries hold no commas, which may part them too. */
+export function shortEntriesOf(text: string): string[] {
+  return text.split(/[,;\n]/).map((entry) => entry.trim()).filter((entry) => entry !== "");
+}
+
 /** What a reader of entries says of a wrong one: what would be right, as a clause to follow a colon. */
 export interface Fault {
   readonly fault: string;

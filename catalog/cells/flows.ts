@@ -8,7 +8,7 @@ import { jobNameFault } from "../../run_spec.ts";
 import { durationMs } from "../../util/duration.ts";
 import { nearest } from "../../util/nearest.ts";
 import type { Kind } from "../kinds.ts";
-import { listOf } from "./entries.ts";
+import { listOf, shortEntriesOf } from "./entries.ts";
 import { parseTemplate } from "./template.ts";
 
 /** Items of one group by numbers, at most. */
@@ -132,7 +132,7 @@ export const retryRules: Kind<readonly RetryRule[]> = listOf<RetryRule>((entry) 
   return {
     fault: word === undefined ? "it is no word of `reason`; they begin with a capital" : `did you mean ${word}?`,
   };
-}, { split: (text) => text.split(/[,;\n]/).map((entry) => entry.trim()).filter((entry) => entry !== "") });
+}, { split: shortEntriesOf });
 
 /** Rows that one row may need. */
 const MAX_NEEDS = 50;
@@ -141,7 +141,7 @@ const namesOfRows: Kind<readonly string[]> = listOf<string>((name) => {
   const fault = jobNameFault(name);
   return fault === undefined ? name : { fault: `the name ${fault}` };
 }, {
-  split: (text) => text.split(/[,;\n]/).map((name) => name.trim()).filter((name) => name !== ""),
+  split: shortEntriesOf,
   unique: (name) => name,
 });
 

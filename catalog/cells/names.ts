@@ -3,7 +3,7 @@
  * https://kubernetes.io/docs/concepts/overview/working-with-objects/names/
  */
 import type { Kind } from "../kinds.ts";
-import { listOf } from "./entries.ts";
+import { listOf, shortEntriesOf } from "./entries.ts";
 
 const LABEL = /^[a-z0-9]([a-z0-9-]*[a-z0-9])?$/;
 
@@ -60,4 +60,4 @@ export const objectName: Kind<string> = {
 export const objectNames: Kind<readonly string[]> = listOf<string>((name) => {
   const fault = objectNameFault(name);
   return fault === undefined ? name : { fault };
-}, { split: (text) => text.split(/[;,\n]/).map((name) => name.trim()).filter((name) => name !== "") });
+}, { split: shortEntriesOf });

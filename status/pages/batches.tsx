@@ -56,13 +56,22 @@ function SheetForm({ jobName, sheet }: { jobName: string; sheet: string }) {
         <label for="sheet-text">Sheet: the first line names fields of the payload</label>
         <textarea id="sheet-text" name="sheet" required placeholder="uuid,mode">{sheet}</textarea>
       </div>
-      <BatchField id="sheet-batch" />
-      <TokenField id="sheet-token" />
+      <BatchFields of="sheet" check="Check" />
+    </form>
+  );
+}
+
+/** What both forms end with. `check`: what to do without starting anything is called. */
+function BatchFields({ of, check }: { of: string; check: string }) {
+  return (
+    <>
+      <BatchField id={`${of}-batch`} />
+      <TokenField id={`${of}-token`} />
       <div>
-        <button type="submit" name="do" value="check">Check</button>{" "}
+        <button type="submit" name="do" value="check">{check}</button>{" "}
         <button type="submit" name="do" value="start">Start</button>
       </div>
-    </form>
+    </>
   );
 }
 
@@ -94,12 +103,7 @@ function ReplayForm(
         <label for="replay-reason">Reason, such as OOMKilled</label>
         <input id="replay-reason" name="reason" value={reason} />
       </div>
-      <BatchField id="replay-batch" />
-      <TokenField id="replay-token" />
-      <div>
-        <button type="submit" name="do" value="check">Show</button>{" "}
-        <button type="submit" name="do" value="start">Start</button>
-      </div>
+      <BatchFields of="replay" check="Show" />
     </form>
   );
 }

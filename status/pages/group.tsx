@@ -45,7 +45,7 @@ export function GroupLink({ group }: { group: string }) {
 }
 
 /** `24 items: 20 succeeded, 1 failed, 3 running` */
-export function countWords(states: readonly ShownState[]): string {
+function countWords(states: readonly ShownState[]): string {
   const counts = STATES.flatMap((state) => {
     const count = states.filter((one) => one === state).length;
     return count === 0 ? [] : [`${count} ${state}`];

@@ -7,17 +7,12 @@ import { deepEqual, ok } from "node:assert/strict";
 import fc from "fast-check";
 import { parsePolicy } from "../../catalog/policy.ts";
 import type { RunRecord, WhenBusy } from "../../ports.ts";
+import { playSteps, playToTheEnd, type Step } from "../harness/play.ts";
 import { csv } from "../harness/table.ts";
 import { VirtualTime } from "../harness/virtual_time.ts";
 import { type Fate, type Turn, World, type WorldJob } from "../harness/world.ts";
 
 const PREFIX = "services/mqtt_job_listener";
-
-type Step =
-  | { readonly do: "send" }
-  | { readonly do: "wait"; readonly ms: number }
-  | { readonly do: "end"; readonly which: number }
-  | { readonly do: "kill" };
 
 interface Case {
   readonly mode: WhenBusy;
@@ -97,12 +92,7 @@ async function play(one: Case): Promise<void> {
     if (sent < one.messages) world.send(`lab/r${sent % one.rows}`, JSON.stringify({ n: sent++ }));
   };
   const end = (job: WorldJob | undefined) => job && world.end(job.spec.runName, "ok");
-  for (const step of one.steps) {
-    if (step.do === "send") send();
-    else if (step.do === "wait") await time.advance(step.ms);
-    else if (step.do === "kill") world.kill();
-    else end(world.running[step.which % Math.max(1, world.running.length)]);
-  }
+  await playSteps({ world, time, send, end }, one.steps);
   while (sent < one.messages) send();
   if (one.isPaused) {
     await time.advance(20_000);
@@ -110,13 +100,7 @@ async function play(one: Case): Promise<void> {
     world.store.objects.set("jobs.csv", new TextEncoder().encode(tableOf(one, "yes")));
     world.kill();
   }
-  let quiet = 0;
-  for (let second = 0; quiet < QUIET_SECONDS; second++) {
-    ok(second < MOST_SECONDS, `it does not come to an end: ${[...world.jobs.keys()]}`);
-    for (const job of world.running) end(job);
-    await time.advance(1_000);
-    quiet = world.idle ? quiet + 1 : 0;
-  }
+  await playToTheEnd({ world, time, end }, { quietSeconds: QUIET_SECONDS, mostSeconds: MOST_SECONDS });
   world.kill();
   await time.advance(QUIET_SECONDS * 1_000);
   void world.service?.stop({ drain: false });

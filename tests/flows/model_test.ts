@@ -9,6 +9,7 @@ import fc from "fast-check";
 import { parseTable } from "../../catalog.ts";
 import { COLUMNS } from "../../catalog/columns.ts";
 import type { RunSpec } from "../../ports.ts";
+import { playSteps, playToTheEnd, type Step } from "../harness/play.ts";
 import { VirtualTime } from "../harness/virtual_time.ts";
 import { type End, type Fate, type Turn, World, type WorldJob } from "../harness/world.ts";
 import {
@@ -30,12 +31,6 @@ import {
   TICK_MS,
   TOPICS,
 } from "./oracle.ts";
-
-type Step =
-  | { readonly do: "send" }
-  | { readonly do: "wait"; readonly ms: number }
-  | { readonly do: "end"; readonly which: number }
-  | { readonly do: "kill" };
 
 interface Case {
   readonly rows: readonly ModelRow[];
@@ -193,20 +188,9 @@ async function play(one: Case, say: (line: string) => void = () => {}): Promise<
     const n = Number(/(?:message|join) (\d+)\)/.exec(base)![1]);
     world.end(runName, endOf(rows[positionOf(row.jobName)]!, { n, index, attempt }));
   };
-  for (const step of steps) {
-    if (step.do === "send") send();
-    else if (step.do === "wait") await time.advance(step.ms);
-    else if (step.do === "kill") world.kill();
-    else end(world.running[step.which % Math.max(1, world.running.length)]);
-  }
+  await playSteps({ world, time, send, end }, steps);
   while (sent < messages.length) send();
-  let quiet = 0;
-  for (let second = 0; quiet < QUIET_SECONDS; second++) {
-    ok(second < MOST_SECONDS, `it does not come to an end: ${[...world.jobs.keys()]}`);
-    for (const job of world.running) end(job);
-    await time.advance(1_000);
-    quiet = world.idle ? quiet + 1 : 0;
-  }
+  await playToTheEnd({ world, time, end }, { quietSeconds: QUIET_SECONDS, mostSeconds: MOST_SECONDS });
   // Who comes later finds nothing to do.
   world.kill();
   for (let second = 0; second < LAST_SECONDS; second++) {
