@@ -9,7 +9,7 @@ import type { Config } from "./config.ts";
 import { type Cluster, type ObjectStore, UnavailableError } from "./ports.ts";
 import type { Service } from "./service.ts";
 import { type ActionOptions, addActions } from "./status/actions.ts";
-import { answerPage, securityHeaders } from "./status/answers.ts";
+import { answerPage, pathOf, securityHeaders } from "./status/answers.ts";
 import type { ConnectionLimits } from "./status/connections.ts";
 import { type Env, gate, type GateOptions, type Refusal } from "./status/gate.ts";
 import { HttpServer } from "./status/http_server.ts";
@@ -102,7 +102,7 @@ export function serveStatus(
 /** The handlers without a port. Streams end when `closing` aborts. */
 export function statusApp(options: StatusOptions, closing: AbortSignal): Hono<Env> {
   const { metrics, view, events, token } = options;
-  const app = new Hono<Env>();
+  const app = new Hono<Env>({ getPath: pathOf });
   app.use(securityHeaders, gate({ ...options, hosts: [...options.hosts ?? [], options.listen.hostname] }));
   const health = (c: Context, what: "ok" | "ready") => {
     const seen = options.health();
@@ -129,9 +129,10 @@ export function statusApp(options: StatusOptions, closing: AbortSignal): Hono<En
     const found = await reading.find(c.req.param("run"));
     return found ? await answerLog(c, view, { follow: found.record === undefined, closing }) : noRun(c);
   });
-  const messages = (c: Context) => readMessages(view, new URL(c.req.url).searchParams);
-  app.get("/messages", (c) => answerPage(c, messagesPage(messages(c))));
-  app.get("/messages.json", (c) => c.json(messages(c)));
+  app.get("/messages", (c) => {
+    const shown = readMessages(view, new URL(c.req.url).searchParams);
+    return answerPage(c, { data: shown, html: () => messagesPage(shown) });
+  });
   app.get("/sheets/:file", (c) => {
     const name = /^(.*)\.csv$/s.exec(c.req.param("file"))?.[1];
     const row = name === undefined ? undefined : rowNamed(view.table()?.rows, name);

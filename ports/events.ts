@@ -42,6 +42,10 @@ export interface RunRecord {
   readonly item?: string;
   readonly rerun_of?: string;
   readonly batch?: string;
+  /** Who asked for it by hand, as the page's proxy names them; absent where a message did. */
+  readonly requested_by?: string;
+  /** Trace context of its message (https://www.w3.org/TR/trace-context/). */
+  readonly traceparent?: string;
   /** Name of the next attempt: this one has failed, and nobody is told that the run has ended. */
   readonly retried_as?: string;
   /** Pods of it that the cluster took away, as far as was seen. */
@@ -58,6 +62,15 @@ export interface RunRecord {
   readonly created_at: string;
   readonly started_at: string | null;
   readonly finished_at: string;
+  /** When its first pod had a node, and its image; absent where that was not seen. */
+  readonly scheduled_at?: string;
+  readonly pulled_at?: string;
+  /** When its whole log was in the store, and when its end was published. */
+  readonly log_stored_at?: string;
+  readonly announced_at?: string;
+  /** The most that was seen of it, over all its pods at a time: bytes and cores. Absent where nobody looked. */
+  readonly peak_memory?: number;
+  readonly peak_cpu?: number;
   readonly log_url: string;
   /** The log holds all output, as far as can be known. */
   readonly log_complete?: boolean;

@@ -36,6 +36,10 @@ export interface Lineage {
   readonly rerunOf?: string;
   /** What a person started together, by replay or from a sheet. */
   readonly batch?: string;
+  /** Who asked for it by hand. */
+  readonly requestedBy?: string;
+  /** Trace context of its message, as `traceparent` has it. */
+  readonly traceparent?: string;
 }
 
 /** Why a Job is created suspended; it waits until `Cluster.resume`. */

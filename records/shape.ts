@@ -49,6 +49,14 @@ const record = z.looseObject({
   retried_as: runName.optional(),
   disruptions: z.int().min(0).optional(),
   oom_killed: z.literal(true).optional(),
+  requested_by: words.optional(),
+  traceparent: words.optional(),
+  scheduled_at: time.optional(),
+  pulled_at: time.optional(),
+  log_stored_at: time.optional(),
+  announced_at: time.optional(),
+  peak_memory: z.number().min(0).optional(),
+  peak_cpu: z.number().min(0).optional(),
 });
 
 /** The record of the run of that name; undefined: it is none. */

@@ -8,8 +8,8 @@ import { isRunName } from "../run_spec.ts";
 import { getLogger } from "../util/log.ts";
 import { compact } from "../util/compact.ts";
 import { chunksOf, joinBytes } from "../util/streams.ts";
-import { answerPage } from "./answers.ts";
-import { type Answered, type BatchActions, sendReplay, sendSheet } from "./batch_actions.ts";
+import { answerPage, type Page } from "./answers.ts";
+import { type BatchActions, sendReplay, sendSheet } from "./batch_actions.ts";
 import { Counts, type Env, type GateOptions, MAX_BODY_BYTES } from "./gate.ts";
 import { FIELD_PREFIX } from "./pages/run_forms.tsx";
 import { messagePage } from "./pages/parts.tsx";
@@ -35,7 +35,7 @@ const MOST_FORMS = { all: 16, ofVisitor: 4 };
 const MAX_FIELDS = 64;
 
 type Fields = Readonly<Record<string, string>>;
-type CarryOut = (fields: Fields) => Promise<{ run_name: string } | Answered>;
+type CarryOut = (fields: Fields) => Promise<{ run_name: string } | Page>;
 
 /** Adds the routes below `/actions/`. */
 export function addActions(app: Hono<Env>, options: ActionOptions & GateOptions): void {
@@ -133,9 +133,9 @@ class Answer {
     const { path } = this.#c.req;
     try {
       const answer = await carryOut(fields);
-      if ("page" in answer) {
+      if ("html" in answer) {
         getLogger("status").info("Action {path}", { path });
-        return this.#bearer === undefined ? answerPage(this.#c, answer.page) : this.#c.json(answer.data);
+        return this.#bearer === undefined ? answerPage(this.#c, answer) : this.#c.json(answer.data);
       }
       getLogger("status").info("Action {path}", { path, run: answer.run_name });
       return this.#bearer === undefined

@@ -6,9 +6,31 @@ import { secureHeaders } from "hono/secure-headers";
 import type { ContentfulStatusCode } from "hono/utils/http-status";
 import { contentSecurityPolicy } from "./pages/assets.ts";
 
-/** A page, with the policy that its own script and style need. */
-export function answerPage(c: Context, text: string, status: ContentfulStatusCode = 200): Response {
-  return c.html(text, status, { "content-security-policy": contentSecurityPolicy() });
+/** What a page shows: for programs, and for people. */
+export interface Page {
+  /** Plain data with names as records have them. Dates become RFC 3339, maps objects, sets lists. */
+  readonly data: unknown;
+  html(): string;
+}
+
+const JSON_PATH = /\.json$/;
+
+/** The path by which a request finds its handler: `/index.json` and `/runs/x.json` are the pages `/` and `/runs/x`. */
+export function pathOf(request: Request): string {
+  const { pathname } = new URL(request.url);
+  return pathname.replace(JSON_PATH, "").replace(/^\/index$/, "/");
+}
+
+/** A page, with the policy that its own script and style need; or what it shows as JSON, where the path ends so. */
+export function answerPage(c: Context, page: Page, status: ContentfulStatusCode = 200): Response {
+  if (JSON_PATH.test(new URL(c.req.url).pathname)) {
+    return c.body(JSON.stringify(page.data, plain), status, { "content-type": "application/json" });
+  }
+  return c.html(page.html(), status, { "content-security-policy": contentSecurityPolicy() });
+}
+
+function plain(_name: string, value: unknown): unknown {
+  return value instanceof Map ? Object.fromEntries(value) : value instanceof Set ? [...value] : value;
 }
 
 /** Sets on every answer, refusals too, what keeps a browser from using it in another way than it is meant. */

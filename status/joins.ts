@@ -6,7 +6,7 @@ import type { Table } from "../catalog.ts";
 import { joinedRunName, marksOf, rowKey } from "../flows/join_marks.ts";
 import { joiningRows, rowsThatNeed } from "../flows/needs.ts";
 import type { Row, RunView } from "../ports.ts";
-import type { EndedRun } from "./history.ts";
+import type { EndedRun } from "../history.ts";
 import type { StatusView } from "./view.ts";
 
 /** A row that waits, for one root. */

@@ -10,10 +10,11 @@ import { isRoot, isRunName, lineageOfRecord } from "../run_spec.ts";
 import { compact } from "../util/compact.ts";
 import { errorMessage } from "../util/errors.ts";
 import { finishInSlices } from "../util/slices.ts";
+import type { Page } from "./answers.ts";
 import { attemptsOf } from "./attempts.ts";
 import { drawGraphSteps, type GraphPicture, MAX_DRAWN_ROWS } from "./graph.tsx";
 import type { ItemState } from "../flows.ts";
-import type { EndedRun, RecordFilter } from "./history.ts";
+import type { EndedRun, RunSearch } from "../history.ts";
 import { groupPage, type ShownState } from "./pages/group.tsx";
 import { allWaits, type RunsOfRoot, type Wait, waitsOf } from "./joins.ts";
 import { type LogTail, logTail } from "./log_stream.ts";
@@ -51,21 +52,21 @@ export class Reading {
   }
 
   /** The page `/` for a query. */
-  async overview(params: URLSearchParams): Promise<string> {
+  async overview(params: URLSearchParams): Promise<Page> {
     const { view, health, actions } = this.#options;
     const query = readQuery(params);
     if (query.root !== undefined) return await this.#allOf(query.root);
     const table = view.table();
     const history = await this.#history(query, params);
     const groups = query.state === undefined ? this.#openGroups(query.row) : [];
-    const shown = new Set(groups.map(({ group }) => group));
+    const drawn = new Set(groups.map(({ group }) => group));
     const live = view.liveRuns()
       .filter((run) => query.row === undefined || run.jobName === query.row)
       // What a group's line stands for.
-      .filter(({ group }) => group === undefined || !shown.has(group))
+      .filter(({ group }) => group === undefined || !drawn.has(group))
       .filter((run) => query.state === undefined || run.state === query.state)
       .sort((a, b) => b.receivedAt.getTime() - a.receivedAt.getTime());
-    return overviewPage({
+    const shown = {
       ...compact({ tableFailure: view.tableFailure(), nextDue: view.nextDue?.() }),
       now: new Date(),
       health: health(),
@@ -74,11 +75,13 @@ export class Reading {
       live,
       groups,
       ...history,
-      reach: view.recordsReach(),
+      reach: view.history.reach(),
       waits: await this.#waits(),
       query,
       actions,
-    });
+    };
+    const { table: _, graph: __, now: ___, ...data } = shown;
+    return { data, html: () => overviewPage(shown) };
   }
 
   #openGroups(row: string | undefined): GroupLine[] {
@@ -95,26 +98,27 @@ export class Reading {
   }
 
   /** The page of a group; undefined: there is none of that name. */
-  async group(name: string): Promise<string | undefined> {
+  async group(name: string): Promise<Page | undefined> {
     const { view, actions } = this.#options;
     if (!isRunName(name)) return undefined;
     const group = await view.group?.(name, this.#lookSignal());
     if (!group) return undefined;
     const states = statesOf(group.items.map(({ state }) => state), liveItems(view.liveRuns()).get(name));
-    return groupPage({ now: new Date(), group, states, actions });
+    return { data: { ...group, states }, html: () => groupPage({ now: new Date(), group, states, actions }) };
   }
 
   /** The page of all runs that one message has set off. */
-  async #allOf(root: string): Promise<string> {
+  async #allOf(root: string): Promise<Page> {
     const known = await this.#runsOf(root);
     const { view } = this.#options;
     const waits = await waitsOf(known, view, this.#lookSignal());
-    return messageRunsPage({ now: new Date(), ...known, waits, reach: view.recordsReach() });
+    const shown = { ...known, waits, reach: view.history.reach() };
+    return { data: shown, html: () => messageRunsPage({ now: new Date(), ...shown }) };
   }
 
   async #runsOf(root: string): Promise<RunsOfRoot> {
     const { view } = this.#options;
-    const ended = await view.records({ root, limit: MAX_OF_ROOT }, this.#lookSignal()).catch(() => []);
+    const ended = await view.history.find({ root, limit: MAX_OF_ROOT }, this.#lookSignal()).catch(() => []);
     return { root, live: view.liveRuns().filter((run) => run.root === root), ended };
   }
 
@@ -123,7 +127,7 @@ export class Reading {
     if (view.waitingJoins().length === 0) return [];
     return allWaits(
       view,
-      await view.records({ everyItem: true, limit: MAX_KNOWN }, this.#lookSignal()).catch(() => []),
+      await view.history.find({ everyItem: true, limit: MAX_KNOWN }, this.#lookSignal()).catch(() => []),
     );
   }
 
@@ -137,7 +141,7 @@ export class Reading {
   }
 
   /** The page of a run; undefined: there is none of that name. */
-  async run(runName: string): Promise<string | undefined> {
+  async run(runName: string): Promise<Page | undefined> {
     const found = await this.find(runName);
     if (!found) return undefined;
     const { actions } = this.#options;
@@ -149,16 +153,8 @@ export class Reading {
       this.#log(runName),
       record ? jobOfRecord(record) : this.#liveJob(runName),
     ]);
-    return runPage({
-      ...compact({ live, record, log }),
-      ...job,
-      now: new Date(),
-      runName,
-      startedRuns,
-      attempts,
-      waits,
-      actions,
-    });
+    const shown = { ...compact({ live, record, log }), ...job, runName, startedRuns, attempts, waits };
+    return { data: shown, html: () => runPage({ ...shown, now: new Date(), actions }) };
   }
 
   /** A run that lives or has ended; undefined: there is none, or the name cannot be one. */
@@ -184,13 +180,13 @@ export class Reading {
 
   async #history(query: RunQuery, params: URLSearchParams) {
     if (query.state !== undefined && isLiveState(query.state)) return { records: [] };
-    const filter: RecordFilter = {
+    const filter: RunSearch = {
       ...compact({ jobName: query.row, status: query.state, since: query.since, until: query.until }),
       ...compact({ olderThan: readCursor(params.get("older")) }),
       limit: RECORDS_A_PAGE + 1,
     };
     try {
-      const found = await this.#options.view.records(filter, this.#lookSignal());
+      const found = await this.#options.view.history.find(filter, this.#lookSignal());
       const records = found.slice(0, RECORDS_A_PAGE);
       const last = records.at(-1);
       const endedGroups = await this.#endedGroups(records);
@@ -208,7 +204,7 @@ export class Reading {
     const { view } = this.#options;
     const names = [...new Set(records.flatMap(({ group }) => group ?? []))];
     if (names.length === 0) return new Map();
-    const all = await view.records({ everyItem: true, limit: MAX_KNOWN }, this.#lookSignal());
+    const all = await view.history.find({ everyItem: true, limit: MAX_KNOWN }, this.#lookSignal());
     return new Map(names.map((name) => {
       const states = new Map<number, ShownState>();
       for (const { group, index, status, retried_as } of all) {
@@ -223,7 +219,7 @@ export class Reading {
     const { view } = this.#options;
     const live = view.liveRuns().filter((run) => run.parentRun === runName);
     const filter = { parentRun: runName, limit: MAX_CHILDREN };
-    const ended = await view.records(filter, this.#lookSignal()).catch(() => []);
+    const ended = await view.history.find(filter, this.#lookSignal()).catch(() => []);
     const states = new Map<string, RunState>(live.slice(0, MAX_CHILDREN).map((run) => [run.runName, run.state]));
     // Of those that were tried again the last one counts.
     for (const record of ended) if (record.retried_as === undefined) states.set(record.run_name, record.status);
@@ -322,7 +318,7 @@ function readTime(text: string | null): Date | undefined {
   return Number.isNaN(time.getTime()) ? undefined : time;
 }
 
-function readCursor(text: string | null): RecordFilter["olderThan"] {
+function readCursor(text: string | null): RunSearch["olderThan"] {
   const [finishedAt, runName] = text?.split(" ") ?? [];
   if (!finishedAt || !runName || Number.isNaN(Date.parse(finishedAt))) return undefined;
   return { finishedAt, runName };

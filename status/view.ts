@@ -9,7 +9,7 @@ import type { GroupDetails, GroupView, WaitingJoin } from "../flows.ts";
 import { viewOf } from "../runs.ts";
 import type { Service } from "../service.ts";
 import { compact } from "../util/compact.ts";
-import { type EndedRun, History, type Reach, type RecordFilter, selectRecords } from "./history.ts";
+import { MemoryHistory, type RunHistory } from "../history.ts";
 
 /** Marks of one root that are looked at. */
 const MOST_MARKS = 10_000;
@@ -30,10 +30,8 @@ export interface StatusView {
   messages(): readonly SeenMessage[];
   liveRuns(): readonly RunView[];
   liveRun(runName: string): RunView | undefined;
-  /** Newest first; see `selectRecords`. */
-  records(filter: RecordFilter, signal: AbortSignal): Promise<readonly EndedRun[]>;
-  /** How far back `records` looks. */
-  recordsReach(): Reach;
+  /** Runs that ended. */
+  readonly history: RunHistory;
   record(runName: string, signal: AbortSignal): Promise<RunRecord | undefined>;
   /** Whether the store has a record of the run, or a group of that name. */
   hasBegun(runName: string, signal: AbortSignal): Promise<boolean>;
@@ -58,7 +56,7 @@ export function statusView(
   service: Service,
   { cluster, logs, signal }: { cluster: Cluster; logs: ObjectStore; signal: AbortSignal },
 ): StatusView {
-  const history = new History(service.records);
+  const history = new MemoryHistory(service.records);
   service.subscribe(history.emit);
   const messages = new RecentMessages();
   service.subscribe(messages.emit);
@@ -75,8 +73,7 @@ export function statusView(
       const run = service.runs.get(runName);
       return run && viewOf(run);
     },
-    records: (filter) => Promise.resolve(selectRecords(history.values(), filter)),
-    recordsReach: () => history.reach(),
+    history,
     record: (runName, signal) => service.records.get(runName, signal),
     async hasBegun(runName, signal) {
       return await service.records.exists(runName, signal) ||

@@ -3,7 +3,7 @@
  * for some of them. A pure function of its input.
  */
 import type { RunView } from "../../ports.ts";
-import type { EndedRun, Reach } from "../history.ts";
+import type { EndedRun, Reach } from "../../history.ts";
 import type { Wait } from "../joins.ts";
 import { ageWords, durationWords, frame, Heads, RunLink, ScrollTable, short, StateWord, Time } from "./parts.tsx";
 

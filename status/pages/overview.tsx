@@ -5,7 +5,7 @@ import type { Child } from "hono/jsx";
 import type { RunView } from "../../ports.ts";
 import type { Table } from "../../catalog.ts";
 import type { GraphPicture } from "../graph.tsx";
-import type { EndedRun, Reach } from "../history.ts";
+import type { EndedRun, Reach } from "../../history.ts";
 import {
   ageWords,
   durationWords,

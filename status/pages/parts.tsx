@@ -7,6 +7,7 @@ import type { Child } from "hono/jsx";
 import { raw } from "hono/html";
 import type { Outcome, RunView } from "../../ports.ts";
 import { cut, visible } from "../../util/text.ts";
+import type { Page } from "../answers.ts";
 import { SCRIPT, STYLE } from "./assets.ts";
 
 /** A state that the filter of runs knows: of a live run or of an ended one. */
@@ -172,15 +173,17 @@ export function TokenField({ id }: { id: string }) {
 }
 
 /** A page that says why there is nothing else to show. */
-export function messagePage({ title, message }: { title: string; message: string }): string {
-  return frame({
-    title: short(title),
-    heading: short(title),
-    children: (
-      <section aria-labelledby="why-h">
-        <h2 id="why-h">Why</h2>
-        <p>{short(message, 2_000)}</p>
-      </section>
-    ),
-  });
+export function messagePage({ title, message }: { title: string; message: string }): Page {
+  const html = () =>
+    frame({
+      title: short(title),
+      heading: short(title),
+      children: (
+        <section aria-labelledby="why-h">
+          <h2 id="why-h">Why</h2>
+          <p>{short(message, 2_000)}</p>
+        </section>
+      ),
+    });
+  return { data: { error: message }, html };
 }

@@ -2,7 +2,9 @@
 import type { JobFacts, RunRecord, RunView } from "../../ports.ts";
 import type { WaitingJoin } from "../../flows.ts";
 import type { SeenMessage } from "../../observers/messages.ts";
-import type { EndedRun, Reach, RecordFilter } from "../../status/history.ts";
+import { MemoryHistory, type Reach, type RunHistory } from "../../history.ts";
+import { RunRecords } from "../../records.ts";
+import { FakeStore } from "./fakes.ts";
 import { statusApp, type StatusOptions } from "../../status.ts";
 import type { Exchange } from "../../status/http_server.ts";
 import { LiveEvents } from "../../status/live_events.ts";
@@ -36,7 +38,7 @@ export interface FakeView {
   readonly messages?: readonly SeenMessage[];
   readonly live?: readonly RunView[];
   readonly ended?: readonly RunRecord[];
-  readonly records?: (filter: RecordFilter, signal: AbortSignal) => Promise<readonly EndedRun[]>;
+  readonly find?: RunHistory["find"];
   readonly reach?: Reach;
   readonly onRecord?: (runName: string) => void;
   readonly waiting?: readonly WaitingJoin[];
@@ -50,14 +52,21 @@ export interface FakeView {
 /** A view of what it is given. */
 export function fakeView(fake: FakeView = {}): StatusView {
   const { live = [], ended = [] } = fake;
+  const past = new MemoryHistory(new RunRecords(new FakeStore()));
+  for (const record of ended) past.emit({ type: "finished", record, completionMs: 0 });
   return {
     table: () => fake.table,
     tableFailure: () => fake.tableFailure,
     messages: () => fake.messages ?? [],
     liveRuns: () => live,
     liveRun: (runName) => live.find((run) => run.runName === runName),
-    records: fake.records ?? (() => Promise.resolve(ended)),
-    recordsReach: () => fake.reach ?? { runs: ended.length, kind: "all" },
+    history: {
+      find: fake.find ?? (() => Promise.resolve(ended)),
+      count: () => Promise.resolve(ended.length),
+      lastEnds: (most) => past.lastEnds(most),
+      days: (query) => past.days(query),
+      reach: () => fake.reach ?? { runs: ended.length, kind: "all" },
+    },
     record: (runName) => {
       fake.onRecord?.(runName);
       return Promise.resolve(ended.find((record) => record.run_name === runName));

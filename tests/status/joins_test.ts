@@ -3,7 +3,7 @@ import { deepEqual, doesNotMatch, match } from "node:assert/strict";
 import type { RunRecord, RunView } from "../../ports.ts";
 import { parseTable } from "../../catalog.ts";
 import { joinedRunName, rowKey } from "../../flows/join_marks.ts";
-import { selectRecords } from "../../status/history.ts";
+import { selectRuns } from "../../history.ts";
 import { waitsOf } from "../../status/joins.ts";
 import { aRecord, aRunView } from "../harness/fakes.ts";
 import { anApp, fakeView, PREFIX } from "../harness/page_kit.ts";
@@ -71,7 +71,7 @@ Deno.test("a row that has begun, or that this message does not concern, does not
 Deno.test("the page of a run says what waits for it, and leads to all of its message", async () => {
   const failed = ended("lfp", { status: "failed" });
   const all = [failed, ended("sort"), ended("qc"), ended("lfp", { run_name: "lfp-other", root: "lkjihgfedcba" })];
-  const view = fakeView({ table: TABLE, ended: all, records: (filter) => Promise.resolve(selectRecords(all, filter)) });
+  const view = fakeView({ table: TABLE, ended: all, find: (filter) => Promise.resolve(selectRuns(all, filter)) });
   const { get } = anApp({ view });
   const text = await (await get(`/runs/${failed.run_name}`)).text();
   match(text, /report waits for lfp, which failed/);
@@ -89,7 +89,7 @@ Deno.test("/?root= lists all runs of one message, live and ended, and what waits
     table: TABLE,
     live: [live("qc"), aRunView({ runName: "stranger-b", root: "lkjihgfedcba" })],
     ended: all,
-    records: (filter) => Promise.resolve(selectRecords(all, filter)),
+    find: (filter) => Promise.resolve(selectRuns(all, filter)),
   });
   const { get } = anApp({ view });
   const text = await (await get(`/?root=${ROOT}`)).text();

@@ -5,7 +5,7 @@ import { type Browser, chromium, type Page } from "playwright-core";
 import { parseTable } from "../../catalog.ts";
 import { chainGraph } from "../../catalog/chains.ts";
 import { drawGraph } from "../../status/graph.tsx";
-import { selectRecords } from "../../status/history.ts";
+import { selectRuns } from "../../history.ts";
 import { LiveEvents } from "../../status/live_events.ts";
 import type { GroupDetails } from "../../flows.ts";
 import { groupPage } from "../../status/pages/group.tsx";
@@ -189,7 +189,7 @@ Deno.test("of a group that ended the history has one line, on one page only", as
     (_, at) => aRecord({ run_name: `other-${at}`, finished_at: new Date(NOW.getTime() - at * 90_000).toISOString() }),
   );
   const { get } = anApp({
-    view: fakeView({ records: (filter) => Promise.resolve(selectRecords([...items, ...others], filter)) }),
+    view: fakeView({ find: (filter) => Promise.resolve(selectRuns([...items, ...others], filter)) }),
   });
   const first = (await (await get("/")).text()).replaceAll(/\s+/g, " ");
   match(first, /70 items: 69 succeeded, 1 failed/);
@@ -270,7 +270,7 @@ Deno.test("all pages escape what comes from outside", async (t) => {
       actions: true,
     }),
     item: runPage({ ...parts, record: { ...record, group: EVIL, index: 0, item: EVIL } }),
-    message: messagePage({ title: EVIL, message: EVIL }),
+    message: messagePage({ title: EVIL, message: EVIL }).html(),
   };
   for (const [name, text] of Object.entries(pages)) {
     await t.step(name, () => {
@@ -398,9 +398,9 @@ async function withBrowser(work: (served: Served) => Promise<void>, more: Partia
   const live = [aRunView(), CURATE];
   const events = new LiveEvents();
   const calls: string[] = [];
-  const records: StatusView["records"] = (filter) => Promise.resolve(selectRecords(ENDED, filter));
+  const find: StatusView["history"]["find"] = (filter) => Promise.resolve(selectRuns(ENDED, filter));
   const view: StatusView = {
-    ...fakeView({ table: tableOf(), live, ended: ENDED, records, job: JOB, messages: MESSAGES }),
+    ...fakeView({ table: tableOf(), live, ended: ENDED, find, job: JOB, messages: MESSAGES }),
     openGroups: () => [OPEN_GROUP],
     group: (name) => Promise.resolve(name === GROUP.group ? GROUP : undefined),
     ...more,

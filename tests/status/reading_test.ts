@@ -1,7 +1,7 @@
 import { deepEqual, doesNotMatch, equal, match, ok } from "node:assert/strict";
 import { UnavailableError } from "../../ports.ts";
 import { keyOfCause, runNameFor } from "../../run_spec.ts";
-import { selectRecords } from "../../status/history.ts";
+import { selectRuns } from "../../history.ts";
 import { readQuery } from "../../status/reading.ts";
 import { aRecord, aRunView } from "../harness/fakes.ts";
 import { anApp, fakeView } from "../harness/page_kit.ts";
@@ -10,7 +10,7 @@ Deno.test("statusApp() filters live runs and history by row, state and time", as
   const seen: unknown[] = [];
   const view = fakeView({
     live: [aRunView({ runName: "sort-a", jobName: "sort" }), aRunView({ runName: "plot-b", jobName: "plot" })],
-    records: (filter) => {
+    find: (filter) => {
       seen.push(filter);
       return Promise.resolve([]);
     },
@@ -29,7 +29,7 @@ Deno.test("statusApp() filters live runs and history by row, state and time", as
 
 Deno.test("statusApp() links to older runs, and each run is on one page", async () => {
   const all = Array.from({ length: 120 }, (_, at) => aRecord({ run_name: `sort-${String(at).padStart(3, "0")}` }));
-  const { get } = anApp({ view: fakeView({ records: (filter) => Promise.resolve(selectRecords(all, filter)) }) });
+  const { get } = anApp({ view: fakeView({ find: (filter) => Promise.resolve(selectRuns(all, filter)) }) });
   const seen: string[] = [];
   for (let path: string | undefined = "/"; path; path = nextOf(await lookAt(path))) ok(seen.length <= 120);
   equal(new Set(seen).size, 120);
@@ -49,7 +49,7 @@ Deno.test("statusApp() links to older runs, and each run is on one page", async 
 });
 
 Deno.test("statusApp() shows a page although the history cannot be read", async () => {
-  const view = fakeView({ records: () => Promise.reject(new UnavailableError("Cannot list: no connection")) });
+  const view = fakeView({ find: () => Promise.reject(new UnavailableError("Cannot list: no connection")) });
   const answer = await anApp({ view }).get("/");
   equal(answer.status, 200);
   match(await answer.text(), /The history cannot be read now: Cannot list: no connection/);
@@ -61,7 +61,7 @@ Deno.test("statusApp() shows a run with its reason, message, children and the en
   const log = "first line\n" + "x".repeat(99) + "\n" + "filler line\n".repeat(9_000) + "last line\n";
   const view = fakeView({
     ended: [record, child],
-    records: (filter) => Promise.resolve(selectRecords([record, child], filter)),
+    find: (filter) => Promise.resolve(selectRuns([record, child], filter)),
     log: () => new Blob([log]).stream(),
   });
   const text = await (await anApp({ view }).get("/runs/sort-1")).text();
@@ -124,4 +124,22 @@ Deno.test("records that lead in a circle are no endless list of attempts", async
   const record = aRecord({ status: "failed", retried_as: aRecord().run_name });
   const text = await (await anApp({ view: fakeView({ ended: [record] }) }).get(`/runs/${record.run_name}`)).text();
   equal([...text.matchAll(/<th scope="row">\d+<\/th>/g)].length, 11);
+});
+
+Deno.test("each page is JSON too, where its path ends so", async () => {
+  const record = aRecord({ run_name: "sort-abcdefgh2345", job_name: "sort" });
+  const { get } = anApp({ view: fakeView({ ended: [record] }) });
+  const ask = async (path: string) => {
+    const answer = await get(path);
+    return { status: answer.status, type: answer.headers.get("content-type"), body: await answer.json() };
+  };
+  const overview = await ask("/index.json");
+  deepEqual([overview.status, overview.type], [200, "application/json"]);
+  equal(overview.body.records[0].run_name, record.run_name);
+  equal((await ask(`/runs/${record.run_name}.json`)).body.record.run_name, record.run_name);
+  deepEqual(await ask("/runs/sort-aaaaaaaa2345.json"), {
+    status: 404,
+    type: "application/json",
+    body: { error: 'There is no run "sort-aaaaaaaa2345", neither alive nor in the history.' },
+  });
 });

@@ -3,7 +3,7 @@ import { setFlagsFromString } from "node:v8";
 import { runInNewContext } from "node:vm";
 import type { RunRecord } from "../../ports.ts";
 import { RunRecords } from "../../records.ts";
-import { History, selectRecords } from "../../status/history.ts";
+import { MemoryHistory, selectRuns } from "../../history.ts";
 import { aRecord, FakeStore } from "../harness/fakes.ts";
 
 /** Ends of 2026, one a second. */
@@ -12,8 +12,8 @@ function recordAt(second: number, more: Partial<RunRecord> = {}): RunRecord {
   return aRecord({ run_name: `run-${second}`, finished_at, ...more });
 }
 
-Deno.test("History keeps nothing of a record that the list does not show", () => {
-  const history = new History(new RunRecords(new FakeStore()));
+Deno.test("MemoryHistory keeps nothing of a record that the list does not show", () => {
+  const history = new MemoryHistory(new RunRecords(new FakeStore()));
   const large = { payload: "p".repeat(96 * 1024), job: { kind: "JobJobJob" }, message: "m".repeat(5_000) };
   history.emit({ type: "finished", record: recordAt(1, large), completionMs: 1 });
   const kept = JSON.stringify([...history.values()]);
@@ -21,8 +21,8 @@ Deno.test("History keeps nothing of a record that the list does not show", () =>
   equal(kept.length < 1_000, true, `${kept.length} characters of one run`);
 });
 
-Deno.test("History holds no long text of a record by a piece of it", () => {
-  const history = new History(new RunRecords(new FakeStore()));
+Deno.test("MemoryHistory holds no long text of a record by a piece of it", () => {
+  const history = new MemoryHistory(new RunRecords(new FakeStore()));
   const before = heapMb();
   for (let second = 0; second < 500; second++) {
     const long = JSON.parse(JSON.stringify(`${second} ${"x".repeat(100_000)}`));
@@ -40,25 +40,25 @@ function heapMb(): number {
   return Deno.memoryUsage().heapUsed / 1e6;
 }
 
-Deno.test("History reads what former processes left and says that it looks at all of it", async () => {
+Deno.test("MemoryHistory reads what former processes left and says that it looks at all of it", async () => {
   const records = new RunRecords(new FakeStore());
   for (const second of [1, 2, 3]) await records.put(recordAt(second));
-  const history = new History(records);
+  const history = new MemoryHistory(records);
   equal(history.reach().kind, "partly");
   await history.load(new AbortController().signal);
   deepEqual(history.reach(), { runs: 3, kind: "all", oldest: "2026-01-01T00:00:01.000Z" });
 });
 
-Deno.test("History leaves out a record that stands under another run's name", async () => {
+Deno.test("MemoryHistory leaves out a record that stands under another run's name", async () => {
   const store = new FakeStore();
   await store.put("run-1.json", JSON.stringify(recordAt(2)));
-  const history = new History(new RunRecords(store));
+  const history = new MemoryHistory(new RunRecords(store));
   await history.load(new AbortController().signal);
   deepEqual([...history.values()], []);
 });
 
-Deno.test("History says that it looks at the newest where it left some out", async () => {
-  const history = new History(new RunRecords(new FakeStore()));
+Deno.test("MemoryHistory says that it looks at the newest where it left some out", async () => {
+  const history = new MemoryHistory(new RunRecords(new FakeStore()));
   await history.load(new AbortController().signal);
   for (let second = 0; second < 2_500; second++) {
     history.emit({ type: "finished", record: recordAt(second), completionMs: 1 });
@@ -68,22 +68,63 @@ Deno.test("History says that it looks at the newest where it left some out", asy
   equal(oldest, recordAt(2_500 - runs).finished_at);
 });
 
-Deno.test("History says that its list is not whole where the store cannot be read", async () => {
+Deno.test("MemoryHistory says that its list is not whole where the store cannot be read", async () => {
   const store = new FakeStore();
-  const history = new History(new RunRecords(store));
+  const history = new MemoryHistory(new RunRecords(store));
   store.faults.push(new Error("no connection"));
   await history.load(new AbortController().signal).catch(() => {});
   equal(history.reach().kind, "partly");
 });
 
-Deno.test("selectRecords() gives the newest first and keeps to all parts of the filter", () => {
+Deno.test("selectRuns() gives the newest first and keeps to all parts of the filter", () => {
   const at = (hour: number, more: Partial<RunRecord>) =>
     aRecord({ run_name: `run-${hour}`, finished_at: `2026-03-01T${String(hour).padStart(2, "0")}:00:00Z`, ...more });
   const all = [at(1, {}), at(3, { status: "failed" }), at(2, { job_name: "plot" }), at(4, { status: "failed" })];
-  const names = (filter: Omit<Parameters<typeof selectRecords>[1], "limit">) =>
-    selectRecords(all, { limit: 10, ...filter }).map(({ run_name }) => run_name);
+  const names = (filter: Omit<Parameters<typeof selectRuns>[1], "limit">) =>
+    selectRuns(all, { limit: 10, ...filter }).map(({ run_name }) => run_name);
   deepEqual(names({}), ["run-4", "run-3", "run-2", "run-1"]);
   deepEqual(names({ status: "failed" }), ["run-4", "run-3"]);
   deepEqual(names({ jobName: "plot" }), ["run-2"]);
   deepEqual(names({ since: new Date("2026-03-01T02:00Z"), until: new Date("2026-03-01T04:00Z") }), ["run-3", "run-2"]);
+});
+
+Deno.test("lastEnds() gives the last ends of each row, oldest first, without attempts that were tried again", async () => {
+  const history = new MemoryHistory(new RunRecords(new FakeStore()));
+  for (let second = 0; second < 5; second++) {
+    history.emit({ type: "finished", record: recordAt(second, { job_name: "sort" }), completionMs: 1 });
+  }
+  const retried = recordAt(9, { job_name: "sort", retried_as: "run-10" });
+  history.emit({ type: "retrying", record: retried, at: new Date() });
+  history.emit({ type: "finished", record: recordAt(1, { run_name: "run-x", job_name: "plot" }), completionMs: 1 });
+  const ends = await history.lastEnds(3);
+  deepEqual(ends.get("sort")?.map(({ run_name }) => run_name), ["run-2", "run-3", "run-4"]);
+  deepEqual(ends.get("plot")?.map(({ run_name }) => run_name), ["run-x"]);
+});
+
+Deno.test("days() counts ends, durations and what was requested by row and day", async () => {
+  const history = new MemoryHistory(new RunRecords(new FakeStore()));
+  const hours = [1, 2, 3, 4];
+  for (const hour of hours) {
+    const more = {
+      job_name: "sort",
+      started_at: "2026-01-01T00:00:00Z",
+      requests: { cpu: "500m", memory: "2Gi" },
+      gpu: 1,
+      ...(hour === 4 ? { status: "failed" as const } : {}),
+    };
+    history.emit({ type: "finished", record: recordAt(hour * 3600, more), completionMs: 1 });
+  }
+  deepEqual(await history.days({ since: new Date("2025-12-01") }), [{
+    jobName: "sort",
+    day: "2026-01-01",
+    succeeded: 3,
+    failed: 1,
+    cancelled: 0,
+    medianMs: 2 * 3600_000,
+    p95Ms: 3 * 3600_000,
+    coreHours: 5,
+    gibHours: 20,
+    gpuHours: 10,
+  }]);
+  deepEqual(await history.days({ since: new Date("2026-01-02") }), []);
 });
