@@ -5,14 +5,14 @@
 import type { Completion } from "./cli/completions.ts";
 import { type Call, CommandError, type Io } from "./cli/context.ts";
 import { type Arguments, ConfigError, exportAwsEnv, flagName, knownNames, loadConfig, parseArgs } from "./config.ts";
-import { processInput, renderHelp } from "./config.ts";
+import { renderHelp } from "./config.ts";
+import { processIo } from "./cli/terminal.ts";
 import { errorMessage } from "./util/errors.ts";
 import { setupLog } from "./util/log.ts";
 import { redact } from "./util/redact.ts";
 import { UnavailableError } from "./ports.ts";
 import { VERSION } from "./util/version.ts";
 import { nearest } from "./util/nearest.ts";
-import { oneLine, visible } from "./util/text.ts";
 
 interface Flag {
   /** What stands for its value in the usage; absent: it takes none. */
@@ -270,33 +270,10 @@ function callOf(name: string, command: Command, args: Arguments, io: Io): Call {
       const config = loadConfig({ ...io.input, args: { ...args, positionals: [] } });
       // Adapters may have something to say; a command's own words are not for the log.
       setupLog({ level: "warning", format: config.log.format, write: (line) => io.tell(line.trimEnd()) });
-      config.warnings.forEach((warning) => io.tell(`Warning: ${warning}`));
+      config.warnings.forEach((warning) => io.tell(`Warning: ${warning}`, "warning"));
       exportAwsEnv(config);
       return config;
     },
-  };
-}
-
-/** Standard input and output of this process. */
-function processIo(): Io {
-  const encoder = new TextEncoder();
-  const decoder = new TextDecoder();
-  // What jobs, publishers and answers wrote must not give orders to a person's terminal; a file or pipe gets each byte.
-  const isTerminal = Deno.stdout.isTerminal();
-  return {
-    input: processInput(),
-    async write(text) {
-      const shown = isTerminal
-        ? visible(typeof text === "string" ? text : decoder.decode(text, { stream: true }))
-        : text;
-      const bytes = typeof shown === "string" ? encoder.encode(shown) : shown;
-      for (let at = 0; at < bytes.length;) at += await Deno.stdout.write(bytes.subarray(at));
-    },
-    tell: (line) => console.error(visible(redact(line))),
-    read: async () => new Uint8Array(await new Response(Deno.stdin.readable).arrayBuffer()),
-    progress: Deno.stderr.isTerminal()
-      ? (line) => void Deno.stderr.writeSync(encoder.encode(`\r\x1b[K${oneLine(redact(line))}`))
-      : undefined,
   };
 }
 

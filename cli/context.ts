@@ -4,16 +4,19 @@
  */
 import type { Config, ConfigInput } from "../config.ts";
 import type { Cluster } from "../ports.ts";
+import type { Screen, Style } from "./table_text.ts";
 import { UnavailableError } from "../ports.ts";
 import { errorMessage } from "../util/errors.ts";
 
 /** Where a command's words go and come from. */
 export interface Io {
   readonly input: ConfigInput;
-  /** The result. */
-  write(text: string | Uint8Array): Promise<void>;
-  /** Anything else, one line. */
-  tell(line: string): void;
+  /** The result. `styled`: with colours of our own, and what came from outside made plain (table_text.ts). */
+  write(text: string | Uint8Array, options?: { readonly styled?: boolean }): Promise<void>;
+  /** The terminal that the result goes to; absent: a file or a pipe. */
+  readonly screen?: Screen;
+  /** Anything else, one line; `style`: of the whole line, where there are colours. */
+  tell(line: string, style?: Style): void;
   /** Standard input to its end. */
   read(): Promise<Uint8Array>;
   /** Replaces the line on a terminal; undefined: nobody watches. */

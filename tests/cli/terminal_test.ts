@@ -1,0 +1,21 @@
+import { equal } from "node:assert/strict";
+import { wantsColour } from "../../cli/terminal.ts";
+
+Deno.test("wantsColour() goes by the terminal, NO_COLOR, FORCE_COLOR, TERM and --no-color", () => {
+  const cases: [env: Record<string, string>, isTerminal: boolean, noColour: boolean, colour: boolean][] = [
+    [{}, true, false, true],
+    [{}, false, false, false],
+    [{ TERM: "xterm-256color" }, true, false, true],
+    [{ TERM: "dumb" }, true, false, false],
+    [{ NO_COLOR: "1" }, true, false, false],
+    [{ NO_COLOR: "" }, true, false, true],
+    [{ FORCE_COLOR: "1" }, false, false, true],
+    [{ FORCE_COLOR: "0" }, true, false, false],
+    [{ FORCE_COLOR: "1", TERM: "dumb" }, false, false, true],
+    [{ FORCE_COLOR: "1", NO_COLOR: "1" }, true, false, false],
+    [{ FORCE_COLOR: "1" }, true, true, false],
+  ];
+  for (const [env, isTerminal, noColour, colour] of cases) {
+    equal(wantsColour(env, { isTerminal, noColour }), colour, JSON.stringify([env, isTerminal, noColour]));
+  }
+});
