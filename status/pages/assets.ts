@@ -54,6 +54,17 @@ svg .odd{stroke:var(--bad);stroke-width:2;stroke-dasharray:5 3}
 svg .edge{fill:none;stroke:var(--muted)}svg .fails{stroke-dasharray:4 3}svg .needs{stroke-width:2.5px}svg .tip{fill:var(--muted)}
 @media(max-width:40rem){dl{grid-template-columns:1fr}dd{margin-bottom:.4rem}textarea,form>div{width:100%}
 input,select{width:100%}}
+/* charts */
+.plain{color:var(--link)}.chart{margin:0 0 1rem}.chart p{margin:.2rem 0 .4rem}
+.chart figcaption,.legend{display:flex;flex-wrap:wrap;gap:.2rem 1rem;align-items:center}
+.legend{font-size:.85rem;color:var(--muted)}.legend svg{vertical-align:middle;margin-right:.35rem}
+.plot{display:flex}.plot>svg{flex:none;display:block}.plot>svg+svg{flex:1;min-width:0;overflow:visible}
+.plot text{font:11px system-ui,sans-serif;fill:var(--muted)}
+svg .grid{stroke:var(--line)}svg .bar:not(.bad),svg .dot{fill:currentColor}svg .bar.bad,svg .curve{stroke:currentColor}
+svg .bar.warn{fill:none;stroke:currentColor}svg .hatch{stroke:var(--bad);stroke-width:1.5}
+svg .curve{fill:none;stroke-width:2}svg .dashed{stroke-width:1.5;stroke-dasharray:5 4}
+svg .limit{stroke:var(--bad);stroke-width:1.5;stroke-dasharray:2 3}
+svg .hit{fill:var(--text);fill-opacity:0}svg .hit:hover{fill-opacity:.1}
 `;
 
 /**
