@@ -3,7 +3,7 @@
  * whole and no colour. Owns layout and colours; what the cells say is the commands'.
  */
 import { type Io, plain } from "./context.ts";
-import { cutToWidth, padToWidth, textWidth } from "./text_width.ts";
+import { cutToWidth, padToWidth, textWidth } from "../util/text_width.ts";
 import { oneLine } from "../util/text.ts";
 
 /** What a text is, not which colour it has; the words must say it as well. */

@@ -60,8 +60,8 @@ input,select{width:100%}}
 .legend{font-size:.85rem;color:var(--muted)}.legend svg{vertical-align:middle;margin-right:.35rem}
 .plot{display:flex}.plot>svg{flex:none;display:block}.plot>svg+svg{flex:1;min-width:0;overflow:visible}
 .plot text{font:11px system-ui,sans-serif;fill:var(--muted)}
-svg .grid{stroke:var(--line)}svg .bar:not(.bad),svg .dot{fill:currentColor}svg .bar.bad,svg .curve{stroke:currentColor}
-svg .bar.warn{fill:none;stroke:currentColor}svg .hatch{stroke:var(--bad);stroke-width:1.5}
+svg .grid{stroke:var(--line)}svg .chart-bar:not(.bad),svg .dot{fill:currentColor}svg .chart-bar.bad,svg .curve{stroke:currentColor}
+svg .chart-bar.warn{fill:none;stroke:currentColor}svg .hatch{stroke:var(--bad);stroke-width:1.5}
 svg .curve{fill:none;stroke-width:2}svg .dashed{stroke-width:1.5;stroke-dasharray:5 4}
 svg .limit{stroke:var(--bad);stroke-width:1.5;stroke-dasharray:2 3}
 svg .hit{fill:var(--text);fill-opacity:0}svg .hit:hover{fill-opacity:.1}

@@ -110,7 +110,7 @@ function Key({ series: { kind, tone }, hatch }: { series: ChartSeries; hatch: st
   return (
     <svg width={18} height={12} aria-hidden="true">
       {kind === "bars"
-        ? <rect class={`bar ${tone}`} x={3} y={1} width={12} height={10} fill={fillOf(tone, hatch)} />
+        ? <rect class={`chart-bar ${tone}`} x={3} y={1} width={12} height={10} fill={fillOf(tone, hatch)} />
         : kind === "dots"
         ? <circle class={`dot ${tone}`} cx={9} cy={6} r={3.5} />
         : <path class={`curve ${kind} ${tone}`} d="M0 6h18" />}
@@ -144,7 +144,7 @@ function Bars({ chart: { id, places, series }, y }: Part) {
           const height = Math.max(2, round(bottom - top));
           return (
             <rect
-              class={`bar ${tone}`}
+              class={`chart-bar ${tone}`}
               x={`${round((at + 0.1) * slot)}%`}
               y={bottom - height}
               width={`${round(0.8 * slot)}%`}

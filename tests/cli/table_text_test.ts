@@ -1,6 +1,6 @@
 import { deepEqual, equal, ok } from "node:assert/strict";
 import { stateCell, tableText } from "../../cli/table_text.ts";
-import { cutToWidth, textWidth } from "../../cli/text_width.ts";
+import { cutToWidth, textWidth } from "../../util/text_width.ts";
 
 const NAME = "sort-spikes-of-the-left-hemisphere-abcdefgh2345";
 const ROWS = [

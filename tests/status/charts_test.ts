@@ -75,7 +75,7 @@ Deno.test("bars of a chart stand on each other, and differ by more than their co
     ],
   });
   const bars = [
-    ...svg.matchAll(/<rect class="bar (\w+)" x="3\.33%" y="([\d.]+)" width="26\.67%" height="([\d.]+)"([^>]*)>/g),
+    ...svg.matchAll(/<rect class="chart-bar (\w+)" x="3\.33%" y="([\d.]+)" width="26\.67%" height="([\d.]+)"([^>]*)>/g),
   ];
   deepEqual(bars.map(([, tone, y, height]) => [tone, Number(y), Number(height)]), [["good", 49.5, 112.5], [
     "bad",
