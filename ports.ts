@@ -113,6 +113,12 @@ export interface ObjectInfo {
   readonly modifiedAt: Date;
 }
 
+/** Bytes of an object, and how many it has in all. */
+export interface ObjectPart {
+  readonly bytes: Uint8Array;
+  readonly size: number;
+}
+
 /** Largest object that `get` reads where its caller does not say: 64 MiB. */
 export const MAX_GET_BYTES = 64 * 1024 * 1024;
 
@@ -136,6 +142,14 @@ export interface ObjectStore {
     key: string,
     options?: { tail?: number; signal?: AbortSignal },
   ): Promise<ReadableStream<Uint8Array> | undefined>;
+  /**
+   * `length` bytes (at least 1) from the one at `from` (0 is the first) on: fewer where the object ends, none beyond it.
+   * undefined: no such object.
+   */
+  readPart(
+    key: string,
+    options: { from: number; length: number; signal?: AbortSignal },
+  ): Promise<ObjectPart | undefined>;
   exists(key: string, options?: { signal?: AbortSignal }): Promise<boolean>;
   /** Whole or not at all. A stream is sent in parts with flat memory (S3: multipart upload, aborted on failure). */
   put(

@@ -18,6 +18,7 @@ import {
 import {
   MAX_GET_BYTES,
   type ObjectInfo,
+  type ObjectPart,
   type ObjectStore,
   RefusedError,
   type StoredObject,
@@ -30,7 +31,7 @@ import { Scope } from "./util/abort.ts";
 import { compact } from "./util/compact.ts";
 import { keyFault, prefixFault, shownKey } from "./util/object_key.ts";
 import { Semaphore } from "./util/semaphore.ts";
-import { readAtMost, TooManyBytes } from "./util/streams.ts";
+import { bytesAt, readAtMost, TooManyBytes } from "./util/streams.ts";
 
 export interface S3Options extends S3ServerOptions {
   /** `s3://bucket/prefix`: the root of all keys. */
@@ -108,6 +109,29 @@ export class S3Store implements ObjectStore {
       if (tail !== undefined) return await this.#readTail(at, tail, signal);
       const answer = await this.#get(at, signal);
       return answer.Body ? streamOf(answer) : emptyStream();
+    } catch (error) {
+      if (isAbsent(error)) return undefined;
+      throw this.#explain(error, "read", key, signal);
+    }
+  }
+
+  async readPart(
+    key: string,
+    { from, length, signal }: { from: number; length: number; signal?: AbortSignal },
+  ): Promise<ObjectPart | undefined> {
+    const at = this.#at("read", key);
+    try {
+      const command = new GetObjectCommand({ ...at, Range: `bytes=${from}-${from + length - 1}` });
+      try {
+        return await this.#call(signal, async (client, options) => {
+          const answer = await client.send(command, options);
+          return await partOf(answer, { from, length }, options.abortSignal);
+        });
+      } catch (error) {
+        // It ends before that.
+        if (statusOf(error) !== 416) throw error;
+        return { bytes: new Uint8Array(), size: await this.#sizeOf(at, signal) };
+      }
     } catch (error) {
       if (isAbsent(error)) return undefined;
       throw this.#explain(error, "read", key, signal);
@@ -258,10 +282,15 @@ export class S3Store implements ObjectStore {
       // An empty object has no last bytes.
       if (statusOf(error) !== 416) throw error;
     }
-    const head = new HeadObjectCommand(at);
-    const { ContentLength: size = 0 } = await this.#call(signal, (client, options) => client.send(head, options));
+    const size = await this.#sizeOf(at, signal);
     if (size === 0) return emptyStream();
     return streamOf(await this.#get(size > tail ? { ...at, Range: `bytes=${size - tail}-` } : at, signal));
+  }
+
+  async #sizeOf(at: { Bucket: string; Key: string }, signal: AbortSignal | undefined): Promise<number> {
+    const head = new HeadObjectCommand(at);
+    const { ContentLength: size = 0 } = await this.#call(signal, (client, options) => client.send(head, options));
+    return size;
   }
 
   async #page(prefix: string, from: string | undefined, signal: AbortSignal | undefined) {
@@ -352,6 +381,26 @@ export class S3Store implements ObjectStore {
 
 function streamOf(answer: GetObjectCommandOutput): ReadableStream<Uint8Array> {
   return answer.Body!.transformToWebStream() as ReadableStream<Uint8Array>;
+}
+
+/**
+ * What was asked for out of an answer. A server without ranges sends the whole: of that no more is read than up to the end
+ * of the part. Throws UnavailableError for another part.
+ */
+async function partOf(
+  answer: GetObjectCommandOutput,
+  { from, length }: { from: number; length: number },
+  signal: AbortSignal,
+): Promise<ObjectPart> {
+  const { ContentRange: range, ContentLength = 0 } = answer;
+  const [first, size] = /^bytes (\d+)-\d+\/(\d+)$/.exec(range ?? "")?.slice(1).map(Number) ?? [];
+  if (range !== undefined && first !== from) {
+    (answer.Body as Readable | undefined)?.destroy();
+    throw new UnavailableError(`the server answers with other bytes than it was asked for: ${shownKey(range)}`);
+  }
+  const skip = range === undefined ? from : 0;
+  const bytes = answer.Body ? await bytesAt(streamOf(answer), { skip, length }, signal) : new Uint8Array();
+  return { bytes, size: size ?? ContentLength };
 }
 
 /** Whether these are the last bytes of the object, as many as were asked for or all that there are. */

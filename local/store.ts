@@ -7,6 +7,7 @@ import { pathToFileURL } from "node:url";
 import {
   MAX_GET_BYTES,
   type ObjectInfo,
+  type ObjectPart,
   type ObjectStore,
   RefusedError,
   type StoredObject,
@@ -71,6 +72,27 @@ export class LocalStore implements ObjectStore {
       const file = await Deno.open(path);
       if (tail !== undefined) await file.seek(Math.max(0, size - tail), Deno.SeekMode.Start);
       return signal ? file.readable.pipeThrough(new TransformStream(), { signal }) : file.readable;
+    });
+  }
+
+  async readPart(
+    key: string,
+    { from, length, signal }: { from: number; length: number; signal?: AbortSignal },
+  ): Promise<ObjectPart | undefined> {
+    signal?.throwIfAborted();
+    return await this.#on("read", key, async (path) => {
+      const { isFile, size } = await Deno.stat(path);
+      if (!isFile) return undefined;
+      using file = await Deno.open(path);
+      await file.seek(from, Deno.SeekMode.Start);
+      const bytes = new Uint8Array(Math.max(0, Math.min(length, size - from)));
+      let filled = 0;
+      while (filled < bytes.length) {
+        const count = await file.read(bytes.subarray(filled));
+        if (count === null) break;
+        filled += count;
+      }
+      return { bytes: bytes.subarray(0, filled), size };
     });
   }
 

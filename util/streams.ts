@@ -64,6 +64,23 @@ export async function readAtMost(
   return joinBytes(pieces);
 }
 
+/** Up to `length` bytes behind the first `skip` ones; no more is read. */
+export async function bytesAt(
+  stream: ReadableStream<Uint8Array>,
+  { skip, length }: { skip: number; length: number },
+  signal?: AbortSignal,
+): Promise<Uint8Array> {
+  const pieces: Uint8Array[] = [];
+  let passed = 0;
+  for await (const chunk of chunksOf(stream, signal)) {
+    const piece = chunk.subarray(Math.max(0, skip - passed), Math.max(0, skip + length - passed));
+    passed += chunk.length;
+    if (piece.length > 0) pieces.push(piece);
+    if (passed >= skip + length) break;
+  }
+  return joinBytes(pieces);
+}
+
 /** The beginning of an answer's text, about `mostBytes` of it; the rest is not read. */
 export async function startOf(stream: ReadableStream<Uint8Array> | null, mostBytes: number): Promise<string> {
   const pieces: Uint8Array[] = [];

@@ -147,6 +147,30 @@ export const STORE_CASES: readonly (readonly [title: string, body: (store: Objec
     equal(await store.read("missing", { tail: 3 }), undefined);
   }],
 
+  ["readPart() gives so many bytes from a place on, and the size of the whole", async (store) => {
+    await store.put("text", "0123456789");
+    const part = async (from: number, length: number, key = "text") => {
+      const found = await store.readPart(key, { from, length });
+      return found && [new TextDecoder().decode(found.bytes), found.size];
+    };
+    deepEqual(await part(0, 3), ["012", 10]);
+    deepEqual(await part(3, 4), ["3456", 10]);
+    deepEqual(await part(9, 1), ["9", 10]);
+    deepEqual(await part(7, 100), ["789", 10]);
+    deepEqual(await part(0, 100), ["0123456789", 10]);
+    deepEqual(await part(10, 5), ["", 10]);
+    deepEqual(await part(11, 5), ["", 10]);
+    await store.put("empty", "");
+    deepEqual(await part(0, 5, "empty"), ["", 0]);
+    deepEqual(await part(2, 5, "empty"), ["", 0]);
+    equal(await part(0, 5, "missing"), undefined);
+    const large = Uint8Array.from({ length: 3_000_000 }, (_, at) => at % 251);
+    await store.put("large", large);
+    const found = await store.readPart("large", { from: 1_234_567, length: 1_000_000 });
+    equal(found!.size, large.length);
+    deepEqual(new Uint8Array(found!.bytes), large.subarray(1_234_567, 2_234_567));
+  }],
+
   ["a read() can be left early", async (store) => {
     await store.put("large", new Uint8Array(5_000_000));
     const stream = await store.read("large");
@@ -205,6 +229,7 @@ export const STORE_CASES: readonly (readonly [title: string, body: (store: Objec
     const calls: ((key: string) => Promise<unknown>)[] = [
       (key) => store.get(key),
       (key) => store.read(key),
+      (key) => store.readPart(key, { from: 0, length: 1 }),
       (key) => store.exists(key),
       (key) => store.put(key, "x"),
       (key) => store.delete(key),

@@ -10,6 +10,7 @@ import type {
   EventFacts,
   JobFacts,
   ObjectInfo,
+  ObjectPart,
   ObjectStore,
   PodFacts,
   Row,
@@ -126,6 +127,12 @@ export class FakeStore implements ObjectStore {
     await this.#call(`read ${key}`);
     const body = this.objects.get(key);
     return body && ReadableStream.from([body]);
+  }
+
+  async readPart(key: string, { from, length }: { from: number; length: number }): Promise<ObjectPart | undefined> {
+    await this.#call(`readPart ${key}`);
+    const body = this.objects.get(key);
+    return body && { bytes: body.slice(from, from + length), size: body.length };
   }
 
   async exists(key: string): Promise<boolean> {

@@ -259,6 +259,9 @@ export class World {
       url: this.store.url,
       get: (key) => call(`get ${key}`, () => objects.get(key)).then((body) => body && { body, etag: "e" }),
       read: (key) => call(`read ${key}`, () => objects.get(key)).then((body) => body && ReadableStream.from([body])),
+      readPart: (key, { from, length }) =>
+        call(`read ${key}`, () => objects.get(key))
+          .then((body) => body && { bytes: body.slice(from, from + length), size: body.length }),
       exists: (key) => call(`look for ${key}`, () => objects.has(key)),
       put: (key, body) => call(`put ${key}`, () => void objects.set(key, bytes(body))),
       putIfAbsent: (key, body) =>
