@@ -8,7 +8,9 @@ import type { Groups } from "./flows.ts";
 import type { Listener } from "./listener.ts";
 import { type BatchCounts, type BatchEntry, Batches } from "./control/batches.ts";
 import { type EachAnswer, type EachRequest, startEach } from "./control/each.ts";
+import { cancelPicked, type PickedAnswer, rerunPicked } from "./control/many.ts";
 import { chooseRuns, type Chosen, type ReplayRequest } from "./control/replay.ts";
+import { readRequester } from "./control/requester.ts";
 import type { AnswerPayload } from "./payloads.ts";
 import {
   type Broker,
@@ -29,13 +31,16 @@ import type { StartResult } from "./starter.ts";
 import { compact } from "./util/compact.ts";
 import { payloadKey } from "./starter.ts";
 import { errorMessage } from "./util/errors.ts";
+import { getLogger } from "./util/log.ts";
 import { retryForever } from "./util/retry.ts";
 import { cut } from "./util/text.ts";
 import { Semaphore } from "./util/semaphore.ts";
 import { parseJson } from "./util/json.ts";
 
 export type { EachAnswer, EachRequest } from "./control/each.ts";
+export { checkPicked, MAX_PICKED, type PickedAnswer, type PickedResult } from "./control/many.ts";
 export type { Chosen, ReplayRequest } from "./control/replay.ts";
+export { MAX_REQUESTER, readRequester } from "./control/requester.ts";
 
 export interface ActionParts {
   readonly catalog: Catalog;
@@ -91,18 +96,18 @@ export class Actions {
     };
   }
 
-  /** Runs a row as if `payload` had come on `topic` (default: the request's own topic). */
+  /** Runs a row as if `payload` had come on `topic` (default: the request's own topic). `requestedBy`: for the record. */
   async run(
     jobName: string,
     payload: string | Uint8Array = "",
-    { topic, lineage }: { topic?: string; lineage?: Lineage } = {},
+    { topic, lineage, requestedBy }: { topic?: string; lineage?: Lineage; requestedBy?: string } = {},
   ): Promise<{ run_name: string }> {
     const row = this.#rowOf(jobName);
     const message: Message = {
       topic: topic ?? `${this.#parts.topicPrefix}/request/run`,
       payload: typeof payload === "string" ? new TextEncoder().encode(payload) : payload,
     };
-    const started = await this.#parts.listener.run(row, message, compact({ lineage }));
+    const started = await this.#parts.listener.run(row, message, compact({ lineage, requestedBy }));
     if (started.result === "refused") throw started.error;
     return { run_name: started.runName };
   }
@@ -111,7 +116,7 @@ export class Actions {
    * Runs the row of a run again with that run's message, as it is in the table now. The new run stands where that one
    * stood: what it was an item of, and what waits for it, counts its success.
    */
-  async rerun(runName: string): Promise<{ run_name: string }> {
+  async rerun(runName: string, requestedBy?: string): Promise<{ run_name: string }> {
     const { records, cluster } = this.#parts;
     checkRunName(runName);
     const record = await records.get(runName);
@@ -126,7 +131,8 @@ export class Actions {
     const jobName = record?.job_name ?? live!.jobName;
     const payload = await this.#payloadOf(record ?? live!);
     const lineage = lineageOfRerun(record ? lineageOfRecord(record) : live!, runName);
-    return await this.run(jobName, payload, { topic: record?.topic ?? live!.topic, lineage });
+    const topic = record?.topic ?? live!.topic;
+    return await this.run(jobName, payload, { topic, lineage, ...compact({ requestedBy }) });
   }
 
   /** Runs a row for each line of a sheet, behind fresh messages. */
@@ -146,23 +152,40 @@ export class Actions {
     });
     const entries = chosen.map(({ run_name }): BatchEntry => ({
       label: run_name,
-      start: () => this.#replayRun(row, run_name, batch),
+      start: () => this.#replayRun(run_name, { row, batch, requestedBy: request.requestedBy }),
     }));
     const counts = await this.#batches.start(request.dryRun ? [] : entries);
     return { batch, total: chosen.length, superseded, more, ...counts, runs: chosen.slice(0, MAX_CHOSEN_SHOWN) };
   }
 
   /** The record is read when it is its turn: 10,000 messages at once would be too much. */
-  async #replayRun(row: Row, runName: string, batch: string): Promise<StartResult> {
+  async #replayRun(
+    runName: string,
+    { row, batch, requestedBy }: { row?: Row; batch: string; requestedBy: string | undefined },
+  ): Promise<StartResult> {
     const { records, listener } = this.#parts;
     const record = await this.#patiently(() => records.get(runName, this.#signal));
-    if (!record) throw new RangeError("Its record is gone");
+    if (!record) throw new RangeError("It has not ended, or its record is gone");
     const payload = await this.#patiently(() => this.#payloadOf(record));
-    return await listener.run(row, { topic: record.topic, payload }, {
+    return await listener.run(row ?? this.#rowOf(record.job_name), { topic: record.topic, payload }, {
       key: keyOfCause.batch(batch, `run\0${runName}`),
-      lineage: { ...lineageOfRerun(lineageOfRecord(record), runName), batch },
+      lineage: { ...lineageOfRerun(lineageOfRecord(record), runName), batch, ...compact({ requestedBy }) },
       later: true,
     });
+  }
+
+  /** Runs again what was picked, behind fresh messages: each by the same `batch` once. */
+  async rerunMany(
+    runNames: readonly string[],
+    { batch, requestedBy }: { batch?: string; requestedBy?: string } = {},
+  ): Promise<PickedAnswer & { readonly batch: string }> {
+    const start = (runName: string, batch: string) => this.#replayRun(runName, { batch, requestedBy });
+    return await rerunPicked(runNames, { batch }, { batches: this.#batches, start });
+  }
+
+  /** Cancels what was picked, as `cancel` does each. */
+  async cancelMany(runNames: readonly string[], who: string): Promise<PickedAnswer> {
+    return await cancelPicked(runNames, (runName) => this.cancel(runName, who), { signal: this.#signal });
   }
 
   /** A store that is away holds a batch up; what is left of it comes to its turn yet. */
@@ -298,7 +321,13 @@ export async function handleControl(
   try {
     const asked = parseRequest(delivery.payload);
     transaction = boundedTransaction(asked["transaction"]);
-    answer = { status: "ok", data: await carryOut(what, asked, actions) };
+    const who = requesterIn(asked);
+    const data = await carryOut(what, asked, { actions, who });
+    answer = { status: "ok", data };
+    if (!READING.has(what)) {
+      const { run_name: run } = data as { run_name?: string };
+      getLogger("control").info("Request {what} by {requested_by}", { what, requested_by: who, ...compact({ run }) });
+    }
   } catch (error) {
     answer = { status: "error", error: errorMessage(error) };
   }
@@ -315,7 +344,20 @@ function boundedTransaction(given: unknown): unknown {
   return given;
 }
 
-function carryOut(what: string, asked: Record<string, unknown>, actions: Actions): unknown {
+/** Requests that change nothing which has an owner. */
+const READING: ReadonlySet<string> = new Set(["refresh", "check"]);
+
+/** Who the request says that asks. Anybody below the prefix may say any name: it is for people, and allows nothing. */
+function requesterIn(asked: Record<string, unknown>): string {
+  const name = optionalWord(asked, "requested_by");
+  return name === undefined ? "an MQTT request" : readRequester(name);
+}
+
+function carryOut(
+  what: string,
+  asked: Record<string, unknown>,
+  { actions, who }: { readonly actions: Actions; readonly who: string },
+): unknown {
   switch (what) {
     case "refresh":
       return actions.refresh();
@@ -326,19 +368,21 @@ function carryOut(what: string, asked: Record<string, unknown>, actions: Actions
       return actions.run(
         wordIn(asked, "job_name"),
         typeof payload === "string" ? payload : JSON.stringify(payload ?? ""),
+        { requestedBy: who },
       );
     }
     case "cancel":
-      return actions.cancel(wordIn(asked, "run_name"), "an MQTT request");
+      return actions.cancel(wordIn(asked, "run_name"), who);
     case "rerun":
-      return actions.rerun(wordIn(asked, "run_name"));
+      return actions.rerun(wordIn(asked, "run_name"), who);
     case "each":
-      return actions.each(wordIn(asked, "job_name"), eachOf(asked));
+      return actions.each(wordIn(asked, "job_name"), { ...eachOf(asked), requestedBy: who });
     case "replay":
       return actions.replay({
         jobName: wordIn(asked, "job_name"),
         since: wordIn(asked, "since"),
         dryRun: asked["dry_run"] === true,
+        requestedBy: who,
         ...compact({
           state: optionalWord(asked, "state"),
           reason: optionalWord(asked, "reason"),

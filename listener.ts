@@ -168,7 +168,7 @@ export class Listener {
   }
 
   /** Runs a row without a message of a broker's; resolves when its Job exists or is refused. */
-  async run(row: Row, message: Message, { lineage, key, later }: RunOptions = {}): Promise<StartResult> {
+  async run(row: Row, message: Message, { lineage, key, later, requestedBy }: RunOptions = {}): Promise<StartResult> {
     const report = inputReport(row, message);
     if (report) {
       this.#emitReport(report);
@@ -177,7 +177,8 @@ export class Listener {
     const delivery: Delivery = { ...message, qos: 0, retain: false, dup: false, done() {} };
     const made = newWork(delivery, { ...NOTHING_SELECTED, rows: [row] }, this.#options.topicPrefix);
     // What has a key was not asked for by a person there and then.
-    const work = { ...made, ...compact({ lineage, later, byHand: key === undefined ? true as const : undefined }) };
+    const byHand = key === undefined ? true as const : undefined;
+    const work = { ...made, ...compact({ lineage, later, byHand, requestedBy }) };
     const result =
       await (key === undefined ? this.#started(row, work, uniqueName(row)) : this.#startedOnce(row, work, key));
     this.#emitRefusal(message.topic, row, result);

@@ -149,10 +149,18 @@ const runRetried = z.object({
 
 const transaction = z.unknown().describe("Any JSON value of the caller's; the answer has it again");
 const bare = z.object({ transaction: transaction.optional() }).describe("The payload may be empty instead");
-const ofRun = z.object({ run_name: runName.min(1), transaction: transaction.optional() });
+const requestedBy = z.string().min(1).max(200).optional().describe(
+  "Who asks, for the record and the page; without control characters; absent: an MQTT request",
+);
+const ofRun = z.object({
+  run_name: runName.min(1),
+  requested_by: requestedBy,
+  transaction: transaction.optional(),
+});
 const ofRow = z.object({
   job_name: jobName.min(1),
   payload: z.unknown().optional().describe("Text goes to the run as it is; any other JSON value as JSON text"),
+  requested_by: requestedBy,
   transaction: transaction.optional(),
 });
 
@@ -169,6 +177,7 @@ const sheetOfRow = z.object({
   sheet_id: batchName.optional().describe("Of a piece of a larger sheet: what the whole is called"),
   lines: places.optional().describe("Of a piece: the line of each of its lines in the whole"),
   copies: places.optional().describe("Of a piece: which of equal lines in the whole each of its lines is"),
+  requested_by: requestedBy,
   transaction: transaction.optional(),
 });
 const replayOfRow = z.object({
@@ -180,6 +189,7 @@ const replayOfRow = z.object({
     "A name of its own for this replay; absent: the same selection is the same batch",
   ),
   dry_run: dryRun,
+  requested_by: requestedBy,
   transaction: transaction.optional(),
 });
 

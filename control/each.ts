@@ -6,6 +6,7 @@ import { describeProblem, readSheetInSlices, type Sheet } from "../catalog.ts";
 import type { Message, Row } from "../ports.ts";
 import { keyOfCause, placeholdersOf, rootFrom, shortHash } from "../run_spec.ts";
 import type { Listener } from "../listener.ts";
+import { compact } from "../util/compact.ts";
 import { cut } from "../util/text.ts";
 import { type BatchCounts, type BatchEntry, type Batches, checkBatch } from "./batches.ts";
 
@@ -21,6 +22,8 @@ export interface EachRequest {
   /** Of a piece: the line of each of its lines in the whole, and how many equal ones stand before it there, plus one. */
   readonly lines?: readonly number[];
   readonly copies?: readonly number[];
+  /** Who asks, for the records. */
+  readonly requestedBy?: string;
 }
 
 export interface EachAnswer extends BatchCounts {
@@ -63,7 +66,8 @@ export async function startEach(
     const start = () => {
       const message: Message = { topic: `${topicPrefix}/request/each`, payload: new TextEncoder().encode(payload) };
       const key = keyOfCause.batch(named ?? "", `line\0${content}\0${copy}`);
-      const lineage = { root: rootFrom([key, row.jobName]), chainDepth: 0, batch };
+      const asked = compact({ requestedBy: request.requestedBy });
+      const lineage = { root: rootFrom([key, row.jobName]), chainDepth: 0, batch, ...asked };
       return listener.run(row, message, { key, lineage, later: true });
     };
     return { label: `line ${line}`, start };

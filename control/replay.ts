@@ -22,6 +22,8 @@ export interface ReplayRequest {
   readonly batch?: string;
   /** Tells what would be run again, and starts nothing. */
   readonly dryRun?: boolean;
+  /** Who asks, for the records. */
+  readonly requestedBy?: string;
 }
 
 /** A run that is to be run again. */

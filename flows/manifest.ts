@@ -27,6 +27,7 @@ export interface GroupHead {
   readonly parentRun?: string;
   readonly chainDepth: number;
   readonly batch?: string;
+  readonly requestedBy?: string;
   readonly receivedAt: Date;
   readonly total: number;
   /** Payload that began the chain, where it is text and small. */
@@ -59,6 +60,7 @@ const stored = z.looseObject({
   parent_run: runName.nullable(),
   chain_depth: z.int().min(0),
   batch: words.optional(),
+  requested_by: words.optional(),
   received_at: z.string().max(64).refine((text) => !Number.isNaN(Date.parse(text))),
   items: z.array(z.string().max(64 * 1024)).max(100_000),
 });
@@ -66,7 +68,7 @@ const stored = z.looseObject({
 /** Of the one run that the message would have been, which is named as the group. `isStored`: its payload is in the store. */
 export function manifestOf(spec: RunSpec, items: readonly string[], { isStored }: { isStored: boolean }): Manifest {
   const { runName: group, row, message, messageHash, receivedAt } = spec;
-  const { root, rootRun, parentRun, chainDepth, batch } = spec;
+  const { root, rootRun, parentRun, chainDepth, batch, requestedBy } = spec;
   return {
     group,
     jobName: row.jobName,
@@ -81,7 +83,8 @@ export function manifestOf(spec: RunSpec, items: readonly string[], { isStored }
     receivedAt,
     total: items.length,
     items,
-    ...compact({ parentRun, batch, input: inputHandedDown(parentRun ?? null, payloadText(message.payload)) }),
+    ...compact({ parentRun, batch, requestedBy }),
+    ...compact({ input: inputHandedDown(parentRun ?? null, payloadText(message.payload)) }),
   };
 }
 
@@ -101,7 +104,7 @@ export function storedManifest(manifest: Manifest): z.input<typeof stored> {
     root_run: rootRun,
     parent_run: parentRun ?? null,
     chain_depth: chainDepth,
-    ...compact({ batch }),
+    ...compact({ batch, requested_by: manifest.requestedBy }),
     received_at: manifest.receivedAt.toISOString(),
     items: [...manifest.items],
   };
@@ -134,6 +137,7 @@ export function asManifest(value: unknown, name: string): Manifest | undefined {
     ...compact({
       parentRun: data.parent_run ?? undefined,
       batch: data.batch,
+      requestedBy: data.requested_by,
       input: inputHandedDown(data.parent_run, payloadText(payload)),
     }),
   };
@@ -172,7 +176,7 @@ export function itemRunName({ row, group }: Pick<Manifest, "row" | "group">, ind
 /** The run of an item. `payloadLink`: where the payload is in the store. */
 export function itemSpec(manifest: Manifest, index: number, payloadLink?: RunSpec["payloadLink"]): RunSpec {
   const { group, row, topic, payload, messageHash, receivedAt } = manifest;
-  const { root, rootRun, parentRun, chainDepth, batch } = manifest;
+  const { root, rootRun, parentRun, chainDepth, batch, requestedBy } = manifest;
   const lineage: Lineage = {
     root,
     rootRun,
@@ -180,7 +184,7 @@ export function itemSpec(manifest: Manifest, index: number, payloadLink?: RunSpe
     group,
     index,
     item: manifest.items[index]!,
-    ...compact({ parentRun, batch }),
+    ...compact({ parentRun, batch, requestedBy }),
   };
   return {
     runName: itemRunName(manifest, index),

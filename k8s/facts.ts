@@ -85,6 +85,7 @@ function lineageIn({ metadata }: Json<V1Job>): Lineage {
       item: group === undefined ? undefined : jsonIn(notes[ANNOTATION.item]),
       rerunOf: runNameIn(notes[ANNOTATION.rerunOf]),
       batch: words(notes[ANNOTATION.batch]),
+      requestedBy: words(notes[ANNOTATION.requestedBy]),
     }),
   };
 }

@@ -36,6 +36,7 @@ export const ANNOTATION = {
   item: `${PREFIX}item`,
   rerunOf: `${PREFIX}rerun-of`,
   batch: `${PREFIX}batch`,
+  requestedBy: `${PREFIX}requested-by`,
   /** The row as JSON, where a further attempt may be made of it. */
   row: `${PREFIX}row-json`,
   concurrency: `${PREFIX}concurrency-group`,

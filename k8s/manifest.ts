@@ -164,7 +164,7 @@ function jobAnnotations(spec: RunSpec): Record<string, string> {
 
 /** Of most runs there is none. */
 function flowAnnotations(spec: RunSpec): Record<string, string> {
-  const { row, attempt, rung, firstRun, index, item, rerunOf, batch, concurrency, heldFor } = spec;
+  const { row, attempt, rung, firstRun, index, item, rerunOf, batch, requestedBy, concurrency, heldFor } = spec;
   return compact({
     [ANNOTATION.attempt]: attempt?.toString(),
     [ANNOTATION.rung]: rung?.toString(),
@@ -173,6 +173,7 @@ function flowAnnotations(spec: RunSpec): Record<string, string> {
     [ANNOTATION.item]: item,
     [ANNOTATION.rerunOf]: rerunOf,
     [ANNOTATION.batch]: batch,
+    [ANNOTATION.requestedBy]: requestedBy,
     [ANNOTATION.row]: isRetried(row) ? JSON.stringify(row) : undefined,
     [ANNOTATION.concurrency]: concurrency,
     [ANNOTATION.heldFor]: heldFor,

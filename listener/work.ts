@@ -30,6 +30,8 @@ export interface Work extends Pending {
   readonly later?: boolean;
   /** A person asked for its run. */
   readonly byHand?: true;
+  /** Who that is. */
+  readonly requestedBy?: string;
   /** By Date.now(). */
   readonly receivedAtMs: number;
   /** Those that it starts. */
@@ -97,6 +99,8 @@ export interface RunOptions {
   readonly key?: string;
   /** It waits until nothing else can be started. */
   readonly later?: boolean;
+  /** Who asks, where `lineage` does not say it. */
+  readonly requestedBy?: string;
 }
 
 /** Copies for other filters have other rows; of an edited table some may be the same. */
@@ -155,7 +159,7 @@ export function uniqueName(row: Row): string {
 
 /** The run that the row makes of it; `epoch`: a word of the broker's session. */
 export function specOf(row: Row, work: Work, { runName, epoch }: { runName: string; epoch: string }): RunSpec {
-  const { delivery, origin, receivedAtMs, lineage, byHand } = work;
+  const { delivery, origin, receivedAtMs, lineage, byHand, requestedBy } = work;
   return {
     runName,
     row,
@@ -168,6 +172,6 @@ export function specOf(row: Row, work: Work, { runName, epoch }: { runName: stri
       chainDepth: origin.chainDepth,
     }),
     receivedAt: new Date(receivedAtMs),
-    ...compact({ byHand }),
+    ...compact({ byHand, requestedBy: lineage?.requestedBy ?? requestedBy }),
   };
 }

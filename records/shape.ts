@@ -80,6 +80,7 @@ const live = z.looseObject({
   group: runName.optional(),
   index: z.int().min(0).optional(),
   item: words.optional(),
+  requestedBy: words.optional(),
   image: words,
   requests: quantities,
   limits: quantities,

@@ -23,13 +23,14 @@ export function isRoot(text: string): boolean {
 
 /** The lineage alone. */
 export function lineageOf(
-  { root, rootRun, parentRun, chainDepth, attempt, rung, firstRun, group, index, item, rerunOf, batch }: Lineage,
+  { root, rootRun, parentRun, chainDepth, attempt, rung, firstRun, group, index, item, rerunOf, batch, requestedBy }:
+    Lineage,
 ): Lineage {
   return {
     root,
     rootRun,
     chainDepth,
-    ...compact({ parentRun, attempt, rung, firstRun, group, index, item, rerunOf, batch }),
+    ...compact({ parentRun, attempt, rung, firstRun, group, index, item, rerunOf, batch, requestedBy }),
   };
 }
 
@@ -48,6 +49,7 @@ export function recordedLineage(lineage: Lineage): Pick<
   | "item"
   | "rerun_of"
   | "batch"
+  | "requested_by"
 > {
   const { root, rootRun, parentRun, chainDepth, attempt, rung, firstRun, group, index, item, rerunOf, batch } = lineage;
   return {
@@ -56,6 +58,7 @@ export function recordedLineage(lineage: Lineage): Pick<
     chain_depth: chainDepth,
     root,
     ...compact({ attempt, rung, first_run: firstRun, group, index, item, rerun_of: rerunOf, batch }),
+    ...compact({ requested_by: lineage.requestedBy }),
   };
 }
 
@@ -68,6 +71,7 @@ export function lineageOfRecord(record: RunRecord): Lineage {
     rootRun,
     chainDepth,
     ...compact({ parentRun: parentRun ?? undefined, attempt, rung, firstRun, group, index, item, rerunOf, batch }),
+    ...compact({ requestedBy: record.requested_by }),
   };
 }
 

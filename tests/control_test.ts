@@ -25,6 +25,7 @@ function setUp({ record, live }: { record?: Record<string, unknown>; live?: Part
   const calls: string[] = [];
   const ran: Message[] = [];
   const lineages: (Lineage | undefined)[] = [];
+  const askers: (string | undefined)[] = [];
   const answers: { topic: string; body: Record<string, unknown> }[] = [];
   const store = new FakeStore();
   if (record) store.objects.set(`${RUN}.json`, new TextEncoder().encode(JSON.stringify(record)));
@@ -39,14 +40,23 @@ function setUp({ record, live }: { record?: Record<string, unknown>; live?: Part
       run: (
         _: unknown,
         message: Message,
-        { lineage }: { lineage?: Lineage },
-      ) => (ran.push(message), lineages.push(lineage), Promise.resolve({ result: "created", runName: "new-a" })),
+        { lineage, requestedBy }: { lineage?: Lineage; requestedBy?: string },
+      ) => {
+        ran.push(message);
+        lineages.push(lineage);
+        askers.push(requestedBy);
+        return Promise.resolve({ result: "created", runName: "new-a" });
+      },
     } as unknown as Listener,
     records: new RunRecords(store),
     payloads: store,
     cluster: {
       get: (name: string) => (calls.push(`cluster get ${name}`), Promise.resolve(live)),
-      cancel: (name: string) => (calls.push(`cancel ${name}`), Promise.resolve(name === RUN)),
+      cancel: (name: string, who: string) => {
+        calls.push(`cancel ${name}`);
+        askers.push(who);
+        return Promise.resolve(name === RUN);
+      },
     } as unknown as Cluster,
     topicPrefix: PREFIX,
   });
@@ -64,7 +74,7 @@ function setUp({ record, live }: { record?: Record<string, unknown>; live?: Part
     });
     return answers.at(-1)!.body;
   };
-  return { actions, ask, answers, calls, lineages, ran, store };
+  return { actions, ask, answers, askers, calls, lineages, ran, store };
 }
 
 const NO_NAMES = [
@@ -298,4 +308,22 @@ Deno.test("cancel() of a run that was tried again cancels the attempt that lives
   // Records that lead in a circle are anybody's.
   put(aRecord({ run_name: "a-aaaaaaaa2345", retried_as: "a-aaaaaaaa2345" }));
   await rejects(bed.actions.cancel("a-aaaaaaaa2345", "Ada"), /no such run is under way/);
+});
+
+Deno.test("a request says who asks; what is no name is refused, and without one it is an MQTT request", async () => {
+  const { ask, askers, ran } = setUp({ record: { ...aRecord() } });
+  await ask("run", { job_name: "sort-spikes", requested_by: " ada@lab " });
+  await ask("rerun", { run_name: RUN, requested_by: "Ada Łovelace" });
+  await ask("cancel", { run_name: RUN, requested_by: "ada@lab" });
+  await ask("run", { job_name: "sort-spikes" });
+  await ask("cancel", { run_name: RUN, requested_by: null });
+  deepEqual(askers, ["ada@lab", "Ada Łovelace", "ada@lab", "an MQTT request", "an MQTT request"]);
+  for (const odd of ["a\u001b[31m", "a\u202eb", "a\nb", "x".repeat(201), " ", "", 7, {}, "\ud800"]) {
+    const { status, error } = await ask("run", { job_name: "sort-spikes", requested_by: odd });
+    equal(status, "error");
+    match(String(error), /of who asks|needs the field "requested_by"/);
+    // deno-lint-ignore no-control-regex
+    doesNotMatch(String(error), /[\u0000-\u001f\u202e]/);
+  }
+  equal(ran.length, 3);
 });

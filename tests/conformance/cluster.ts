@@ -136,6 +136,7 @@ interface SpecOptions {
   item?: string;
   rerunOf?: string;
   batch?: string;
+  requestedBy?: string;
   concurrency?: string;
   heldFor?: "slot" | "pause";
 }
@@ -195,6 +196,7 @@ const CASES: readonly (readonly [title: string, body: (seen: Seen) => Promise<vo
       item: '{"uuid":"a \\"b\\" $(c)","wells":[1,2]}',
       rerunOf: "test-row-cccccccccccc",
       batch: "2026-11-26 night",
+      requestedBy: "Ada Łovelace <ada@lab>",
     };
     const script = 'printf "%s|%s|%s|%s" "$ATTEMPT" "$ITEM" "$ITEM_INDEX" "$GROUP"';
     const runName = await seen.run(script, { ...lineage, row: { retries: 2 } });

@@ -7,6 +7,8 @@ import type { Cluster, Row, RunRecord } from "../../ports.ts";
 import { keyOfCause, placeholdersOf, runNameFor } from "../../run_spec.ts";
 import { aRecord, delivery, FakeCluster, FakeStore, row } from "../harness/fakes.ts";
 import { startCore } from "../harness/core.ts";
+import { MAX_PICKED } from "../../control.ts";
+import { asManifest, itemSpec, manifestOf, storedManifest } from "../../flows/manifest.ts";
 import { csv } from "../harness/table.ts";
 import { eventually } from "../harness/wait.ts";
 
@@ -366,4 +368,69 @@ Deno.test("a group cannot be run again as a run is, and it is said what can", as
   await core.records.putNote(".groups", "sort-aaaaaaaa2345", {});
   await rejects(actions.rerun("sort-aaaaaaaa2345"), /it is a group; run its items again, or by replay all that failed/);
   await rejects(actions.rerun("sort-aaaaaaaa2346"), /there is no such run/);
+});
+
+// ---------------------------------------------------------------- runs that a person has picked
+
+const picked = (letter: string) => runNameFor(ROW, { key: letter });
+
+Deno.test("runs that were picked are run again once a batch, each with who asked, and each says what became of it", async () => {
+  const { actions, put, cluster } = await bed();
+  await put({ run_name: picked("a"), root: "abcdefghijkl" });
+  await put({ run_name: picked("b"), status: "succeeded" });
+  const names = [picked("a"), picked("b"), picked("gone"), picked("a")];
+  const first = await actions.rerunMany(names, { batch: "b1", requestedBy: "Ada" });
+  deepEqual([first.done, first.exists, first.refused, first.waiting], [2, 0, 1, 0]);
+  deepEqual(first.results.map(({ run_name, result }) => [run_name, result]), [
+    [picked("a"), "done"],
+    [picked("b"), "done"],
+    [picked("gone"), "refused"],
+  ]);
+  match(first.results[2]!.message!, /has not ended, or its record is gone/);
+  deepEqual(cluster.created.map(({ rerunOf, batch, requestedBy }) => [rerunOf, batch, requestedBy]), [
+    [picked("a"), "b1", "Ada"],
+    [picked("b"), "b1", "Ada"],
+  ]);
+  equal(cluster.created[0]!.root, "abcdefghijkl");
+  const again = await actions.rerunMany(names, { batch: "b1" });
+  deepEqual([again.done, again.exists], [0, 2]);
+  deepEqual(again.results.map(({ became }) => became), first.results.map(({ became }) => became));
+  equal(cluster.created.length, 2);
+  equal((await actions.rerunMany(names, { batch: "b2" })).done, 2);
+});
+
+Deno.test("runs that were picked are cancelled each for itself, by name of who asked", async () => {
+  const { actions, cluster } = await bed();
+  const asked: string[][] = [];
+  const cancel: Cluster["cancel"] = (runName, who) => {
+    asked.push([runName, who]);
+    return Promise.resolve(runName !== picked("over"));
+  };
+  Object.assign(cluster, { cancel });
+  const answer = await actions.cancelMany([picked("a"), picked("over"), picked("b")], "Ada");
+  deepEqual(answer.results.map(({ result }) => result), ["done", "refused", "done"]);
+  match(answer.results[1]!.message!, /no such run is under way/);
+  deepEqual(asked.map(([, who]) => who), ["Ada", "Ada", "Ada"]);
+});
+
+Deno.test("a selection that is none, too large or of other things is refused whole", async () => {
+  const { actions, cluster } = await bed();
+  const many = Array.from({ length: MAX_PICKED + 1 }, (_, at) => picked(`${at}`));
+  for (const names of [[], many, [picked("a"), "../x"]]) {
+    await rejects(actions.rerunMany(names), RangeError);
+    await rejects(actions.cancelMany(names, "Ada"), RangeError);
+  }
+  await rejects(actions.rerunMany([picked("a")], { batch: "../x" }), /is no name/);
+  equal(cluster.created.length, 0);
+});
+
+Deno.test("sheets and replays keep who asked, and so does a group's manifest", async () => {
+  const { actions, put, cluster } = await bed({ store: storeOfNow() });
+  await put({ run_name: picked("a"), finished_at: new Date().toISOString() });
+  await actions.each("sort", { sheet: "uuid\nx\n", requestedBy: "Ada" });
+  await actions.replay({ jobName: "sort", since: "1h", requestedBy: "Bob" });
+  deepEqual(cluster.created.map(({ requestedBy }) => requestedBy), ["Ada", "Bob"]);
+  const manifest = manifestOf(cluster.created[0]!, ["1"], { isStored: false });
+  const kept = asManifest(JSON.parse(JSON.stringify(storedManifest(manifest))), manifest.group);
+  equal(itemSpec(kept!, 0).requestedBy, "Ada");
 });

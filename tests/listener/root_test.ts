@@ -61,12 +61,13 @@ const lineage: fc.Arbitrary<Lineage> = fc.record({
   index: fc.nat(99),
   item: fc.constant('"a"'),
   rerunOf: word,
+  requestedBy: word,
   batch: word,
 }, { requiredKeys: ["root", "rootRun", "chainDepth"] });
 
 Deno.test("a rerun stands where the run stood, as a first attempt of its own", () => {
   fc.assert(fc.property(lineage, (given) => {
-    const { attempt: _1, rung: _2, firstRun: _3, batch: _4, rerunOf: _5, ...kept } = given;
+    const { attempt: _1, rung: _2, firstRun: _3, batch: _4, rerunOf: _5, requestedBy: _6, ...kept } = given;
     deepEqual(lineageOfRerun(given, RUN), { ...kept, rerunOf: RUN });
   }));
 });
