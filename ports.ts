@@ -130,7 +130,7 @@ export interface ObjectStore {
   /** Root without credentials and without a trailing slash: `${url}/${key}` is what people are told. */
   readonly url: string;
   /**
-   * undefined: no such object. "unchanged": it still has the ETag `ifNoneMatch`. RefusedError: it has more than
+   * undefined: no such object. "unchanged": it still has the ETag `ifNoneMatch`. TooLargeError: it has more than
    * `maxBytes` (default MAX_GET_BYTES), of which no more is read.
    */
   get(
@@ -203,7 +203,7 @@ export class CellError extends RefusedError {
   }
 }
 
-/** A publication is larger than its broker takes. */
+/** A publication is larger than its broker takes, or an object than is read of one. */
 export class TooLargeError extends RefusedError {
   override name = "TooLargeError";
 }

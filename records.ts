@@ -3,7 +3,7 @@
  * way, so that one whose Job vanished while the service was down still gets an outcome; and in `.session/` what outlives
  * a process of the broker's session. Owns their names and shapes; knows nothing of the cluster or the broker.
  */
-import { MAX_GET_BYTES, type ObjectStore, type Row, type RunRecord } from "./ports.ts";
+import { MAX_GET_BYTES, type ObjectStore, type Row, type RunRecord, TooLargeError } from "./ports.ts";
 import { asLiveEntries, asRunRecord } from "./records/shape.ts";
 import { isRoot, isRunName, rootOfRun, runNameStart, shortHash } from "./run_spec.ts";
 import type { LiveRun } from "./runs.ts";
@@ -145,7 +145,7 @@ export class RunRecords {
     return this.#store.exists(`${folder}/${path}.json`, compact({ signal }));
   }
 
-  /** undefined: there is none. Whoever reads it checks its shape. Throws SyntaxError for what is no JSON. */
+  /** undefined: there is none. Whoever reads it checks its shape. Throws SyntaxError for what is no JSON, or too large. */
   getNote(folder: Notes, path: string, signal?: AbortSignal): Promise<unknown> {
     return this.#getJson(`${folder}/${path}.json`, MAX_RECORD_BYTES, signal);
   }
@@ -237,7 +237,11 @@ export class RunRecords {
   }
 
   async #getJson(key: string, maxBytes: number, signal?: AbortSignal): Promise<unknown> {
-    const found = await this.#store.get(key, { maxBytes, ...compact({ signal }) });
+    const found = await this.#store.get(key, { maxBytes, ...compact({ signal }) }).catch((error) => {
+      // Nothing that the service writes is so large.
+      if (error instanceof TooLargeError) throw this.#unreadable(key, `it has more than ${maxBytes} bytes`, error);
+      throw error;
+    });
     if (found === undefined || found === "unchanged") return undefined;
     try {
       return parseJson(new TextDecoder().decode(found.body));

@@ -2,7 +2,7 @@
  * Groups in the store: the manifest, and beside it the note that the group has not ended, which is put first and taken
  * away last. Each call may be repeated; what it finds done it leaves. Knows no run.
  */
-import { type Emit, type ObjectStore, RefusedError, type RunSpec } from "../ports.ts";
+import type { Emit, ObjectStore, RunSpec } from "../ports.ts";
 import type { RunRecords } from "../records.ts";
 import { linkOfRun, putPayload } from "../starter.ts";
 import { asManifest, type Manifest, storedManifest } from "./manifest.ts";
@@ -69,8 +69,7 @@ export class GroupStore {
       const manifest = asManifest(found, group);
       if (manifest) return manifest;
     } catch (error) {
-      // No JSON, or too much of it.
-      if (!(error instanceof SyntaxError || error instanceof RefusedError)) throw error;
+      if (!(error instanceof SyntaxError)) throw error;
     }
     this.#reportUnreadable(group);
     return undefined;

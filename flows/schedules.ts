@@ -6,7 +6,7 @@
 import type { Catalog } from "../catalog.ts";
 import { scheduleText } from "../catalog.ts";
 import type { Listener } from "../listener.ts";
-import { type Emit, type Message, RefusedError, type Row } from "../ports.ts";
+import type { Emit, Message, Row } from "../ports.ts";
 import type { RunRecords } from "../records.ts";
 import { keyOfCause, rootFrom, shortHash } from "../run_spec.ts";
 import { scheduleTopic } from "../topics.ts";
@@ -102,8 +102,7 @@ export class Schedules {
     this.#entries ??= await this.#retry("read", async () =>
       entriesOf(
         await records.getNote(".schedules", this.#noteName, signal).catch((error) => {
-          // No JSON, or more than any table has.
-          if (error instanceof SyntaxError || error instanceof RefusedError) return undefined;
+          if (error instanceof SyntaxError) return undefined;
           throw error;
         }),
         topicPrefix,

@@ -11,6 +11,7 @@ import {
   type ObjectStore,
   RefusedError,
   type StoredObject,
+  TooLargeError,
   UnavailableError,
 } from "../ports.ts";
 import { keyFault, prefixFault, shownKey } from "../util/object_key.ts";
@@ -282,7 +283,7 @@ export class LocalStore implements ObjectStore {
     const what = `Cannot ${verb} ${this.url}/${shownKey(key)}`;
     const options = { cause: error };
     if (error instanceof TooManyBytes) {
-      return new RefusedError(`${what}: ${error.message}, and no more is read`, options);
+      return new TooLargeError(`${what}: ${error.message}, and no more is read`, options);
     }
     if (error instanceof Deno.errors.PermissionDenied || error instanceof Deno.errors.NotCapable) {
       return new RefusedError(

@@ -2,7 +2,7 @@
  * What a failure of S3 means in plain words, and which setting to look at; the server's own words are kept, cut and
  * without orders to a terminal. Must not show a URL's credentials.
  */
-import { RefusedError, UnavailableError } from "../ports.ts";
+import { RefusedError, TooLargeError, UnavailableError } from "../ports.ts";
 import { errorMessage } from "../util/errors.ts";
 import { TooManyBytes } from "../util/streams.ts";
 import { WrongSetting } from "./client.ts";
@@ -69,7 +69,7 @@ export function explain(error: unknown, what: string, { bucket, endpoint, proxy 
   // Without their cause, whose words are here as far as they may be shown.
   const refused = (why: string) => new RefusedError(`${what}: ${why}`);
   const unavailable = (why: string) => new UnavailableError(`${what}: ${why}`);
-  if (error instanceof TooManyBytes) return refused(`${message}, and no more is read`);
+  if (error instanceof TooManyBytes) return new TooLargeError(`${what}: ${message}, and no more is read`);
   if (error instanceof WrongSetting) return refused(message);
   if (error instanceof NoCredentials) return explainCredentials(error, what);
   if (status === undefined) {

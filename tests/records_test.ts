@@ -1,6 +1,7 @@
 import { deepEqual, equal, rejects } from "node:assert/strict";
 import fc from "fast-check";
 import { RunRecords, type SessionRecord } from "../records.ts";
+import { RefusedError } from "../ports.ts";
 import { runNameFor } from "../run_spec.ts";
 import { FakeStore, row } from "./harness/fakes.ts";
 import { eventually } from "./harness/wait.ts";
@@ -48,4 +49,16 @@ Deno.test("getSession() does not believe what is no record of a session", async 
     for (const key of store.objects.keys()) store.objects.set(key, new TextEncoder().encode(text));
     await rejects(new RunRecords(store).getSession("lab"), SyntaxError, text);
   }
+});
+
+Deno.test("a record or note that is too large is unreadable, one that may not be read is asked for again", async () => {
+  const store = new FakeStore();
+  const records = new RunRecords(store);
+  const name = "sort-abcdefgh2345";
+  for (const key of [`${name}.json`, ".schedules/x.json"]) store.objects.set(key, new Uint8Array(5 * 1024 * 1024));
+  equal(await records.find(name), "unreadable");
+  await rejects(records.getNote(".schedules", "x"), { name: "SyntaxError", message: /it has more than 4194304 bytes/ });
+  for (let time = 0; time < 2; time++) store.faults.push(new RefusedError("access denied"));
+  await rejects(records.find(name), RefusedError);
+  await rejects(records.getNote(".schedules", "x"), RefusedError);
 });

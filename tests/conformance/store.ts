@@ -1,6 +1,6 @@
 /** What every adapter of the ObjectStore port must do, on a real store. */
 import { deepEqual, equal, match, notEqual, ok, rejects } from "node:assert/strict";
-import { type ObjectInfo, type ObjectStore, RefusedError, type StoredObject } from "../../ports.ts";
+import { type ObjectInfo, type ObjectStore, RefusedError, type StoredObject, TooLargeError } from "../../ports.ts";
 import { pause } from "../harness/wait.ts";
 
 export interface StoreFixture extends AsyncDisposable {
@@ -254,7 +254,7 @@ export const STORE_CASES: readonly (readonly [title: string, body: (store: Objec
     await store.put("table.csv", "0123456789");
     equal((await store.get("table.csv", { maxBytes: 10 }) as StoredObject).body.length, 10);
     await rejects(store.get("table.csv", { maxBytes: 9 }), (error: Error) => {
-      ok(error instanceof RefusedError);
+      ok(error instanceof TooLargeError);
       equal(error.message, `Cannot read ${store.url}/table.csv: it has more than 9 bytes, and no more is read`);
       return true;
     });

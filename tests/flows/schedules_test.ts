@@ -2,6 +2,7 @@
 import { deepEqual, equal, match, ok } from "node:assert/strict";
 import { readTable } from "../../catalog.ts";
 import { Schedules } from "../../flows.ts";
+import { RefusedError } from "../../ports.ts";
 import { RunRecords } from "../../records.ts";
 import { aRecord, FakeCluster, FakeStore } from "../harness/fakes.ts";
 import { startCore } from "../harness/core.ts";
@@ -363,4 +364,24 @@ Deno.test("500 schedules are looked at without a call to anybody until one is du
   equal(new Set(here.dues()).size, 500);
   equal(here.dues().length, 500);
   kill();
+});
+
+Deno.test("since when rows are known is not written anew because the store denies to read it", async () => {
+  using clock = new Clock("2026-07-01T02:00:00Z");
+  const here = world();
+  const first = await process(here, DAILY);
+  await clock.advance(MINUTE);
+  first.kill();
+  await clock.advance(HOUR + 30 * MINUTE);
+  const get = here.store.get.bind(here.store);
+  let denied = 0;
+  here.store.get = (key, options) => {
+    if (!key.startsWith(".schedules/") || denied++ > 0) return get(key, options);
+    return Promise.reject(new RefusedError("Cannot read it: access denied"));
+  };
+  const second = await process(here, DAILY);
+  await clock.advance(10 * MINUTE);
+  ok(denied > 1, "it is asked for again");
+  deepEqual(here.dues(), ["a 07-01T03:00"]);
+  second.kill();
 });

@@ -1,24 +1,26 @@
 /**
  * Hand-written fakes of the ports, for unit tests of the core: they keep what they were told and do what the test says.
  */
-import type {
-  Broker,
-  BrokerEvents,
-  Cluster,
-  ClusterEvents,
-  Delivery,
-  EventFacts,
-  JobFacts,
-  ObjectInfo,
-  ObjectPart,
-  ObjectStore,
-  PodFacts,
-  Row,
-  RunRecord,
-  RunSpec,
-  RunView,
-  ServiceEvent,
-  StoredObject,
+import {
+  type Broker,
+  type BrokerEvents,
+  type Cluster,
+  type ClusterEvents,
+  type Delivery,
+  type EventFacts,
+  type JobFacts,
+  MAX_GET_BYTES,
+  type ObjectInfo,
+  type ObjectPart,
+  type ObjectStore,
+  type PodFacts,
+  type Row,
+  type RunRecord,
+  type RunSpec,
+  type RunView,
+  type ServiceEvent,
+  type StoredObject,
+  TooLargeError,
 } from "../../ports.ts";
 
 /** A row with nothing special, but for `changes`. */
@@ -117,9 +119,10 @@ export class FakeStore implements ObjectStore {
     return body && new TextDecoder().decode(body);
   }
 
-  async get(key: string): Promise<StoredObject | undefined> {
+  async get(key: string, { maxBytes = MAX_GET_BYTES }: { maxBytes?: number } = {}): Promise<StoredObject | undefined> {
     await this.#call(`get ${key}`);
     const body = this.objects.get(key);
+    if (body && body.length > maxBytes) throw new TooLargeError(`${key} has more than ${maxBytes} bytes`);
     return body && { body, etag: "e" };
   }
 
