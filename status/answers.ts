@@ -5,6 +5,7 @@ import type { Context } from "hono";
 import { secureHeaders } from "hono/secure-headers";
 import type { ContentfulStatusCode } from "hono/utils/http-status";
 import { contentSecurityPolicy } from "./pages/assets.ts";
+import { WHO_SLOT } from "./pages/parts.tsx";
 
 /** What a page shows: for programs, and for people. */
 export interface Page {
@@ -26,7 +27,9 @@ export function answerPage(c: Context, page: Page, status: ContentfulStatusCode 
   if (JSON_PATH.test(new URL(c.req.url).pathname)) {
     return c.body(JSON.stringify(page.data, plain), status, { "content-type": "application/json" });
   }
-  return c.html(page.html(), status, { "content-security-policy": contentSecurityPolicy() });
+  // Text of others cannot hold the slot: `<` in it is escaped.
+  const html = page.html().replace(WHO_SLOT, () => "");
+  return c.html(html, status, { "content-security-policy": contentSecurityPolicy() });
 }
 
 function plain(_name: string, value: unknown): unknown {

@@ -5,55 +5,118 @@
 import { createHash } from "node:crypto";
 
 export const STYLE = `
-:root{color-scheme:light dark;--bg:#fbfcfd;--card:#fff;--text:#1b1f24;--muted:#535c66;--line:#d3d9e0;--link:#0b5cad;
---bad:#a4161a;--good:#1a6b34;--warn:#7a4b00;--focus:#0b5cad;--node:#eef3f9;--end:#f3eefb}
-@media(prefers-color-scheme:dark){:root{--bg:#14171a;--card:#1b1f24;--text:#e6e9ec;--muted:#a9b3bd;--line:#3a424b;
---link:#7cb8ff;--bad:#ff9a92;--good:#7ddb98;--warn:#f0c06a;--focus:#7cb8ff;--node:#222b35;--end:#2b2536}}
+:root{color-scheme:light dark;--bg:#f5f6f8;--card:#fff;--sunk:#f0f2f5;--text:#1b2026;--muted:#57606a;--line:#dde1e6;
+--edge:#868f99;--link:#0a55a8;--focus:#0a55a8;--good:#1a6b34;--good-bg:#e4f3e8;--bad:#a8201a;--bad-bg:#fdeae8;
+--warn:#7a4b00;--warn-bg:#fdf1dc;--run:#0a55a8;--run-bg:#e5effb;--node:#eef3f9;--end:#f3eefb;
+--mono:ui-monospace,"SF Mono","DejaVu Sans Mono",monospace}
+@media(prefers-color-scheme:dark){:root{--bg:#101417;--card:#181d22;--sunk:#12171b;--text:#e4e8ec;--muted:#a2adb8;
+--line:#2c343c;--edge:#78838e;--link:#7db8ff;--focus:#7db8ff;--good:#7ddb98;--good-bg:#14301e;--bad:#ff9a92;
+--bad-bg:#3a1d1c;--warn:#f0c06a;--warn-bg:#33270f;--run:#7db8ff;--run-bg:#152a42;--node:#222b35;--end:#2b2536}}
 *{box-sizing:border-box}
-body{margin:0;background:var(--bg);color:var(--text);font:16px/1.5 system-ui,sans-serif}
-header,main,footer{max-width:80rem;margin:0 auto;padding:0 1rem}
-header{padding-top:1rem}
-h1{font-size:1.5rem;margin:0;overflow-wrap:anywhere}
-h2{font-size:1.15rem;margin:0 0 .6rem}
-nav ul{list-style:none;display:flex;flex-wrap:wrap;gap:.25rem 1rem;margin:.25rem 0;padding:0}
-a{color:var(--link)}
+html{-webkit-text-size-adjust:100%}
+body{margin:0;background:var(--bg);color:var(--text);font:15px/1.45 system-ui,sans-serif}
+.top{background:var(--card);border-bottom:1px solid var(--line)}
+.bar,main,footer{max-width:96rem;margin:0 auto;padding:0 1.25rem}
+.bar{display:flex;flex-wrap:wrap;align-items:center;gap:0 1.5rem;min-height:2.75rem}
+.brand{font-weight:700;color:inherit;text-decoration:none}
+nav ul{list-style:none;display:flex;flex-wrap:wrap;gap:0 .25rem;margin:0;padding:0}
+nav a{display:block;padding:.65rem .6rem .55rem;color:var(--muted);text-decoration:none;border-bottom:2px solid transparent}
+nav a:hover{color:var(--text)}nav a[aria-current]{color:var(--text);font-weight:600;border-color:var(--link)}
+.who{display:flex;align-items:center;gap:.75rem}.who form{gap:.5rem}
+#live-note{margin:0 0 0 auto;font-size:.8rem;color:var(--muted)}
+#live-note[data-is=on]:before{content:"\\25cf  ";color:var(--good)}#live-note[data-is=off]:before{content:"\\25b2  ";color:var(--bad)}
+.head{display:flex;flex-wrap:wrap;align-items:baseline;gap:.1rem 1rem;padding-top:.8rem}
+h1{font-size:1.3rem;line-height:1.3;margin:0;overflow-wrap:anywhere}
+h2{font-size:1rem;margin:0 0 .5rem}h3{font-size:.95rem;margin:1rem 0 .4rem}
+p{margin:.4rem 0}ul{margin:.4rem 0;padding-left:1.2rem}
+a{color:var(--link);text-underline-offset:.15em}
 a:focus-visible,button:focus-visible,input:focus-visible,select:focus-visible,textarea:focus-visible,
 summary:focus-visible,[tabindex]:focus-visible{outline:3px solid var(--focus);outline-offset:2px}
-.skip{position:absolute;left:-100rem}
-.skip:focus{left:1rem;top:.5rem;background:var(--card);padding:.5rem}
-section{background:var(--card);border:1px solid var(--line);border-radius:.5rem;padding:1rem;margin:1rem 0}
-.scroll{overflow:auto;max-height:36rem}
-table{border-collapse:collapse;width:100%;font-size:.9rem}
+main:focus-visible{outline:none}
+.skip,.vh{position:absolute;width:1px;height:1px;overflow:hidden;clip-path:inset(50%);white-space:nowrap}
+.skip:focus{width:auto;height:auto;clip-path:none;left:1rem;top:.5rem;background:var(--card);padding:.5rem;z-index:9}
+section{background:var(--card);border:1px solid var(--line);border-radius:.5rem;padding:.8rem 1rem;margin:.8rem 0}
+section>:last-child{margin-bottom:0}
+.bare{background:none;border:0;padding:0}
+.cols{display:grid;grid-template-columns:repeat(2,minmax(0,1fr));gap:.8rem;align-items:start}
+.cols section{margin:0}.cols>div{display:grid;gap:.8rem;min-width:0}
+.line{display:flex;flex-wrap:wrap;align-items:center;gap:.3rem .75rem}.line>.end{margin-left:auto}.line h2{margin:0}
+.tiles{display:flex;flex-wrap:wrap;gap:.6rem;margin:.8rem 0;padding:0;list-style:none}
+.tile{display:block;min-width:7.5rem;flex:1 1 0;padding:.5rem .9rem;background:var(--card);border:1px solid var(--line);
+border-radius:.5rem;text-decoration:none}a.tile{color:var(--text)}
+a.tile:hover{border-color:var(--link)}.tile b{display:block;font-size:1.5rem;line-height:1.2;font-variant-numeric:tabular-nums}
+.tile span{color:var(--muted);font-size:.85rem}.tile.bad b,.tile.warn b,.tile.run b{color:var(--tone)}
+.tag{display:inline-block;padding:0 .45rem;border-radius:.3rem;font-size:.82rem;font-weight:600;white-space:nowrap;
+color:var(--tone,var(--muted));background:var(--tone-bg,var(--sunk))}
+.tag:before{content:"\\25cc";content:"\\25cc"/"";margin-right:.35em;font-family:var(--mono)}
+.tag.good:before{content:"\\25cf";content:"\\25cf"/""}.tag.bad:before{content:"\\2715";content:"\\2715"/""}
+.tag.warn:before{content:"\\25b2";content:"\\25b2"/""}.tag.run:before{content:"\\25b6";content:"\\25b6"/""}
+.tag.off:before{content:"\\2013";content:"\\2013"/""}.tag.again:before{content:"\\21bb";content:"\\21bb"/""}
+.good{--tone:var(--good);--tone-bg:var(--good-bg)}.bad{--tone:var(--bad);--tone-bg:var(--bad-bg)}
+.warn{--tone:var(--warn);--tone-bg:var(--warn-bg)}.run{--tone:var(--run);--tone-bg:var(--run-bg)}
+.good,.bad,.warn,.run{color:var(--tone)}
+p.good,p.bad,p.warn,span.good,span.bad,span.warn,span.run,td.bad,td.warn,li.bad,li.warn,div.bad,div.warn{font-weight:600}
+.muted{color:var(--muted)}.small{font-size:.85rem}
+.name{display:inline-block;max-width:100%;overflow:hidden;text-overflow:ellipsis;white-space:nowrap;vertical-align:bottom}
+.cut{display:-webkit-box;-webkit-box-orient:vertical;-webkit-line-clamp:2;overflow:hidden;overflow-wrap:anywhere}
+code,pre,.mono{font-family:var(--mono);font-size:.85em}code,a{overflow-wrap:anywhere}
+pre{margin:0;padding:.75rem;border:1px solid var(--line);border-radius:.25rem;background:var(--sunk);white-space:pre-wrap;
+overflow-wrap:anywhere;max-height:32rem;overflow:auto}
+.wide{overflow-x:auto}
+table{border-collapse:collapse;width:100%;font-size:.88rem}
 caption{text-align:left;color:var(--muted);padding-bottom:.25rem}
-th,td{text-align:left;vertical-align:top;padding:.35rem .75rem .35rem 0;border-bottom:1px solid var(--line)}
-td{overflow-wrap:break-word;min-width:5rem}code,a{overflow-wrap:anywhere}td:last-child{min-width:9rem}
-th{white-space:nowrap}
-code,pre,.mono{font-family:ui-monospace,"DejaVu Sans Mono",monospace;font-size:.85rem}
-pre{margin:0;padding:.75rem;border:1px solid var(--line);border-radius:.25rem;white-space:pre-wrap;overflow-wrap:anywhere;
-max-height:32rem;overflow:auto}
-dl{display:grid;grid-template-columns:11rem 1fr;gap:.25rem 1rem;margin:0}
-dt{color:var(--muted)}dd{margin:0;overflow-wrap:anywhere}
-dl+dl{margin-top:.25rem}
-form{display:flex;flex-wrap:wrap;gap:.75rem;align-items:end}
-label{display:block;font-size:.85rem;color:var(--muted)}
-input,select,textarea,button{font:inherit;color:inherit;background:var(--bg);border:1px solid var(--muted);
-border-radius:.25rem;padding:.35rem .5rem;max-width:100%}
-textarea{width:24rem;min-height:4.5rem}
-button{cursor:pointer;font-weight:600}
-.muted{color:var(--muted)}.bad{color:var(--bad);font-weight:600}.good{color:var(--good);font-weight:600}
-.warn{color:var(--warn);font-weight:600}
+th,td{text-align:left;vertical-align:top;padding:.3rem .75rem .3rem 0;border-bottom:1px solid var(--line);overflow-wrap:anywhere}
+tbody tr:last-child>*{border-bottom:0}
+thead th{color:var(--muted);font-weight:600;font-size:.82rem;overflow-wrap:normal;vertical-align:bottom}
+thead a{color:inherit}th[aria-sort=ascending] a:after{content:" \\2191"}th[aria-sort=descending] a:after{content:" \\2193"}
+tbody th{font-weight:400}.num{text-align:right;font-variant-numeric:tabular-nums;white-space:nowrap}.nowrap,time{white-space:nowrap}
+.fixed{table-layout:fixed}
+dl{display:grid;grid-template-columns:11rem minmax(0,1fr);gap:.2rem 1rem;margin:0}
+dt{color:var(--muted)}dd{margin:0;overflow-wrap:anywhere}dl+dl{margin-top:.25rem}
+form{display:flex;flex-wrap:wrap;gap:.5rem .75rem;align-items:end}
+label{display:block;font-size:.82rem;color:var(--muted)}label.box{display:flex;gap:.4rem;align-items:center;min-height:1.75rem}
+input,select,textarea,button,.button{font:inherit;color:inherit;background:var(--card);border:1px solid var(--edge);
+border-radius:.3rem;padding:.25rem .5rem;max-width:100%;min-height:2rem}
+textarea{width:24rem;min-height:4.5rem}input[type=checkbox]{min-height:0;width:1.15rem;height:1.15rem;margin:0}
+button,.button{cursor:pointer;font-weight:600;text-decoration:none;display:inline-block;background:var(--sunk)}
+button:hover,.button:hover{border-color:var(--link)}button.main{background:var(--link);border-color:var(--link);color:var(--card)}
+.pager{display:flex;flex-wrap:wrap;align-items:center;gap:.25rem .75rem;margin:.5rem 0 0;font-size:.88rem}
+summary{cursor:pointer;min-height:1.5rem}details>:nth-child(2){margin-top:.5rem}
+.chips{display:flex;flex-wrap:wrap;gap:.35rem;margin:.5rem 0;padding:0;list-style:none}
+.chips a{display:block;padding:.1rem .6rem;border:1px solid var(--line);border-radius:1rem;text-decoration:none;font-size:.85rem}
+.chips a[aria-current]{background:var(--run-bg);border-color:var(--link);font-weight:600}
 .reason{font-size:1.05rem}#reach{margin:.6rem 0 0}
-.strip{display:block;font-family:ui-monospace,"DejaVu Sans Mono",monospace;line-height:1.2;overflow-wrap:anywhere}
+.ends{display:inline-block;vertical-align:middle;padding:.1rem 0;line-height:0;max-width:100%}
+.ends svg{max-width:100%}.ends .s{fill:var(--good)}.ends .f{fill:var(--bad)}.ends .c{fill:none;stroke:var(--warn)}
+.ends .hit{fill:transparent}.ends a:hover .hit{fill:var(--line)}
+.strip{display:block;font-family:var(--mono);line-height:1.2;overflow-wrap:anywhere}
 td .strip:not(:last-child){display:inline}
-.strip .succeeded{color:var(--good)}.strip .failed{color:var(--bad);font-weight:600}.strip .running{color:var(--link)}
+.strip .succeeded{color:var(--good)}.strip .failed{color:var(--bad);font-weight:600}.strip .running{color:var(--run)}
 svg text{font:12px ui-monospace,"DejaVu Sans Mono",monospace;fill:var(--text)}
 svg .mark{fill:var(--bad);font-weight:600}
 svg .node{fill:var(--card);stroke:var(--muted)}
 svg .topic{fill:var(--node)}svg .end{fill:var(--end)}
 svg .odd{stroke:var(--bad);stroke-width:2;stroke-dasharray:5 3}
 svg .edge{fill:none;stroke:var(--muted)}svg .fails{stroke-dasharray:4 3}svg .needs{stroke-width:2.5px}svg .tip{fill:var(--muted)}
-@media(max-width:40rem){dl{grid-template-columns:1fr}dd{margin-bottom:.4rem}textarea,form>div{width:100%}
-input,select{width:100%}}
+footer{padding-bottom:1rem;font-size:.82rem}footer button{min-height:1.75rem;padding:.1rem .5rem;font-weight:400}
+@media(max-width:60rem){.cols{grid-template-columns:minmax(0,1fr)}}
+@media(max-width:40rem){
+.bar,main,footer{padding:0 .75rem}.bar{gap:0 .75rem;min-height:2rem}.brand{font-size:.9rem;line-height:2rem}
+nav{order:9;width:100%}nav ul{justify-content:space-between}nav a{padding:.25rem .3rem}
+.head{padding-top:.4rem}h1{font-size:1.1rem}section{padding:.5rem .75rem;margin:.5rem 0}h2{margin-bottom:.25rem}
+.cols,.cols>div{gap:.5rem}.tiles{gap:.4rem;margin:.5rem 0}.tile{min-width:0;padding:.25rem .6rem}.tile b{font-size:1.25rem}
+.few>:nth-child(n+4){display:none}
+dl{grid-template-columns:minmax(0,1fr)}dd{margin-bottom:.3rem}textarea,form>div:not(.box){width:100%}
+input:not([type=checkbox]),select{width:100%;font-size:16px}.pair{display:flex;gap:.5rem}.pair>*{flex:1;min-width:0}
+main :is(p,li,td,th,dd,dt,caption) a,summary{display:inline-block;min-height:24px;min-width:24px;line-height:24px}
+.stack,.stack tbody,.stack tr,.stack td,.stack th{display:block;width:auto}
+.stack thead{position:absolute;width:1px;height:1px;overflow:hidden;clip-path:inset(50%)}
+.stack tr{padding:.35rem 0;border-bottom:1px solid var(--line)}.stack tr:last-child{border:0}
+.stack th,.stack td{border:0;padding:.05rem 0;text-align:left;white-space:normal}
+.stack td[data-l]{display:grid;grid-template-columns:6.5rem minmax(0,1fr);gap:.5rem}
+.stack td[data-l]:before{content:attr(data-l);color:var(--muted)}.stack .wideonly{display:none}
+}
+@media(prefers-reduced-motion:no-preference){a.tile,button,.button{transition:border-color .1s}}
 /* charts */
 .plain{color:var(--link)}.chart{margin:0 0 1rem}.chart p{margin:.2rem 0 .4rem}
 .chart figcaption,.legend{display:flex;flex-wrap:wrap;gap:.2rem 1rem;align-items:center}
@@ -68,51 +131,151 @@ svg .hit{fill:var(--text);fill-opacity:0}svg .hit:hover{fill-opacity:.1}
 `;
 
 /**
- * Reload of the parts marked `data-live` when the service tells something, and the growing log. Reading needs none
- * of it. Parsed markup runs no script, and the policy would not let it.
+ * What makes pages live: the parts marked `data-live` are replaced when the service tells something, links and forms
+ * marked `data-in-place` change the list that they belong to without leaving the page, and times can be had as local
+ * ones. And the growing log. Reading needs none of it. Parsed markup runs no script, and the policy would not let it.
  */
 export const SCRIPT = `
 (() => {
   const note = document.getElementById("live-note");
-  const say = (text) => { if (note && note.textContent !== text) note.textContent = text; };
-  let due, busy = false;
+  const say = (is, word, rest) => {
+    if (!note || note.dataset.is === is) return;
+    note.dataset.is = is;
+    const more = document.createElement("span");
+    more.className = "vh";
+    more.textContent = rest;
+    note.replaceChildren(word, more);
+  };
+  const stamp = (root) => {
+    for (const at of root.querySelectorAll("time[datetime]")) {
+      const utc = at.dataset.utc || (at.dataset.utc = at.title || at.textContent);
+      const date = new Date(at.dateTime);
+      const here = new Date(date - date.getTimezoneOffset() * 60000).toISOString().replace("T", " ").slice(0, 19);
+      if (at.title) at.title = local ? here + " local" : utc;
+      else at.textContent = local ? here.slice(0, utc.length) : utc;
+    }
+  };
+  const zone = document.getElementById("zone");
+  let local = false;
+  try { local = localStorage.getItem("times") === "local"; } catch { /* not allowed here */ }
+  const sayZone = () => {
+    zone.textContent = local ? "Show UTC" : "Show local times";
+    zone.previousElementSibling.textContent = local
+      ? "Times are local (" + Intl.DateTimeFormat().resolvedOptions().timeZone + ")." : "Times are UTC.";
+  };
+  zone.hidden = false;
+  zone.addEventListener("click", () => {
+    local = !local;
+    try { localStorage.setItem("times", local ? "local" : "utc"); } catch { /* for this page only */ }
+    sayZone();
+    stamp(document);
+  });
+  sayZone();
+  const came = new Map();
+  for (const part of document.querySelectorAll("[data-live]")) came.set(part.id, part.innerHTML);
+  if (local) stamp(document);
+  const renew = (part, fresh) => {
+    const at = part.contains(document.activeElement) ? document.activeElement : undefined;
+    const sides = [...part.querySelectorAll(".wide")].map((one) => one.scrollLeft);
+    const kept = [...part.querySelectorAll("input,select,textarea,details[id]")].flatMap((one) => {
+      if (one.tagName === "DETAILS") return [["#" + CSS.escape(one.id), { open: one.open }]];
+      if (one.type === "checkbox") {
+        const path = "input[name=" + CSS.escape(one.name) + "][value=" + CSS.escape(one.value) + "]";
+        return one.checked !== one.defaultChecked ? [[path, { checked: one.checked }]] : [];
+      }
+      const isChanged = one.tagName === "SELECT" ? one === at : one.value !== one.defaultValue;
+      return one.id && isChanged ? [["#" + CSS.escape(one.id), { value: one.value }]] : [];
+    });
+    part.replaceWith(fresh);
+    for (const [path, state] of kept) Object.assign(fresh.querySelector(path) || {}, state);
+    [...fresh.querySelectorAll(".wide")].forEach((one, index) => one.scrollLeft = sides[index] || 0);
+    if (!at) return;
+    const href = at.getAttribute("href");
+    const same = at.id ? fresh.querySelector("#" + CSS.escape(at.id))
+      : href && [...fresh.querySelectorAll("a")].find((link) => link.getAttribute("href") === href);
+    if (!same) fresh.tabIndex = -1;
+    (same || fresh).focus({ preventScroll: true });
+  };
+  let due, busy = false, began = 0, gap = 0, missed = false;
   const refresh = async () => {
     due = undefined;
     if (busy) return plan();
     busy = true;
+    began = performance.now();
     try {
       const response = await fetch(location.href);
-      if (!response.ok) return;
+      if (!response.ok) return false;
       const next = new DOMParser().parseFromString(await response.text(), "text/html");
       for (const part of document.querySelectorAll("[data-live]")) {
         const fresh = next.getElementById(part.id);
-        if (!fresh || fresh.innerHTML === part.innerHTML) continue;
-        const at = part.contains(document.activeElement) ? document.activeElement : undefined;
-        const href = at && at.getAttribute("href");
-        const top = part.querySelector(".scroll") ? part.querySelector(".scroll").scrollTop : 0;
-        part.replaceWith(fresh);
-        if (fresh.querySelector(".scroll")) fresh.querySelector(".scroll").scrollTop = top;
-        if (href) {
-          for (const link of fresh.querySelectorAll("a")) {
-            if (link.getAttribute("href") === href) { link.focus(); break; }
-          }
-        } else if (at && fresh.querySelector("[tabindex]")) fresh.querySelector("[tabindex]").focus();
+        if (!fresh || fresh.innerHTML === came.get(part.id)) continue;
+        const marked = getSelection();
+        // What is being copied stays.
+        if (!marked.isCollapsed && part.contains(marked.anchorNode)) { missed = true; continue; }
+        came.set(part.id, fresh.innerHTML);
+        if (local) stamp(fresh);
+        renew(part, fresh);
       }
-    } catch { /* The event source says that the service is away. */ } finally { busy = false; }
+      return true;
+    } catch { return false; /* The event source says that the service is away. */ } finally {
+      busy = false;
+      // A service that is busy is asked less often.
+      gap = Math.min(5000, Math.max(400, 4 * (performance.now() - began)));
+    }
   };
-  const plan = () => { due = due || setTimeout(refresh, 500); };
+  const plan = () => {
+    if (document.hidden) { missed = true; return; }
+    due = due || setTimeout(refresh, Math.max(50, began + gap - performance.now()));
+  };
+  document.addEventListener("visibilitychange", () => {
+    if (!document.hidden && missed) { missed = false; plan(); }
+  });
   const source = new EventSource("/events");
   let opened = false;
-  source.onopen = () => { say("Live: changes show by themselves"); if (opened) plan(); opened = true; };
-  source.onerror = () => say("Not live: the service does not answer, trying again");
+  source.onopen = () => {
+    say("on", "Live", ": changes show by themselves");
+    if (opened) plan();
+    opened = true;
+  };
+  source.onerror = () => say("off", "Not live", ": the service does not answer, trying again");
   const run = document.body.dataset.run;
-  for (const type of ["created", "started", "waiting", "finished", "group", "table", "broker", "leader", "resync"]) {
+  const types = ["created", "started", "waiting", "retrying", "finished", "group", "join", "scheduled", "table",
+    "broker", "leader", "resync"];
+  if (document.getElementById("messages")) types.push("message");
+  for (const type of types) {
     source.addEventListener(type, (event) => {
       const name = run && event.data ? JSON.parse(event.data).run_name : undefined;
       if (!run || !name || name === run) plan();
     });
   }
-  setInterval(() => { if (!document.hidden) plan(); }, 15000);
+  setInterval(plan, 15000);
+  let shown = location.pathname + location.search;
+  const show = async (url) => {
+    history.pushState(null, "", url);
+    shown = location.pathname + location.search;
+    while (busy) await new Promise((resolve) => setTimeout(resolve, 20));
+    if (!await refresh()) location.reload();
+  };
+  document.addEventListener("click", (event) => {
+    const link = event.target.closest("a[data-in-place]");
+    if (!link || event.button || event.metaKey || event.ctrlKey || event.shiftKey || event.altKey) return;
+    event.preventDefault();
+    show(link.href);
+  });
+  document.addEventListener("submit", (event) => {
+    const form = event.target;
+    if (!form.matches("form[data-in-place]")) return;
+    event.preventDefault();
+    const url = new URL(form.action);
+    for (const [name, value] of new FormData(form, event.submitter)) if (value) url.searchParams.append(name, value);
+    show(url);
+  });
+  document.addEventListener("change", (event) => {
+    const form = event.target.form;
+    if (event.target.tagName === "SELECT" && form && form.matches("form[data-in-place]")) form.requestSubmit();
+  });
+  // Also told of a step to another place of the same page.
+  addEventListener("popstate", () => { if (shown !== location.pathname + location.search) location.reload(); });
   for (const input of document.querySelectorAll("input[data-fills]")) {
     input.addEventListener("change", async () => {
       const text = document.getElementById(input.dataset.fills);

@@ -32,10 +32,32 @@ export function short(text: string | undefined, most = MAX_TEXT): string {
   return cut(text ?? "", most);
 }
 
+/** Pages that the navigation leads to. */
+const NAVIGATION = [
+  ["overview", "/", "Overview"],
+  ["runs", "/runs", "Runs"],
+  ["graph", "/graph", "Graph"],
+  ["messages", "/messages", "Messages"],
+  ["usage", "/usage", "Usage"],
+] as const;
+
+/** Where the frame has who is signed in; `answerPage` puts it there, so that pages need not know of visitors. */
+export const WHO_SLOT = "<!-- who -->";
+
+export interface FrameInput {
+  readonly title: string;
+  readonly heading: string;
+  /** Beside the heading, on its line. */
+  readonly beside?: Child;
+  /** Which page of the navigation it is, or belongs to. */
+  readonly here?: (typeof NAVIGATION)[number][0];
+  /** Of a run's page: events of other runs do not concern it. */
+  readonly run?: string;
+  readonly children: Child;
+}
+
 /** A whole page as HTML text. */
-export function frame(
-  { title, heading, run, children }: { title: string; heading: string; run?: string; children: Child },
-): string {
+export function frame({ title, heading, beside, here, run, children }: FrameInput): string {
   const page = (
     <html lang="en">
       <head>
@@ -47,32 +69,33 @@ export function frame(
       </head>
       <body data-run={run}>
         <a class="skip" href="#main">Skip to the content</a>
-        <header>
-          <h1>{heading}</h1>
-          <nav aria-label="Pages">
-            <ul>
-              <li>
-                <a href="/">Overview</a>
-              </li>
-              <li>
-                <a href="/#live">Live runs</a>
-              </li>
-              <li>
-                <a href="/#history">History</a>
-              </li>
-              <li>
-                <a href="/messages">Messages</a>
-              </li>
-              <li>
-                <a href="/#table">Table</a>
-              </li>
-            </ul>
-          </nav>
-          <p id="live-note" class="muted" role="status"></p>
+        <header class="top">
+          <div class="bar">
+            <a class="brand" href="/">MQTT Job Listener</a>
+            <nav aria-label="Pages">
+              <ul>
+                {NAVIGATION.map(([name, href, words]) => (
+                  <li>
+                    <a href={href} aria-current={name === here ? "page" : undefined}>{words}</a>
+                  </li>
+                ))}
+              </ul>
+            </nav>
+            <p id="live-note" role="status"></p>
+            <div class="who">{raw(WHO_SLOT)}</div>
+          </div>
         </header>
-        <main id="main" tabindex={-1}>{children}</main>
+        <main id="main" tabindex={-1}>
+          <div class="head">
+            <h1>{heading}</h1>
+            {beside}
+          </div>
+          {children}
+        </main>
         <footer>
-          <p class="muted">MQTT Job Listener. Times are UTC.</p>
+          <p class="muted">
+            <span>Times are UTC.</span> <button id="zone" type="button" hidden>Show local times</button>
+          </p>
         </footer>
         <script>{raw(SCRIPT)}</script>
       </body>
@@ -109,6 +132,11 @@ export function runHref(runName: string): string {
   return `/runs/${encodeURIComponent(runName)}`;
 }
 
+/** Path of a row's page. */
+export function rowHref(jobName: string): string {
+  return `/rows/${encodeURIComponent(jobName)}`;
+}
+
 /** Path of the page of all that one message has set off. */
 export function rootHref(root: string): string {
   return `/?root=${encodeURIComponent(root)}`;
@@ -119,10 +147,45 @@ export function RunLink({ runName }: { runName: string }) {
   return <a class="mono" href={runHref(runName)}>{runName}</a>;
 }
 
-/** A state in its colour. */
+/** Tone of each state, which gives its colour and its shape. */
+const TONES: Readonly<Record<RunState, string>> = {
+  pending: "",
+  running: "run",
+  ending: "run",
+  succeeded: "good",
+  failed: "bad",
+  cancelled: "off",
+};
+
+/** A state by word, shape and colour. */
 export function StateWord({ state }: { state: RunState }) {
-  const tone = state === "succeeded" ? "good" : state === "failed" ? "bad" : state === "cancelled" ? "warn" : "";
-  return <span class={tone}>{state}</span>;
+  return <span class={`tag ${TONES[state]}`.trimEnd()}>{state}</span>;
+}
+
+/** A row's name, cut where it is too long for its place, leading to the row's page. */
+export function RowLink({ jobName }: { jobName: string }) {
+  return <a class="name" title={short(jobName)} href={rowHref(jobName)}>{short(jobName)}</a>;
+}
+
+/** How long ago something was, with its time in `title`. */
+export function Ago({ at, now }: { at: Date | string; now: Date }) {
+  const date = typeof at === "string" ? new Date(at) : at;
+  if (Number.isNaN(date.getTime())) return <>{short(String(at))}</>;
+  const iso = date.toISOString();
+  return (
+    <time datetime={iso} title={`${iso.slice(0, 19).replace("T", " ")} UTC`}>
+      {agoWords(now.getTime() - date.getTime())}
+    </time>
+  );
+}
+
+/** `just now`, `45 s ago`, `3 min ago`, `2 h ago`, `3 d ago`: in one unit. */
+function agoWords(ms: number): string {
+  const seconds = Math.floor(ms / 1000);
+  if (seconds < 5) return "just now";
+  if (seconds < 60) return `${seconds} s ago`;
+  if (seconds < 3600) return `${Math.floor(seconds / 60)} min ago`;
+  return seconds < 172_800 ? `${Math.floor(seconds / 3600)} h ago` : `${Math.floor(seconds / 86_400)} d ago`;
 }
 
 /** Kinds of resource named at most. */
@@ -148,9 +211,14 @@ export function resourceWords(
   return short(words.join(", ")) || "none set";
 }
 
-/** A frame that scrolls by itself, also by keys, so that the page need not. */
+/** A table that shows all it has: lists are cut into pages, and do not scroll within the page. */
 export function ScrollTable({ label, children }: { label: string; children: Child }) {
-  return <div class="scroll" tabindex={0} role="group" aria-label={label}>{children}</div>;
+  return <div class="stack" role="group" aria-label={label}>{children}</div>;
+}
+
+/** The one thing that may be wider than the page: it scrolls by itself, also by keys. */
+export function Scroller({ label, children }: { label: string; children: Child }) {
+  return <div class="wide" tabindex={0} role="group" aria-label={label}>{children}</div>;
 }
 
 /** A table's head. */

@@ -7,7 +7,7 @@ import { type Problem, scheduleText, type Table } from "../../catalog.ts";
 import type { Row } from "../../ports.ts";
 import { compact } from "../../util/compact.ts";
 import { type GraphPicture, MARK_WORDS } from "../graph.tsx";
-import { Heads, MAX_SHOWN, resourceWords, ScrollTable, short, Time } from "./parts.tsx";
+import { Heads, MAX_SHOWN, resourceWords, Scroller, ScrollTable, short, Time } from "./parts.tsx";
 
 /** How many rows are in use, what is wrong, the drawing, the rows. */
 export function TableSection(
@@ -76,7 +76,7 @@ function Graph({ picture }: { picture: GraphPicture }) {
         Round: topics and ends of jobs. Square: rows. Thick lines: needs. Dashed and marked with !: look here.
       </p>
       {picture.omitted > 0 && <p class="muted">{picture.omitted} topics and rows are not drawn.</p>}
-      <ScrollTable label="Drawing of the table">{raw(picture.svg)}</ScrollTable>
+      <Scroller label="Drawing of the table">{raw(picture.svg)}</Scroller>
     </>
   );
 }
