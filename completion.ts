@@ -4,7 +4,7 @@
  */
 import { completeTopic, failedTopic } from "./topics.ts";
 import { headOf } from "./completion/head.ts";
-import { endPayloadOf, isTold, logFields, recordOf } from "./completion/record.ts";
+import { endPayloadOf, isTold, recordOf, withLog } from "./completion/record.ts";
 import { UnstartedRuns } from "./completion/unstarted.ts";
 import { type Aftermath, type EndedJob, type FailedAttempt, failedAttempt } from "./flows.ts";
 import type { LogCollector, LogSummary } from "./logs.ts";
@@ -13,6 +13,7 @@ import type {
   Cluster,
   Emit,
   ErrorReport,
+  EventFacts,
   JobFacts,
   ObjectLook,
   Outcome,
@@ -297,14 +298,14 @@ export class Completion implements RunObserver {
         : found;
       const stored = adopted ? await this.#step(run, "look for its log", () => logs.stored(runName)) : undefined;
       const lost = outcome.reason === "Vanished" ? NOT_READ : undefined;
-      const log = stored ??
-        await this.#step(
-          run,
-          "store its log",
-          () => logs.finish(run, (summary) => this.#head(run, ended, summary), { lost }),
-        );
-      const whole: RunRecord = { ...ended, ...logFields(log), ...(next ? { retried_as: next.runName } : {}) };
-      if (!next) await this.#publish(run, job.payload, whole);
+      let events: readonly EventFacts[] = [];
+      const head = async (log: LogSummary) => {
+        events = await this.#events(run);
+        return headOf(withLog(ended, run, { log, events }), log, events);
+      };
+      const log = stored ?? await this.#step(run, "store its log", () => logs.finish(run, head, { lost }));
+      const logged = withLog(ended, run, { log, events, storedAt: stored ? undefined : new Date() });
+      const whole = next ? { ...logged, retried_as: next.runName } : await this.#publish(run, job.payload, logged);
       await this.#step(run, "store its record", () => records.put(whole, signal));
       if (next) emit({ type: "retrying", record: whole, at: next.at });
       else emit({ type: "finished", record: whole, completionMs: performance.now() - begunMs });
@@ -361,9 +362,9 @@ export class Completion implements RunObserver {
       ? recordOf(run, job, outcome, logs.urlOf(runName))
       : found;
     const { status, reason, message, exitCode = null } = outcome;
-    const whole: RunRecord = { ...kept, status, reason, message, exit_code: exitCode };
     run.detail = message;
-    await this.#publish(run, job.payload, whole);
+    const ended: RunRecord = { ...kept, status, reason, message, exit_code: exitCode };
+    const whole = await this.#publish(run, job.payload, ended);
     await this.#step(run, "store its record", () => records.put(whole, signal));
     runs.recorded(runName, "for good");
     emit({ type: "finished", record: whole, completionMs: performance.now() - begunMs });
@@ -440,23 +441,23 @@ export class Completion implements RunObserver {
     });
   }
 
-  async #publish(run: LiveRun, payload: Uint8Array | undefined, record: RunRecord): Promise<void> {
-    if (!isTold(record)) return;
+  /** The record with the time of it, unless nobody is told. */
+  async #publish(run: LiveRun, payload: Uint8Array | undefined, record: RunRecord): Promise<RunRecord> {
+    if (!isTold(record)) return record;
     const { broker, topicPrefix, signal } = this.#options;
     const succeeded = record.status === "succeeded";
     const topic = (succeeded ? completeTopic : failedTopic)(topicPrefix, record.job_name);
     const end = endPayloadOf(record, payload);
     const body = JSON.stringify(end);
     await this.#step(run, "publish its end", () => broker.publish(topic, body, { qos: 1, signal }));
-    if (succeeded) return;
-    await this.#step(run, "publish its error", () => broker.publish(`${topicPrefix}/ERROR`, body, { qos: 1, signal }));
+    const error = `${topicPrefix}/ERROR`;
+    if (!succeeded) await this.#step(run, "publish its error", () => broker.publish(error, body, { qos: 1, signal }));
+    return { ...record, announced_at: new Date().toISOString() };
   }
 
-  async #head(run: LiveRun, record: RunRecord, log: LogSummary): Promise<string> {
-    const podNames = [...run.pods.keys()];
-    const events = await this.#options.cluster.events(record.run_name, podNames, { signal: this.#options.signal })
-      .catch(() => []);
-    return headOf(record, log, events);
+  async #events({ job: { runName }, pods }: LiveRun): Promise<EventFacts[]> {
+    const { cluster, signal } = this.#options;
+    return await cluster.events(runName, [...pods.keys()], { signal }).catch(() => []);
   }
 
   #report(run: LiveRun, reason: ErrorReport["reason"], message: string): void {

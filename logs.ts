@@ -29,6 +29,8 @@ export interface LogSummary {
   readonly complete: boolean;
   /** What is missing, in a sentence; undefined where nothing is. */
   readonly missing: string | undefined;
+  /** The last line that is not blank, by `{pod}/{container}`, of a few containers; absent where another process read. */
+  readonly lastLines?: ReadonlyMap<string, string>;
 }
 
 /** Pods have 30 s to end by default. */
@@ -36,6 +38,8 @@ const SILENT_MS = 45_000;
 const SILENCE_CHECK_MS = 1_000;
 /** So many places are named in a record; the log itself has all. */
 const NAMED_PLACES = 3;
+/** Of so many containers the last line is told. */
+const MOST_LAST_LINES = 64;
 /** A head is looked at so far for what a former process said of the log. */
 const HEAD_BYTES = 64 * 1024;
 
@@ -134,6 +138,10 @@ export class LogCollector {
       bytes,
       complete: missing.length === 0,
       missing: missing.length === 0 ? undefined : named(missing),
+      lastLines: new Map(
+        logs.filter(({ lastLine }) => lastLine !== "").slice(-MOST_LAST_LINES)
+          .map(({ podName, container, lastLine }) => [`${podName}/${container}`, lastLine]),
+      ),
     };
     const text = new TextEncoder().encode(await head(summary));
     const many = logs.length + strangers.length > 1;

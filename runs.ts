@@ -3,9 +3,10 @@
  * Owns the answer to "is there a run of this name, or for this message?"; decides nothing and calls nobody
  * but the observer it is given.
  */
-import type { ClusterEvents, Emit, JobFacts, PodFacts, RunSpec, RunView } from "./ports.ts";
+import type { ClusterEvents, Emit, JobFacts, PodFacts, RunSpec, RunView, SeenTimes } from "./ports.ts";
 import { type Trouble, withFailingSince } from "./outcome.ts";
 import { lineageOf, resourcesOf } from "./run_spec.ts";
+import { timesWithJob, timesWithPod } from "./runs/times.ts";
 import { compact } from "./util/compact.ts";
 import { delay } from "./util/retry.ts";
 
@@ -18,6 +19,8 @@ export interface LiveRun {
   /** What people are told of it; completion.ts keeps it. */
   state: RunView["state"];
   detail: string;
+  /** Absent: none was seen. */
+  times?: SeenTimes;
   /** Names of its pods that the cluster took away; absent: none was seen. */
   disrupted?: Set<string>;
   /** What the cluster's events say is in the way of its pod; completion.ts keeps it. */
@@ -191,6 +194,7 @@ export class RunTable {
     const run = this.#runs.get(job.runName);
     if (run) {
       run.job = job;
+      run.times = timesWithJob(run.times ?? {}, job, new Date());
       this.#observers.forEach((o) => o.onRun(run, full));
     } else if (this.#isNew(job)) {
       this.#add(job, { full, adopted: !this.#creating.has(job.runName) });
@@ -226,6 +230,7 @@ export class RunTable {
     const before = run.pods.get(pod.podName);
     const known = withFirstAsk(withFailingSince(pod, before, new Date()), before);
     run.pods.set(pod.podName, known);
+    run.times = timesWithPod(run.times ?? {}, known);
     if (pod.disruption) (run.disrupted ??= new Set()).add(pod.podName);
     this.#observers.forEach((o) => o.onPod(run, known));
   }
@@ -256,7 +261,8 @@ export class RunTable {
 }
 
 function newRun(job: LiveRun["job"], { adopted }: { adopted: boolean }): LiveRun {
-  return { job, pods: new Map(), adopted, state: "pending", detail: "" };
+  const times = timesWithJob({}, job, new Date());
+  return { job, pods: new Map(), adopted, state: "pending", detail: "", times };
 }
 
 /** What a run's Job will be, as far as it is known before. */
@@ -290,7 +296,7 @@ export function viewOf(run: LiveRun): RunView {
     topic: job.topic,
     state: run.state,
     detail: run.detail,
-    ...compact({ startedAt: job.startedAt }),
+    ...run.times,
     ...lineageOf(job),
     messageHash: job.messageHash,
     image: job.image,

@@ -5,11 +5,12 @@ import type { EndedJob } from "../flows.ts";
 import type { LogSummary } from "../logs.ts";
 import { outOfMemoryWords, resultOf } from "../outcome.ts";
 import type { EndPayload } from "../payloads.ts";
-import type { Outcome, RunRecord, RunSpec } from "../ports.ts";
+import type { EventFacts, Outcome, RunRecord, RunSpec } from "../ports.ts";
 import type { RunReason } from "../reasons.ts";
 import { inputHandedDown, lineageOfRecord, outputOf, payloadText, recordedLineage } from "../run_spec.ts";
 import { factsOf, type LiveRun } from "../runs.ts";
 import { compact } from "../util/compact.ts";
+import { withLastLine } from "./last_line.ts";
 import { parseJson } from "../util/json.ts";
 
 /** What `job_complete/…` or `job_failed/…` says. `payload`: of the message that started the run. */
@@ -41,6 +42,7 @@ export function endPayloadOf(record: RunRecord, payload: Uint8Array | undefined)
       rerun_of: record.rerun_of,
       disruptions: record.disruptions,
       oom_killed: record.oom_killed,
+      last_line: record.last_line,
       batch: record.batch,
       log_missing: record.log_missing,
       output: record.output,
@@ -70,12 +72,39 @@ export function unstartedRecord(spec: RunSpec, outcome: Outcome): RunRecord {
   return { ...recordOf(run, job, outcome, ""), log_complete: true, log_bytes: 0 };
 }
 
-/** What the record says of the log. */
-export function logFields({ bytes, complete, missing }: LogSummary): Partial<RunRecord> {
-  return { log_complete: complete, log_bytes: bytes, ...compact({ log_missing: missing }) };
+/**
+ * The record with what its log and the cluster's events say. `storedAt`: when the log was put into the store; undefined: a
+ * former process did that.
+ */
+export function withLog(
+  record: RunRecord,
+  { pods }: LiveRun,
+  { log, events, storedAt }: {
+    readonly log: LogSummary;
+    readonly events: readonly EventFacts[];
+    readonly storedAt?: Date | undefined;
+  },
+): RunRecord {
+  return {
+    ...withLastLine(record, [...pods.values()], log),
+    log_complete: log.complete,
+    log_bytes: log.bytes,
+    ...compact({
+      log_missing: log.missing,
+      pulled_at: pulledAt(events, record)?.toISOString(),
+      log_stored_at: storedAt?.toISOString(),
+    }),
+  };
 }
 
-/** The record of a run that ended so, but for the fields of its log. */
+/** When its image was there: the last that the cluster says of that before its program started. Both count seconds. */
+function pulledAt(events: readonly EventFacts[], { started_at }: RunRecord): Date | undefined {
+  const until = started_at === null ? Infinity : Date.parse(started_at);
+  const times = events.filter(({ reason, at }) => reason === "Pulled" && at.getTime() <= until).map(({ at }) => at);
+  return times.reduce<Date | undefined>((a, b) => a && a > b ? a : b, undefined);
+}
+
+/** The record of a run that ended so, but for what its log and the cluster's events say. */
 export function recordOf(
   run: LiveRun,
   job: EndedJob,
@@ -83,8 +112,9 @@ export function recordOf(
   logUrl: string,
 ): RunRecord {
   const pods = [...run.pods.values()];
-  const times = pods.flatMap((pod) => pod.containers);
-  const started = job.startedAt ?? earliest(times.flatMap(({ startedAt }) => startedAt ?? []));
+  const { startedAt, scheduledAt, heldBy, releasedAt } = run.times ?? {};
+  // Its Job's own start comes before its pods', and says the most where they were not seen.
+  const started = startedAt ?? (pods.length === 0 || outcome.status === "succeeded" ? job.startedAt : undefined);
   const text = job.payload ? payloadText(job.payload) ?? null : null;
   const succeeded = outcome.status === "succeeded";
   const { result, fault } = succeeded ? resultOf(pods) : {};
@@ -117,6 +147,9 @@ export function recordOf(
     log_url: logUrl,
     ...(memory === undefined ? {} : { oom_killed: true }),
     ...compact({
+      held_for: heldBy,
+      released_at: releasedAt?.toISOString(),
+      scheduled_at: scheduledAt?.toISOString(),
       disruptions: run.disrupted?.size,
       owner: job.owner,
       output: job.output,
@@ -124,8 +157,4 @@ export function recordOf(
       job: job.manifest?.(),
     }),
   };
-}
-
-function earliest(dates: readonly Date[]): Date | undefined {
-  return dates.length === 0 ? undefined : dates.reduce((a, b) => a < b ? a : b);
 }

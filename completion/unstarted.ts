@@ -16,7 +16,7 @@ export interface UnstartedOptions {
   readonly aftermath?: Aftermath;
   /** Repeats a step until it succeeds, and says what it waits for. */
   readonly step: <T>(run: LiveRun, what: string, step: () => Promise<T>) => Promise<T>;
-  readonly publish: (run: LiveRun, payload: Uint8Array | undefined, record: RunRecord) => Promise<void>;
+  readonly publish: (run: LiveRun, payload: Uint8Array | undefined, record: RunRecord) => Promise<RunRecord>;
   readonly emit: Emit;
   readonly signal: AbortSignal;
 }
@@ -79,10 +79,10 @@ export class UnstartedRuns {
     );
   }
 
-  async #finish(run: LiveRun, record: RunRecord): Promise<void> {
+  async #finish(run: LiveRun, ended: RunRecord): Promise<void> {
     const { records, aftermath, step, publish, emit, signal } = this.#options;
     const begunMs = performance.now();
-    await publish(run, keptPayload(record), record);
+    const record = await publish(run, keptPayload(ended), ended);
     await step(run, "store its record", () => records.put(record, signal));
     emit({ type: "finished", record, completionMs: performance.now() - begunMs });
     if (aftermath) await step(run, "start what follows", () => aftermath.recorded(record));

@@ -52,6 +52,7 @@ export function jobFacts(job: Json<V1Job>): JobFacts {
       concurrency: words(notes[ANNOTATION.concurrency]),
       cancelledBy: words(notes[ANNOTATION.cancelledBy]),
       startedAt: date(status?.startTime),
+      activeDeadlineSeconds: spec?.activeDeadlineSeconds,
       deletionAt: date(metadata?.deletionTimestamp),
     }),
     ...(notes[ANNOTATION.row] === undefined ? {} : { row: () => keptRow(notes[ANNOTATION.row]!) }),
@@ -102,6 +103,9 @@ function jsonIn(text: string | undefined): string | undefined {
     return undefined;
   }
 }
+
+/** Of pods of a Job with several parts: https://kubernetes.io/docs/reference/labels-annotations-taints/ */
+const INDEX_LABEL = "batch.kubernetes.io/job-completion-index";
 
 /** Of Kueue: https://kueue.sigs.k8s.io/docs/tasks/run/jobs/ */
 const QUEUE_LABEL = "kueue.x-k8s.io/queue-name";
@@ -190,6 +194,8 @@ export function podFacts(pod: Json<V1Pod>): PodFacts {
     ],
     ...(gates && gates.length > 0 ? { gates } : {}),
     ...defined({
+      scheduledAt: scheduled?.status === "True" ? date(scheduled.lastTransitionTime) : undefined,
+      index: numberIn(metadata?.labels?.[INDEX_LABEL]),
       node: spec?.nodeName,
       reason: words(status?.reason),
       message: words(status?.message),

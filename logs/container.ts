@@ -4,6 +4,7 @@
  * is room; where pieces go is segments.ts.
  */
 import { isLater, LineReader, LONG_LINE_BYTES, type Position } from "./lines.ts";
+import { LastLine } from "./last_line.ts";
 import { Segments } from "./segments.ts";
 import type { Spool } from "./spool.ts";
 import type { Cluster, ContainerFacts, ObjectStore } from "../ports.ts";
@@ -80,6 +81,7 @@ export class ContainerLog {
   bytes = 0;
   /** Sentences, one for each place where something is or may be missing. */
   readonly missing: string[] = [];
+  readonly #lastLine = new LastLine();
   readonly #options: ContainerLogOptions;
   readonly #seenMs = Date.now();
   #reader: LineReader;
@@ -141,6 +143,11 @@ export class ContainerLog {
     await this.segments.settle();
   }
 
+  /** The last line that is not blank, cut; "" where none came. Beyond what is kept, too. */
+  get lastLine(): string {
+    return this.#lastLine.text;
+  }
+
   /** When output last came; while there is no room for it, that is no silence of the stream. */
   get heardMs(): number {
     return this.#isWaiting ? Date.now() : this.#heardMs;
@@ -193,6 +200,7 @@ export class ContainerLog {
   #keep(text: Uint8Array): void {
     const { quota } = this.#options;
     this.#lastRemark = undefined;
+    this.#lastLine.take(text);
     if (this.#isFullUp) return;
     const kept = text.subarray(0, quota.left);
     quota.left -= kept.length;

@@ -5,14 +5,13 @@
 import type { ContainerFacts, Outcome, PodFacts } from "../ports.ts";
 import type { RunReason } from "../reasons.ts";
 import { compact } from "../util/compact.ts";
+import { durationWords } from "../util/duration.ts";
 import { cut } from "../util/text.ts";
 import { type Facts, isMain, nameOf } from "./verdict.ts";
 
 /** How the run failed, by what its Job and pods say. */
 export function explainFailure(job: Facts, allPods: readonly PodFacts[]): Outcome {
-  if (job.end?.reason === "DeadlineExceeded") {
-    return failed("DeadlineExceeded", "Ran longer than the row's active_deadline_seconds allow and was stopped");
-  }
+  if (job.end?.reason === "DeadlineExceeded") return failed("DeadlineExceeded", deadlineWords(job));
   const pods = thatCount(job, allPods);
   const pod = pods.find((pod) => pod.reason !== undefined) ??
     // When one pod has failed, the Job's others are deleted by Kubernetes: those explain nothing.
@@ -32,7 +31,7 @@ export function explainFailure(job: Facts, allPods: readonly PodFacts[]): Outcom
     const words = `Somebody deleted its pod; its program then ended with exit code ${code}; run it again`;
     return failed("PodDeleted", words, code);
   }
-  if (container) return explainContainer(job, container);
+  if (container) return explainContainer(job, container, partWords(pod));
   if (pod?.reason !== undefined) return failedAsSaid(pod.reason, `Its pod failed: ${pod.message ?? pod.reason}`);
   if (pods.every(({ deletionAskedAt }) => deletionAskedAt !== undefined)) {
     return failed("PodDeleted", "Somebody deleted its pod before it had ended; run it again");
@@ -54,6 +53,13 @@ function thatCount({ end }: Facts, pods: readonly PodFacts[]): readonly PodFacts
   return others.some(({ reason, containers }) => reason !== undefined || containers.some(hasFailed)) ? others : pods;
 }
 
+function deadlineWords({ activeDeadlineSeconds: seconds }: Facts): string {
+  if (seconds === undefined) return "Ran longer than the row's active_deadline_seconds allow and was stopped";
+  const limit = seconds < 60 ? `${seconds} s` : `${seconds} s (${durationWords(seconds * 1_000)})`;
+  return `Ran longer than ${limit} and was stopped: the row's active_deadline_seconds is ${seconds}; raise it, ` +
+    "or find out what took so long";
+}
+
 function failed(reason: RunReason, message: string, exitCode?: number): Outcome {
   return { status: "failed", reason, message, ...compact({ exitCode }) };
 }
@@ -61,6 +67,11 @@ function failed(reason: RunReason, message: string, exitCode?: number): Outcome 
 /** With a reason in the cluster's words. */
 function failedAsSaid(reason: string, message: string): Outcome {
   return { status: "failed", reason, message };
+}
+
+/** Which part of several it was; "" where there is one only. */
+function partWords({ index, podName }: PodFacts): string {
+  return index === undefined ? "" : ` in part ${index} (pod ${podName})`;
 }
 
 /** Of those that failed, the one that the row describes; sidecars last, for they are stopped when the others have ended. */
@@ -93,29 +104,30 @@ function explainEviction(job: Facts, pod: PodFacts): Outcome {
   return failed("Evicted", `The node threw it out: ${said}`);
 }
 
-function explainContainer(job: Facts, container: ContainerFacts): Outcome {
+function explainContainer(job: Facts, container: ContainerFacts, part: string): Outcome {
   const code = container.exitCode ?? -1;
   const main = isMain(container);
   const name = nameOf(container);
   if (container.reason === "OOMKilled") {
     const limit = job.limits["memory"];
     const words = !main
-      ? `${name} ran out of memory`
+      ? `${name} ran out of memory${part}`
       : limit
-      ? `Out of memory: the limit is ${limit}; raise memory_limit or use less`
-      : "Out of memory: the node had no more; set memory_request to what the job needs";
+      ? `Out of memory${part}: the limit is ${limit}; raise memory_limit or use less`
+      : `Out of memory${part}: the node had no more; set memory_request to what the job needs`;
     return failed("OOMKilled", words, code);
   }
   if (container.reason === "StartError" || container.reason === "ContainerCannotRun") {
     const said = container.message ?? container.reason;
-    const words = main ? `Its command could not be started: ${said}` : `${name} could not be started: ${said}`;
+    const subject = main ? "Its command" : name;
+    const words = `${subject} could not be started${part}: ${said}`;
     return failed("CannotStart", words, code);
   }
   const subject = main ? "Its program" : name;
   const after = container.kind === "init" ? ", so that its program was not started" : "";
   return failed(
     "ExitCode",
-    `${subject} ended with exit code ${code}${exitHint(code)}${lastLine(container)}${after}; the log says more`,
+    `${subject} ended with exit code ${code}${exitHint(code)}${part}${lastLine(container)}${after}; the log says more`,
     code,
   );
 }

@@ -27,7 +27,7 @@ export type Verdict =
 
 export type Facts = Pick<
   JobFacts,
-  "image" | "gpu" | "requests" | "limits" | "end" | "cancelledBy" | "suspended" | "heldFor"
+  "image" | "gpu" | "requests" | "limits" | "end" | "cancelledBy" | "suspended" | "heldFor" | "activeDeadlineSeconds"
 >;
 
 /** What the cluster's events say is in the way of a pod, and since when that is known. */

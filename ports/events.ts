@@ -2,7 +2,7 @@
  * What the core tells: outcomes, records, events for observers, reports for people. Owns shapes only.
  */
 import type { ReportReason } from "../reasons.ts";
-import type { JobFacts, Lineage } from "./run.ts";
+import type { HeldFor, JobFacts, Lineage } from "./run.ts";
 
 /** How a run ended, for programs (`status`, `reason`) and for people (`message`). */
 export interface Outcome {
@@ -50,6 +50,8 @@ export interface RunRecord {
   readonly retried_as?: string;
   /** Pods of it that the cluster took away, as far as was seen. */
   readonly disruptions?: number;
+  /** Of a run that did not succeed: the last line that its program wrote, cut; see completion/last_line.ts. */
+  readonly last_line?: string;
   /** It succeeded, though a container of it ran out of memory. */
   readonly oom_killed?: true;
   readonly image: string;
@@ -60,8 +62,12 @@ export interface RunRecord {
   readonly gpu?: number;
   readonly received_at: string;
   readonly created_at: string;
+  /** When its program first started; null: it did not. */
   readonly started_at: string | null;
   readonly finished_at: string;
+  /** What its Job was held back for, and until when; absent where that was not seen. */
+  readonly held_for?: HeldBy;
+  readonly released_at?: string;
   /** When its first pod had a node, and its image; absent where that was not seen. */
   readonly scheduled_at?: string;
   readonly pulled_at?: string;
@@ -172,7 +178,7 @@ export interface ErrorReport {
 }
 
 /** A live run as people see it. */
-export interface RunView extends Lineage, Pick<JobFacts, RunViewFact> {
+export interface RunView extends Lineage, Pick<JobFacts, RunViewFact>, SeenTimes {
   readonly state: "pending" | "running" | "ending";
   /** Why it is pending or how it ends; a sentence, "" if there is nothing to say. */
   readonly detail: string;
@@ -180,6 +186,20 @@ export interface RunView extends Lineage, Pick<JobFacts, RunViewFact> {
   readonly disruptions?: number;
   readonly nodes: readonly string[];
 }
+
+/** Times of a run that its Job does not keep: of its pods, of which the first may be gone. */
+export interface SeenTimes {
+  /** When its program first started, on any of its pods. */
+  readonly startedAt?: Date;
+  /** When the first of its pods had a node. */
+  readonly scheduledAt?: Date;
+  /** What its pods are or were held back for, and until when. */
+  readonly heldBy?: HeldBy;
+  readonly releasedAt?: Date;
+}
+
+/** Who holds a run's pods back: the service (`max_runs`, a paused row), a queue of the cluster, or a person. */
+export type HeldBy = HeldFor | "queue" | "person";
 
 /** What is shown of a run's Job as it is. */
 type RunViewFact =
@@ -192,5 +212,4 @@ type RunViewFact =
   | "requests"
   | "limits"
   | "receivedAt"
-  | "createdAt"
-  | "startedAt";
+  | "createdAt";

@@ -95,6 +95,10 @@ export interface PodFacts {
   readonly reason?: string;
   readonly message?: string;
   readonly createdAt: Date;
+  /** When it got its node. */
+  readonly scheduledAt?: Date;
+  /** Which part of the run it is, from 0, where that has several. */
+  readonly index?: number;
   /** When it is to be gone. */
   readonly deletionAt?: Date;
   /** When somebody asked for that: before it by the grace that its containers have to end. */
@@ -141,6 +145,8 @@ export interface JobFacts extends Lineage {
   readonly createdAt: Date;
   readonly startedAt?: Date;
   readonly finishedAt?: Date;
+  /** As the row has it. */
+  readonly activeDeadlineSeconds?: number;
   /** Job condition Complete or Failed; undefined while it runs. `reason`: BackoffLimitExceeded, DeadlineExceeded, … */
   readonly end?: { readonly type: "Complete" | "Failed"; readonly reason?: string; readonly message?: string };
   /** Its pods are held back: by this service (`heldFor`), by a queue of that name or by a person. */

@@ -101,6 +101,58 @@ Deno.test("a run that succeeded is logged, published, recorded and deleted, in t
   deepEqual([body.status, body.run_name, body.parent_run, body.input], ["succeeded", "count-abc", null, "7"]);
 });
 
+Deno.test("a record has the times that the watches brought, in order, and those of log and message", async () => {
+  using bed = setUp();
+  const at = (second: number) => new Date(Date.UTC(2026, 0, 1, 0, 0, second));
+  const said = (reason: string, second: number) =>
+    ({ at: at(second), type: "Normal", object: "Pod/count-abc-x", reason, message: "", count: 1 }) as const;
+  const held = job({ createdAt: at(0), suspended: {}, heldFor: "slot" });
+  bed.clusterEvents.onJob(held);
+  bed.clusterEvents.onJob(job({ createdAt: at(0), startedAt: at(2) }));
+  const ran = { ...DONE, startedAt: at(7), finishedAt: at(8) };
+  bed.clusterEvents.onPod(pod({ phase: "Pending", scheduledAt: at(3), containers: [] }));
+  // The watch may tell of the pod's end alone, and of another pod that came later.
+  bed.clusterEvents.onPod(pod({ scheduledAt: at(3), containers: [ran] }));
+  bed.clusterEvents.onPod(pod({ podName: "count-abc-y", scheduledAt: at(30), containers: [ran] }));
+  bed.cluster.podEvents = [said("Scheduled", 3), said("Pulling", 4), said("Pulled", 5), said("Pulled", 40)];
+  bed.clusterEvents.onJob(job({ ...COMPLETE, createdAt: at(0), startedAt: at(2), finishedAt: at(9) }));
+  const record = await eventually(() => recordOf(bed.store));
+  deepEqual(
+    [record.held_for, record.released_at, record.scheduled_at, record.pulled_at, record.started_at],
+    ["slot", ...[2, 3, 5, 7].map((second) => at(second).toISOString())],
+  );
+  ok(record.finished_at < record.log_stored_at! && record.log_stored_at! <= record.announced_at!);
+});
+
+Deno.test("a run whose program never started has no start, whenever its Job began", async () => {
+  using bed = setUp();
+  const waiting = { name: "main", state: "waiting", reason: "InvalidImageName", restartCount: 0 } as const;
+  bed.clusterEvents.onJob(job({ startedAt: new Date() }));
+  bed.clusterEvents.onPod(pod({ phase: "Pending", containers: [waiting] }));
+  const { reason, started_at, pulled_at } = await eventually(() => recordOf(bed.store));
+  deepEqual([reason, started_at, pulled_at], ["ImagePull", null, undefined]);
+});
+
+Deno.test("the end of a run that failed has the last line that its program wrote", async () => {
+  using bed = setUp();
+  bed.cluster.outputs.set("count-abc-x/main", [LINE("step 1") + LINE("step 2: \u001b[31mslow", 2) + LINE("  ", 3)]);
+  bed.clusterEvents.onJob(job({ activeDeadlineSeconds: 5_400 }));
+  bed.clusterEvents.onPod(pod({}, 143));
+  bed.clusterEvents.onJob(job({ activeDeadlineSeconds: 5_400, end: { type: "Failed", reason: "DeadlineExceeded" } }));
+  const record = await eventually(() => recordOf(bed.store));
+  const words =
+    "Ran longer than 5400 s (1 h 30 min) and was stopped: the row's active_deadline_seconds is 5400; raise " +
+    "it, or find out what took so long; the last line of its log: step 2: slow";
+  const told = JSON.parse(bed.broker.published[0]!.body) as RunRecord;
+  for (const { message, last_line } of [record, told]) deepEqual([message, last_line], [words, "step 2: slow"]);
+  ok(bed.store.text("count-abc.txt")!.includes(`ended:     failed: ${words}\n`));
+});
+
+function recordOf(store: FakeStore): RunRecord | undefined {
+  const text = store.text("count-abc.json");
+  return text === undefined ? undefined : JSON.parse(text);
+}
+
 Deno.test("the output of a run that succeeded is looked for, and what is missing is said", async () => {
   const cases: [there: boolean | Error, missing: true | undefined, words: RegExp][] = [
     [true, undefined, /^Ended without error$/],

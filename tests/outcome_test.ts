@@ -45,6 +45,13 @@ Deno.test("judge() names the reason of each end in words", async (t) => {
       /disk limit is 20Gi/,
     ],
     ["deadline", { end: { type: "Failed", reason: "DeadlineExceeded" } }, [pod({}, 143)], "DeadlineExceeded", /longer/],
+    [
+      "one of three parts",
+      FAILED,
+      [0, 1, 2].map((index) => pod({ podName: `count-abc-${index}`, index }, index === 1 ? 3 : 0)),
+      "ExitCode",
+      /^Its program ended with exit code 3 in part 1 \(pod count-abc-1\); the log says more$/,
+    ],
     ["pod deleted", FAILED, [], "PodDeleted", /^Somebody deleted its pod before it had ended/],
     [
       "pod deleted while its program ran, which then ended with a code of its own",

@@ -97,6 +97,7 @@ export function newRun(spec: RunSpec, { hasSecrets = false }: { hasSecrets?: boo
     phase: "Pending",
     node: NODE,
     createdAt: job.createdAt,
+    ...(row.parallelism > 1 ? { index } : {}),
     containers: [{ name: CONTAINER_NAME, state: "waiting", reason: "ContainerCreating", restartCount: 0 }],
   }));
   return {
@@ -141,6 +142,7 @@ function newFacts(spec: RunSpec): JobFacts {
     messageHash: spec.messageHash,
     ...lineageOf(spec),
     ...compact({ owner: row.owner, output: outputOf(spec), concurrency: spec.concurrency }),
+    ...compact({ activeDeadlineSeconds: row.activeDeadlineSeconds }),
     image: row.image,
     gpu: row.gpu,
     ...resourcesOf(row, spec.rung),
