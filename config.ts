@@ -11,7 +11,7 @@ import type { LeaseTimes } from "./leader.ts";
 import type { S3ServerOptions } from "./s3/client.ts";
 import { isLoopback } from "./util/loopback.ts";
 
-export { type Arguments, flagName, knownNames, parseArgs } from "./config/args.ts";
+export { type Arguments, flagName, isFlagAlone, knownNames, parseArgs } from "./config/args.ts";
 export { renderConfigTable, renderHelp } from "./config/help.ts";
 export type { ConfigInput } from "./config/reader.ts";
 

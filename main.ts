@@ -3,7 +3,7 @@
  * What only the service needs is imported when it starts, for `health` runs every few seconds.
  */
 import { cannotStart, tellCrashes } from "./cli/failures.ts";
-import { exportAwsEnv, loadConfig, processInput } from "./config.ts";
+import { type ConfigInput, exportAwsEnv, loadConfig, processInput } from "./config.ts";
 import { requireLocalPermissions, requirePermissions } from "./config/permissions.ts";
 import { errorMessage } from "./util/errors.ts";
 import { getLogger, setupLog } from "./util/log.ts";
@@ -12,7 +12,9 @@ import { getLogger, setupLog } from "./util/log.ts";
 async function start(args: readonly string[]): Promise<number> {
   requirePermissions();
   // As the commands have it; what the service prints is its log.
-  const settings = args.map((arg) => arg === "--json" ? "--log-format=json" : arg);
+  const settings = args.filter((arg) => arg !== "--no-color").map((arg) =>
+    arg === "--json" ? "--log-format=json" : arg
+  );
   const config = loadConfig({ ...processInput(), args: settings });
   setupLog(config.log);
   if (config.cluster.kind === "local") requireLocalPermissions(config.cluster.localDir);
@@ -58,12 +60,30 @@ async function start(args: readonly string[]): Promise<number> {
 /** Runs the named command; resolves with the exit code. */
 async function main(args: readonly string[]): Promise<number> {
   tellCrashes();
-  // Without a word the service starts, as images and units of old have it; a person at a terminal is shown the commands.
-  const [command = Deno.stdin.isTerminal() && Deno.stdout.isTerminal() ? "help" : "start", ...rest] = args;
-  const isStart = command === "start" || command.startsWith("--") && !["--help", "--version"].includes(command);
-  if (isStart && !args.includes("--help")) return await start(command === "start" ? rest : args).catch(cannotStart);
-  const { runCommand } = await import("./cli.ts");
-  return await runCommand(isStart ? "help" : command, rest);
+  const { askedFor, asksFor, hasSettings, runCommand } = await import("./cli.ts");
+  const { name, rest } = askedFor(args);
+  if (asksFor(args) === undefined && (name ?? (startsAlone(args, hasSettings) ? "start" : "")) === "start") {
+    return await start(rest).catch(cannotStart);
+  }
+  const [first = "", ...others] = args;
+  return await runCommand(first, others);
+}
+
+/**
+ * Without a command the service starts, as images and units of old have it: with settings as flags, or with some in the
+ * environment and nobody at a terminal.
+ */
+function startsAlone(
+  args: readonly string[],
+  hasSettings: (env: ConfigInput["env"]) => boolean,
+): boolean {
+  if (args.some((arg) => arg !== "--json" && arg !== "--no-color")) return true;
+  if (Deno.stdin.isTerminal() && Deno.stdout.isTerminal()) return false;
+  try {
+    return hasSettings(processInput().env);
+  } catch {
+    return true; // Without --allow-env, which `start` says.
+  }
 }
 
 if (import.meta.main) Deno.exit(await main(Deno.args));

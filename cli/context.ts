@@ -19,6 +19,8 @@ export interface Io {
   tell(line: string, style?: Style): void;
   /** Standard input to its end. */
   read(): Promise<Uint8Array>;
+  /** Replaces the whole screen of the terminal that the result goes to; absent: a file or a pipe. */
+  readonly redraw?: (text: string) => void;
   /** Replaces the line on a terminal; undefined: nobody watches. */
   readonly progress: ((line: string) => void) | undefined;
 }

@@ -42,6 +42,7 @@ export function processIo({ noColour = false }: { readonly noColour?: boolean } 
       const bytes = typeof shown === "string" ? encoder.encode(shown) : shown;
       for (let at = 0; at < bytes.length;) at += await Deno.stdout.write(bytes.subarray(at));
     },
+    ...(isTerminal && input.env["TERM"] !== "dumb" ? { redraw: (text: string) => drawScreen(text) } : {}),
     tell: (line, style) => console.error(styled(visible(redact(line)), style, errors)),
     read: async () => new Uint8Array(await new Response(Deno.stdin.readable).arrayBuffer()),
     progress: Deno.stderr.isTerminal()
@@ -50,10 +51,23 @@ export function processIo({ noColour = false }: { readonly noColour?: boolean } 
   };
 }
 
-/** Columns; undefined: the terminal does not say. */
+/** From the upper left corner; what does not fit below is left out, for else it would scroll. */
+function drawScreen(text: string): void {
+  const { rows } = consoleSize() ?? { rows: 0 };
+  const lines = text.split("\n");
+  const shown = rows > 1 && lines.length >= rows ? [...lines.slice(0, rows - 2), "…"] : lines;
+  // Each line is cleared to its end, and what is below the last: without a flicker.
+  Deno.stdout.writeSync(new TextEncoder().encode(`\x1b[H${shown.map((line) => `${line}\x1b[K\n`).join("")}\x1b[J`));
+}
+
+/** In columns; undefined: the terminal does not say. */
 function terminalWidth(): number | undefined {
+  return consoleSize()?.columns || undefined;
+}
+
+function consoleSize(): { columns: number; rows: number } | undefined {
   try {
-    return Deno.consoleSize().columns || undefined;
+    return Deno.consoleSize();
   } catch {
     return undefined;
   }

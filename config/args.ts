@@ -69,15 +69,17 @@ function settingOfFlag(flag: string): string | undefined {
   return knownNames().find((name) => flagName(name) === flag);
 }
 
-function isFlagAlone(name: string): boolean {
+/** Whether the setting's flag needs no value. */
+export function isFlagAlone(name: string): boolean {
   return Object.hasOwn(SETTINGS, name) && settingOf(name as SettingName).flagAlone === true;
 }
 
 function unknownFlag(flag: string, own: OwnFlags): string {
   const guess = GUESSES[flag.toUpperCase().replaceAll("-", "_")];
-  const hint = guess ? flagName(guess) : nearest(flag, [...Object.keys(own), ...knownNames().map(flagName)]);
+  const known = [...Object.keys(own).filter((name) => name.length > 1), ...knownNames().map(flagName)];
+  const hint = guess ? flagName(guess) : nearest(flag, known);
   const advice = hint === undefined ? "see --help" : `did you mean --${hint}?`;
-  return `--${flag}: there is no such flag; ${advice}`;
+  return `${flag.length === 1 ? "-" : "--"}${flag}: there is no such flag; ${advice}`;
 }
 
 /** `MQTT_URL` → `mqtt-url`. */

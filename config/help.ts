@@ -7,8 +7,12 @@ import { GROUPS, type Setting, type SettingName, SETTINGS } from "./settings.ts"
 /** The settings' part of `--help`: each flag, its variable, meaning and default. */
 export function renderHelp({ width = 100 }: { width?: number } = {}): string {
   const lines = [
-    "Settings, as a flag or a variable of the environment; a flag wins. Of a secret, the flag or variable",
-    "with _FILE at its end names a file that holds it.",
+    ...wrap(
+      "Settings, as a flag or a variable of the environment; a flag wins. Of a secret, the flag or variable with _FILE " +
+        "at its end names a file that holds it.",
+      width,
+      "",
+    ),
   ];
   for (const group of GROUPS) {
     lines.push("", `${group}:`);

@@ -105,6 +105,56 @@ Deno.test("help of one command tells its flags, in either way of asking", async 
   equal((await call(["check", "--help"])).out, out);
 });
 
+Deno.test("flags may stand before the command, those of the command and settings too", async () => {
+  const table = ["check", "-", "--strict"];
+  const wanted = (await call(table, {}, BAD_TABLE)).out;
+  equal((await call(["--strict", "check", "-"], {}, BAD_TABLE)).out, wanted);
+  equal((await call(["--log-level", "debug", "--no-color", "check", "-"], {}, BAD_TABLE)).out, wanted);
+  equal((await call(["--log-level=debug", "check", "-"], {}, BAD_TABLE)).out, wanted);
+  deepEqual(JSON.parse((await call(["--json", "version"])).out), JSON.parse((await call(["version", "--json"])).out));
+  match((await call(["--format", "dot", "graph", LAB])).out, /^digraph/);
+});
+
+Deno.test("--json before a command gives one error, as JSON", async () => {
+  const { code, out, err } = await call(["--json", "run", "X"], { MQTT_URL: "mqtt://127.0.0.1:1" });
+  deepEqual([code, out, JSON.parse(err).exit_code], [3, "", 3]);
+  match(JSON.parse(err).error, /^Cannot reach the broker/);
+});
+
+Deno.test("with --json nothing but one object is on standard error, warnings of the settings included", async () => {
+  const env = { MQTT_URL: "mqtt://127.0.0.1:1", STATUS_ADDR: "0.0.0.0:8080" };
+  const { err } = await call(["run", "X", "--json"], env);
+  const { error, warnings } = JSON.parse(err);
+  match(error, /^Cannot reach the broker/);
+  match(warnings.join(), /STATUS_ADDR/);
+  match((await call(["run", "X"], env)).err, /^Warning: STATUS_ADDR[^]*\nCannot reach the broker/);
+});
+
+Deno.test("--version and -V need no settings, wherever they stand", async () => {
+  const { out } = await call(["version"]);
+  for (const line of [["--version"], ["-V"], ["check", "--version"], ["--mqtt-url", "x", "-V"]]) {
+    deepEqual(await call(line, { CATALOG_POLL: "soon" }), { code: 0, out, err: "" }, line.join(" "));
+  }
+});
+
+Deno.test("what other programs call a command leads to ours", async () => {
+  match((await call(["ls"])).err, /did you mean "runs"\?/);
+  match((await call(["help", "chek"])).err, /^There is no command "chek": did you mean "check"\?/);
+  match((await call(["constructor"])).err, /^Unknown command "constructor"/);
+  match((await call(["check", "-x"])).err, /^-x: there is no such flag/);
+});
+
+Deno.test("help shows examples first, and is wrapped to the terminal's width", async () => {
+  const { printHelp } = await import("../cli/help.ts");
+  let out = "";
+  const io = { screen: { width: 70, colour: false }, write: (text: string) => Promise.resolve(void (out += text)) };
+  equal(await printHelp(io as never, undefined, false), 0);
+  ok(out.indexOf("Examples:") < out.indexOf("Commands:"));
+  // Commands and variables are not parted.
+  const long = out.split("\n").filter((line) => line.length > 70);
+  deepEqual(long.filter((line) => !/^ {2}(--|mqtt-job-listener )/.test(line)), []);
+});
+
 Deno.test("the program hands commands to the command line", async () => {
   const [help, bad] = await Promise.all([process(["start", "--help"]), process(["chek"])]);
   match(help.out, /^Commands:$/m);

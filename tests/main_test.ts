@@ -104,6 +104,26 @@ Deno.test("the program without a word starts where nobody watches, as units and 
   match(err, /Cannot start: CATALOG_POLL/);
 });
 
+Deno.test("the program without a word or a setting shows the commands and exits with 2", async () => {
+  const { code, out, err } = await program([], {});
+  equal(code, 2);
+  match(out, /^Commands:$/m);
+  match(err, /^Which command\? See help/);
+  const json = await program(["--json"], {});
+  deepEqual([json.code, json.out, JSON.parse(json.err).exit_code], [2, "", 2]);
+});
+
+Deno.test("the program starts with flags alone, and with flags before its command", async () => {
+  const [alone, before] = await Promise.all([
+    program(["--catalog-poll", "soon"], {}),
+    program(["--catalog-poll", "soon", "start"], {}),
+  ]);
+  for (const { code, err } of [alone, before]) {
+    equal(code, 2);
+    match(err, /Cannot start: .*catalog-poll/i);
+  }
+});
+
 Deno.test("the program without a word shows the commands at a terminal", async () => {
   const args = ["-qec", `${Deno.execPath()} run --no-check -A main.ts`, "/dev/null"];
   const { stdout } = await new Deno.Command("script", { args, cwd: ROOT, env: { NO_COLOR: "1" } }).output();
