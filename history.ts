@@ -19,6 +19,8 @@ export interface RunFilter {
   readonly group?: string;
   /** Each item of a group by itself; absent: of each group the one that ended last, which stands for all. */
   readonly everyItem?: true;
+  /** Without attempts that were followed by another one, of which nobody is told that they have ended. */
+  readonly final?: true;
   /** Ended at this time or later. */
   readonly since?: Date;
   /** Ended before this time. */

@@ -128,7 +128,7 @@ export function selectRuns<T extends EndedRun>(runs: Iterable<T>, search: RunSea
 }
 
 function isWanted(run: EndedRun, filter: RunFilter): boolean {
-  const { jobName, status, reason, owner, parentRun, root, group, since, until, minMs, text } = filter;
+  const { jobName, status, reason, owner, parentRun, root, group, final, since, until, minMs, text } = filter;
   const at = Date.parse(run.finished_at);
   const pairs = [
     [jobName, run.job_name],
@@ -140,6 +140,7 @@ function isWanted(run: EndedRun, filter: RunFilter): boolean {
     [group, run.group],
   ];
   return pairs.every(([wanted, is]) => wanted === undefined || wanted === is) &&
+    !(final && run.retried_as !== undefined) &&
     !(since && !(at >= since.getTime())) && !(until && !(at < until.getTime())) &&
     !(minMs !== undefined && !((tookMs(run) ?? 0) >= minMs)) &&
     !(text !== undefined && !holdsWords(run.message, text));

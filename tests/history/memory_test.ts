@@ -128,3 +128,14 @@ Deno.test("days() counts ends, durations and what was requested by row and day",
   }]);
   deepEqual(await history.days({ since: new Date("2026-01-02") }), []);
 });
+
+Deno.test("find() and count() leave out attempts that were tried again, where they are asked to", async () => {
+  const history = new MemoryHistory(new RunRecords(new FakeStore()));
+  const failed = { job_name: "sort", status: "failed" } as const;
+  history.emit({ type: "retrying", record: recordAt(1, { ...failed, retried_as: "run-2" }), at: new Date() });
+  history.emit({ type: "finished", record: recordAt(2, failed), completionMs: 1 });
+  equal(await history.count({ status: "failed" }), 2);
+  equal(await history.count({ status: "failed", final: true }), 1);
+  const found = await history.find({ final: true, limit: 9 });
+  deepEqual(found.map(({ run_name }) => run_name), ["run-2"]);
+});
