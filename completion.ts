@@ -4,7 +4,7 @@
  */
 import { completeTopic, failedTopic } from "./topics.ts";
 import { headOf } from "./completion/head.ts";
-import { endPayloadOf, isTold, recordOf, withLog } from "./completion/record.ts";
+import { endPayloadOf, isTold, propertiesOf, recordOf, withLog } from "./completion/record.ts";
 import { UnstartedRuns } from "./completion/unstarted.ts";
 import { type Aftermath, type EndedJob, type FailedAttempt, failedAttempt } from "./flows.ts";
 import type { LogCollector, LogSummary } from "./logs.ts";
@@ -276,9 +276,10 @@ export class Completion implements RunObserver {
     const begunMs = performance.now();
     const { runName } = run.job;
     const { adopted } = run;
-    let record = adopted
+    const earlier = adopted
       ? await this.#step(run, "look for its record", () => records.find(runName, signal))
       : undefined;
+    let record = earlier;
     if (record === undefined) {
       await this.#podsSettled(run);
       // The Job's end may have come before its pods' words on why.
@@ -312,6 +313,7 @@ export class Completion implements RunObserver {
       record = whole;
     }
     const isRetried = record !== "unreadable" && record.retried_as !== undefined;
+    if (earlier !== undefined && earlier !== "unreadable") emit({ type: "adopted", record: earlier });
     runs.recorded(runName, isRetried ? "retried" : "for good");
     if (record === "unreadable" || aftermath === undefined) return undefined;
     if (isRetried) return failedAttempt(record);
@@ -323,10 +325,12 @@ export class Completion implements RunObserver {
 
   /** Sees to the next attempt of one that is tried again; then nobody needs the Job any more. */
   async #leave(run: LiveRun, failed: FailedAttempt | undefined): Promise<void> {
-    const { cluster, logs, runs, signal, onDone, aftermath } = this.#options;
+    const { cluster, logs, runs, signal, emit, onDone, aftermath } = this.#options;
     const { runName } = run.job;
     if (failed && aftermath) await this.#startNext(run, failed, aftermath);
+    const begunAt = new Date();
     await this.#step(run, "delete its Job", () => cluster.delete(runName, { signal }));
+    emit({ type: "deleted", run: run.job, begunAt });
     runs.deleted(runName);
     onDone();
     await logs.forget(run).catch(() => {});
@@ -449,9 +453,10 @@ export class Completion implements RunObserver {
     const topic = (succeeded ? completeTopic : failedTopic)(topicPrefix, record.job_name);
     const end = endPayloadOf(record, payload);
     const body = JSON.stringify(end);
-    await this.#step(run, "publish its end", () => broker.publish(topic, body, { qos: 1, signal }));
+    const options = { qos: 1, ...propertiesOf(record, topicPrefix), signal } as const;
+    await this.#step(run, "publish its end", () => broker.publish(topic, body, options));
     const error = `${topicPrefix}/ERROR`;
-    if (!succeeded) await this.#step(run, "publish its error", () => broker.publish(error, body, { qos: 1, signal }));
+    if (!succeeded) await this.#step(run, "publish its error", () => broker.publish(error, body, options));
     return { ...record, announced_at: new Date().toISOString() };
   }
 

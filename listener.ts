@@ -13,6 +13,7 @@ import type { Catalog } from "./catalog.ts";
 import type { Groups } from "./flows.ts";
 import { canHaveEnded } from "./listener/belief.ts";
 import { FormerRuns } from "./listener/former_runs.ts";
+import { emitOrigin, emitStart, type Origins } from "./listener/origin_event.ts";
 import { OrderTrial, type TrialOptions } from "./listener/order_trial.ts";
 import { PacketOrder } from "./listener/packet_order.ts";
 import { chainTooDeep, endNotBelieved, refused } from "./listener/reports.ts";
@@ -44,6 +45,8 @@ export interface ListenerOptions {
   readonly topicPrefix: string;
   readonly handleRetained: boolean;
   readonly maxChainDepth: number;
+  /** Traces are made, see the event `origin`. */
+  readonly tracing?: boolean;
   readonly emit: Emit;
   readonly signal: AbortSignal;
   /** Messages under the service's prefix that are no end of a run: REFRESH and requests. */
@@ -61,6 +64,7 @@ const REDELIVERY_MS = 30_000;
 export class Listener {
   readonly #options: ListenerOptions;
   readonly #session: Session<Work>;
+  readonly #origins: Origins | undefined;
   /** Work of earlier connections whose messages have not come again, by the hash of these, the oldest first. */
   readonly #open = new Map<string, Work[]>();
   #former: FormerRuns | undefined;
@@ -79,6 +83,7 @@ export class Listener {
     this.#options = options;
     const { records, topicPrefix: scope, emit, signal } = options;
     this.#session = new Session({ records, scope, emit, signal });
+    this.#origins = options.tracing ? { emit, session: this.#session } : undefined;
     this.#order = new PacketOrder({ orderly: undefined, newest: undefined });
     signal.addEventListener("abort", () => clearTimeout(this.#timer), { once: true });
   }
@@ -182,6 +187,7 @@ export class Listener {
     const result =
       await (key === undefined ? this.#started(row, work, uniqueName(row)) : this.#startedOnce(row, work, key));
     this.#emitRefusal(message.topic, row, result);
+    emitStart(work, result, this.#origins);
     return result;
   }
 
@@ -448,6 +454,7 @@ export class Listener {
       ...compact({ filtered: filtered.length === 0 ? undefined : filtered, runs, refusals }),
       ...isRetained ? { retained: true } : {},
     });
+    emitOrigin(work, this.#origins);
     if (delivery.packetId === undefined) delivery.done();
     else this.#session.settle(work);
   }
@@ -468,9 +475,8 @@ export class Listener {
   }
 
   #refuseDepth(work: Work): void {
-    const { maxChainDepth } = this.#options;
-    const { delivery, rows, origin } = work;
-    for (const row of rows) this.#refuse(work, chainTooDeep(delivery.topic, row, origin, maxChainDepth));
+    const { delivery: { topic }, rows, origin } = work;
+    for (const row of rows) this.#refuse(work, chainTooDeep(topic, row, origin, this.#options.maxChainDepth));
   }
 
   #refuseEnd(work: Work, parentRun: string): void {
@@ -479,8 +485,7 @@ export class Listener {
   }
 
   #emitRefusal(topic: string, row: Row, started: StartResult): void {
-    if (started.result !== "refused") return;
-    this.#emitReport(refused(topic, row, started.error));
+    if (started.result === "refused") this.#emitReport(refused(topic, row, started.error));
   }
 
   #refuse(work: Work, report: ErrorReport): void {

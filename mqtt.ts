@@ -15,7 +15,9 @@ import { Rivals } from "./mqtt/rivals.ts";
 import { Subscriptions } from "./mqtt/subscriptions.ts";
 import { errorMessage } from "./util/errors.ts";
 import { delayAtMost } from "./util/retry.ts";
-import { type Broker, type BrokerEvents, type Delivery, RefusedError, UnavailableError } from "./ports.ts";
+import { compact } from "./util/compact.ts";
+import type { Broker, BrokerEvents, Delivery, PublishOptions } from "./ports.ts";
+import { RefusedError, UnavailableError } from "./ports.ts";
 
 export type { MqttOptions } from "./mqtt/options.ts";
 
@@ -104,7 +106,7 @@ export class MqttBroker implements Broker {
   publish(
     topic: string,
     payload: string | Uint8Array,
-    options: { qos?: 0 | 1; retain?: boolean; signal?: AbortSignal } = {},
+    options: PublishOptions = {},
   ): Promise<void> {
     if (this.#closed.signal.aborted) {
       return Promise.reject(new UnavailableError(`Cannot publish to "${topic}": the connection was closed`));
@@ -115,6 +117,7 @@ export class MqttBroker implements Broker {
       payload: typeof payload === "string" ? Buffer.from(payload) : asBuffer(payload),
       qos: options.qos ?? 1,
       retain: options.retain ?? false,
+      ...compact({ properties: options.properties, contentType: options.contentType }),
     }, options.signal);
     return told === undefined ? published : published.then(told);
   }
@@ -276,6 +279,8 @@ class PendingDelivery implements Delivery {
   readonly packetId?: number;
   readonly filters?: readonly string[];
   readonly idempotencyKey?: string;
+  readonly traceparent?: string;
+  readonly tracestate?: string;
   /** Until it is done. */
   #connection: Connection | undefined;
 
@@ -283,6 +288,7 @@ class PendingDelivery implements Delivery {
 
   constructor(arrival: Arrival, filters: readonly string[] | undefined, group: CopyGroup | undefined) {
     const { connection, topic, payload, qos, retain, dup, packetId, idempotencyKey } = arrival;
+    const { traceparent, tracestate } = arrival;
     this.topic = topic;
     this.payload = payload;
     this.qos = qos;
@@ -291,6 +297,8 @@ class PendingDelivery implements Delivery {
     if (packetId !== undefined) this.packetId = packetId;
     if (filters !== undefined) this.filters = filters;
     if (idempotencyKey !== undefined) this.idempotencyKey = idempotencyKey;
+    if (traceparent !== undefined) this.traceparent = traceparent;
+    if (tracestate !== undefined) this.tracestate = tracestate;
     this.#connection = connection;
     this.#group = group;
   }

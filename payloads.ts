@@ -4,6 +4,8 @@
  */
 import { z } from "zod";
 
+export { endProperties } from "./payloads/properties.ts";
+
 const time = z.iso.datetime().describe("RFC 3339, UTC");
 const jobName = z.string().describe("The row");
 const runName = z.string().describe("The run");
@@ -12,6 +14,8 @@ const parentRun = z.string().nullable().describe(
 );
 const reason = z.string().describe("One CamelCase word for programs; docs/troubleshoot.md explains each");
 const message = z.string().describe("One sentence for people");
+
+const traceparent = z.string().optional().describe("Its trace context, as W3C has it; also a user property");
 
 /** How a run ended: what `job_complete/…` and `job_failed/…` say of it. */
 const end = {
@@ -42,6 +46,7 @@ const end = {
   last_line: z.string().optional().describe("Of a run that did not succeed: the last line that its program wrote"),
   rerun_of: z.string().optional().describe("The run that a person had run again"),
   batch: z.string().optional().describe("What a person started together"),
+  traceparent,
   output: z.string().optional().describe("Where its result is, or was to be"),
   output_missing: z.literal(true).optional().describe("The run succeeded, and there is nothing at output"),
   result: z.unknown().optional().describe("JSON that the program wrote into RESULT_FILE; absent where it wrote none"),
@@ -66,6 +71,7 @@ const groupEnd = {
   message,
   topic: z.string().describe("Topic of the message that started the group"),
   input: z.string().optional().describe("Payload that began the chain, where it is text of at most 8 KiB"),
+  traceparent,
   started_at: time.describe("When its message was received"),
   finished_at: time.describe("When its last item had ended"),
 };

@@ -44,6 +44,9 @@ export interface Delivery extends Message {
   readonly filters?: readonly string[];
   /** MQTT 5 user property `idempotency-key`. */
   readonly idempotencyKey?: string;
+  /** MQTT 5 user properties `traceparent` and `tracestate`, where they are a trace context. */
+  readonly traceparent?: string;
+  readonly tracestate?: string;
   /**
    * The message is dealt with for good: acknowledge it, when all before it are. Calling it again, or after the connection
    * ended, does nothing.
@@ -65,6 +68,16 @@ export interface BrokerEvents {
    * closed. `reason` is a sentence for people.
    */
   onRival?(reason: string, how: { readonly mustGo: boolean }): void;
+}
+
+export interface PublishOptions {
+  /** Default 1. */
+  readonly qos?: 0 | 1;
+  readonly retain?: boolean;
+  /** MQTT 5 user properties; left out where the connection speaks MQTT 3.1.1, as is the content type. */
+  readonly properties?: Readonly<Record<string, string>>;
+  readonly contentType?: string;
+  readonly signal?: AbortSignal;
 }
 
 /** A client of one MQTT broker with one lasting session. */
@@ -89,7 +102,7 @@ export interface Broker {
   publish(
     topic: string,
     payload: string | Uint8Array,
-    options?: { qos?: 0 | 1; retain?: boolean; signal?: AbortSignal },
+    options?: PublishOptions,
   ): Promise<void>;
   /** Ends the connection in order and connects anew at once; the session stays. Nothing where there is no connection. */
   reconnect(): void;

@@ -35,6 +35,19 @@ export {
   rootFrom,
   rootOfRun,
 } from "./run_spec/lineage.ts";
+export {
+  isSampled,
+  originSpanIdOf,
+  partSpanIdOf,
+  spanIdOf,
+  type TraceContext,
+  traceContextIn,
+  traceContextOf,
+  traced,
+  traceIdOf,
+  traceParentIn,
+} from "./run_spec/trace_context.ts";
+import type { TraceContext } from "./run_spec/trace_context.ts";
 import { compact } from "./util/compact.ts";
 
 // ---------------------------------------------------------------- names
@@ -268,10 +281,10 @@ export function payloadFits(payload: Uint8Array): boolean {
  * What the container of a run is told. The values are exact; whoever hands them to Kubernetes has to escape them.
  * JOB_NAME, RUN_NAME, MQTT_TOPIC, MQTT_PAYLOAD; for bytes that are no text MQTT_PAYLOAD_BASE64 and an empty
  * MQTT_PAYLOAD; for a payload in the store MQTT_PAYLOAD_URL and MQTT_PAYLOAD_OBJECT; and PAYLOAD_<FIELD> for each
- * top-level scalar of a JSON object. Throws RangeError for a payload that does not fit (see payloadFits).
+ * top-level scalar of a JSON object; TRACEPARENT and TRACESTATE where it has a trace context. Throws RangeError for a payload that does not fit (see payloadFits).
  */
 export function messageEnv(
-  spec: Pick<RunSpec, "message" | "runName" | "payloadLink" | "attempt" | "group" | "index" | "item"> & {
+  spec: Pick<RunSpec, "message" | "runName" | "payloadLink" | "attempt" | "group" | "index" | "item"> & TraceContext & {
     readonly row: Pick<Row, "jobName" | "inputs" | "retries" | "memoryLimits">;
   },
 ): Record<string, string> {
@@ -287,6 +300,7 @@ export function messageEnv(
     MQTT_TOPIC: message.topic,
     MQTT_PAYLOAD: text ?? "",
     ...flowEnv(spec),
+    ...compact({ TRACEPARENT: spec.traceparent, TRACESTATE: spec.tracestate }),
   };
   if (text === undefined) env["MQTT_PAYLOAD_BASE64"] = payload.toBase64();
   if (payloadLink !== undefined) {

@@ -59,6 +59,8 @@ export interface ServiceSettings {
   readonly channels?: readonly string[];
   /** From the end of a first attempt to the second; see flows/retries.ts. */
   readonly retryDelayMs?: number;
+  /** Each run is a span of a trace, and says so; absent: traces that messages bring are handed on as they are. */
+  readonly tracing?: boolean;
   /** Published retained on `info`; nothing secret. */
   readonly info: Readonly<Record<string, unknown>>;
 }
@@ -170,6 +172,7 @@ export class Service {
       startGroup: (spec) => this.#flows.groups.start(spec),
       payloads: stores.runs,
       concurrency: settings.createConcurrency,
+      ...compact({ tracing: settings.tracing }),
       maxRuns: policy?.maxJobs ?? Infinity,
       emit,
       signal,
@@ -203,6 +206,7 @@ export class Service {
       topicPrefix,
       handleRetained: settings.handleRetained,
       maxChainDepth: settings.maxChainDepth,
+      ...compact({ tracing: settings.tracing }),
       emit,
       signal,
       onControl: (delivery) => requests.receive(delivery),

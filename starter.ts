@@ -11,7 +11,7 @@ import { Queue } from "./util/queue.ts";
 import { backoffMs, retryForever } from "./util/retry.ts";
 import type { RunTable } from "./runs.ts";
 import { viewOf } from "./runs.ts";
-import { fillsFromPayload, payloadFits } from "./run_spec.ts";
+import { fillsFromPayload, payloadFits, traced } from "./run_spec.ts";
 
 import { payloadKey, putPayload } from "./starter/payloads.ts";
 
@@ -33,6 +33,8 @@ export interface StarterOptions {
   /** Most live runs at a time; Infinity: no bound. */
   readonly maxRuns: number;
   readonly gate?: Gate;
+  /** Each run is a span of its own, whose context its program is given. */
+  readonly tracing?: boolean;
   /** Starts a group of the row's items in the place of the one run, see flows/groups.ts. */
   readonly startGroup?: (spec: RunSpec) => Promise<StartResult>;
   readonly emit: Emit;
@@ -96,7 +98,7 @@ export class Starter {
   /** Returns at once, or after the create call has left. An order of a row with `for_each` that is no item is a group. */
   start(order: Order): void {
     const { startGroup } = this.#options;
-    const spec = startGroup && order.row.forEach !== undefined ? order.spec() : undefined;
+    const spec = startGroup && order.row.forEach !== undefined ? this.#specOf(order) : undefined;
     if (spec && spec.group === undefined) {
       startGroup!(spec).then((result) => order.settle(result), () => {/* The service stops. */});
       return;
@@ -144,6 +146,10 @@ export class Starter {
     if (nextAt < this.#wakeAtMs) this.#wakeAt(nextAt);
   }
 
+  #specOf(order: Order): RunSpec {
+    return this.#options.tracing ? traced(order.spec()) : order.spec();
+  }
+
   /** One that had its turn has its place, whatever became of its call. */
   #hasRoom({ order, spec }: Task): boolean {
     return spec !== undefined || this.#options.gate?.hasRoom(order.row, order.later) !== false;
@@ -178,7 +184,7 @@ export class Starter {
     this.#active++;
     lane.busy++;
     const { runs } = this.#options;
-    const spec = task.spec ??= task.order.spec();
+    const spec = task.spec ??= this.#specOf(task.order);
     const { runName } = spec;
     try {
       // A call that seemed to fail may have made a Job that has ended since and is gone: the next one would succeed.

@@ -86,8 +86,8 @@ export async function demoCommand({ flag, json, io }: Call): Promise<number> {
   const write = (line: string) => void (written = written.then(() => printLine(io, plain(line))));
   const { shortEvent } = await import("../status/live_events.ts");
   const tell = (event: ServiceEvent) => {
-    const { type, data } = shortEvent(event);
-    write(JSON.stringify({ type, ...data }));
+    const short = shortEvent(event);
+    if (short) write(JSON.stringify({ type: short.type, ...short.data }));
   };
   const code = await demo({
     once: flag("once") === true,

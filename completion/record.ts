@@ -4,7 +4,7 @@
 import type { EndedJob } from "../flows.ts";
 import type { LogSummary } from "../logs.ts";
 import { outOfMemoryWords, resultOf } from "../outcome.ts";
-import type { EndPayload } from "../payloads.ts";
+import { type EndPayload, endProperties } from "../payloads.ts";
 import type { EventFacts, Outcome, RunRecord, RunSpec } from "../ports.ts";
 import type { RunReason } from "../reasons.ts";
 import { inputHandedDown, lineageOfRecord, outputOf, payloadText, recordedLineage } from "../run_spec.ts";
@@ -44,12 +44,19 @@ export function endPayloadOf(record: RunRecord, payload: Uint8Array | undefined)
       oom_killed: record.oom_killed,
       last_line: record.last_line,
       batch: record.batch,
+      traceparent: record.traceparent,
       log_missing: record.log_missing,
       output: record.output,
       output_missing: record.output_missing,
       result: record.result,
     }),
   };
+}
+
+/** What the message says beside its payload. */
+export function propertiesOf(record: RunRecord, topicPrefix: string): ReturnType<typeof endProperties> {
+  const { run_name: name, status, job_name: jobName, finished_at: finishedAt, traceparent, tracestate } = record;
+  return endProperties({ what: "run", name, status, jobName, finishedAt, traceparent, tracestate }, topicPrefix);
 }
 
 /** Reasons of runs that gave way to another one: nothing has failed, so no message says so. */

@@ -19,6 +19,9 @@ export interface GroupEnd {
   readonly failed: number;
   /** Payload that began the chain, where it is text and small. */
   readonly input?: string;
+  /** See `Lineage`. */
+  readonly traceparent?: string;
+  readonly tracestate?: string;
 }
 
 /** What has been told once; a group may end as failed, and succeed by reruns. */
@@ -28,7 +31,7 @@ export function toldKey({ group, failed }: GroupEnd): string {
 
 /** What its marks make of it. */
 export function endOf(head: GroupHead, { ends }: Marks): GroupEnd {
-  const { group, jobName, root, rootRun, parentRun, chainDepth, total, input } = head;
+  const { group, jobName, root, rootRun, parentRun, chainDepth, total, input, traceparent, tracestate } = head;
   const succeeded = [...ends.values()].filter((end) => end === "succeeded").length;
   return {
     group,
@@ -39,7 +42,7 @@ export function endOf(head: GroupHead, { ends }: Marks): GroupEnd {
     total,
     succeeded,
     failed: total - succeeded,
-    ...compact({ parentRun, input }),
+    ...compact({ parentRun, input, traceparent, tracestate }),
   };
 }
 
@@ -62,7 +65,7 @@ export function endPayload({ failed, succeeded, total }: GroupEnd, head: GroupHe
       ? `All ${total} items have succeeded`
       : `${failed} of ${total} items have not succeeded`,
     topic: head.topic,
-    ...compact({ input: head.input }),
+    ...compact({ input: head.input, traceparent: head.traceparent }),
     started_at: head.receivedAt.toISOString(),
     finished_at: new Date().toISOString(),
   };

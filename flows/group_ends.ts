@@ -3,6 +3,7 @@
  * reruns, do not tell the same. Decides by marks alone; deletes nothing.
  */
 import type { Broker } from "../ports.ts";
+import { endProperties } from "../payloads.ts";
 import type { RunRecords } from "../records.ts";
 import { groupCompleteTopic, groupFailedTopic } from "../topics.ts";
 import { endOf, endPayload, type GroupEnd, toldKey } from "./group_end.ts";
@@ -37,7 +38,11 @@ export class GroupEnds {
     const { broker, topicPrefix, onEnd, signal } = this.#options;
     const topic = (end.failed === 0 ? groupCompleteTopic : groupFailedTopic)(topicPrefix, head.jobName);
     if (!this.#told.has(toldKey(end))) {
-      await broker.publish(topic, JSON.stringify(endPayload(end, head)), { qos: 1, signal });
+      const payload = endPayload(end, head);
+      const { group: name, jobName, traceparent, tracestate } = head;
+      const { status, finished_at: finishedAt } = payload;
+      const facts = { what: "group", name, status, jobName, finishedAt, traceparent, tracestate } as const;
+      await broker.publish(topic, JSON.stringify(payload), { qos: 1, ...endProperties(facts, topicPrefix), signal });
       this.#told.add(toldKey(end));
       const [oldest = ""] = this.#told;
       if (this.#told.size > MOST_TOLD) this.#told.delete(oldest);

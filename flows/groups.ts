@@ -15,7 +15,7 @@ import {
   type RunSpec,
   UnavailableError,
 } from "../ports.ts";
-import { payloadFits } from "../run_spec.ts";
+import { lineageOf, payloadFits } from "../run_spec.ts";
 import type { RunTable } from "../runs.ts";
 import type { NamedStarts, Starter, StartResult } from "../starter.ts";
 import { errorMessage } from "../util/errors.ts";
@@ -460,8 +460,10 @@ export class Groups {
     this.#options.emit({ type: "error", scope: "run", report: { reason, message, job_name: jobName, topic } });
   }
 
-  #emit({ head: { group, jobName, total }, states }: OpenGroup, state: "started" | ItemEnd): void {
+  #emit({ head, states }: OpenGroup, state: "started" | ItemEnd): void {
+    const { group, jobName, total, receivedAt, ...place } = head;
     const succeeded = states.filter((one) => one === "succeeded").length;
-    this.#options.emit({ type: "group", group, jobName, state, total, succeeded });
+    const lineage = lineageOf(place);
+    this.#options.emit({ type: "group", group, jobName, state, total, succeeded, lineage, receivedAt });
   }
 }

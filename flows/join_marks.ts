@@ -13,6 +13,7 @@ import {
   rowLabel,
   runNameFor,
   shortHash,
+  traceContextOf,
 } from "../run_spec.ts";
 import { joinTopic } from "../topics.ts";
 import { type Compact, compact } from "../util/compact.ts";
@@ -32,6 +33,8 @@ const mark = z.object({
   input: z.string().max(8 * 1024).optional(),
   output: z.string().max(MAX_OUTPUT).optional(),
   result: z.unknown().refine((result) => JSON.stringify(result).length <= MAX_RESULT).optional(),
+  traceparent: z.string().max(256).optional(),
+  tracestate: z.string().max(512).optional(),
   /** Items of a group. */
   total: z.int().min(0).max(1_000_000).optional(),
 });
@@ -58,13 +61,15 @@ export function markOfRun(record: RunRecord): JoinMark {
       output: output !== undefined && output.length <= MAX_OUTPUT ? output : undefined,
       result,
     }),
+    ...traceContextOf(record),
   };
 }
 
 /** Of a group all of whose items succeeded. */
-export function markOfGroup({ jobName, group, rootRun, chainDepth, total, input }: GroupEnd): JoinMark {
+export function markOfGroup(end: GroupEnd): JoinMark {
+  const { jobName, group, rootRun, chainDepth, total, input, traceparent, tracestate } = end;
   const mark = { job_name: jobName, run_name: group, root_run: rootRun, chain_depth: chainDepth, total };
-  return { ...mark, ...compact({ input }) };
+  return { ...mark, ...compact({ input, traceparent, tracestate }) };
 }
 
 /** What a mark says belongs together: a root, and a row that needs others. */
@@ -116,6 +121,7 @@ export function joinedSpec({ root, row }: Join, marks: readonly JoinMark[], topi
     parentRun: parent.run_name,
     chainDepth: Math.max(...marks.map(({ chain_depth }) => chain_depth)) + 1,
     receivedAt: new Date(),
+    ...traceContextOf(parent),
   };
 }
 

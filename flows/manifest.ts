@@ -13,6 +13,7 @@ import {
   keyOfCause,
   payloadText,
   runNameFor,
+  traceContextIn,
 } from "../run_spec.ts";
 import { compact } from "../util/compact.ts";
 
@@ -28,6 +29,9 @@ export interface GroupHead {
   readonly chainDepth: number;
   readonly batch?: string;
   readonly requestedBy?: string;
+  /** See `Lineage`. */
+  readonly traceparent?: string;
+  readonly tracestate?: string;
   readonly receivedAt: Date;
   readonly total: number;
   /** Payload that began the chain, where it is text and small. */
@@ -61,6 +65,8 @@ const stored = z.looseObject({
   chain_depth: z.int().min(0),
   batch: words.optional(),
   requested_by: words.optional(),
+  traceparent: words.optional(),
+  tracestate: words.optional(),
   received_at: z.string().max(64).refine((text) => !Number.isNaN(Date.parse(text))),
   items: z.array(z.string().max(64 * 1024)).max(100_000),
 });
@@ -68,7 +74,7 @@ const stored = z.looseObject({
 /** Of the one run that the message would have been, which is named as the group. `isStored`: its payload is in the store. */
 export function manifestOf(spec: RunSpec, items: readonly string[], { isStored }: { isStored: boolean }): Manifest {
   const { runName: group, row, message, messageHash, receivedAt } = spec;
-  const { root, rootRun, parentRun, chainDepth, batch, requestedBy } = spec;
+  const { root, rootRun, parentRun, chainDepth, batch, requestedBy, traceparent, tracestate } = spec;
   return {
     group,
     jobName: row.jobName,
@@ -83,7 +89,7 @@ export function manifestOf(spec: RunSpec, items: readonly string[], { isStored }
     receivedAt,
     total: items.length,
     items,
-    ...compact({ parentRun, batch, requestedBy }),
+    ...compact({ parentRun, batch, requestedBy, traceparent, tracestate }),
     ...compact({ input: inputHandedDown(parentRun ?? null, payloadText(message.payload)) }),
   };
 }
@@ -91,6 +97,7 @@ export function manifestOf(spec: RunSpec, items: readonly string[], { isStored }
 /** As the store keeps it. */
 export function storedManifest(manifest: Manifest): z.input<typeof stored> {
   const { group, row, topic, payload, isStored, messageHash, root, rootRun, parentRun, chainDepth, batch } = manifest;
+  const { traceparent, tracestate } = manifest;
   const text = payloadText(payload);
   return {
     group,
@@ -104,7 +111,7 @@ export function storedManifest(manifest: Manifest): z.input<typeof stored> {
     root_run: rootRun,
     parent_run: parentRun ?? null,
     chain_depth: chainDepth,
-    ...compact({ batch, requested_by: manifest.requestedBy }),
+    ...compact({ batch, requested_by: manifest.requestedBy, traceparent, tracestate }),
     received_at: manifest.receivedAt.toISOString(),
     items: [...manifest.items],
   };
@@ -134,6 +141,7 @@ export function asManifest(value: unknown, name: string): Manifest | undefined {
     receivedAt: new Date(data.received_at),
     total: data.items.length,
     items: data.items,
+    ...traceContextIn(data.traceparent, data.tracestate),
     ...compact({
       parentRun: data.parent_run ?? undefined,
       batch: data.batch,
@@ -176,7 +184,7 @@ export function itemRunName({ row, group }: Pick<Manifest, "row" | "group">, ind
 /** The run of an item. `payloadLink`: where the payload is in the store. */
 export function itemSpec(manifest: Manifest, index: number, payloadLink?: RunSpec["payloadLink"]): RunSpec {
   const { group, row, topic, payload, messageHash, receivedAt } = manifest;
-  const { root, rootRun, parentRun, chainDepth, batch, requestedBy } = manifest;
+  const { root, rootRun, parentRun, chainDepth, batch, requestedBy, traceparent, tracestate } = manifest;
   const lineage: Lineage = {
     root,
     rootRun,
@@ -184,7 +192,7 @@ export function itemSpec(manifest: Manifest, index: number, payloadLink?: RunSpe
     group,
     index,
     item: manifest.items[index]!,
-    ...compact({ parentRun, batch, requestedBy }),
+    ...compact({ parentRun, batch, requestedBy, traceparent, tracestate }),
   };
   return {
     runName: itemRunName(manifest, index),

@@ -55,7 +55,8 @@ export class OpenGroup {
 
   /** As people see it. */
   get view(): GroupView {
-    const { total: _total, input: _input, messageHash: _hash, chainDepth: _depth, batch: _batch, ...shown } = this.head;
+    const { total: _total, input: _input, messageHash: _hash, chainDepth: _depth, batch: _batch, ...more } = this.head;
+    const { traceparent: _parent, tracestate: _state, ...shown } = more;
     return { ...shown, items: this.states, isCancelled: this.cancelledBy !== undefined };
   }
 }

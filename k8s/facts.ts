@@ -6,7 +6,16 @@
 import type { CoreV1Event, V1ContainerStatus, V1Job, V1Pod } from "@kubernetes/client-node";
 import { ANNOTATION, LABEL } from "./labels.ts";
 import { unescapeDollars } from "./manifest.ts";
-import { CONTAINER_NAME, isGpuResource, isRoot, isRunName, keptRow, keptValue, rootOfRun } from "../run_spec.ts";
+import {
+  CONTAINER_NAME,
+  isGpuResource,
+  isRoot,
+  isRunName,
+  keptRow,
+  keptValue,
+  rootOfRun,
+  traceContextIn,
+} from "../run_spec.ts";
 import { cut } from "../util/text.ts";
 import { parseJson } from "../util/json.ts";
 import type { ContainerFacts, EventFacts, JobFacts, Lineage, PodFacts } from "../ports.ts";
@@ -88,6 +97,7 @@ function lineageIn({ metadata }: Json<V1Job>): Lineage {
       batch: words(notes[ANNOTATION.batch]),
       requestedBy: words(notes[ANNOTATION.requestedBy]),
     }),
+    ...traceContextIn(notes[ANNOTATION.traceparent], notes[ANNOTATION.tracestate]),
   };
 }
 

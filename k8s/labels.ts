@@ -37,6 +37,8 @@ export const ANNOTATION = {
   rerunOf: `${PREFIX}rerun-of`,
   batch: `${PREFIX}batch`,
   requestedBy: `${PREFIX}requested-by`,
+  traceparent: `${PREFIX}traceparent`,
+  tracestate: `${PREFIX}tracestate`,
   /** The row as JSON, where a further attempt may be made of it. */
   row: `${PREFIX}row-json`,
   concurrency: `${PREFIX}concurrency-group`,

@@ -174,6 +174,8 @@ function flowAnnotations(spec: RunSpec): Record<string, string> {
     [ANNOTATION.rerunOf]: rerunOf,
     [ANNOTATION.batch]: batch,
     [ANNOTATION.requestedBy]: requestedBy,
+    [ANNOTATION.traceparent]: spec.traceparent,
+    [ANNOTATION.tracestate]: spec.tracestate,
     [ANNOTATION.row]: isRetried(row) ? JSON.stringify(row) : undefined,
     [ANNOTATION.concurrency]: concurrency,
     [ANNOTATION.heldFor]: heldFor,

@@ -3,8 +3,9 @@
  * Pure. What is read here was written by others: it is bounded, and names nothing that is not checked by who uses it.
  */
 import type { Delivery } from "../ports.ts";
-import { isRoot, MAX_PARSED_BYTES } from "../run_spec.ts";
+import { isRoot, MAX_PARSED_BYTES, type TraceContext, traceContextIn } from "../run_spec.ts";
 import { endOf } from "../topics.ts";
+import { compact } from "../util/compact.ts";
 import { parseJson } from "../util/json.ts";
 
 /** What a message says of its origin. */
@@ -17,6 +18,9 @@ export interface Origin {
   /** Of the run or group whose end it announces. */
   readonly root?: string;
   readonly chainDepth: number;
+  /** Brought by the message, as a user property or a field of its payload. */
+  readonly traceparent?: string;
+  readonly tracestate?: string;
 }
 
 /** Of a message that says nothing of its origin, as nearly all do. */
@@ -27,7 +31,7 @@ const MAX_DEPTH = 1_000_000;
 
 /** What the message says of its origin: its parent run, or an idempotency key. */
 export function originOf(
-  delivery: Pick<Delivery, "topic" | "payload" | "idempotencyKey">,
+  delivery: Pick<Delivery, "topic" | "payload" | "idempotencyKey" | "traceparent" | "tracestate">,
   topicPrefix: string,
 ): Origin {
   const fields = jsonObject(delivery.payload);
@@ -49,14 +53,28 @@ export function originOf(
   const rootRun = end ? stringIn(fields, "root_run") ?? parentRun : undefined;
   const said = end ? stringIn(fields, "root") : undefined;
   const root = said !== undefined && isRoot(said) ? said : undefined;
-  if (!end && key === undefined) return NO_ORIGIN;
+  const context = contextOf(delivery, fields);
+  if (!end && key === undefined && context === NO_CONTEXT) return NO_ORIGIN;
   return {
     chainDepth,
+    ...context,
     ...(key === undefined ? {} : { key }),
     ...(parentRun === undefined ? {} : { parentRun }),
     ...(rootRun === undefined ? {} : { rootRun }),
     ...(root === undefined ? {} : { root }),
   };
+}
+
+const NO_CONTEXT: TraceContext = {};
+
+/** A user property; of a publisher without such (MQTT 3.1.1) fields of the payload. */
+function contextOf(
+  { traceparent, tracestate }: Pick<Delivery, "traceparent" | "tracestate">,
+  fields: Record<string, unknown>,
+): TraceContext {
+  if (traceparent !== undefined) return compact({ traceparent, tracestate });
+  const said = stringIn(fields, "traceparent");
+  return said === undefined ? NO_CONTEXT : traceContextIn(said, stringIn(fields, "tracestate"));
 }
 
 /** Names of runs and keys go into annotations: longer ones are no such thing, and JSON can say lone surrogates. */

@@ -7,6 +7,7 @@ import {
   type FilteredRow,
   type Lineage,
   type Message,
+  type MessageOutcome,
   RefusedError,
   type Row,
   type RunSpec,
@@ -53,9 +54,6 @@ export interface Work extends Pending {
 
 /** A message may be for thousands of rows. */
 const MAX_NOTED = 20;
-
-/** As the event `message` says it. */
-export type MessageOutcome = "ignored" | "filtered" | "refused" | "duplicate" | "skipped" | "runs";
 
 /** Of a delivery, as it is at first. */
 export function newWork(delivery: Delivery, { rows, filtered, refused }: Selection, topicPrefix: string): Work {
@@ -115,7 +113,7 @@ export function hashOf(work: Work): string {
 }
 
 /** The root of all that the message sets off; made when it is first asked for, and its number known by then. */
-function rootOf(work: Work, epoch: string): string {
+export function rootOf(work: Work, epoch: string): string {
   return work.root ||= work.origin.root ?? rootOfMessage(work, epoch);
 }
 
@@ -171,6 +169,7 @@ export function specOf(row: Row, work: Work, { runName, epoch }: { runName: stri
       rootRun: origin.rootRun ?? runName,
       chainDepth: origin.chainDepth,
     }),
+    ...(lineage ? {} : compact({ traceparent: origin.traceparent, tracestate: origin.tracestate })),
     receivedAt: new Date(receivedAtMs),
     ...compact({ byHand, requestedBy: lineage?.requestedBy ?? requestedBy }),
   };

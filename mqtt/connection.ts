@@ -10,6 +10,7 @@ import { AckQueue } from "./acknowledgements.ts";
 import { type End, noRetainWords, reasonCode, sayings, sessionCutWords, tooLargeWords } from "./errors.ts";
 import { clientOptions, type Settled } from "./options.ts";
 import { PacketLimit } from "./packet_limit.ts";
+import { type TraceContext, traceContextIn } from "../run_spec.ts";
 
 /** Publications that may be unacknowledged, where the broker allows as many. */
 const PUBLISHES_AT_ONCE = 1_000;
@@ -36,6 +37,8 @@ export interface Arrival {
   /** Subscription identifiers of this copy; undefined: the broker does not tell. */
   readonly identifiers: readonly number[] | undefined;
   readonly idempotencyKey: string | undefined;
+  readonly traceparent: string | undefined;
+  readonly tracestate: string | undefined;
   /** Its payload was thrown away: the bytes of the packet. */
   readonly tooLarge: number | undefined;
 }
@@ -132,6 +135,11 @@ export class Connection {
     });
     client.on("close", () => this.#finish());
     client.connect();
+  }
+
+  /** User properties and the like can be sent. */
+  get hasProperties(): boolean {
+    return this.#options.protocolVersion === 5;
   }
 
   /** Packets may be written. */
@@ -293,7 +301,9 @@ export class Connection {
     const { properties } = packet;
     const qos = this.#exactlyOnce.has(packet) ? 2 : packet.qos;
     const identifier = properties?.subscriptionIdentifier as number | number[] | undefined;
-    const key = [properties?.userProperties?.["idempotency-key"]].flat()[0];
+    const said = properties?.userProperties;
+    const key = [said?.["idempotency-key"]].flat()[0];
+    const context = said?.["traceparent"] === undefined ? NO_TRACE : traceIn(said);
     const packetId = qos === 0 ? undefined : packet.messageId;
     const tooLarge = packetId === undefined ? undefined : this.#tooLarge.get(packetId);
     if (packetId !== undefined) this.#tooLarge.delete(packetId);
@@ -311,6 +321,8 @@ export class Connection {
       identifiers: identifier === undefined ? undefined : [identifier].flat(),
       // No longer than what a payload may name (listener.ts): what is longer is no such key.
       idempotencyKey: key !== undefined && key.length <= LONGEST_KEY ? key : undefined,
+      traceparent: context.traceparent,
+      tracestate: context.tracestate,
       tooLarge,
     };
   }
@@ -345,6 +357,16 @@ export class Connection {
     if (error.message === "connack timeout" || error.code === "ECONNRESET") return { kind: "unanswered", ...end };
     return { kind: "refused", ...end };
   }
+}
+
+/** Of a message without one, as nearly all are. */
+const NO_TRACE: TraceContext = {};
+
+/** Two of them name no parent; several tracestates are one list (https://www.w3.org/TR/trace-context/#tracestate-header). */
+function traceIn(said: NonNullable<NonNullable<IPublishPacket["properties"]>["userProperties"]>): TraceContext {
+  const { traceparent, tracestate } = said;
+  if (typeof traceparent !== "string") return NO_TRACE;
+  return traceContextIn(traceparent, tracestate === undefined ? undefined : [tracestate].flat().join(","));
 }
 
 function heldBytes(topic: string, payload: Uint8Array): number {

@@ -2,11 +2,13 @@
  * Publications until the broker has acknowledged them, over connections. Owns their order and packet identifiers.
  */
 import { Buffer } from "node:buffer";
+import type { IPublishPacket } from "mqtt";
 import { onAbort } from "../util/abort.ts";
 import type { Connection } from "./connection.ts";
 import { reasonCode } from "./errors.ts";
 import { HIGHEST_CLIENT_ID } from "./options.ts";
 import { RefusedError, TooLargeError, UnavailableError } from "../ports.ts";
+import { compact } from "../util/compact.ts";
 import { errorMessage } from "../util/errors.ts";
 import { Queue } from "../util/queue.ts";
 
@@ -16,6 +18,9 @@ export interface Publication {
   readonly payload: Buffer;
   readonly qos: 0 | 1;
   readonly retain: boolean;
+  /** User properties, and the type of its content; of MQTT 5. */
+  readonly properties?: Readonly<Record<string, string>>;
+  readonly contentType?: string;
   /** Means nothing after this connection. */
   readonly onlyOn?: Connection;
 }
@@ -149,6 +154,7 @@ export class Outbox {
         // A broker that keeps none closes the connection at one [MQTT-3.2.2-14].
         retain: retain && connection.retains,
         dup,
+        ...propertiesOf(pending, connection),
         ...(packetId === undefined ? {} : { messageId: packetId }),
       });
       if (qos === 0) pending.settled.resolve();
@@ -180,4 +186,22 @@ function tooLarge(publication: Publication, why: string): TooLargeError {
 /** The least that its packet has; a properties' length, an identifier and the header come to at most 9 more. */
 function bytesOf({ topic, payload }: Publication): number {
   return payload.length + Buffer.byteLength(topic) + 9;
+}
+
+/** None where the broker takes no such size with them: the message matters more. */
+function propertiesOf(
+  publication: Publication,
+  { hasProperties, maximumPacketSize }: Connection,
+): Pick<IPublishPacket, "properties"> {
+  const { properties, contentType } = publication;
+  if (!hasProperties || (properties === undefined && contentType === undefined)) return {};
+  if (bytesOf(publication) + propertyBytes(publication) > maximumPacketSize) return {};
+  return { properties: compact({ userProperties: properties && { ...properties }, contentType }) };
+}
+
+/** One has an identifier, and lengths of its texts; their own length together takes three bytes more at most. */
+function propertyBytes({ properties = {}, contentType }: Publication): number {
+  const entries = Object.entries(properties);
+  const bytes = entries.reduce((sum, [name, value]) => sum + 5 + Buffer.byteLength(name) + Buffer.byteLength(value), 3);
+  return bytes + (contentType === undefined ? 0 : 3 + Buffer.byteLength(contentType));
 }

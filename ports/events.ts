@@ -44,8 +44,9 @@ export interface RunRecord {
   readonly batch?: string;
   /** Who asked for it by hand, as the page's proxy names them; absent where a message did. */
   readonly requested_by?: string;
-  /** Trace context of its message (https://www.w3.org/TR/trace-context/). */
+  /** Trace context, see `Lineage`. */
   readonly traceparent?: string;
+  readonly tracestate?: string;
   /** Name of the next attempt: this one has failed, and nobody is told that the run has ended. */
   readonly retried_as?: string;
   /** Pods of it that the cluster took away, as far as was seen. */
@@ -96,6 +97,9 @@ export interface RunRecord {
   readonly job?: Readonly<Record<string, unknown>>;
 }
 
+/** What has become of a message, see the event `message`. */
+export type MessageOutcome = "runs" | "ignored" | "filtered" | "duplicate" | "skipped" | "refused";
+
 /** Something that happened, told to metrics, page, MQTT reports and notices. They must not throw nor block. */
 export type ServiceEvent =
   | {
@@ -104,7 +108,7 @@ export type ServiceEvent =
     /** That it is for. */
     rows: number;
     /** `filtered`: the conditions of all its rows are false. */
-    outcome: "runs" | "ignored" | "filtered" | "duplicate" | "skipped" | "refused";
+    outcome: MessageOutcome;
     /** Rows whose condition is false for it, with the values that decided. */
     filtered?: readonly FilteredRow[];
     /** Names of its runs, of those that were there already too; the first 20. */
@@ -143,10 +147,33 @@ export type ServiceEvent =
     state: "started" | "succeeded" | "failed";
     total: number;
     succeeded: number;
+    /** Where it stands among what its message has set off. */
+    lineage: Lineage;
+    receivedAt: Date;
   }
   | { type: "table"; rows: number; errors: number; warnings: number }
   | { type: "broker"; connected: boolean; reason?: string }
   | { type: "leader"; leading: boolean; holder: string }
+  /**
+   * It is known what has become of a message, a request by hand or a due time. Told only where traces are made; a message
+   * is an event of its own besides.
+   */
+  | {
+    type: "origin";
+    topic: string;
+    /** Of its runs; absent where it has none. */
+    root?: string;
+    /** Brought by the message. */
+    traceparent?: string;
+    tracestate?: string;
+    receivedAt: Date;
+    outcome: MessageOutcome;
+    runs: readonly string[];
+  }
+  /** A former process has put the record of a run, and may have told of its end; its Job was there still. */
+  | { type: "adopted"; record: RunRecord }
+  /** The Job of a run that has ended is deleted; the call began then. */
+  | { type: "deleted"; run: Lineage & Pick<JobFacts, "runName" | "jobName">; begunAt: Date }
   /** Something that a person must act on; goes to the ERROR topic. */
   | {
     type: "error";

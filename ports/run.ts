@@ -38,8 +38,13 @@ export interface Lineage {
   readonly batch?: string;
   /** Who asked for it by hand. */
   readonly requestedBy?: string;
-  /** Trace context of its message, as `traceparent` has it. */
+  /**
+   * Its trace context (https://www.w3.org/TR/trace-context/): that of its message, or, where this service makes traces, its
+   * own span in the same trace. Checked by run_spec/trace_context.ts where it enters.
+   */
   readonly traceparent?: string;
+  /** What others have added to that of its message; never there alone. */
+  readonly tracestate?: string;
 }
 
 /** Why a Job is created suspended; it waits until `Cluster.resume`. */

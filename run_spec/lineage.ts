@@ -5,6 +5,7 @@
 import type { Lineage, Row, RunRecord } from "../ports.ts";
 import { compact } from "../util/compact.ts";
 import { shortHash } from "./hash.ts";
+import { traceContextOf } from "./trace_context.ts";
 
 /** The root that these parts identify; the same parts have the same. */
 export function rootFrom(parts: readonly string[]): string {
@@ -22,15 +23,15 @@ export function isRoot(text: string): boolean {
 }
 
 /** The lineage alone. */
-export function lineageOf(
-  { root, rootRun, parentRun, chainDepth, attempt, rung, firstRun, group, index, item, rerunOf, batch, requestedBy }:
-    Lineage,
-): Lineage {
+export function lineageOf(lineage: Lineage): Lineage {
+  const { root, rootRun, parentRun, chainDepth, attempt, rung, firstRun, group, index, item, rerunOf, batch } = lineage;
+  const { requestedBy, traceparent, tracestate } = lineage;
   return {
     root,
     rootRun,
     chainDepth,
-    ...compact({ parentRun, attempt, rung, firstRun, group, index, item, rerunOf, batch, requestedBy }),
+    ...compact({ parentRun, attempt, rung, firstRun, group, index, item, rerunOf, batch }),
+    ...compact({ requestedBy, traceparent, tracestate }),
   };
 }
 
@@ -50,15 +51,18 @@ export function recordedLineage(lineage: Lineage): Pick<
   | "rerun_of"
   | "batch"
   | "requested_by"
+  | "traceparent"
+  | "tracestate"
 > {
   const { root, rootRun, parentRun, chainDepth, attempt, rung, firstRun, group, index, item, rerunOf, batch } = lineage;
+  const { traceparent, tracestate } = lineage;
   return {
     parent_run: parentRun ?? null,
     root_run: rootRun,
     chain_depth: chainDepth,
     root,
     ...compact({ attempt, rung, first_run: firstRun, group, index, item, rerun_of: rerunOf, batch }),
-    ...compact({ requested_by: lineage.requestedBy }),
+    ...compact({ requested_by: lineage.requestedBy, traceparent, tracestate }),
   };
 }
 
@@ -72,15 +76,17 @@ export function lineageOfRecord(record: RunRecord): Lineage {
     chainDepth,
     ...compact({ parentRun: parentRun ?? undefined, attempt, rung, firstRun, group, index, item, rerunOf, batch }),
     ...compact({ requestedBy: record.requested_by }),
+    ...traceContextOf(record),
   };
 }
 
 /** Of the run that a person has run again: it stands where that one stood, and begins with its first attempt. */
 export function lineageOfRerun(
-  { root, rootRun, parentRun, chainDepth, group, index, item }: Lineage,
+  { root, rootRun, parentRun, chainDepth, group, index, item, traceparent, tracestate }: Lineage,
   runName: string,
 ): Lineage {
-  return { root, rootRun, chainDepth, ...compact({ parentRun, group, index, item }), rerunOf: runName };
+  const more = compact({ parentRun, group, index, item, traceparent, tracestate });
+  return { root, rootRun, chainDepth, ...more, rerunOf: runName };
 }
 
 /** Whether runs of the row may be tried again, so that their Jobs must keep what the next attempt is made of. */

@@ -18,6 +18,7 @@ export class LiveEvents {
   readonly emit: Emit = (event) => {
     if (this.#listeners.size === 0) return;
     const short = shortEvent(event);
+    if (!short) return;
     for (const listener of this.#listeners) listener(short);
   };
 
@@ -33,8 +34,8 @@ export class LiveEvents {
   }
 }
 
-/** An event in names and words that a program may show to anybody. */
-export function shortEvent(event: ServiceEvent): BrowserEvent {
+/** An event in names and words that a program may show to anybody; undefined: no page shows it. */
+export function shortEvent(event: ServiceEvent): BrowserEvent | undefined {
   const { type } = event;
   switch (type) {
     case "message":
@@ -78,6 +79,10 @@ export function shortEvent(event: ServiceEvent): BrowserEvent {
       return { type, data: { leading: event.leading } };
     case "error":
       return { type, data: { scope: event.scope, reason: event.report.reason, message: event.report.message } };
+    case "origin":
+    case "adopted":
+    case "deleted":
+      return undefined;
   }
 }
 

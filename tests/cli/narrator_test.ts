@@ -3,6 +3,8 @@ import { deepEqual } from "node:assert/strict";
 import { Narrator } from "../../cli/narrator.ts";
 import { aRecord, FakeStore } from "../harness/fakes.ts";
 
+const PLACE = { lineage: { root: "aaaaaaaaaaaa", rootRun: "sort-1", chainDepth: 0 }, receivedAt: new Date() };
+
 Deno.test("a group is told when it begins and how it ended", async () => {
   const lines: string[] = [];
   const narrator = new Narrator({
@@ -12,7 +14,7 @@ Deno.test("a group is told when it begins and how it ended", async () => {
     mayFail: true,
     topicPrefix: "services/mqtt_job_listener",
   });
-  const group = { type: "group", group: "sort-1", jobName: "sort", total: 3 } as const;
+  const group = { type: "group", group: "sort-1", jobName: "sort", total: 3, ...PLACE } as const;
   narrator.tell({ ...group, state: "started", succeeded: 0 });
   narrator.tell({ ...group, state: "failed", succeeded: 2 });
   await narrator.written;

@@ -359,6 +359,37 @@ const CASES: readonly Case[] = [
     }
   }, ["properties"]],
 
+  ["what is published with properties arrives, and a trace context is told where it is one", async (bench) => {
+    const client = await bench.connect("traced", [`${bench.id}/#`]);
+    const traceparent = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+    const more = { contentType: "application/json" };
+    await client.broker.publish(`${bench.id}/a`, "{}", {
+      properties: { traceparent, tracestate: "a=1", id: "1" },
+      ...more,
+    });
+    await client.broker.publish(`${bench.id}/b`, "{}", { properties: { traceparent: "00-1-2-3", tracestate: "a=1" } });
+    const contexts = (await client.received(2)).map(({ traceparent, tracestate }) => [traceparent, tracestate]);
+    const isTold = !bench.lacks.includes("properties");
+    deepEqual(contexts, [isTold ? [traceparent, "a=1"] : [undefined, undefined], [undefined, undefined]]);
+  }, []],
+
+  ["user properties and a content type are on the wire", async (bench) => {
+    const { port } = bench.fixture;
+    const ear = await mqtt.connectAsync({ protocol: "mqtt", host: "127.0.0.1", port, protocolVersion: 5 });
+    try {
+      const heard = Promise.withResolvers<unknown>();
+      ear.on("message", (_topic, _payload, { properties }) => heard.resolve(properties));
+      await ear.subscribeAsync(`${bench.id}/x`, { qos: 1 });
+      const { broker } = await bench.connect("sender");
+      const properties = { id: "run-1/succeeded", subject: "sort spikes é" };
+      await broker.publish(`${bench.id}/x`, "{}", { properties, contentType: "application/json" });
+      const { userProperties, contentType } = await heard.promise as { userProperties: object; contentType: string };
+      deepEqual([{ ...userProperties }, contentType], [properties, "application/json"]);
+    } finally {
+      await ear.endAsync(true);
+    }
+  }, ["properties"]],
+
   ["the state topic says online, offline by the last will, and offline at close()", async (bench) => {
     const topic = `${bench.id}/state`;
     const observer = await bench.connect("watcher", [topic]);

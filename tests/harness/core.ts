@@ -27,6 +27,7 @@ export interface CoreOptions {
   readonly onGroupEnd?: (end: GroupEnd) => void;
   readonly list?: ObjectList;
   readonly maxItems?: number;
+  readonly tracing?: boolean;
   readonly broker?: FakeBroker;
   /** What is wrong with a row that the store has. */
   readonly against?: (row: Row) => readonly string[];
@@ -51,6 +52,7 @@ export async function startProcess(
     onGroupEnd = () => {},
     list = noObjects,
     maxItems = 1_000,
+    tracing = false,
     broker = new FakeBroker(),
     against = () => [],
   }: CoreOptions = {},
@@ -67,6 +69,7 @@ export async function startProcess(
     concurrency,
     maxRuns,
     startGroup: (spec) => groups.start(spec),
+    tracing,
     emit,
     signal,
   });
@@ -99,6 +102,7 @@ export async function startProcess(
     topicPrefix,
     handleRetained: false,
     maxChainDepth: 3,
+    tracing,
     emit,
     signal,
     onControl: () => {},
