@@ -361,7 +361,7 @@ const CASES: readonly Case[] = [
 
   ["what is published with properties arrives, and a trace context is told where it is one", async (bench) => {
     const client = await bench.connect("traced", [`${bench.id}/#`]);
-    const traceparent = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+    const traceparent = "00-11112222333344445555666677778888-1111222233334444-01";
     const more = { contentType: "application/json" };
     await client.broker.publish(`${bench.id}/a`, "{}", {
       properties: { traceparent, tracestate: "a=1", id: "1" },
