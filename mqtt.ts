@@ -190,7 +190,8 @@ export class MqttBroker implements Broker {
       if (connection.heldMs > 0) this.#expectLink();
       if (this.#closing) return;
       const waitMs = backoff.next(end.kind, connection.heldMs);
-      this.#events?.onDisconnect(describeEnd(end, this.#options, backoff.shortLived));
+      const words = describeEnd(end, this.#options, backoff.shortLived);
+      this.#events?.onDisconnect(words, { planned: end.kind === "renewed" });
       const rival = await this.#rivals?.after(connection, end.kind, this.#options);
       // Who connects again would throw the elder one out again.
       if (rival?.mustGo) this.#stop();

@@ -61,8 +61,11 @@ export interface BrokerEvents {
   onConnect(info: { sessionPresent: boolean }): void;
   /** Called for each message, in the order of receipt. Must return at once; the work goes on elsewhere. */
   onDelivery(delivery: Delivery): void;
-  /** The connection was lost or refused; the adapter goes on trying. `reason` is a sentence for people. */
-  onDisconnect(reason: string): void;
+  /**
+   * The connection was lost or refused; the adapter goes on trying. `reason` is a sentence for people. `planned`: the
+   * adapter left by itself, and nothing is wrong.
+   */
+  onDisconnect(reason: string, how?: { readonly planned?: boolean }): void;
   /**
    * Another service uses this one's session, told once for each such. `mustGo`: it is the older one, and the adapter has
    * closed. `reason` is a sentence for people.

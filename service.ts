@@ -430,9 +430,9 @@ export class Service {
         this.#eventTopics.info({ ...settings.info, topic_prefix: topicPrefix });
       },
       onDelivery: (delivery) => this.#listener.receive(delivery),
-      onDisconnect: (reason) => {
+      onDisconnect: (reason, { planned = false } = {}) => {
         this.#listener.disconnected();
-        this.emit({ type: "broker", connected: false, reason });
+        this.emit({ type: "broker", connected: false, reason, ...(planned ? { planned } : {}) });
       },
       onRival: (message, { mustGo }) => {
         if (mustGo) this.#failed.resolve(message);

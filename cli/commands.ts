@@ -81,9 +81,10 @@ export const COMMANDS: Readonly<Record<string, Command>> = {
   },
   explain: {
     words: ["TOPIC", "[PAYLOAD]"],
-    meaning: "Which rows a message would run, with the very Jobs as YAML; starts nothing",
+    meaning:
+      "Which rows a message would run, and the very Jobs as YAML (or processes, with CLUSTER=local); starts nothing",
     flags: { json },
-    run: async (call) => await (await import("./table.ts")).explain(call),
+    run: async (call) => await (await import("./explain.ts")).explain(call),
   },
   import: {
     words: ["JOB.yaml…"],

@@ -1,9 +1,9 @@
 /**
- * The runs of items that `explain` shows and `check --server` tries. Starts none.
+ * The runs that `explain` shows and `check --server` tries, those of items included. Starts none.
  */
 import type { Config } from "../config.ts";
 import type { Condition } from "../catalog.ts";
-import type { RunSpec } from "../ports.ts";
+import { RefusedError, type Row, type RunSpec } from "../ports.ts";
 
 /** Items that are shown; of the others the number is told. */
 const MAX_SHOWN = 20;
@@ -37,4 +37,33 @@ export async function sampleOf(spec: RunSpec): Promise<RunSpec> {
   if (spec.row.forEach === undefined) return spec;
   const { sampleItem } = await import("../run_spec.ts");
   return { ...spec, group: spec.runName, index: 0, item: sampleItem(spec.row) };
+}
+
+/** The run that the listener would make of the message. */
+export async function runSpec(row: Row, message: RunSpec["message"], config: Config, root?: string): Promise<RunSpec> {
+  const { originOf } = await import("../listener.ts");
+  const { payloadFits, runNameFor, shortHash } = await import("../run_spec.ts");
+  const { keyOf } = await import("../listener/work.ts");
+  const { isJoinTopic } = await import("../topics.ts");
+  const origin = originOf(message, config.topicPrefix);
+  const { rootRun, chainDepth } = origin;
+  const given = keyOf(row, { origin, delivery: message });
+  const key = given instanceof RefusedError ? undefined : given;
+  const messageHash = shortHash([crypto.randomUUID()]);
+  const runName = runNameFor(row, { key: key ?? messageHash });
+  const object = `${config.runs.url}/.payloads/${messageHash}`;
+  const stored = !payloadFits(message.payload);
+  const parentRun = origin.parentRun ?? (isJoinTopic(config.topicPrefix, message.topic) ? runName : undefined);
+  return {
+    runName,
+    row,
+    message,
+    ...(stored ? { payloadLink: { object, url: `${object}?a-link-made-at-the-start` } } : {}),
+    messageHash,
+    ...(parentRun === undefined ? {} : { parentRun }),
+    root: origin.root ?? root ?? messageHash,
+    rootRun: rootRun ?? runName,
+    chainDepth,
+    receivedAt: new Date(),
+  };
 }

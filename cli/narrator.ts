@@ -138,7 +138,7 @@ export class Narrator {
       case "error":
         return write(`error      ${event.report.message}`);
       case "broker":
-        if (!event.connected) write(`broker     ${event.reason ?? "connection lost"}`);
+        if (!event.connected && !event.planned) write(`broker     ${event.reason ?? "connection lost"}`);
     }
   }
 

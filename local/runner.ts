@@ -31,6 +31,8 @@ import { killLeftBehind, signalGroup, startProcess } from "./runner/process.ts";
 import { linkMounts, readVariables } from "./runner/secrets.ts";
 import { endOf, factsOf, newRun, readRun, type Run, saveRun, type Stop } from "./runner/run.ts";
 
+export { processPlan } from "./runner/plan.ts";
+
 const KILL_AFTER_MS = 5_000;
 /** How long output may stay open once its process group is dead: held by a process that left the group. */
 const DRAIN_MS = 2_000;

@@ -99,7 +99,8 @@ export function describeEnd(end: End, options: Connection, shortLived: number): 
       return `More messages waited than are held at once (${options.maxWaiting} messages, ` +
         `${options.maxWaitingBytes} bytes): connecting to ${url} again to fetch those left with the broker`;
     case "renewed":
-      return `Connecting to ${url} anew, to see how it numbers messages over connections`;
+      return `Connecting to ${url} a second time, once: so the service learns how this broker numbers messages that ` +
+        "it sends again. Nothing is wrong, and nothing is lost";
     case "takeover":
       return `Broker ${url} closed the connection: another client connected with the client id "${clientId}". ` +
         `Stop the other instance, or give one of them another MQTT_CLIENT_ID`;

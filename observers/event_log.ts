@@ -12,6 +12,11 @@ export function eventLog(): Emit {
     if (outcome !== "filtered") return log.info("Row {job} has all that it needs: {outcome}", { job, run, outcome });
     log.info("Row {job} has all that it needs, and its condition is false, since {because}", { job, run, because });
   };
+  const logMessage = ({ topic, outcome, rows, refusals = [] }: ServiceEvent & { type: "message" }) => {
+    if (outcome !== "refused") return log.info("Message on {topic}: {outcome}", { topic, outcome, rows });
+    const why = refusals.length > 0 ? { why: refusals.join("; ") } : {};
+    log.warn("Message on {topic}: {outcome}", { topic, outcome, rows, ...why });
+  };
   return (event: ServiceEvent) => {
     switch (event.type) {
       case "message":
@@ -27,11 +32,7 @@ export function eventLog(): Emit {
         }
         // What a message started is said by the lines of its runs; one line less for each is worth it in a burst.
         if (event.outcome === "runs" || event.outcome === "filtered") return;
-        return log.info("Message on {topic}: {outcome}", {
-          topic: event.topic,
-          outcome: event.outcome,
-          rows: event.rows,
-        });
+        return logMessage(event);
       case "join":
         return logJoin(event);
       case "created":
@@ -71,7 +72,8 @@ export function eventLog(): Emit {
       case "table":
         return log.info("Table: {rows} rows, {errors} errors, {warnings} warnings", { ...event });
       case "broker":
-        return event.connected ? log.info("Connected to the broker") : log.warn("Broker: {reason}", { ...event });
+        if (event.connected) return log.info("Connected to the broker");
+        return log[event.planned ? "info" : "warn"]("Broker: {reason}", { reason: event.reason });
       case "leader":
         return log.info("Leader is {holder}", { holder: event.holder, leading: event.leading });
       case "error": {

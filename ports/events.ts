@@ -152,7 +152,8 @@ export type ServiceEvent =
     receivedAt: Date;
   }
   | { type: "table"; rows: number; errors: number; warnings: number }
-  | { type: "broker"; connected: boolean; reason?: string }
+  /** `planned`: the service left for a moment, by itself. */
+  | { type: "broker"; connected: boolean; reason?: string; planned?: true }
   | { type: "leader"; leading: boolean; holder: string }
   /**
    * It is known what has become of a message, a request by hand or a due time. Told only where traces are made; a message

@@ -494,6 +494,53 @@ Deno.test("explain shows the Job of a row that needs others, on the topic of its
   }
 });
 
+Deno.test("explain shows what the local runner would start: command, environment and folder, and nothing of Kubernetes", async () => {
+  await inFolder(async (dir) => {
+    const table = "job_name,mqtt_topic,image,command,args,working_dir,memory_limit,mounts\n" +
+      "Greet,lab/hello,busybox,echo,{payload.name},,1Gi,\nWork,lab/work,busybox,pwd,,/srv,,pvc:data:/data\n" +
+      "Image,lab/image,busybox,,,,,\n";
+    await Deno.writeTextFile(`${dir}/jobs.csv`, table);
+    const env = { CATALOG_URL: `${dir}/jobs.csv`, CLUSTER: "local", LOCAL_DIR: `${dir}/processes` };
+    const { code, out, err } = await call(["explain", "lab/hello", '{"name":"world"}'], env);
+    equal(code, 0);
+    match(out, /^# Row "Greet", line 2 of [^]*command:\n {2}- echo\n {2}- world\n/);
+    match(out, new RegExp(`dir: ${dir}/processes/greet-\\w+/0\\n`));
+    match(out, /env:\n(.*\n)*? {2}PAYLOAD_NAME: world\n/);
+    doesNotMatch(out + err, /kind: Job|kubeconfig|apiVersion/);
+    match(err, /1 row would run; .* The local runner starts commands on this machine \(CLUSTER=local\)/);
+    const [{ process }] = JSON.parse((await call(["explain", "lab/work", "--json"], env)).out);
+    deepEqual([process.command, process.dir, process.not_followed], [["pwd"], "/srv", ["mounts"]]);
+    const refused = await call(["explain", "lab/image"], env);
+    equal(refused.code, 1);
+    match(refused.err, /^Cannot run job "Image" locally: its command column is empty/);
+  });
+});
+
+Deno.test("explain shows the concurrency group of a run whose row limits its runs", async () => {
+  await inFolder(async (dir) => {
+    const table = "job_name,mqtt_topic,image,max_runs,concurrency_group\n" +
+      "a,t,i,1,probe {payload.probe}\nb,t,i,2,\nc,t,i,,\n";
+    await Deno.writeTextFile(`${dir}/jobs.csv`, table);
+    const { out } = await call(["explain", "t", '{"probe":7}', "--json"], { CATALOG_URL: `${dir}/jobs.csv` });
+    const groups = JSON.parse(out).map(({ job }: { job: { metadata: { annotations: Record<string, string> } } }) =>
+      job.metadata.annotations["mqtt-job-listener/concurrency-group"]
+    );
+    deepEqual(groups, ["probe 7", "b", undefined]);
+  });
+});
+
+Deno.test("explain shows the first attempt of a row that names it", async () => {
+  await inFolder(async (dir) => {
+    const table = "job_name,mqtt_topic,image,args,retries,env\na,t,i,--seed {attempt},2,TRY=n{attempt}\n";
+    await Deno.writeTextFile(`${dir}/jobs.csv`, table);
+    equal((await call(["check", `${dir}/jobs.csv`])).code, 0);
+    const { out } = await call(["explain", "t", "--json"], { CATALOG_URL: `${dir}/jobs.csv` });
+    const [container] = JSON.parse(out)[0].job.spec.template.spec.containers;
+    deepEqual(container.args, ["--seed", "1"]);
+    equal(container.env.find(({ name }: { name: string }) => name === "TRY").value, "n1");
+  });
+});
+
 Deno.test("explain names the nearest topic where no row would run", async () => {
   const { code, out, err } = await call(["explain", "experiment/uplod"], { CATALOG_URL: LAB });
   deepEqual([code, out], [1, ""]);

@@ -18,8 +18,6 @@ const ROOTS: Readonly<Record<PlaceholderRoot, "path" | "position" | "field" | "n
   root_run: "nothing",
   attempt: "nothing",
 };
-/** Roots that no run has a value for yet; a table with one is wrong until it has. */
-const NOT_YET: ReadonlySet<PlaceholderRoot> = new Set(["attempt"]);
 
 const NAMES = Object.keys(ROOTS) as PlaceholderRoot[];
 const MAX_STEPS = 16;
@@ -89,7 +87,6 @@ function readPlaceholder(source: string, root: PlaceholderRoot): Placeholder | {
         "for the text itself",
     );
   }
-  if (NOT_YET.has(root)) return wrong("has no value in this version; write {payload.…}, {topic[…]} or {run_name}");
   if (path.length > MAX_STEPS) return wrong(`has ${path.length} steps, ${MAX_STEPS} are allowed`);
   const may = ROOTS[root];
   if (may === "nothing" && path.length > 0) return wrong(`has no parts; write {${root}}`);

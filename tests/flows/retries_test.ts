@@ -1,6 +1,8 @@
 /** What is tried again, when and as what; and that each step of it may be repeated. On fakes. */
 import { deepEqual, equal, match, ok } from "node:assert/strict";
 import { Retries, type RetriesOptions } from "../../flows/retries.ts";
+import { buildJob } from "../../k8s/manifest.ts";
+import { processPlan } from "../../local/runner.ts";
 import { type JobFacts, type Outcome, RefusedError, type Row, type RunRecord, UnavailableError } from "../../ports.ts";
 import { RunRecords } from "../../records.ts";
 import { keyOfCause, runNameFor } from "../../run_spec.ts";
@@ -162,6 +164,18 @@ Deno.test("the next attempt is the same run once more: message, lineage, slot, a
     "7",
   ]);
   deepEqual(receivedAt, live.receivedAt);
+});
+
+Deno.test("the second attempt has 2 for {attempt}, in the Job and in the local runner's process", async () => {
+  using bed = setUp();
+  const named = (text: string) => [text, { root: "attempt" as const, path: [], source: "{attempt}" }];
+  const cells: Partial<Row> = { retries: 1, command: ["sort"], args: [named("--try=")], workingDir: named("/srv/") };
+  equal(await bed.retries.startNext(failed({ retried_as: nameOf(2) }), by(ended(cells))), undefined);
+  const [spec] = bed.cluster.created;
+  const job = buildJob(spec!, { namespace: "lab", instance: "lab-a", ttlSecondsAfterFinished: 60 });
+  deepEqual(job.spec!.template.spec!.containers[0]!.args, ["--try=2"]);
+  const { command, dir } = processPlan(spec!, { dir: "/srv" });
+  deepEqual([command, dir], [["sort", "--try=2"], "/srv/2"]);
 });
 
 Deno.test("a payload that is in the store is linked to anew, one elsewhere is not", async () => {

@@ -113,7 +113,9 @@ Deno.test("args part words first and read placeholders within each word", () => 
   right(args, [
     [`--in {payload.file} 'a b' ""`, [["--in"], [file], ["a b"], []]],
     [`"x {payload.file} y"`, [["x ", file, " y"]]],
+    [`--seed={attempt}`, [["--seed=", { root: "attempt", path: [], source: "{attempt}" }]]],
   ]);
+  wrong(args, [["{attempt.x}", /has no parts; write \{attempt\}/]]);
   wrong(args, [["'a", /not a list of words: the quote ' at character 1 is not closed/]]);
 });
 
