@@ -90,8 +90,11 @@ export interface Gate {
   hasRoom(row: Row, later?: boolean): boolean;
   /** Right before the create call. Throws what `Cluster.create` throws. */
   admit(spec: RunSpec): Promise<Admission>;
-  /** How the create call of a run that was admitted went. One that may succeed yet is not through. */
-  through(runName: string, result: "created" | "exists" | "refused"): void;
+  /**
+   * How the create call of a run that was admitted went. One that may succeed yet is not through. `undone`: there is
+   * no Job of it, nor will be by a call that was made: it is admitted anew.
+   */
+  through(runName: string, result: "created" | "exists" | "refused" | "undone"): void;
 }
 
 export type FlowsOptions = RetriesOptions & Omit<GroupsOptions, "onEnd"> & JoinsOptions & {
@@ -110,6 +113,11 @@ export class Flows implements Aftermath {
     this.#retries = new Retries(options);
     this.joins = new Joins(options);
     this.groups = new Groups({ ...options, onEnd: (end) => this.joins.groupEnded(end) });
+  }
+
+  /** Goes on with what former processes left; when all live runs are known, and before messages come. */
+  async resume(): Promise<void> {
+    await Promise.all([this.groups.resume(), this.#retries.resume()]);
   }
 
   nextAttempt(job: EndedJob, failed: FailedAttempt): NextAttempt | NotRetried | undefined {

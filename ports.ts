@@ -233,8 +233,14 @@ export class UnavailableError extends Error {
   readonly retryAfterMs?: number;
   /** What a person has to do about it, a clause that the message holds; absent: it ends by itself. */
   readonly advice?: string;
-  constructor(message: string, options: ErrorOptions & { retryAfterMs?: number; advice?: string } = {}) {
+  /** The peer has said that it did not do it; absent: it may have. */
+  readonly isUndone?: true;
+  constructor(
+    message: string,
+    options: ErrorOptions & { retryAfterMs?: number; advice?: string; isUndone?: true } = {},
+  ) {
     super(message, options);
+    if (options.isUndone) this.isUndone = true;
     if (options.advice !== undefined) this.advice = options.advice;
     if (options.retryAfterMs !== undefined) this.retryAfterMs = Math.min(options.retryAfterMs, LONGEST_WAIT_MS);
   }

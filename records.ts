@@ -12,7 +12,14 @@ import { safeWords } from "./util/errors.ts";
 import { parseJson } from "./util/json.ts";
 
 /** Folders of what is kept beside records: their names begin with a dot, as no run's name does. */
-export type Notes = ".groups" | ".open-groups" | ".joins" | ".open-joins" | ".schedules" | ".unstarted";
+export type Notes =
+  | ".groups"
+  | ".open-groups"
+  | ".joins"
+  | ".open-joins"
+  | ".open-attempts"
+  | ".schedules"
+  | ".unstarted";
 
 const LIVE_KEY = ".live.json";
 const SESSIONS = ".session/";

@@ -27,7 +27,9 @@ import type {
   ObjectList,
   ObjectLook,
   ObjectStore,
+  Outcome,
   Row,
+  RunSpec,
   RunView,
   ServiceEvent,
 } from "./ports.ts";
@@ -154,13 +156,14 @@ export class Service {
       check,
       ...(options.rules ? { refreshRules: () => options.rules!.refresh() } : {}),
     });
+    const endUnstarted = async (spec: RunSpec, outcome: Outcome) =>
+      await this.#completion.unstarted.end(await this.#starter.stored(spec), outcome);
     const limits = this.#limits = new Limits({
       catalog: this.catalog,
       cluster,
       runs: this.runs,
       ...(options.look ? { look: options.look } : {}),
-      endUnstarted: async (spec, outcome) =>
-        await this.#completion.unstarted.end(await this.#starter.stored(spec), outcome),
+      endUnstarted,
       onRoom: () => this.#starter.pump(),
       emit,
       signal,
@@ -179,6 +182,7 @@ export class Service {
     });
     this.#named = new NamedStarts({ runs: this.runs, records: this.records, signal });
     this.#flows = new Flows({
+      endUnstarted,
       broker,
       cluster,
       payloads: stores.runs,
@@ -286,7 +290,7 @@ export class Service {
     watching.catch((error) => signal.aborted || this.#failed.resolve(`The watch ended: ${error}`));
     await Promise.all([this.catalog.start(signal), this.runs.synced, this.#listener.recall()]);
     const ending = this.#liveList.endVanished((job) => this.#completion.endVanished(job));
-    await Promise.all([ending, this.#completion.unstarted.resume(), this.#flows.groups.resume()]);
+    await Promise.all([ending, this.#completion.unstarted.resume(), this.#flows.resume()]);
     void this.#liveList.keep().catch(() => {});
     this.#schedules.run().catch((error) => signal.aborted || this.#failed.resolve(`Schedules ended: ${error}`));
     this.#flows.joins.look();

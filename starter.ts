@@ -59,10 +59,15 @@ export interface Order {
   readonly stop?: AbortSignal;
 }
 
+/** Longer than a call that seemed to fail can be under way. */
+const LATE_MS = 5_000;
+
 interface Task {
   readonly order: Order;
   /** The same for each attempt: what seems to have failed may have made the Job. */
   spec: RunSpec | undefined;
+  /** When a call ended of which nobody knows how it went; absent: none has. */
+  unknownAtMs?: number;
 }
 
 interface Lane {
@@ -106,8 +111,9 @@ export class Starter {
     this.#waiting++;
     const { tasks } = this.#laneOf(order.row.jobName, order.later ? this.#laterLanes : this.#lanes);
     // Not behind one that may wait for the place that it will leave.
-    if (order.takesOver) tasks.putFirst([{ order, spec }]);
-    else tasks.push({ order, spec });
+    const task: Task = { order, spec };
+    if (order.takesOver) tasks.putFirst([task]);
+    else tasks.push(task);
     this.pump();
   }
 
@@ -199,7 +205,10 @@ export class Starter {
       if (error instanceof RefusedError) {
         this.#options.gate?.through(runName, "refused");
         this.#settle(task, { result: "refused", runName, error });
-      } else this.#putBack(lane, task, runName, error);
+      } else {
+        await this.#giveBack(task, runName, error).catch(() => {/* It keeps what it was given. */});
+        this.#putBack(lane, task, runName, error);
+      }
     } finally {
       this.#active--;
       lane.busy--;
@@ -231,6 +240,18 @@ export class Starter {
     gate?.through(spec.runName, result);
     emit({ type: "created", run: viewOf(run), createMs, sinceReceiptMs: Date.now() - spec.receivedAt.getTime() });
     return result;
+  }
+
+  /** What the gate gave it must not be missing to those for whose places it waits: where it is sure that there is no Job. */
+  async #giveBack(task: Task, runName: string, error: unknown): Promise<void> {
+    const { cluster, gate, signal } = this.#options;
+    if (!gate) return;
+    if (!(error instanceof UnavailableError && error.isUndone)) return void (task.unknownAtMs = Date.now());
+    if (task.unknownAtMs !== undefined) {
+      if (Date.now() - task.unknownAtMs < LATE_MS || await cluster.get(runName, { signal })) return;
+      delete task.unknownAtMs;
+    }
+    gate.through(runName, "undone");
   }
 
   /** Back to the front of its lane: the order of messages of a row is kept where it can be. */

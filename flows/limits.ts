@@ -214,9 +214,14 @@ export class Limits implements Gate, RunObserver {
   }
 
   /** See `Gate`. */
-  through(runName: string, result: "created" | "exists" | "refused"): void {
-    if (!this.#turns.has(runName)) return;
-    if (result === "exists") void this.#untilSeen(runName).catch(() => {/* The service stops. */});
+  through(runName: string, result: "created" | "exists" | "refused" | "undone"): void {
+    const turn = this.#turns.get(runName);
+    if (!turn) return;
+    if (result === "undone") {
+      turn.begins = undefined;
+      this.#countWaiting(turn.jobName, runName, true);
+      this.#mark(turn.key);
+    } else if (result === "exists") void this.#untilSeen(runName).catch(() => {/* The service stops. */});
     else this.#endTurn(runName);
   }
 

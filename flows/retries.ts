@@ -1,21 +1,27 @@
 /**
  * Attempts: whether a run that failed is tried again, when, and with how much memory. An attempt is a Job of its own,
- * named by the first run and its number; the Job of the one before stays until it is there, so that a crash forgets none.
+ * named by the first run and its number; the Job of the one before stays until it is there, or until a note holds what
+ * it is made of (flows/open_attempts.ts), so that a crash forgets none.
  */
 import type { Aftermath, EndedJob, FailedAttempt, NextAttempt, NotRetried } from "../flows.ts";
 import { type Emit, type ObjectStore, type Outcome, RefusedError, type Row, type RunSpec } from "../ports.ts";
 import type { RunReason } from "../reasons.ts";
+import type { RunRecords } from "../records.ts";
 import { keyOfCause, lineageOf, rungsOf, runNameFor } from "../run_spec.ts";
 import { linkPayload, type NamedStarts, type Starter, type StartResult } from "../starter.ts";
 import { onAbort, Scope } from "../util/abort.ts";
 import { compact } from "../util/compact.ts";
 import { errorMessage } from "../util/errors.ts";
-import { delayAtMost, retryForever } from "../util/retry.ts";
-import { Semaphores } from "../util/semaphore.ts";
+import { atMost, delay, delayAtMost, retryForever } from "../util/retry.ts";
+import { Semaphore, Semaphores } from "../util/semaphore.ts";
+import { type LastFailure, type OpenAttempt, OpenAttempts } from "./open_attempts.ts";
 
 export interface RetriesOptions {
   readonly starter: Pick<Starter, "start">;
   readonly named: NamedStarts;
+  readonly records: RunRecords;
+  /** Ends a run that never had a Job; resolves when that is durable. */
+  readonly endUnstarted: (spec: RunSpec, outcome: Outcome) => Promise<void>;
   /** Where payloads are that no Job can hold. */
   readonly payloads: Pick<ObjectStore, "url" | "link">;
   /** What is against the row by the rules of now, in sentences; what its Job keeps may be older, or anybody's. */
@@ -29,6 +35,15 @@ export interface RetriesOptions {
 const FIRST_DELAY_MS = 10_000;
 /** Attempts of one row that are read and made at a time: each holds a Job with its payload. */
 const AT_ONCE = 4;
+/**
+ * How long the Job of the attempt before stays for the sake of the create call. Its place may be the very one that the
+ * call waits for (a quota of Jobs), so after that a note holds what is to be created.
+ */
+const PATIENCE_MS = 2_000;
+/** Longer than a call of a killed process can be under way. */
+const LATE_MS = 5_000;
+/** Notes that are read at a time after a start. */
+const READS_AT_ONCE = 16;
 /** The wait before an attempt does not grow beyond this, unless it is longer from the first. */
 const MAX_DELAY_MS = 6 * 60_000;
 
@@ -47,9 +62,16 @@ const OF_THE_PROGRAM: ReadonlySet<string> = new Set(
 export class Retries {
   readonly #options: RetriesOptions;
   readonly #turns = new Semaphores(AT_ONCE);
+  readonly #open: OpenAttempts;
+  readonly #reads = new Semaphore(READS_AT_ONCE);
+  /** Attempts whose notes this process sees to; `true`: the note holds what it is made of. */
+  readonly #noted = new Map<string, boolean>();
+  /** Told when there is such a note, by the attempt's name. */
+  readonly #onNoted = new Map<string, () => void>();
 
   constructor(options: RetriesOptions) {
     this.#options = options;
+    this.#open = new OpenAttempts(options.records, options.payloads, options.signal);
   }
 
   /** See `Aftermath`. */
@@ -74,13 +96,112 @@ export class Retries {
     const { retried_as: runName, job_name: jobName } = record;
     if (runName === undefined) return undefined;
     await this.#untilDue(record, stop);
-    const start = () => this.#start(record, { runName, readJob, stop });
-    const started = await this.#inTurn(jobName, start, stop);
+    if (this.#noted.get(runName)) return undefined;
+    const isNoted = Promise.withResolvers<undefined>();
+    this.#onNoted.set(runName, () => isNoted.resolve(undefined));
+    const starting = this.#inTurn(jobName, () => this.#start(record, { runName, readJob, stop }), stop);
+    const started = await Promise.race([starting, isNoted.promise]).finally(() => this.#onNoted.delete(runName));
+    if (started === undefined) {
+      starting.catch(() => {/* The service stops. */});
+      return undefined;
+    }
     if (started.result !== "refused") return undefined;
-    if (stop.aborted) return stop.reason as Outcome;
-    const { status, reason, message, exit_code: exitCode } = record;
-    const why = `${message}; it cannot be tried again: ${started.error.message}`;
-    return { status, reason, message: why, ...compact({ exitCode: exitCode ?? undefined }) };
+    return stop.aborted ? stop.reason as Outcome : notTriedAgain(record, started.error);
+  }
+
+  /**
+   * Goes on with attempts whose Jobs before them are gone; once more when a note can no more come that a killed process
+   * has asked for. Call it when all live runs are known.
+   */
+  async resume(): Promise<void> {
+    await this.#resumeAll();
+    delay(LATE_MS, this.#options.signal).then(() => this.#resumeAll()).catch(() => {/* The service stops. */});
+  }
+
+  async #resumeAll(): Promise<void> {
+    const { emit, signal } = this.#options;
+    const names = await retryForever(() => this.#open.names(), {
+      signal,
+      onLasting: (error) => {
+        const message = `Cannot see which runs wait to be tried again: ${errorMessage(error)}`;
+        emit({ type: "error", scope: "store", report: { reason: "StoreUnavailable", message } });
+      },
+    });
+    for (const name of names) if (!this.#noted.has(name)) void this.#goOn(name).catch(() => {/* The service stops. */});
+  }
+
+  /** With one that a former process has noted. */
+  async #goOn(runName: string): Promise<void> {
+    const { named, signal } = this.#options;
+    this.#noted.set(runName, false);
+    const open = await this.#reads.take(() => this.#readNote(runName), signal);
+    if (open) {
+      this.#isNoted(runName);
+      const { jobName } = open.spec.row;
+      const nothing: StartResult = { result: "exists", runName };
+      const begin = async () => await this.#fromNote(runName) ?? nothing;
+      const start = () => named.start(runName, { begin, onRetry: this.#cannotLook(runName, jobName) });
+      await this.#turns.of(jobName).take(start, signal);
+    }
+    await this.#forget(runName);
+  }
+
+  /** Resolves when what the note holds is created, or has ended without that; undefined: there is no note. */
+  async #fromNote(runName: string): Promise<StartResult | undefined> {
+    const open = await this.#readNote(runName);
+    if (!open) return undefined;
+    const { spec, failure } = open;
+    const [fault] = this.#options.against(spec.row);
+    const started = fault === undefined
+      ? await this.#order(spec)
+      : refused(runName, `its row is not allowed any more: ${fault}`);
+    await this.#settled(spec, started, (error) => notTriedAgain(failure, error));
+    return { result: "exists", runName };
+  }
+
+  #readNote(runName: string): Promise<OpenAttempt | undefined> {
+    return this.#patiently({ runName }, "its note cannot be read", () => this.#open.read(runName));
+  }
+
+  /** One that will never be has ended: nobody else is left to say so. */
+  async #settled(spec: RunSpec, started: StartResult, outcomeOf: (error: Error) => Outcome): Promise<void> {
+    if (started.result === "refused") await this.#options.endUnstarted(spec, outcomeOf(started.error));
+  }
+
+  /** From now on nobody needs the Job before it. */
+  #isNoted(runName: string): void {
+    this.#noted.set(runName, true);
+    this.#onNoted.get(runName)?.();
+  }
+
+  async #forget(runName: string): Promise<void> {
+    await this.#patiently({ runName }, "its note cannot be removed", () => this.#open.remove(runName));
+    this.#noted.delete(runName);
+  }
+
+  #cannotLook(runName: string, jobName: string): (error: unknown) => void {
+    return (error) => {
+      const reason = `cannot look for its record: ${errorMessage(error)}`;
+      this.#options.emit({ type: "waiting", runName, jobName, reason });
+    };
+  }
+
+  #patiently<T>(
+    { runName, jobName = "" }: { runName: string; jobName?: string },
+    what: string,
+    work: () => Promise<T>,
+  ) {
+    const { signal, emit } = this.#options;
+    const onRetry = (error: unknown) =>
+      emit({ type: "waiting", runName, jobName, reason: `${what}: ${errorMessage(error)}` });
+    return retryForever(work, { signal, onRetry });
+  }
+
+  async #order(spec: RunSpec, stop?: AbortSignal): Promise<StartResult> {
+    const { promise, resolve } = Promise.withResolvers<StartResult>();
+    const order = { row: spec.row, spec: () => spec, settle: resolve, takesOver: true as const };
+    this.#options.starter.start({ ...order, ...compact({ stop }) });
+    return await promise;
   }
 
   /** Each row has turns of its own, so that one which waits for the cluster holds up no other. Who is stopped needs none. */
@@ -101,18 +222,14 @@ export class Retries {
 
   async #start(
     record: FailedAttempt,
-    { runName, readJob, stop }: { runName: string } & Parameters<Aftermath["startNext"]>[1],
+    { runName, readJob, ...options }: Begin & Parameters<Aftermath["startNext"]>[1],
   ): Promise<StartResult> {
-    const { named, emit } = this.#options;
-    return await named.start(runName, {
+    return await this.#options.named.start(runName, {
       begin: async () =>
-        stop.aborted
+        options.stop.aborted
           ? refused(runName, "it was stopped")
-          : await this.#begin(await readJob(), record, { runName, stop }),
-      onRetry: (error) => {
-        const reason = `cannot look for its record: ${errorMessage(error)}`;
-        emit({ type: "waiting", runName, jobName: record.job_name, reason });
-      },
+          : await this.#begin(await readJob(), record, { runName, ...options }),
+      onRetry: this.#cannotLook(runName, record.job_name),
     });
   }
 
@@ -137,18 +254,31 @@ export class Retries {
     signal.throwIfAborted();
   }
 
+  /** Resolves when it is created; one that waits for that has a note meanwhile. */
   async #begin(
     job: EndedJob,
     record: FailedAttempt,
-    { runName, stop }: { readonly runName: string; readonly stop: AbortSignal },
+    { runName, stop }: Begin,
   ): Promise<StartResult> {
     const next = this.nextAttempt(job, record);
-    if (next === undefined || "not" in next) return refused(runName, next?.not ?? "its Job was gone");
+    if (next === undefined || "not" in next) {
+      // Its Job may be gone because the note is there.
+      return await this.#fromNote(runName) ?? refused(runName, next?.not ?? "its Job was gone");
+    }
     const spec = await this.#specOf(job, record, runName);
     if (spec === undefined) return refused(runName, "its payload is not where this service has put it");
-    const { promise, resolve } = Promise.withResolvers<StartResult>();
-    this.#options.starter.start({ row: spec.row, spec: () => spec, settle: resolve, takesOver: true, stop });
-    return await promise;
+    let isThrough = false;
+    const starting = this.#order(spec, stop).finally(() => isThrough = true);
+    await atMost(PATIENCE_MS, starting);
+    if (isThrough || stop.aborted) return await starting;
+    this.#noted.set(runName, false);
+    const wait = { runName, jobName: spec.row.jobName };
+    await this.#patiently(wait, "what it is made of cannot be noted", () => this.#open.put({ spec, failure: record }));
+    this.#isNoted(runName);
+    const started = await starting;
+    await this.#settled(spec, started, (error) => stop.aborted ? stop.reason as Outcome : notTriedAgain(record, error));
+    await this.#forget(runName);
+    return started;
   }
 
   /** The same run once more; undefined: its payload is said to be where none of this service's are. */
@@ -181,6 +311,17 @@ export class Retries {
       ...compact({ payloadLink: link, concurrency: job.concurrency }),
     };
   }
+}
+
+interface Begin {
+  readonly runName: string;
+  readonly stop: AbortSignal;
+}
+
+/** How a run has ended of which there is no further attempt, though its record says so. */
+function notTriedAgain({ reason, message, exit_code: exitCode }: LastFailure, error: Error): Outcome {
+  const why = `${message}; it cannot be tried again: ${error.message}`;
+  return { status: "failed", reason, message: why, ...compact({ exitCode: exitCode ?? undefined }) };
 }
 
 function refused(runName: string, why: string): StartResult {

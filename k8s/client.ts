@@ -399,8 +399,10 @@ export function answerError(what: string, answer: Answer): RefusedError | Unavai
   const words = `Cannot ${what}: ${message || "no reason given"} (${status}${reason ? ` ${reason}` : ""})`;
   if (isRefusal(status, message)) return new RefusedError(words);
   const advice = adviceFor(status, message);
-  if (advice !== undefined) return new UnavailableError(`${words}; ${advice}`, compact({ retryAfterMs, advice }));
-  return new UnavailableError(words, compact({ retryAfterMs }));
+  // A server that fails may have done it before.
+  const isUndone = status >= 400 && status < 500 ? true as const : undefined;
+  const more = compact({ retryAfterMs, advice, isUndone });
+  return new UnavailableError(advice === undefined ? words : `${words}; ${advice}`, more);
 }
 
 /** Not valid, too large, or denied by a rule of the cluster. */

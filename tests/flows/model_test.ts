@@ -41,6 +41,8 @@ interface Case {
   readonly hasTick: boolean;
   /** A row of which one runs at a time is there, too. */
   readonly busy?: Busy | undefined;
+  /** Jobs that the namespace may have at a time. */
+  readonly quota?: number | undefined;
   readonly seed: number;
 }
 
@@ -155,7 +157,7 @@ const SOON_MS = 10_000;
 const LAST_SECONDS = 75;
 
 async function play(one: Case, say: (line: string) => void = () => {}): Promise<void> {
-  const { rows, messages, steps, turns, hasTick, busy, seed } = one;
+  const { rows, messages, steps, turns, hasTick, busy, quota, seed } = one;
   const expected = expect(rows, messages);
   fc.pre(expected !== undefined);
   const table = tableOf(rows, { hasTick, ...(busy ? { busy } : {}) });
@@ -165,6 +167,7 @@ async function play(one: Case, say: (line: string) => void = () => {}): Promise<
   const world = new World(table, {
     topicPrefix: PREFIX,
     turns,
+    ...(quota === undefined ? {} : { quota }),
     onCreate: (spec) => books.create(spec),
     onRunning: (job, world) => books.run(job, world),
     onPublish: (topic, body) => books.publish(topic, body),
@@ -212,6 +215,7 @@ async function play(one: Case, say: (line: string) => void = () => {}): Promise<
   const records = [...world.store.objects.keys()].filter((key) => /^r\d[^/]*\.json$/.test(key));
   equal(records.length, expected!.runs.size, "records");
   deepEqual([...world.store.objects.keys()].filter((key) => key.startsWith(".open-groups/")), [], "open groups");
+  deepEqual([...world.store.objects.keys()].filter((key) => key.startsWith(".open-attempts/")), [], "open attempts");
   if (busy) {
     checkBusy(busy, {
       books,
@@ -219,7 +223,10 @@ async function play(one: Case, say: (line: string) => void = () => {}): Promise<
       sent: messages.flatMap(({ topic }, n) => topic === BUSY_TOPIC ? [n] : []),
     });
   }
-  if (hasTick) checkDueTimes(books.due, { sinceMs, untilMs, isDisturbed: world.deaths > 1 || turns.length > 0 });
+  // Behind a full quota due times coalesce at any time.
+  if (hasTick && quota === undefined) {
+    checkDueTimes(books.due, { sinceMs, untilMs, isDisturbed: world.deaths > 1 || turns.length > 0 });
+  }
 }
 
 /** Each message has one record; the newest one has run where it goes before the others. */
@@ -346,6 +353,7 @@ const anyCase: fc.Arbitrary<Case> = fc.record({
   busy: has("whenBusy")
     ? fc.constantFrom<(Busy | undefined)[]>(undefined, undefined, undefined, "forbid", "replace", "latest")
     : fc.constant(undefined),
+  quota: fc.constantFrom(undefined, undefined, 1, 2, 4),
   hasTick: has("schedule") ? fc.constantFrom(false, false, false, false, true) : fc.constant(false),
   seed: fc.nat(),
 });
@@ -370,6 +378,25 @@ Deno.test("a group of items and what waits for its end come to the same, whichev
         }
       });
     }
+  }
+});
+
+Deno.test("as many failed runs as the namespace may have Jobs are all tried again, whichever of their calls is the last", async (t) => {
+  const row: ModelRow = { cause: { on: "message", topic: 0 }, items: "list", retries: 2, rungs: 1, ends: ["exit"] };
+  for (const fate of FATES) {
+    await t.step(fate, async () => {
+      for (let call = 0; call < 60; call++) {
+        await play({
+          rows: [row],
+          messages: [{ topic: 0, items: 4 }],
+          steps: [],
+          turns: [{ after: call, fate }],
+          quota: 2,
+          seed: call,
+          hasTick: false,
+        });
+      }
+    });
   }
 });
 

@@ -3,7 +3,15 @@ import { deepEqual, equal, match, ok } from "node:assert/strict";
 import { Retries, type RetriesOptions } from "../../flows/retries.ts";
 import { buildJob } from "../../k8s/manifest.ts";
 import { processPlan } from "../../local/runner.ts";
-import { type JobFacts, type Outcome, RefusedError, type Row, type RunRecord, UnavailableError } from "../../ports.ts";
+import {
+  type JobFacts,
+  type Outcome,
+  RefusedError,
+  type Row,
+  type RunRecord,
+  type RunSpec,
+  UnavailableError,
+} from "../../ports.ts";
 import { RunRecords } from "../../records.ts";
 import { keyOfCause, runNameFor } from "../../run_spec.ts";
 import { RunTable } from "../../runs.ts";
@@ -15,21 +23,28 @@ const FIRST = "count-aaaaaaaaaaaa";
 const ENDED_AT = "2026-03-01T10:00:00.000Z";
 const NEVER = new AbortController().signal;
 
-function setUp({ maxRuns = Infinity, retryDelayMs = 0, against = () => [], store = new FakeStore() }: {
-  maxRuns?: number;
-  retryDelayMs?: number;
-  against?: RetriesOptions["against"];
-  store?: FakeStore;
-} = {}) {
+function setUp(
+  { cluster = new FakeCluster(), maxRuns = Infinity, retryDelayMs = 0, against = () => [], store = new FakeStore() }: {
+    cluster?: FakeCluster;
+    maxRuns?: number;
+    retryDelayMs?: number;
+    against?: RetriesOptions["against"];
+    store?: FakeStore;
+  } = {},
+) {
   const stop = new AbortController();
   const { signal } = stop;
   const { emit, all } = events();
-  const cluster = new FakeCluster();
   const runs = new RunTable({ emit });
   const starter = new Starter({ cluster, runs, payloads: store, concurrency: 8, maxRuns, emit, signal });
-  const named = new NamedStarts({ runs, records: new RunRecords(store), signal });
-  const retries = new Retries({ starter, named, payloads: store, against, retryDelayMs, emit, signal });
-  return { retries, starter, runs, cluster, store, all, [Symbol.dispose]: () => stop.abort() };
+  const records = new RunRecords(store);
+  const named = new NamedStarts({ runs, records, signal });
+  const endings: { runName: string; outcome: Outcome }[] = [];
+  const endUnstarted = ({ runName }: RunSpec, outcome: Outcome) =>
+    Promise.resolve(void endings.push({ runName, outcome }));
+  const options = { records, endUnstarted, payloads: store, against, retryDelayMs, emit, signal };
+  const retries = new Retries({ starter, named, ...options });
+  return { retries, starter, runs, cluster, store, all, endings, [Symbol.dispose]: () => stop.abort() };
 }
 
 function failed(more: Partial<RunRecord> = {}): RunRecord {

@@ -72,6 +72,8 @@ export interface WorldOptions {
   /** Told of each call, with its fate. */
   readonly onCall?: (what: string) => void;
   readonly settings?: Partial<ServiceOptions["settings"]>;
+  /** Jobs that the namespace may have at a time. */
+  readonly quota?: number;
   /** Where outputs are. */
   readonly outputs?: ReadonlySet<string>;
 }
@@ -305,6 +307,9 @@ export class World {
   #create(spec: RunSpec, { isLate = false } = {}): "created" | "exists" {
     const { runName } = spec;
     if (this.jobs.has(runName)) return "exists";
+    if (this.jobs.size >= (this.#options.quota ?? Infinity)) {
+      throw new UnavailableError("exceeded quota", { isUndone: true });
+    }
     // No call is under way for as long as a run takes from its beginning to its end.
     if (isLate && this.#deleted.has(runName)) return "exists";
     const { row, message } = spec;
