@@ -10,6 +10,8 @@ import { timesWithJob, timesWithPod } from "./runs/times.ts";
 import { compact } from "./util/compact.ts";
 import { delay } from "./util/retry.ts";
 
+export { pulledAt } from "./runs/times.ts";
+
 /** A run as the table keeps it. `pods` is the table's own map; read it only. */
 export interface LiveRun {
   job: Omit<JobFacts, "payload" | "manifest" | "row">;

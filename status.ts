@@ -18,9 +18,9 @@ import { boundToReader } from "./status/log_stream.ts";
 import { readMessages } from "./status/messages.ts";
 import type { HealthView } from "./status/pages/overview.tsx";
 import { messagesPage } from "./status/pages/messages.tsx";
-import { groupHref } from "./status/pages/group.tsx";
-import { messagePage } from "./status/pages/parts.tsx";
+import { groupHref, messagePage } from "./status/pages/parts.tsx";
 import { Reading } from "./status/reading.ts";
+import { findRun, manifestOf, payloadOf } from "./status/run.ts";
 import { type StatusView, statusView } from "./status/view.ts";
 import { Scope } from "./util/abort.ts";
 import { compact } from "./util/compact.ts";
@@ -119,16 +119,19 @@ export function statusApp(options: StatusOptions, closing: AbortSignal): Hono<En
     const page = await reading.run(run);
     if (page !== undefined) return answerPage(c, page);
     // A group bears a run's name, and stands where one could.
-    return await reading.group(run) === undefined ? noRun(c) : c.redirect(groupHref(run), 303);
+    const { searchParams } = new URL(c.req.url);
+    return await reading.group(run, searchParams) === undefined ? noRun(c) : c.redirect(groupHref(run), 303);
   });
   app.get("/groups/:run", async (c) => {
-    const page = await reading.group(c.req.param("run"));
+    const page = await reading.group(c.req.param("run"), new URL(c.req.url).searchParams);
     return page === undefined ? noRun(c) : answerPage(c, page);
   });
   app.get("/runs/:run/log", async (c) => {
-    const found = await reading.find(c.req.param("run"));
+    const found = await findRun(c.req.param("run"), reading.looking);
     return found ? await answerLog(c, view, { follow: found.record === undefined, closing }) : noRun(c);
   });
+  app.get("/runs/:run/message", async (c) => answerText(c, await payloadOf(c.req.param("run"), reading.looking)));
+  app.get("/runs/:run/job", async (c) => answerText(c, await manifestOf(c.req.param("run"), reading.looking)));
   app.get("/messages", (c) => {
     const shown = readMessages(view, new URL(c.req.url).searchParams);
     return answerPage(c, { data: shown, html: () => messagesPage(shown) });
@@ -164,6 +167,13 @@ export function statusApp(options: StatusOptions, closing: AbortSignal): Hono<En
 function noRun(c: Context): Response {
   const message = `There is no run "${c.req.param("run")}", neither alive nor in the history.`;
   return answerPage(c, messagePage({ title: "No such run", message }), 404);
+}
+
+/** As it is, for a browser to show and not to obey. */
+function answerText(c: Context, text: string | Uint8Array | undefined): Response {
+  if (text === undefined) return c.text("It is not known here\n", 404);
+  const bytes = typeof text === "string" ? new TextEncoder().encode(text) : text.slice();
+  return c.body(bytes, 200, { "content-type": "text/plain; charset=utf-8", "x-content-type-options": "nosniff" });
 }
 
 async function answerLog(

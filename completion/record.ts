@@ -8,7 +8,7 @@ import { type EndPayload, endProperties } from "../payloads.ts";
 import type { EventFacts, Outcome, RunRecord, RunSpec } from "../ports.ts";
 import type { RunReason } from "../reasons.ts";
 import { inputHandedDown, lineageOfRecord, outputOf, payloadText, recordedLineage } from "../run_spec.ts";
-import { factsOf, type LiveRun } from "../runs.ts";
+import { factsOf, type LiveRun, pulledAt } from "../runs.ts";
 import { compact } from "../util/compact.ts";
 import { withLastLine } from "./last_line.ts";
 import { parseJson } from "../util/json.ts";
@@ -98,17 +98,10 @@ export function withLog(
     log_bytes: log.bytes,
     ...compact({
       log_missing: log.missing,
-      pulled_at: pulledAt(events, record)?.toISOString(),
+      pulled_at: pulledAt(events, record.started_at === null ? undefined : new Date(record.started_at))?.toISOString(),
       log_stored_at: storedAt?.toISOString(),
     }),
   };
-}
-
-/** When its image was there: the last that the cluster says of that before its program started. Both count seconds. */
-function pulledAt(events: readonly EventFacts[], { started_at }: RunRecord): Date | undefined {
-  const until = started_at === null ? Infinity : Date.parse(started_at);
-  const times = events.filter(({ reason, at }) => reason === "Pulled" && at.getTime() <= until).map(({ at }) => at);
-  return times.reduce<Date | undefined>((a, b) => a && a > b ? a : b, undefined);
 }
 
 /** The record of a run that ended so, but for what its log and the cluster's events say. */

@@ -3,7 +3,7 @@
  * first pod had a node, until when it was held back. Kept from the first pod on, for pods go. What was not seen, as before
  * a restart, is absent. Pure.
  */
-import type { HeldBy, JobFacts, PodFacts, SeenTimes } from "../ports.ts";
+import type { EventFacts, HeldBy, JobFacts, PodFacts, SeenTimes } from "../ports.ts";
 import { compact } from "../util/compact.ts";
 
 /** With what its Job says now. */
@@ -32,6 +32,12 @@ export function timesWithPod(times: SeenTimes, { scheduledAt, containers }: PodF
       startedAt: earliest([times.startedAt, ...starts]),
     }),
   };
+}
+
+/** When its image was there: the last that the cluster says of that before its program started. Both count seconds. */
+export function pulledAt(events: readonly EventFacts[], startedAt: Date | undefined): Date | undefined {
+  const times = events.filter(({ reason, at }) => reason === "Pulled" && (startedAt === undefined || at <= startedAt));
+  return times.reduce<Date | undefined>((last, { at }) => last && last > at ? last : at, undefined);
 }
 
 function earliest(dates: readonly (Date | undefined)[]): Date | undefined {

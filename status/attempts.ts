@@ -13,13 +13,16 @@ const MAX_ATTEMPTS = 10;
 
 /** What a page shows of one attempt. */
 export interface AttemptView {
-  readonly runName: string;
-  readonly number: number;
+  readonly run_name: string;
+  readonly attempt: number;
   /** undefined: nothing is known of it. */
   readonly state?: RunState;
   readonly reason?: string;
-  /** Its limit, as the row has it. */
-  readonly memory?: string;
+  readonly exit_code?: number;
+  /** As the row has it. */
+  readonly memory_limit?: string;
+  /** Bytes. */
+  readonly peak_memory?: number;
   readonly node?: string;
   readonly started_at?: string | null;
   readonly finished_at?: string;
@@ -37,25 +40,25 @@ export async function attemptsOf(
     ? {
       runName: record.run_name,
       jobName: record.job_name,
-      ...compact({ attempt: own.number, firstRun: record.first_run }),
+      ...compact({ attempt: own.attempt, firstRun: record.first_run }),
     }
     : live!;
   const names = earlierAttempts(place, MAX_ATTEMPTS);
   const before = await Promise.all(
-    names.map((name, at) => look(view, name, own.number - names.length + at, signal)),
+    names.map((name, at) => look(view, name, own.attempt - names.length + at, signal)),
   );
   const after: AttemptView[] = [];
   for (let next = record?.retried_as; next !== undefined && after.length < MAX_ATTEMPTS;) {
     const found = await read(view, next, signal);
-    after.push(found.shown ?? { runName: next, number: own.number + after.length + 1 });
+    after.push(found.shown ?? { run_name: next, attempt: own.attempt + after.length + 1 });
     next = found.next;
   }
   const all = [...before, own, ...after];
   return all.length > 1 ? all : [];
 }
 
-async function look(view: StatusView, runName: string, number: number, signal: AbortSignal): Promise<AttemptView> {
-  return (await read(view, runName, signal)).shown ?? { runName, number };
+async function look(view: StatusView, run_name: string, attempt: number, signal: AbortSignal): Promise<AttemptView> {
+  return (await read(view, run_name, signal)).shown ?? { run_name, attempt };
 }
 
 async function read(
@@ -69,17 +72,24 @@ async function read(
   return record ? { shown: ofRecord(record), ...compact({ next: record.retried_as }) } : {};
 }
 
-function ofLive({ runName, attempt = 1, state, limits, nodes }: RunView): AttemptView {
+function ofLive({ runName, attempt = 1, state, limits, nodes, startedAt }: RunView): AttemptView {
   return {
-    runName,
-    number: attempt,
+    run_name: runName,
+    attempt,
     state,
-    ...compact({ memory: limits["memory"], node: nodes.join(", ") || undefined }),
+    ...compact({
+      memory_limit: limits["memory"],
+      node: nodes.join(", ") || undefined,
+      started_at: startedAt?.toISOString(),
+    }),
   };
 }
 
 function ofRecord(record: RunRecord): AttemptView {
-  const { run_name: runName, attempt: number = 1, status: state, reason, started_at, finished_at } = record;
-  const parts = { memory: record.limits["memory"], node: record.node ?? undefined };
-  return { runName, number, state, reason, started_at, finished_at, ...compact(parts) };
+  const { run_name, attempt = 1, status: state, reason, exit_code, peak_memory, started_at, finished_at } = record;
+  const parts = { memory_limit: record.limits["memory"], node: record.node ?? undefined, peak_memory };
+  return {
+    ...{ run_name, attempt, state, reason, started_at, finished_at },
+    ...compact({ ...parts, exit_code: exit_code ?? undefined }),
+  };
 }

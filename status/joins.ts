@@ -19,6 +19,11 @@ export interface Wait {
   readonly runNames: readonly string[];
 }
 
+/** With names as records have them. */
+export function waitData({ root, jobName, words, runNames }: Wait): Record<string, unknown> {
+  return { root, job_name: jobName, words, run_names: runNames };
+}
+
 /** What is known of one root. */
 export interface RunsOfRoot {
   readonly root: string;

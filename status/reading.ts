@@ -2,26 +2,22 @@
  * What the pages `/` and `/runs/{run}` show, gathered from the view: filters, cursors, children, message and log.
  * What cannot be had leaves its part of a page out. Must not know HTTP beyond a query, nor what pages look like.
  */
-import { stringify } from "yaml";
 import { chainGraph } from "../catalog/chains.ts";
 import type { Table } from "../catalog.ts";
-import type { RunRecord, RunView } from "../ports.ts";
-import { isRoot, isRunName, lineageOfRecord } from "../run_spec.ts";
+import type { RunView } from "../ports.ts";
+import { isRoot } from "../run_spec.ts";
 import { compact } from "../util/compact.ts";
 import { errorMessage } from "../util/errors.ts";
 import { finishInSlices } from "../util/slices.ts";
 import type { Page } from "./answers.ts";
-import { attemptsOf } from "./attempts.ts";
 import { drawGraphSteps, type GraphPicture, MAX_DRAWN_ROWS } from "./graph.tsx";
-import type { ItemState } from "../flows.ts";
 import type { EndedRun, RunSearch } from "../history.ts";
-import { groupPage, type ShownState } from "./pages/group.tsx";
-import { allWaits, type RunsOfRoot, type Wait, waitsOf } from "./joins.ts";
-import { type LogTail, logTail } from "./log_stream.ts";
-import { messageRunsPage } from "./pages/message_runs.tsx";
+import type { ShownState } from "./pages/group.tsx";
+import { allWaits, type Wait } from "./joins.ts";
+import { readGroup, readMessageRuns, statesOf } from "./message_runs.ts";
 import { type GroupLine, type HealthView, overviewPage, type RunQuery } from "./pages/overview.tsx";
-import { END_STATES, isLiveState, LIVE_STATES, type RunState } from "./pages/parts.tsx";
-import { runPage, type RunPageInput } from "./pages/run.tsx";
+import { END_STATES, isLiveState, LIVE_STATES } from "./pages/parts.tsx";
+import { type Looking, readRun } from "./run.ts";
 import type { StatusView } from "./view.ts";
 
 export interface ReadingOptions {
@@ -32,11 +28,8 @@ export interface ReadingOptions {
 }
 
 const RECORDS_A_PAGE = 50;
-const MAX_CHILDREN = 100;
-/** Runs of one message on its page; and of all, those that are looked through for what a row waits for. */
-const MAX_OF_ROOT = 500;
+/** Of all runs, those that are looked through for what a row waits for. */
 const MAX_KNOWN = 2_000;
-const MAX_PAYLOAD_SHOWN = 96 * 1024;
 /** Longest wait for a store or cluster that a page asks. */
 const LOOK_MS = 5_000;
 
@@ -45,17 +38,24 @@ export class Reading {
   readonly #options: ReadingOptions;
   readonly #closing: AbortSignal;
   readonly #pictures = new WeakMap<Table, Promise<GraphPicture>>();
+  readonly #looking: Looking;
 
   constructor(options: ReadingOptions, closing: AbortSignal) {
     this.#options = options;
     this.#closing = closing;
+    this.#looking = { view: options.view, actions: options.actions, signal: () => this.#lookSignal() };
+  }
+
+  /** For pages that are gathered elsewhere. */
+  get looking(): Looking {
+    return this.#looking;
   }
 
   /** The page `/` for a query. */
   async overview(params: URLSearchParams): Promise<Page> {
     const { view, health, actions } = this.#options;
     const query = readQuery(params);
-    if (query.root !== undefined) return await this.#allOf(query.root);
+    if (query.root !== undefined) return await readMessageRuns(query.root, params, this.#looking);
     const table = view.table();
     const history = await this.#history(query, params);
     const groups = query.state === undefined ? this.#openGroups(query.row) : [];
@@ -98,28 +98,8 @@ export class Reading {
   }
 
   /** The page of a group; undefined: there is none of that name. */
-  async group(name: string): Promise<Page | undefined> {
-    const { view, actions } = this.#options;
-    if (!isRunName(name)) return undefined;
-    const group = await view.group?.(name, this.#lookSignal());
-    if (!group) return undefined;
-    const states = statesOf(group.items.map(({ state }) => state), liveItems(view.liveRuns()).get(name));
-    return { data: { ...group, states }, html: () => groupPage({ now: new Date(), group, states, actions }) };
-  }
-
-  /** The page of all runs that one message has set off. */
-  async #allOf(root: string): Promise<Page> {
-    const known = await this.#runsOf(root);
-    const { view } = this.#options;
-    const waits = await waitsOf(known, view, this.#lookSignal());
-    const shown = { ...known, waits, reach: view.history.reach() };
-    return { data: shown, html: () => messageRunsPage({ now: new Date(), ...shown }) };
-  }
-
-  async #runsOf(root: string): Promise<RunsOfRoot> {
-    const { view } = this.#options;
-    const ended = await view.history.find({ root, limit: MAX_OF_ROOT }, this.#lookSignal()).catch(() => []);
-    return { root, live: view.liveRuns().filter((run) => run.root === root), ended };
+  async group(name: string, params: URLSearchParams): Promise<Page | undefined> {
+    return await readGroup(name, params, this.#looking);
   }
 
   async #waits(): Promise<Wait[]> {
@@ -131,40 +111,9 @@ export class Reading {
     );
   }
 
-  /** Rows that wait for the run, or for others beside it. */
-  async #waitsFor({ live, record }: { live?: RunView; record?: RunRecord }): Promise<Wait[]> {
-    const root = live?.root ?? (record && lineageOfRecord(record).root);
-    if (root === undefined) return [];
-    const { ended, ...known } = await this.#runsOf(root);
-    const own = record && !ended.some(({ run_name }) => run_name === record.run_name) ? [record] : [];
-    return await waitsOf({ ...known, ended: [...ended, ...own] }, this.#options.view, this.#lookSignal());
-  }
-
   /** The page of a run; undefined: there is none of that name. */
   async run(runName: string): Promise<Page | undefined> {
-    const found = await this.find(runName);
-    if (!found) return undefined;
-    const { actions } = this.#options;
-    const { live, record } = found;
-    const [startedRuns, attempts, waits, log, job] = await Promise.all([
-      this.#startedRuns(runName),
-      attemptsOf(this.#options.view, found, this.#lookSignal()),
-      this.#waitsFor(found),
-      this.#log(runName),
-      record ? jobOfRecord(record) : this.#liveJob(runName),
-    ]);
-    const shown = { ...compact({ live, record, log }), ...job, runName, startedRuns, attempts, waits };
-    return { data: shown, html: () => runPage({ ...shown, now: new Date(), actions }) };
-  }
-
-  /** A run that lives or has ended; undefined: there is none, or the name cannot be one. */
-  async find(runName: string): Promise<{ live?: RunView; record?: RunRecord } | undefined> {
-    if (!isRunName(runName)) return undefined;
-    const { view } = this.#options;
-    const live = view.liveRun(runName);
-    if (live) return { live };
-    const record = await view.record(runName, this.#lookSignal());
-    return record && { record };
+    return await readRun(runName, this.#looking);
   }
 
   /** Made once a table, in slices: messages must not wait for it. */
@@ -215,39 +164,6 @@ export class Reading {
     }));
   }
 
-  async #startedRuns(runName: string): Promise<{ runName: string; state: RunState }[]> {
-    const { view } = this.#options;
-    const live = view.liveRuns().filter((run) => run.parentRun === runName);
-    const filter = { parentRun: runName, limit: MAX_CHILDREN };
-    const ended = await view.history.find(filter, this.#lookSignal()).catch(() => []);
-    const states = new Map<string, RunState>(live.slice(0, MAX_CHILDREN).map((run) => [run.runName, run.state]));
-    // Of those that were tried again the last one counts.
-    for (const record of ended) if (record.retried_as === undefined) states.set(record.run_name, record.status);
-    return [...states].map(([runName, state]) => ({ runName, state }));
-  }
-
-  async #liveJob(runName: string): Promise<JobParts> {
-    try {
-      const job = await this.#options.view.job(runName, this.#lookSignal());
-      if (!job) return {};
-      const manifest = job.manifest && asYaml(job.manifest());
-      if (job.payloadObject !== undefined) {
-        return compact({ manifest, payloadNote: `Its payload is large; it is at ${job.payloadObject}` });
-      }
-      return { ...compact({ manifest }), ...(job.payload ? textOf(job.payload) : {}) };
-    } catch (error) {
-      return { payloadNote: `Its payload cannot be read now: ${errorMessage(error)}` };
-    }
-  }
-
-  async #log(runName: string): Promise<LogTail | undefined> {
-    try {
-      return await logTail(this.#options.view, runName, this.#lookSignal());
-    } catch (error) {
-      return { text: `The log cannot be read now: ${errorMessage(error)}`, extent: "whole" };
-    }
-  }
-
   #lookSignal(): AbortSignal {
     return AbortSignal.any([this.#closing, AbortSignal.timeout(LOOK_MS)]);
   }
@@ -263,36 +179,6 @@ function liveItems(runs: readonly RunView[]): ReadonlyMap<string, ReadonlyMap<nu
     else found.set(run.group, new Map([[run.index, run]]));
   }
   return found;
-}
-
-/** One that has a run which is not known here has just begun, or is just ending. */
-function statesOf(states: readonly ItemState[], live: ReadonlyMap<number, RunView> | undefined): ShownState[] {
-  return states.map((state, index) => state === "begun" ? live?.get(index)?.state ?? "pending" : state);
-}
-
-/** What a page shows of a Job and its message; what there is not is left out. */
-type JobParts = Pick<RunPageInput, "manifest" | "payload" | "payloadNote">;
-
-function jobOfRecord({ job, payload, payload_object }: RunRecord): JobParts {
-  const manifest = job && asYaml(job);
-  if (payload !== null) return compact({ manifest, payload });
-  const payloadNote = payload_object === undefined
-    ? "Its payload is not text."
-    : `Its payload is large; it is at ${payload_object}`;
-  return compact({ manifest, payloadNote });
-}
-
-function asYaml(job: Readonly<Record<string, unknown>>): string {
-  return stringify(job, { lineWidth: 0, aliasDuplicateObjects: false });
-}
-
-function textOf(payload: Uint8Array): JobParts {
-  if (payload.length > MAX_PAYLOAD_SHOWN) return { payloadNote: `Its payload has ${payload.length} bytes.` };
-  try {
-    return { payload: new TextDecoder("utf-8", { fatal: true }).decode(payload) };
-  } catch {
-    return { payloadNote: "Its payload is not text." };
-  }
 }
 
 /** Reads the form's query; what makes no sense counts as not given. Times without a zone are UTC, as the form says. */

@@ -3,7 +3,7 @@
  * Reads only.
  */
 import type { Table } from "../catalog.ts";
-import type { Cluster, JobFacts, ObjectStore, RunRecord, RunView } from "../ports.ts";
+import type { Cluster, EventFacts, JobFacts, ObjectStore, RunRecord, RunView } from "../ports.ts";
 import { RecentMessages, type SeenMessage } from "../observers/messages.ts";
 import type { GroupDetails, GroupView, WaitingJoin } from "../flows.ts";
 import { viewOf } from "../runs.ts";
@@ -39,6 +39,8 @@ export interface StatusView {
   waitingJoins(): readonly WaitingJoin[];
   /** The marks of a root, see flows/joins.ts: `{row}/{needed}` of each needed row that has succeeded. */
   joinMarks(root: string, signal: AbortSignal): Promise<ReadonlySet<string>>;
+  /** What the cluster says of a live run and its pods. Absent: nothing. */
+  events?(runName: string, signal: AbortSignal): Promise<readonly EventFacts[]>;
   /** A live run with its message, from the cluster. */
   job(runName: string, signal: AbortSignal): Promise<JobFacts | undefined>;
   /**
@@ -87,6 +89,7 @@ export function statusView(
       }
       return marks;
     },
+    events: (runName, signal) => cluster.events(runName, [...service.runs.get(runName)?.pods.keys() ?? []], { signal }),
     job: (runName, signal) => cluster.get(runName, { signal }),
     async log(runName, { follow, tailBytes, signal }) {
       if (!service.runs.get(runName)) {

@@ -128,6 +128,27 @@ svg .chart-bar.warn{fill:none;stroke:currentColor}svg .hatch{stroke:var(--bad);s
 svg .curve{fill:none;stroke-width:2}svg .dashed{stroke-width:1.5;stroke-dasharray:5 4}
 svg .limit{stroke:var(--bad);stroke-width:1.5;stroke-dasharray:2 3}
 svg .hit{fill:var(--text);fill-opacity:0}svg .hit:hover{fill-opacity:.1}
+/* a run */
+.why{margin-left:.4rem;color:var(--muted)}.facts-line{display:flex;flex-wrap:wrap;gap:.1rem 1.25rem;list-style:none;padding:0}
+pre.tail,pre.all{max-height:none;overflow:visible}button.copy{display:none;min-height:1.5rem;padding:0 .5rem;font-weight:400}.copies button.copy{display:inline-block}
+svg.timeline,svg.key,.gantt svg{display:block}svg.key{display:inline-block;vertical-align:-2px}
+svg .step-wait{fill:var(--edge)}svg .step-ready{fill:var(--muted)}svg .step-run{fill:var(--run)}
+svg .step-after{fill:var(--card);stroke:var(--edge)}
+.steps{width:auto;min-width:min(100%,34rem);margin-top:.5rem}.steps th{font-weight:400}
+.steps tr:last-child>*{font-weight:600;border:0}
+.gantt ol{list-style:none;margin:0;padding:0}
+.gantt li,.axis{display:grid;grid-template-columns:minmax(0,27rem) minmax(0,1fr) 15.5rem;gap:0 .75rem;align-items:center;padding:.15rem .25rem}
+.gantt li{border-bottom:1px solid var(--line)}.gantt .own{background:var(--run-bg)}.axis svg{grid-column:2;overflow:visible}
+.axis text{font:11px system-ui,sans-serif;fill:var(--muted)}.gantt .who{display:block;overflow-wrap:anywhere;font-size:.88rem}
+.gantt .took{font-size:.82rem;color:var(--muted)}
+.d1{padding-left:1rem}.d2{padding-left:2rem}.d3{padding-left:3rem}.d4{padding-left:4rem}.d5{padding-left:5rem}.d6{padding-left:6rem}
+.gantt rect.wait{fill:var(--edge)}.gantt rect.run{fill:var(--run)}.gantt rect.good{fill:var(--good)}.gantt rect.bad{fill:var(--bad)}
+.gantt rect.off{fill:var(--card);stroke:var(--edge)}
+.links{display:flex;flex-wrap:wrap}.links>*{display:inline-block;min-width:24px;min-height:24px;line-height:24px;text-align:center;text-decoration:none}
+.stack td .tag{justify-self:start}.states{display:flex;flex-wrap:wrap;gap:0 .25rem}
+@media(max-width:40rem){.gantt li{grid-template-columns:minmax(0,1fr)}.axis{grid-template-columns:minmax(0,1fr)}.axis svg{grid-column:1}
+.d1,.d2,.d3,.d4,.d5,.d6{padding-left:.5rem;border-left:2px solid var(--line)}.d2{padding-left:.9rem}.d3,.d4,.d5,.d6{padding-left:1.3rem}
+.steps .wideonly{display:none}.steps th,.steps td{padding-right:.4rem}}
 `;
 
 /**
@@ -282,6 +303,12 @@ export const SCRIPT = `
       if (input.files[0] && text) text.value = await input.files[0].text();
     });
   }
+  if (navigator.clipboard) document.body.classList.add("copies");
+  document.addEventListener("click", async (event) => {
+    const button = event.target.closest("button[data-copy]");
+    if (!button) return;
+    try { await navigator.clipboard.writeText(button.dataset.copy); button.textContent = "Copied"; } catch { /* not allowed */ }
+  });
   const log = document.querySelector("pre[data-follow]");
   const follow = async () => {
     const response = await fetch(log.dataset.follow);
@@ -294,6 +321,7 @@ export const SCRIPT = `
       const atEnd = first || log.scrollTop + log.clientHeight >= log.scrollHeight - 40;
       const text = value.replace(/\\u001b\\[[0-9;?]*[ -\\/]*[@-~]/g, "");
       log.textContent = ((first ? "" : log.textContent) + text).slice(-262144);
+      if (log.dataset.lines) log.textContent = log.textContent.split("\\n").slice(-log.dataset.lines).join("\\n");
       first = false;
       if (atEnd) log.scrollTop = log.scrollHeight;
     }

@@ -2,16 +2,22 @@
  * Groups of items: their line in the lists, with a strip that shows how each item stands, and the page `/groups/{group}`.
  * Pure functions of their input.
  */
-import type { GroupDetails, ItemDetails, ItemState } from "../../flows.ts";
+import type { GroupDetails, ItemState } from "../../flows.ts";
 import type { RunView } from "../../ports.ts";
+import type { FamilyRun } from "../family.ts";
+import type { ShownItem } from "../message_runs.ts";
+import { Gantt } from "./gantt.tsx";
+import { type Column, hrefWith, List, pageOf, Pager } from "./lists.tsx";
+import { tookWords, whyWords } from "./message_runs.tsx";
 import {
   ageWords,
   frame,
-  Heads,
+  groupHref,
   MAX_SHOWN,
   rootHref,
+  RowLink,
+  runHref,
   RunLink,
-  ScrollTable,
   short,
   StateWord,
   Time,
@@ -33,11 +39,6 @@ const SHAPES: Readonly<Record<ShownState, string>> = {
 };
 /** Shapes of one strip. */
 const MAX_STRIP = 200;
-
-/** Path of a group's page. */
-export function groupHref(group: string): string {
-  return `/groups/${encodeURIComponent(group)}`;
-}
 
 /** A group's name, leading to its page. */
 export function GroupLink({ group }: { group: string }) {
@@ -73,31 +74,43 @@ export function Strip({ states }: { states: readonly ShownState[] }) {
 export interface GroupPageInput {
   readonly now: Date;
   readonly group: GroupDetails;
-  readonly states: readonly ShownState[];
+  readonly items: readonly ShownItem[];
+  /** Of its items, attempts too, as far as they are known. */
+  readonly runs: readonly FamilyRun[];
+  /** Which of the items are listed. */
+  readonly query: { readonly state?: string | undefined; readonly page: number };
   /** Whether a token is set, so that there is something to act with. */
   readonly actions: boolean;
 }
 
+const ITEMS_A_PAGE = 50;
+/** Bars of items; more of them say nothing at a glance, and the strip has them all. */
+const MAX_BARS = 50;
+
 /** The page as HTML text. */
-export function groupPage({ now, group, states, actions }: GroupPageInput): string {
+export function groupPage({ now, group, items, runs, query, actions }: GroupPageInput): string {
   const { isOpen, isCancelled } = group;
+  const states = items.map(({ state }) => state);
   const state = isOpen ? (isCancelled ? "is being cancelled" : "open") : "ended";
   const tone = isOpen ? "" : states.every((one) => one === "succeeded") ? "good" : "bad";
+  const bars = runs.toSorted((a, b) => (a.index ?? 0) - (b.index ?? 0));
   return frame({
     title: `Group ${group.group}`,
     heading: `Group ${group.group}`,
+    here: "runs",
     children: (
       <>
         <section id="group" data-live aria-labelledby="group-h">
           <h2 id="group-h">
             State: <span class={tone}>{state}</span>
           </h2>
-          <p class="reason">
-            <Strip states={states} />
-          </p>
+          <p class="reason">{countWords(states)}</p>
+          <LinkedStrip items={items} />
           <dl>
             <dt>Row</dt>
-            <dd>{short(group.jobName)}</dd>
+            <dd>
+              <RowLink jobName={group.jobName} />
+            </dd>
             <dt>Message came</dt>
             <dd>
               <Time at={group.receivedAt} /> ({ageWords(now.getTime() - group.receivedAt.getTime())} ago) on{" "}
@@ -111,57 +124,103 @@ export function groupPage({ now, group, states, actions }: GroupPageInput): stri
             </dd>
           </dl>
         </section>
-        <ItemsSection items={group.items} states={states} />
+        {bars.length > 0 && (
+          <section id="bars" data-live aria-labelledby="bars-h">
+            <h2 id="bars-h">Items over time</h2>
+            <Gantt
+              lines={bars.slice(0, MAX_BARS).map((run) => ({ run, depth: 0, queued_at: run.received_at }))}
+              left={Math.max(0, bars.length - MAX_BARS)}
+              now={now}
+            />
+          </section>
+        )}
+        <ItemsSection group={group.group} items={items} query={query} now={now} />
         {actions && isOpen && !isCancelled && <CancelSection group={group.group} />}
       </>
     ),
   });
 }
 
-function ItemsSection({ items, states }: { items: readonly ItemDetails[]; states: readonly ShownState[] }) {
+/** A shape for each item, in their order, that leads to its run. */
+function LinkedStrip({ items }: { items: readonly ShownItem[] }) {
+  const rest = items.length - MAX_SHOWN;
+  return (
+    <p class="strip links" role="group" aria-label="Items, in their order">
+      {items.slice(0, MAX_SHOWN).map(({ index, state, run_name }) =>
+        run_name === undefined ? <span class={state} title={`item ${index}: ${state}`}>{SHAPES[state]}</span> : (
+          <a
+            class={state}
+            href={runHref(run_name)}
+            title={`item ${index}: ${state}`}
+            aria-label={`item ${index}: ${state}`}
+          >
+            {SHAPES[state]}
+          </a>
+        )
+      )}
+      {rest > 0 && ` +${rest}`}
+    </p>
+  );
+}
+
+function ItemsSection(
+  { group, items, query, now }: {
+    group: string;
+    items: readonly ShownItem[];
+    query: GroupPageInput["query"];
+    now: Date;
+  },
+) {
+  const state = STATES.find((one) => one === query.state);
+  const href = (changes: Readonly<Record<string, string | undefined>>) =>
+    `${hrefWith(groupHref(group), { state }, changes)}#items`;
   // What has failed is what people look for.
-  const order = [...items.keys()].sort((a, b) => rank(states[a]) - rank(states[b]) || a - b);
-  const rest = order.length - MAX_SHOWN;
+  const all = items.filter((item) => state === undefined || item.state === state)
+    .toSorted((a, b) => rank(a.state) - rank(b.state) || a.index - b.index);
+  const { rows, page, pages, words } = pageOf(all, query.page, ITEMS_A_PAGE);
+  const columns: Column<ShownItem>[] = [
+    { head: "Item", cell: ({ index }) => index },
+    { head: "State", cell: ({ state }) => state === "waiting" ? "waiting" : <StateWord state={state} /> },
+    { head: "Run", cell: ({ run_name }) => run_name === undefined ? "–" : <RunLink runName={run_name} /> },
+    { head: "What it is", cell: ({ item }) => <code>{short(item)}</code> },
+    { head: "Why", cell: ({ run }) => run ? whyWords(run) : "–" },
+    { head: "Took", cell: ({ run }) => run ? tookWords(run, now) : "–", isNumber: true },
+  ];
   return (
     <section id="items" data-live aria-labelledby="items-h">
       <h2 id="items-h">Items</h2>
-      {order.length === 0 ? <p class="muted">It has none.</p> : (
-        <ScrollTable label="Items of the group">
-          <table>
-            {rest > 0 && <caption>{rest} of {order.length} are not shown</caption>}
-            <Heads names={["Item", "State", "Run", "What it is"]} />
-            <tbody>
-              {order.slice(0, MAX_SHOWN).map((index) => (
-                <ItemRow index={index} item={items[index]!} state={states[index] ?? "waiting"} />
-              ))}
-            </tbody>
-          </table>
-        </ScrollTable>
+      {items.length === 0 ? <p class="muted">It has none.</p> : (
+        <>
+          <nav class="states" aria-label="Items by state">
+            <a href={href({ state: undefined })} aria-current={state === undefined ? "true" : undefined} data-in-place>
+              all {items.length}
+            </a>
+            {STATES.map((one) => {
+              const count = items.filter((item) => item.state === one).length;
+              return count > 0 && (
+                <a href={href({ state: one })} aria-current={state === one ? "true" : undefined} data-in-place>
+                  {one} {count}
+                </a>
+              );
+            })}
+          </nav>
+          <List caption="Items of the group" columns={columns} rows={rows} />
+          {pages > 1 && (
+            <Pager
+              of="items"
+              words={words}
+              previous={page > 1 ? href({ page: String(page - 1) }) : undefined}
+              next={page < pages ? href({ page: String(page + 1) }) : undefined}
+            />
+          )}
+        </>
       )}
     </section>
   );
 }
 
-function rank(state: ShownState | undefined): number {
+function rank(state: ShownState): number {
   return state === "failed" ? 0 : state === "succeeded" ? 2 : 1;
-}
-
-function ItemRow({ index, item, state }: { index: number; item: ItemDetails; state: ShownState }) {
-  return (
-    <tr>
-      <th scope="row">{index}</th>
-      <td>
-        <span class="strip" aria-hidden="true">
-          <span class={state}>{SHAPES[state]}</span>
-        </span>{" "}
-        {state === "waiting" ? "waiting" : <StateWord state={state} />}
-      </td>
-      <td>{item.runName === undefined ? "–" : <RunLink runName={item.runName} />}</td>
-      <td>
-        <code>{short(item.item)}</code>
-      </td>
-    </tr>
-  );
 }
 
 function CancelSection({ group }: { group: string }) {

@@ -142,6 +142,11 @@ export function rootHref(root: string): string {
   return `/?root=${encodeURIComponent(root)}`;
 }
 
+/** Path of a group's page. */
+export function groupHref(group: string): string {
+  return `/groups/${encodeURIComponent(group)}`;
+}
+
 /** A run's name, leading to its page. */
 export function RunLink({ runName }: { runName: string }) {
   return <a class="mono" href={runHref(runName)}>{runName}</a>;

@@ -1,54 +1,66 @@
 /**
- * The page `/runs/{run}`: state, log, message, Job, and the form that acts on it. A pure function of its input.
+ * The page `/runs/{run}`: why it stands as it does with the last lines of its log, its life as a timeline, the runs of its
+ * message, attempts, message, facts, Job, and the form that acts on it. A pure function of its input.
  */
 import type { RunRecord, RunView } from "../../ports.ts";
 import type { AttemptView } from "../attempts.ts";
-import { GroupLink } from "./group.tsx";
-import { lineageOfRecord } from "../../run_spec.ts";
+import type { FamilyLine, FamilyRun } from "../family.ts";
 import type { Wait } from "../joins.ts";
 import type { LogTail } from "../log_stream.ts";
+import type { RunMessage } from "../run.ts";
+import type { Timeline } from "../timeline.ts";
+import { valueWords } from "./charts.tsx";
+import { Gantt } from "./gantt.tsx";
+import { GroupLink } from "./group.tsx";
+import { List } from "./lists.tsx";
 import { WaitList } from "./message_runs.tsx";
+import { Payload } from "./payload.tsx";
 import {
   ageWords,
   durationWords,
   frame,
-  Heads,
   resourceWords,
   rootHref,
+  RowLink,
   runHref,
   RunLink,
   type RunState,
-  ScrollTable,
   short,
   StateWord,
-  Time,
   TokenField,
 } from "./parts.tsx";
+import { TimelineView } from "./timeline.tsx";
 
-export interface RunPageInput {
+export interface RunPageInput extends RunMessage {
   readonly now: Date;
   readonly runName: string;
+  /** Of its message. */
+  readonly root: string;
   /** One of the two is set, or both for a moment. */
   readonly live?: RunView;
   readonly record?: RunRecord;
-  /** The message as text; undefined: it cannot be shown, and `payloadNote` says why. */
-  readonly payload?: string;
-  readonly payloadNote?: string;
+  readonly timeline: Timeline;
   /** Rows that wait for it, or for others beside it. */
   readonly waits: readonly Wait[];
-  /** Runs that its end started. */
-  readonly startedRuns: readonly { readonly runName: string; readonly state: RunState }[];
+  /** Names of the runs and groups above it, the nearest first. */
+  readonly ancestors: readonly string[];
+  /** What it has set off, over all levels. */
+  readonly descendants: readonly FamilyRun[];
+  /** Runs that repeat it. */
+  readonly reruns: readonly FamilyRun[];
+  /** Runs of its message. */
+  readonly family: { readonly lines: readonly FamilyLine[]; readonly left: number };
+  /** There may be more of them than were looked at. */
+  readonly isFamilyCut?: boolean;
   /** All attempts of the run, this one too; empty where there is only the one. */
   readonly attempts?: readonly AttemptView[];
-  /** The Job as YAML; undefined: it is not known any more. */
-  readonly manifest?: string;
   /** The log as it is now, or its end; undefined: there is none yet. */
   readonly log?: LogTail;
   readonly actions: boolean;
 }
 
-/** Characters of a Job's YAML shown at most. */
-const MAX_MANIFEST = 256 * 1024;
+/** Characters of a Job's YAML shown at most; the rest is a page of its own. */
+const MAX_MANIFEST = 16 * 1024;
 
 /** The page as HTML text. */
 export function runPage(input: RunPageInput): string {
@@ -57,23 +69,24 @@ export function runPage(input: RunPageInput): string {
   return frame({
     title: `${runName}: ${state}`,
     heading: `Run ${runName}`,
+    here: "runs",
     run: runName,
     children: (
       <>
-        <section id="state" data-live aria-labelledby="state-h">
-          <h2 id="state-h">
-            State: <StateWord state={state} />
-          </h2>
-          <p class="reason">{short(record?.message ?? live?.detail, 2_000)}</p>
-          {record ? <RecordFacts record={record} /> : live && <LiveFacts run={live} now={input.now} />}
-          <WaitList waits={input.waits} />
-          <Relatives {...input} />
-        </section>
-        <AttemptsSection {...input} />
+        <StateSection {...input} state={state} />
         <LogSection {...input} />
-        <MessageSection {...input} />
         {input.actions && <ActionSection runName={runName} isOver={record !== undefined} />}
-        <ManifestSection manifest={input.manifest} />
+        <div class="cols">
+          <section id="life" data-live aria-labelledby="life-h">
+            <h2 id="life-h">{record ? "Its life" : "Its life so far"}</h2>
+            <TimelineView timeline={input.timeline} />
+          </section>
+          <FactsSection {...input} />
+        </div>
+        <FamilySection {...input} />
+        <AttemptsSection {...input} />
+        <MessageSection {...input} />
+        <ManifestSection manifest={input.manifest} runName={runName} />
       </>
     ),
   });
@@ -82,189 +95,101 @@ export function runPage(input: RunPageInput): string {
 /** Three places and their reasons. */
 const MAX_MISSING = 600;
 
-function RecordFacts({ record }: { record: RunRecord }) {
-  const gpu = record.gpu ?? 0;
+function StateSection(input: RunPageInput & { state: RunState }) {
+  const { state, live, record, waits, reruns, now } = input;
+  const jobName = record?.job_name ?? live?.jobName ?? "";
+  const node = record ? record.node : live?.nodes.join(", ");
+  const repeats = record?.rerun_of ?? live?.rerunOf;
   return (
-    <dl>
-      <dt>Row</dt>
-      <dd>{short(record.job_name)}</dd>
-      <dt>Reason</dt>
-      <dd>
-        {short(record.reason)}
-        {record.exit_code !== null && `, exit code ${record.exit_code}`}
-      </dd>
-      <dt>Message came</dt>
-      <dd>
-        <Time at={record.received_at} />
-      </dd>
-      <dt>Started</dt>
-      <dd>
-        <Time at={record.started_at} />
-      </dd>
-      <dt>Ended</dt>
-      <dd>
-        <Time at={record.finished_at} />
-      </dd>
-      <dt>Took</dt>
-      <dd>{durationWords(record)}</dd>
-      <dt>Node</dt>
-      <dd>{record.node === null ? "–" : short(record.node)}</dd>
-      <dt>Image</dt>
-      <dd>
-        <code>{short(record.image)}</code>
-      </dd>
-      <dt>Requests and limits</dt>
-      <dd>{resourceWords({ ...record, gpu })}</dd>
-      {record.disruptions !== undefined && (
-        <Fact name="Pods taken away by the cluster" words={`${record.disruptions}`} />
-      )}
-      {record.oom_killed && <Fact name="Warning" words="something in it was killed for its memory" />}
-      {record.owner !== undefined && <Fact name="Owner" words={record.owner} />}
-      {record.output !== undefined &&
-        <Fact name="Output" words={record.output_missing ? `${record.output} (missing)` : record.output} />}
-      {record.result !== undefined && <Fact name="Result" words={JSON.stringify(record.result)} />}
-      <dt>Log</dt>
-      <dd>
-        {record.log_url === "" ? "–" : <code>{short(record.log_url)}</code>}
-        {record.log_missing !== undefined && ` Not whole: ${short(record.log_missing, MAX_MISSING)}`}
-      </dd>
-    </dl>
-  );
-}
-
-function Fact({ name, words }: { name: string; words: string }) {
-  return (
-    <>
-      <dt>{name}</dt>
-      <dd>{short(words, MAX_MISSING)}</dd>
-    </>
-  );
-}
-
-function LiveFacts({ run, now }: { run: RunView; now: Date }) {
-  return (
-    <dl>
-      <dt>Row</dt>
-      <dd>{short(run.jobName)}</dd>
-      <dt>Age</dt>
-      <dd>{ageWords(now.getTime() - run.receivedAt.getTime())}</dd>
-      <dt>Message came</dt>
-      <dd>
-        <Time at={run.receivedAt} />
-      </dd>
-      <dt>Started</dt>
-      <dd>
-        <Time at={run.startedAt} />
-      </dd>
-      <dt>Node</dt>
-      <dd>{short(run.nodes.join(", ")) || "–"}</dd>
-      <dt>Image</dt>
-      <dd>
-        <code>{short(run.image)}</code>
-      </dd>
-      <dt>Requests and limits</dt>
-      <dd>{resourceWords(run)}</dd>
-    </dl>
-  );
-}
-
-function Relatives({ live, record, startedRuns, runName }: RunPageInput) {
-  const parent = record?.parent_run ?? live?.parentRun;
-  const first = record?.root_run ?? live?.rootRun;
-  const root = live?.root ?? (record && lineageOfRecord(record).root);
-  const group = record?.group ?? live?.group;
-  return (
-    <dl>
-      <dt>Started by</dt>
-      <dd>{parent ? <RunLink runName={parent} /> : "a message from outside"}</dd>
-      {first !== undefined && first !== runName && first !== parent && (
-        <>
-          <dt>First of the chain</dt>
-          <dd>
-            <RunLink runName={first} />
-          </dd>
-        </>
-      )}
-      {group !== undefined && (
-        <>
-          <dt>Item</dt>
-          <dd>
-            {record?.index ?? live?.index} of <GroupLink group={group} />:{" "}
-            <code>{short(record?.item ?? live?.item)}</code>
-          </dd>
-        </>
-      )}
-      <dt>Started runs</dt>
-      <dd>
-        {startedRuns.length === 0 ? "none" : startedRuns.map((child, at) => (
-          <>
-            {at > 0 && ", "}
-            <RunLink runName={child.runName} /> ({child.state})
-          </>
-        ))}
-      </dd>
-      {root !== undefined && (
-        <>
-          <dt>Message</dt>
-          <dd>
-            <a href={rootHref(root)}>All of this message</a>
-          </dd>
-        </>
-      )}
-    </dl>
-  );
-}
-
-function AttemptsSection({ attempts = [], runName, record }: RunPageInput) {
-  // The place is there from the first, for the page is brought up to date part by part.
-  if (attempts.length === 0) return <section id="attempts" data-live hidden></section>;
-  return (
-    <section id="attempts" data-live aria-labelledby="attempts-h">
-      <h2 id="attempts-h">Attempts</h2>
+    <section id="state" data-live aria-labelledby="state-h">
+      <h2 id="state-h">
+        <span class="vh">State:</span> <StateWord state={state} />
+        {record && record.reason !== "Completed" && <span class="why">{short(record.reason, 100)}</span>}
+      </h2>
+      <p class="reason">{short(record?.message ?? live?.detail, 2_000)}</p>
+      {record && <Warnings record={record} />}
+      <ul class="facts-line">
+        <li>
+          Row <RowLink jobName={jobName} />
+        </li>
+        <li>{record ? tookWords(record) : live && `${ageWords(now.getTime() - live.receivedAt.getTime())} old`}</li>
+        {node && <li>on {short(node)}</li>}
+        {record && record.exit_code !== null && record.exit_code !== 0 && <li>exit code {record.exit_code}</li>}
+        {(record?.attempt ?? live?.attempt ?? 1) > 1 && <li>attempt {record?.attempt ?? live?.attempt}</li>}
+      </ul>
       {record?.retried_as !== undefined && (
         <p>
           It was tried again: <RunLink runName={record.retried_as} />
         </p>
       )}
-      <ScrollTable label="Attempts of this run">
-        <table>
-          <Heads names={["Attempt", "Run", "State", "Reason", "Memory", "Took", "Node"]} />
-          <tbody>
-            {attempts.map((attempt) => (
-              <tr>
-                <th scope="row">{attempt.number}</th>
-                <td>
-                  {attempt.runName === runName
-                    ? <span class="mono">{short(attempt.runName)} (this one)</span>
-                    : <RunLink runName={attempt.runName} />}
-                </td>
-                <td>{attempt.state ? <StateWord state={attempt.state} /> : "–"}</td>
-                <td>{short(attempt.reason) || "–"}</td>
-                <td>{short(attempt.memory) || "–"}</td>
-                <td>
-                  {attempt.finished_at === undefined || attempt.started_at === undefined
-                    ? "–"
-                    : durationWords({ started_at: attempt.started_at, finished_at: attempt.finished_at })}
-                </td>
-                <td>{short(attempt.node) || "–"}</td>
-              </tr>
-            ))}
-          </tbody>
-        </table>
-      </ScrollTable>
+      {repeats !== undefined && (
+        <p>
+          It repeats <RunLink runName={repeats} />, at the wish of a person.
+        </p>
+      )}
+      {reruns.length > 0 && (
+        <p>
+          It was run again: <RunList runs={reruns} />
+        </p>
+      )}
+      <WaitList waits={waits} />
     </section>
   );
 }
 
+function tookWords(record: RunRecord): string {
+  return record.started_at === null ? "never started" : `ran ${durationWords(record)}`;
+}
+
+/** What is wrong with a run, however it ended. */
+function Warnings({ record }: { record: RunRecord }) {
+  const { oom_killed, output_missing, output, log_missing, disruptions } = record;
+  const words = [
+    ...(oom_killed ? ["Something in it was killed for its memory, though it succeeded: check its result."] : []),
+    ...(output_missing ? [`There is nothing at its output ${short(output)}.`] : []),
+    ...(log_missing === undefined ? [] : [`Its log is not whole: ${short(log_missing, MAX_MISSING)}`]),
+    ...(disruptions === undefined
+      ? []
+      : [`The cluster took ${disruptions} ${disruptions === 1 ? "pod" : "pods"} of it away.`]),
+  ];
+  return <>{words.map((sentence) => <p class="warn">{sentence}</p>)}</>;
+}
+
+/** Runs named in a line. */
+const MAX_NAMED = 10;
+
+function RunList({ runs }: { runs: readonly FamilyRun[] }) {
+  const rest = runs.length - MAX_NAMED;
+  return (
+    <>
+      {runs.slice(0, MAX_NAMED).map(({ run_name, state }, at) => (
+        <>
+          {at > 0 && ", "}
+          <RunLink runName={run_name} /> ({state})
+        </>
+      ))}
+      {rest > 0 && ` and ${rest} more`}
+    </>
+  );
+}
+
+// ---------------------------------------------------------------- its log
+
 /** Control sequences of terminals, which colour logs and would be noise here. */
 // deno-lint-ignore no-control-regex
 const TERMINAL = /\u001b\[[0-9;?]*[ -/]*[@-~]/g;
+const MAX_LINES = 15;
+const MAX_LINE = 400;
 
-const EXTENT: Readonly<Record<LogTail["extent"], string>> = {
-  whole: "",
-  end: ". Here is its end:",
-  part: ". To read it takes long; here is what came in the first seconds:",
-};
+/** The last lines that are not blank, without the head of a stored log. */
+export function lastLines({ text, extent }: LogTail, { isStored }: { isStored: boolean }): string {
+  const headEnd = isStored && extent === "whole" && text.startsWith("run: ") ? text.indexOf("\n\n") + 2 : 0;
+  const lines = text.slice(headEnd).replace(TERMINAL, "").split("\n")
+    // As a terminal shows it: what follows a carriage return stands over what was before.
+    .map((line) => line.replace(/\r+$/, "").split("\r").at(-1)!)
+    .filter((line) => line.trim() !== "");
+  return lines.slice(-MAX_LINES).map((line) => short(line, MAX_LINE)).join("\n");
+}
 
 function LogSection({ runName, live, record, log }: RunPageInput) {
   const href = `${runHref(runName)}/log`;
@@ -277,29 +202,137 @@ function LogSection({ runName, live, record, log }: RunPageInput) {
       </section>
     );
   }
+  const lines = log ? lastLines(log, { isStored: record !== undefined }) : "";
   return (
     <section aria-labelledby="log-h">
-      <h2 id="log-h">Log</h2>
-      <p id="log-note" data-live>
-        <a href={href}>The whole log as text</a>
-        {follows && " (grows while it runs)"}
-        {log && EXTENT[log.extent]}
-      </p>
-      <pre id="log" tabindex={0} role="group" aria-labelledby="log-h" data-follow={follows ? href : undefined}>
-        {(log?.text ?? "No output yet.").replace(TERMINAL, "")}
+      <div class="line">
+        <h2 id="log-h">Last lines of its log</h2>
+        <span class="end" id="log-note" data-live>
+          <a href={href}>The whole log as text</a>
+          {follows && " (grows while it runs)"}
+        </span>
+      </div>
+      <pre
+        id="log"
+        class="tail"
+        role="group"
+        aria-labelledby="log-h"
+        data-follow={follows ? href : undefined}
+        data-lines={follows ? MAX_LINES + 1 : undefined}
+      >
+        {lines === "" ? log && record ? "It wrote nothing." : "No output yet." : lines}
       </pre>
+      {log?.extent === "part" && <p class="muted">To read it takes long; there may be more after these lines.</p>}
     </section>
   );
 }
 
-function MessageSection({ live, record, payload, payloadNote }: RunPageInput) {
+// ---------------------------------------------------------------- its message's runs
+
+function FamilySection(input: RunPageInput) {
+  const { runName, root, live, record, ancestors, descendants, family, isFamilyCut, now } = input;
+  const parent = record?.parent_run ?? live?.parentRun;
+  const first = record?.root_run ?? live?.rootRun;
+  const group = record?.group ?? live?.group;
+  const by = record?.requested_by ?? live?.requestedBy;
+  const isRerun = (record?.rerun_of ?? live?.rerunOf) !== undefined;
+  const above = ancestors.length > 0 ? ancestors : parent ? [parent] : [];
+  return (
+    <section id="family" data-live aria-labelledby="family-h">
+      <h2 id="family-h">All runs of its message</h2>
+      <dl>
+        <dt>Started by</dt>
+        <dd>
+          {above.length > 0
+            ? above.toReversed().map((name) => <>{<RunLink runName={name} />}{" → "}</>)
+            : isRerun
+            ? "a person, with the message of the run that it repeats"
+            : "a message from outside"}
+          {above.length > 0 && "this run"}
+          {by !== undefined && `; asked for by ${short(by)}`}
+        </dd>
+        {above.length > 0 && first !== undefined && first !== runName && !above.includes(first) && (
+          <>
+            <dt>First of the chain</dt>
+            <dd>
+              <RunLink runName={first} />
+            </dd>
+          </>
+        )}
+        {group !== undefined && (
+          <>
+            <dt>Item</dt>
+            <dd>
+              {record?.index ?? live?.index} of <GroupLink group={group} />:{" "}
+              <code>{short(record?.item ?? live?.item)}</code>
+            </dd>
+          </>
+        )}
+        <dt>Led to</dt>
+        <dd>{descendants.length === 0 ? "no other run" : <RunList runs={descendants} />}</dd>
+      </dl>
+      {(family.lines.length > 1 || family.left > 0) && <Gantt {...family} now={now} own={runName} />}
+      {isFamilyCut && <p class="muted">Of this message more runs ended than are looked at here.</p>}
+      <p>
+        <a href={rootHref(root)}>All of this message</a>
+      </p>
+    </section>
+  );
+}
+
+function AttemptsSection({ attempts = [], runName }: RunPageInput) {
+  // The place is there from the first, for the page is brought up to date part by part.
+  if (attempts.length === 0) return <section id="attempts" data-live hidden></section>;
+  const columns: Parameters<typeof List<AttemptView>>[0]["columns"] = [
+    { head: "Attempt", cell: ({ attempt }) => attempt },
+    {
+      head: "Run",
+      cell: ({ run_name }) =>
+        run_name === runName ? <span class="mono">{short(run_name)} (this one)</span> : <RunLink runName={run_name} />,
+    },
+    { head: "State", cell: ({ state }) => state ? <StateWord state={state} /> : "–" },
+    {
+      head: "Reason",
+      cell: ({ reason, exit_code }) =>
+        (short(reason) || "–") + (exit_code === undefined || exit_code === 0 ? "" : `, exit code ${exit_code}`),
+    },
+    { head: "Memory limit", cell: ({ memory_limit }) => short(memory_limit) || "–" },
+    {
+      head: "Peak memory",
+      cell: ({ peak_memory }) => peak_memory === undefined ? "–" : valueWords(peak_memory, "bytes"),
+    },
+    {
+      head: "Took",
+      cell: ({ started_at, finished_at }) =>
+        finished_at === undefined || started_at === undefined ? "–" : durationWords({ started_at, finished_at }),
+    },
+    { head: "Node", cell: ({ node }) => short(node) || "–" },
+  ];
+  return (
+    <section id="attempts" data-live aria-labelledby="attempts-h">
+      <h2 id="attempts-h">Attempts</h2>
+      <List caption="Attempts of this run" columns={columns} rows={attempts} />
+    </section>
+  );
+}
+
+// ---------------------------------------------------------------- its message, facts and Job
+
+function MessageSection({ runName, live, record, payload, payloadNote }: RunPageInput) {
   return (
     <section aria-labelledby="message-h">
-      <h2 id="message-h">Message</h2>
+      <div class="line">
+        <h2 id="message-h">Message</h2>
+        {payload !== undefined && payload !== "" && (
+          <span class="end">
+            <a href={`${runHref(runName)}/message`}>As it came</a>
+          </span>
+        )}
+      </div>
       <p>
         On <code>{short(record?.topic ?? live?.topic)}</code>
       </p>
-      {payload ? <pre tabindex={0} role="group" aria-labelledby="message-h">{payload}</pre> : (
+      {payload ? <Payload text={payload} /> : (
         <p class="muted">
           {payload === "" ? "Its payload is empty." : payloadNote ?? "Its payload cannot be shown."}
         </p>
@@ -326,14 +359,88 @@ function ActionSection({ runName, isOver }: { runName: string; isOver: boolean }
   );
 }
 
-function ManifestSection({ manifest }: { manifest: string | undefined }) {
+function FactsSection({ live, record }: RunPageInput) {
+  const run = record ?? live;
+  if (!run) return null;
+  return (
+    <section id="facts" data-live aria-labelledby="facts-h">
+      <h2 id="facts-h">Facts</h2>
+      <dl>
+        <dt>Image</dt>
+        <dd>
+          <code>{short(run.image)}</code>
+        </dd>
+        <dt>Requests and limits</dt>
+        <dd>{resourceWords({ ...run, gpu: run.gpu ?? 0 })}</dd>
+        {record && <RecordFacts record={record} />}
+      </dl>
+    </section>
+  );
+}
+
+function RecordFacts({ record }: { record: RunRecord }) {
+  const { peak_memory, peak_cpu, owner, output, result, log_url } = record;
+  return (
+    <>
+      {(peak_memory !== undefined || peak_cpu !== undefined) && (
+        <Fact
+          name="Most that it used"
+          words={[
+            ...(peak_memory === undefined ? [] : [`memory ${valueWords(peak_memory, "bytes")}`]),
+            ...(peak_cpu === undefined ? [] : [`cpu ${valueWords(peak_cpu, "cores")}`]),
+          ].join(", ")}
+        />
+      )}
+      {owner !== undefined && <Fact name="Owner" words={owner} />}
+      {output !== undefined && (
+        <>
+          <dt>Output</dt>
+          <dd>
+            <Place url={output} /> {record.output_missing && <span class="warn">(nothing is there)</span>}
+          </dd>
+        </>
+      )}
+      {result !== undefined && <Fact name="Result" words={JSON.stringify(result)} />}
+      <dt>Log</dt>
+      <dd>{log_url === "" ? "–" : <Place url={log_url} />}</dd>
+    </>
+  );
+}
+
+function Fact({ name, words }: { name: string; words: string }) {
+  return (
+    <>
+      <dt>{name}</dt>
+      <dd>{short(words, MAX_MISSING)}</dd>
+    </>
+  );
+}
+
+/** Where something is: a link where a browser can follow it, else text that can be copied. */
+export function Place({ url }: { url: string }) {
+  const shown = short(url, 2_000);
+  if (/^https?:\/\//i.test(url)) return <a href={shown} rel="noreferrer">{shown}</a>;
+  return (
+    <>
+      <code>{shown}</code> <button type="button" class="copy" data-copy={shown}>Copy</button>
+    </>
+  );
+}
+
+function ManifestSection({ manifest, runName }: { manifest: string | undefined; runName: string }) {
+  const isCut = (manifest?.length ?? 0) > MAX_MANIFEST;
   return (
     <section aria-labelledby="job-h">
       <h2 id="job-h">Job</h2>
       {manifest === undefined ? <p class="muted">Its Job is not known any more.</p> : (
         <details>
           <summary>As YAML</summary>
-          <pre tabindex={0} role="group" aria-labelledby="job-h">{short(manifest, MAX_MANIFEST)}</pre>
+          <pre class="all" role="group" aria-labelledby="job-h">{short(manifest, MAX_MANIFEST)}</pre>
+          {isCut && (
+            <p>
+              <a href={`${runHref(runName)}/job`}>All of it</a>
+            </p>
+          )}
         </details>
       )}
     </section>

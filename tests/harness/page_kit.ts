@@ -9,6 +9,7 @@ import { statusApp, type StatusOptions } from "../../status.ts";
 import type { Exchange } from "../../status/http_server.ts";
 import { LiveEvents } from "../../status/live_events.ts";
 import type { StatusView } from "../../status/view.ts";
+import type { RunPageInput } from "../../status/pages/run.tsx";
 import { parseTable, type Table } from "../../catalog/table.ts";
 
 export const PREFIX = "services/mqtt_job_listener";
@@ -30,6 +31,23 @@ export function tableOf(...more: string[]): Table {
     ...more,
   ];
   return parseTable(lines.join("\n") + "\n", { topicPrefix: PREFIX });
+}
+
+/** What the page of a run is made of, but for `more`. */
+export function aRunPage(more: Partial<RunPageInput> = {}): RunPageInput {
+  return {
+    now: new Date("2026-03-01T12:00:00Z"),
+    runName: "a-1",
+    root: "rootrootroot",
+    timeline: { received_at: "2026-03-01T10:00:00.000Z", steps: [], ms: 0 },
+    waits: [],
+    ancestors: [],
+    descendants: [],
+    reruns: [],
+    family: { lines: [], left: 0 },
+    actions: false,
+    ...more,
+  };
 }
 
 export interface FakeView {

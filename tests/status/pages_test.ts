@@ -9,7 +9,8 @@ import { selectRuns } from "../../history.ts";
 import { LiveEvents } from "../../status/live_events.ts";
 import type { GroupDetails } from "../../flows.ts";
 import { groupPage } from "../../status/pages/group.tsx";
-import { messageRunsPage } from "../../status/pages/message_runs.tsx";
+import { familyOf } from "../../status/family.ts";
+import { messageRunsPage, readRunOrder } from "../../status/pages/message_runs.tsx";
 import { overviewPage } from "../../status/pages/overview.tsx";
 import { ageWords, messagePage } from "../../status/pages/parts.tsx";
 import { runPage } from "../../status/pages/run.tsx";
@@ -18,7 +19,7 @@ import type { JobFacts, RunView } from "../../ports.ts";
 import { serveStatus } from "../../status.ts";
 import { needs } from "../harness/needs.ts";
 import { aRecord, aRunView } from "../harness/fakes.ts";
-import { anApp, fakeView, PREFIX, tableOf } from "../harness/page_kit.ts";
+import { anApp, aRunPage, fakeView, PREFIX, tableOf } from "../harness/page_kit.ts";
 
 const EVIL = `"'><script>window.hacked=1</script><img src=x onerror=window.hacked=1>`;
 const NOW = new Date("2026-03-01T12:00:00Z");
@@ -101,10 +102,8 @@ Deno.test("overviewPage() shows live runs with state, age, message, node and res
 });
 
 Deno.test("runPage() shows the GPUs of an ended run as of a live one", () => {
-  const page = (more: Partial<Parameters<typeof runPage>[0]>) =>
-    runPage({ now: NOW, runName: "a-1", waits: [], startedRuns: [], actions: false, ...more });
-  match(page({ live: aRunView({ gpu: 2 }) }), /, 2 GPUs</);
-  match(page({ record: aRecord({ gpu: 2 }) }), /, 2 GPUs</);
+  match(runPage(aRunPage({ live: aRunView({ gpu: 2 }) })), /, 2 GPUs</);
+  match(runPage(aRunPage({ record: aRecord({ gpu: 2 }) })), /, 2 GPUs</);
 });
 
 Deno.test("overviewPage() counts the live runs that it does not show", () => {
@@ -226,15 +225,24 @@ Deno.test("all pages escape what comes from outside", async (t) => {
     log_url: EVIL,
     parent_run: EVIL,
   });
-  const run = {
-    now: NOW,
+  const relative = { ...familyOf([live], [])[0]!, run_name: EVIL, job_name: EVIL, parent_run: EVIL, message: EVIL };
+  const family = {
+    lines: [{ group: EVIL, depth: 0, items: [relative] }, { run: relative, depth: 1, queued_at: EVIL }],
+    left: 1,
+  };
+  const parts = aRunPage({
     runName: EVIL,
     waits: [WAIT],
-    startedRuns: [{ runName: EVIL, state: "failed" }],
+    ancestors: [EVIL],
+    descendants: [relative],
+    reruns: [relative],
+    family,
+    attempts: [{ run_name: EVIL, attempt: 1, reason: EVIL, memory_limit: EVIL, node: EVIL }],
     log: { text: EVIL, extent: "end" },
-  } as const;
-  const known = { now: NOW, root: "abcdefghijkl", reach: { runs: 1, kind: "newest" } } as const;
-  const parts = { ...run, payload: EVIL, manifest: EVIL, actions: true };
+    payload: JSON.stringify({ [EVIL]: EVIL }),
+    manifest: EVIL,
+    actions: true,
+  });
   const pages = {
     overview: overview({
       table,
@@ -248,7 +256,15 @@ Deno.test("all pages escape what comes from outside", async (t) => {
       query: { row: EVIL },
     }),
     waits: overview({ waits: [WAIT] }),
-    "all of a message": messageRunsPage({ ...known, live: [live], ended: [record], waits: [WAIT] }),
+    "all of a message": messageRunsPage({
+      now: NOW,
+      root: "abcdefghijkl",
+      reach: { runs: 1, kind: "newest" },
+      runs: familyOf([live], [record]),
+      family,
+      waits: [WAIT],
+      query: readRunOrder(new URLSearchParams({ sort: EVIL, state: EVIL })),
+    }),
     "live run": runPage({ ...parts, live }),
     "ended run": runPage({ ...parts, record, payloadNote: EVIL }),
     groups: overview({
@@ -264,9 +280,10 @@ Deno.test("all pages escape what comes from outside", async (t) => {
         jobName: EVIL,
         topic: EVIL,
         parentRun: EVIL,
-        items: [{ state: "failed", item: EVIL, runName: EVIL }],
       },
-      states: ["failed"],
+      items: [{ index: 0, state: "failed", item: EVIL, run_name: EVIL, run: relative }],
+      runs: [relative],
+      query: { state: EVIL, page: 1 },
       actions: true,
     }),
     item: runPage({ ...parts, record: { ...record, group: EVIL, index: 0, item: EVIL } }),
@@ -283,15 +300,10 @@ Deno.test("all pages escape what comes from outside", async (t) => {
 });
 
 Deno.test("runPage() takes the colours of terminals out of the log", () => {
-  const text = runPage({
-    now: NOW,
-    runName: "a-1",
+  const text = runPage(aRunPage({
     record: aRecord(),
-    waits: [],
-    startedRuns: [],
     log: { text: "\u001b[31mred\u001b[0m", extent: "whole" },
-    actions: false,
-  });
+  }));
   match(text, />red<\/pre>/);
 });
 

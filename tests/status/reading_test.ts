@@ -4,6 +4,7 @@ import { keyOfCause, runNameFor } from "../../run_spec.ts";
 import { selectRuns } from "../../history.ts";
 import { readQuery } from "../../status/reading.ts";
 import { aRecord, aRunView } from "../harness/fakes.ts";
+import { lastLines } from "../../status/pages/run.tsx";
 import { anApp, fakeView } from "../harness/page_kit.ts";
 
 Deno.test("statusApp() filters live runs and history by row, state and time", async () => {
@@ -56,8 +57,9 @@ Deno.test("statusApp() shows a page although the history cannot be read", async 
 });
 
 Deno.test("statusApp() shows a run with its reason, message, children and the end of a long log", async () => {
-  const record = aRecord({ run_name: "sort-1", status: "failed", message: "Out of memory: the limit is 8Gi" });
-  const child = aRecord({ run_name: "plot-2", parent_run: "sort-1" });
+  const root = "rootrootroot";
+  const record = aRecord({ run_name: "sort-1", root, status: "failed", message: "Out of memory: the limit is 8Gi" });
+  const child = aRecord({ run_name: "plot-2", root, parent_run: "sort-1" });
   const log = "first line\n" + "x".repeat(99) + "\n" + "filler line\n".repeat(9_000) + "last line\n";
   const view = fakeView({
     ended: [record, child],
@@ -75,7 +77,7 @@ Deno.test("the page of an ended run shows its GPUs, and what its log lacks", asy
   const record = aRecord({ gpu: 2, log_missing: "Lines before 12:00 may be missing" });
   const text = await (await anApp({ view: fakeView({ ended: [record] }) }).get(`/runs/${record.run_name}`)).text();
   match(text, /2 GPUs/);
-  match(text, /Not whole: Lines before 12:00 may be missing/);
+  match(text, /not whole: Lines before 12:00 may be missing/);
 });
 
 Deno.test("readQuery() ignores what makes no sense", () => {
@@ -142,4 +144,79 @@ Deno.test("each page is JSON too, where its path ends so", async () => {
     type: "application/json",
     body: { error: 'There is no run "sort-aaaaaaaa2345", neither alive nor in the history.' },
   });
+});
+
+Deno.test("the page of a run tells its whole chain, what it repeats and what repeats it", async () => {
+  const root = "rootrootroot";
+  const names = ["upload-aaaaaaaa2345", "sort-aaaaaaaa2345", "plot-aaaaaaaa2345", "plot-bbbbbbbb2345"] as const;
+  const [upload, sort, plot, again] = names;
+  const ended = [
+    aRecord({ run_name: upload, root }),
+    aRecord({ run_name: sort, root, parent_run: upload }),
+    aRecord({ run_name: plot, root, parent_run: sort, status: "failed" }),
+    aRecord({ run_name: again, root, parent_run: sort, rerun_of: plot, requested_by: "Ada" }),
+  ];
+  const { get } = anApp({ view: fakeView({ ended }) });
+  const page = async (name: string) => (await (await get(`/runs/${name}`)).text()).replaceAll(/\s+/g, " ");
+  const json = async (name: string) => await (await get(`/runs/${name}.json`)).json();
+  match(await page(plot), new RegExp(`It was run again: <a class="mono" href="/runs/${again}">`));
+  const repeated = await page(again);
+  match(repeated, new RegExp(`It repeats <a class="mono" href="/runs/${plot}">`));
+  match(repeated, new RegExp(`>${upload}</a> → <a [^>]+>${sort}</a> → this run; asked for by Ada`));
+  doesNotMatch(repeated, /a message from outside/);
+  const bars = [...repeated.matchAll(/<li( class="own" aria-current="true")?><span class="who d(\d)/g)];
+  deepEqual(bars.map(([, own, depth]) => [own !== undefined, depth]), [
+    [false, "0"],
+    [false, "1"],
+    [false, "2"],
+    [true, "2"],
+  ]);
+  const { ancestors, descendants, reruns, state } = await json(upload);
+  deepEqual([ancestors, descendants, reruns, state], [[], [sort, plot, again], [], "succeeded"]);
+  deepEqual((await json(plot)).reruns, [again]);
+});
+
+Deno.test("message and Job of a run are to be had as they are", async () => {
+  const payload = '{"uuid":"<b>e1</b>","n":1.0}';
+  const record = aRecord({ payload, job: { kind: "Job" } });
+  const { get } = anApp({ view: fakeView({ ended: [record] }) });
+  const ask = async (what: string) => {
+    const answer = await get(`/runs/${record.run_name}/${what}`);
+    return [answer.status, answer.headers.get("content-type"), await answer.text()];
+  };
+  deepEqual(await ask("message"), [200, "text/plain; charset=utf-8", payload]);
+  deepEqual(await ask("job"), [200, "text/plain; charset=utf-8", "kind: Job\n"]);
+  equal((await get("/runs/sort-aaaaaaaa2345/message")).status, 404);
+  equal((await get("/runs/..%2f..%2fx/message")).status, 404);
+});
+
+Deno.test("the last lines of a log are shown without its head, as a terminal shows them", () => {
+  const head = "run:       a\nended:     failed\n\n";
+  const text = `${head}one\n10 %\r\u001b[32m100 %\u001b[0m\n\ntwo\r\n`;
+  equal(lastLines({ text, extent: "whole" }, { isStored: true }), "one\n100 %\ntwo");
+  equal(lastLines({ text: "x\n".repeat(99) + "y", extent: "end" }, { isStored: true }).split("\n").length, 15);
+  match(lastLines({ text: head, extent: "whole" }, { isStored: false }), /^run: /);
+});
+
+Deno.test("the list of a message's runs is sorted and filtered as its address says", async () => {
+  const root = "rootrootroot";
+  const ended = (["a", "b", "c"] as const).map((name, at) =>
+    aRecord({
+      run_name: `${name}-aaaaaaaa2345`,
+      root,
+      status: at === 1 ? "failed" : "succeeded",
+      started_at: `2026-03-01T10:0${at}:00Z`,
+      finished_at: `2026-03-01T1${3 - at}:00:00Z`,
+    })
+  );
+  const { get } = anApp({ view: fakeView({ ended }) });
+  const listed = async (query: string) => {
+    const { runs } = await (await get(`/index.json?root=${root}${query}`)).json();
+    return runs.map(({ run_name }: { run_name: string }) => run_name[0]).join("");
+  };
+  deepEqual(await Promise.all(["", "&sort=took", "&sort=run+down", "&state=failed", "&sort=odd"].map(listed)), [
+    ...["abc", "cba", "cba", "b", "abc"],
+  ]);
+  const text = await (await get(`/?root=${root}&sort=took`)).text();
+  match(text, /<th scope="col" class="num" aria-sort="ascending">\s*<a href="[^"]*sort=took\+down/);
 });
