@@ -31,7 +31,8 @@ export const OPERATIONS = [
 /**
  * What the messages of the matrix do not lead to: a publication of the trial of the broker's order; the note of rows with
  * a schedule; marks of rows that others need: put, listed, deleted; of a group the note that it is open, put and deleted,
- * the list of its items, the marks of its items, put and listed, and its end; Jobs that are let go on or cancelled.
+ * the list of its items, the marks of its items, put and listed, and its end; the note of an attempt that waits for a
+ * place, put and deleted; Jobs that are let go on or cancelled.
  */
 const OTHERS = [
   "trial",
@@ -45,6 +46,8 @@ const OTHERS = [
   "item-mark",
   "item-list",
   "group-publish",
+  "open-attempt",
+  "close-attempt",
   "resume",
   "cancel",
   // Of a run that ends without a Job.
@@ -189,6 +192,10 @@ function faultyLease(lease: Lease, killer: Killer): Lease {
 const MARK_CALLS: Readonly<Record<StoreCall, Operation>> = { put: "mark", list: "mark-list", delete: "unmark" };
 
 const OPEN_GROUP_CALLS: Readonly<Partial<Record<StoreCall, Operation>>> = { put: "open-group", delete: "close-group" };
+const OPEN_ATTEMPT_CALLS: Readonly<Partial<Record<StoreCall, Operation>>> = {
+  put: "open-attempt",
+  delete: "close-attempt",
+};
 const GROUP_CALLS: Readonly<Partial<Record<StoreCall, Operation>>> = { list: "item-list" };
 
 function groupPut(key: string): Operation {
@@ -226,6 +233,7 @@ export function withFault(options: ServiceOptions, fault: Fault | undefined): Se
           // The list of all, at the start, is no look at the marks of one root.
           if (key.startsWith(".joins/") && key.length > ".joins/".length) return MARK_CALLS[call];
           if (key.startsWith(".open-groups/")) return OPEN_GROUP_CALLS[call];
+          if (key.startsWith(".open-attempts/")) return OPEN_ATTEMPT_CALLS[call];
           if (key.startsWith(".groups/")) return call === "put" ? groupPut(key) : GROUP_CALLS[call];
           if (key.startsWith(".unstarted/")) return NOTE_CALLS[call];
           if (call !== "put") return undefined;

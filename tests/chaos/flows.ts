@@ -24,6 +24,8 @@ interface Play {
   readonly groups: number;
   /** Of the first row at a time. */
   readonly maxRuns?: number;
+  /** Jobs that the namespace may have at a time. */
+  readonly quota?: number;
 }
 
 function group(id: string, prefix: string): Play {
@@ -57,6 +59,14 @@ function replace(id: string): Play {
   return { rows: [row], messages: [topic, topic], groups: 0, maxRuns: 1 };
 }
 
+/** Runs that fail once, in a namespace that has one Job at a time. */
+function quota(id: string): Play {
+  const topic = `lab-${id}/in`;
+  const command = shell('[ "$ATTEMPT" = 2 ]');
+  const row = { job_name: `${id}-one`, mqtt_topic: topic, command, retries: 1, jobs: 4 };
+  return { rows: [row], messages: [topic, topic], groups: 0, quota: 1 };
+}
+
 /** Each by its number of those of the play. */
 const STEPS: readonly (readonly [play: (id: string, prefix: string) => Play, step: string, what: string])[] = [
   [group, "open-group:1", "the note that a group is open"],
@@ -69,6 +79,8 @@ const STEPS: readonly (readonly [play: (id: string, prefix: string) => Play, ste
   [group, "group-publish:1", "the publication of a group's end"],
   [group, "close-group:1", "the removal of the note that it is open"],
   [group, "delete:3", "the deletion of the last item's Job"],
+  [quota, "open-attempt:1", "the note of an attempt that waits for a place"],
+  [quota, "close-attempt:1", "the removal of that note"],
   [limit, "create:2", "the create of a Job that waits"],
   [limit, "resume:1", "letting a Job go on"],
   [replace, "cancel:1", "the cancel of a run that gives way"],
@@ -78,6 +90,7 @@ const STEPS: readonly (readonly [play: (id: string, prefix: string) => Play, ste
 export const FLOWS: readonly Case[] = STEPS.flatMap(([of, step, what]) =>
   ["before", "after"].map((when): Case => ({
     name: `${of.name}: killed ${when} ${what}`,
+    alone: of === quota,
     play: (kit, id) => play(kit, id, { fault: step.replace(":", `:${when}:`), of }),
   }))
 );
@@ -89,13 +102,15 @@ async function play(
 ): Promise<Omit<CaseResult, "name">> {
   const beginMs = performance.now();
   const prefix = `chaos-${id}`;
-  const { rows, messages, groups, maxRuns } = of(id, prefix);
+  const { rows, messages, groups, maxRuns, quota } = of(id, prefix);
   const env: Record<string, string> = {
     ...kit.env(prefix),
     MQTT_CLIENT_ID: prefix,
     REPLICA_NAME: id,
     LOG_LEVEL: "debug",
+    RETRY_DELAY: "1s",
   };
+  await using _quota = quota === undefined ? undefined : await bound(kit, quota);
   await kit.s3.put(
     env["CATALOG_URL"]!,
     csv(rows.map(({ jobs: _jobs, ...cells }) => ({ ...cells, image: "busybox:lab" }))),
@@ -152,6 +167,16 @@ async function play(
     outcome: wrong.length === 0 ? "ok" : wrong.join("; "),
     seconds: (performance.now() - beginMs) / 1000,
   };
+}
+
+/** Bounds the Jobs of the namespace, until it is disposed. */
+async function bound({ cluster: { api } }: Kit, most: number): Promise<AsyncDisposable> {
+  const quotas = "/api/v1/namespaces/default/resourcequotas";
+  await api.create(quotas, { metadata: { name: "few" }, spec: { hard: { "count/jobs.batch": `${most}` } } });
+  await eventually(async () =>
+    (await api.get<{ status?: { used?: object } }>(`${quotas}/few`)).status?.used !== undefined
+  );
+  return { [Symbol.asyncDispose]: () => api.delete(`${quotas}/few`) };
 }
 
 /** By the times that Kubernetes writes down, which are whole seconds. */

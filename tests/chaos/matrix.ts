@@ -25,6 +25,12 @@ export type Extent = "test" | "short" | "faults" | "full";
 /** 2.8 MB a run, of which the service holds 1 MiB at a time. */
 const THREE_SEGMENTS = { lines: 4_000, padding: 700 };
 
+const CHOSEN_FLOWS = [
+  "group: killed after the mark of the last item",
+  "limit: killed before letting a Job go on",
+  "quota: killed after the note of an attempt that waits for a place",
+];
+
 /** The cases of an extent. */
 export function casesOf(extent: Extent): Case[] {
   const crashes = OPERATIONS.flatMap((operation) =>
@@ -70,7 +76,8 @@ export function casesOf(extent: Extent): Case[] {
     "retry-record:after:1",
     "retry-create:after:1",
   ];
-  return [...chosen.map(crash), troubles[0]!];
+  const flows = FLOWS.filter(({ name }) => CHOSEN_FLOWS.some((one) => name === one));
+  return [...chosen.map(crash), ...flows, troubles[0]!];
 }
 
 /** Of a write that acknowledges there is one for each message, since each is sent when the one before it is written. */
