@@ -149,6 +149,7 @@ export async function serviceOptions(
       retryDelayMs: config.retryDelayMs,
       logs: config.logs,
       channels: [...config.channels.keys()],
+      ...(config.traces ? { tracing: true } : {}),
       ...(config.policy ? { policy: parsePolicy(config.policy.text, config.policy.file) } : {}),
       info: {
         version,

@@ -101,6 +101,12 @@ export interface Config {
   readonly webhook?: { readonly url: string; readonly on: "failed" | "all" };
   /** Webhooks that rows may name, by their names. */
   readonly channels: ReadonlyMap<string, string>;
+  /** Where spans go; absent: no traces are made. */
+  readonly traces?: {
+    readonly url: string;
+    readonly headers: Readonly<Record<string, string>>;
+    readonly serviceName: string;
+  };
   readonly log: {
     readonly level: "trace" | "debug" | "info" | "warning" | "error" | "fatal";
     readonly format: "text" | "json";
@@ -230,6 +236,7 @@ function assemble(reader: Reader, input: ConfigInput): Config {
     status: statusOf(reader),
     ...webhookOf(reader),
     channels: reader.get("NOTIFY_CHANNELS") ?? new Map(),
+    ...tracesOf(reader),
     log: { level: need("LOG_LEVEL"), format: need("LOG_FORMAT") },
     warnings: reader.warnings,
     secrets: reader.secrets,
@@ -346,6 +353,17 @@ function webhookOf(reader: Reader): Pick<Config, "webhook"> {
   const url = reader.get("WEBHOOK_URL");
   const on = reader.get("WEBHOOK_ON");
   return url === undefined || on === undefined ? {} : { webhook: { url, on } };
+}
+
+/** As OpenTelemetry has it (https://opentelemetry.io/docs/specs/otel/protocol/exporter/#endpoint-urls-for-otlphttp). */
+function tracesOf(reader: Reader): Pick<Config, "traces"> {
+  const base = reader.get("OTEL_EXPORTER_OTLP_ENDPOINT");
+  const url = reader.get("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT") ?? (base && `${base.replace(/\/$/, "")}/v1/traces`);
+  const headers = reader.get("OTEL_EXPORTER_OTLP_HEADERS") ?? {};
+  const serviceName = reader.get("OTEL_SERVICE_NAME");
+  // A short word would blot out half of the log.
+  for (const value of Object.values(headers)) if (value.length >= 8) reader.hide(value);
+  return url === undefined || serviceName === undefined ? {} : { traces: { url, headers, serviceName } };
 }
 
 /** What is wrong, or probably not meant, though each setting is right in itself. */

@@ -14,6 +14,9 @@ import { getLogger } from "../util/log.ts";
 import { VERSION } from "../util/version.ts";
 import { cannotListen } from "./failures.ts";
 
+/** Hears of what could not be told, in a sentence. */
+type Trouble = (reason: string, runName?: string) => void;
+
 /** The service with all that observes it, not started yet. */
 export async function putTogether(config: Config) {
   const log = getLogger("main");
@@ -28,6 +31,8 @@ export async function putTogether(config: Config) {
   const service: Service = new Service({ ...options, listeners: [eventLog(), notices.emit] });
   const metrics = new Metrics({ version: VERSION, snapshot: () => service.snapshot() });
   service.subscribe(metrics.emit);
+  const spans = config.traces && await openTraces(config.traces, warn);
+  if (spans) service.subscribe(spans.emit);
   const { cluster, broker } = options;
   const page = await openPage(service, { status, metrics, cluster, logs: options.stores.logs })
     .catch((cause) => Promise.reject(cannotListen(status.listen, cause)));
@@ -38,16 +43,28 @@ export async function putTogether(config: Config) {
     cluster: cluster.url,
     async close({ drain }: { drain: boolean }) {
       await Promise.all([page?.close(), service.stop({ drain })]);
-      await notices.close({ withinMs: 2_000 });
+      await Promise.all([notices.close({ withinMs: 2_000 }), spans?.close({ withinMs: 2_000 })]);
     },
   };
+}
+
+/** Traces, sent where the settings say; not loaded where they say nothing. */
+async function openTraces({ url, headers, serviceName }: NonNullable<Config["traces"]>, onTrouble: Trouble) {
+  const [{ SpanExporter }, { Traces }] = await Promise.all([
+    import("../observers/otlp.ts"),
+    import("../observers/traces.ts"),
+  ]);
+  const resource = { "service.name": serviceName, "service.version": VERSION };
+  const exporter = new SpanExporter({ url, headers, resource, onTrouble });
+  const { emit } = new Traces((span) => exporter.add(span));
+  return { emit, close: (options: { withinMs: number }) => exporter.close(options) };
 }
 
 /** The webhooks that hear of ended runs. */
 function noticesOf(
   { webhook, channels, status }: Config,
   { onTrouble, channelsOf }: {
-    onTrouble: (reason: string, runName?: string) => void;
+    onTrouble: Trouble;
     channelsOf: (jobName: string) => readonly string[];
   },
 ): Notices {

@@ -186,6 +186,20 @@ export const channels: Kind<ReadonlyMap<string, string>> = kind((value) => {
   return made;
 }, `${CHANNELS_ADVICE}; names are of small letters, digits, - and ., and each once`);
 
+/** Headers as OpenTelemetry's variables have them (https://opentelemetry.io/docs/specs/otel/protocol/exporter/). */
+export const otlpHeaders: Kind<Readonly<Record<string, string>>> = kind((value) => {
+  const made: Record<string, string> = {};
+  for (const entry of value.split(",").map((one) => one.trim()).filter((one) => one !== "")) {
+    const equals = entry.indexOf("=");
+    const [name, text] = [entry.slice(0, equals).trim(), decoded(entry.slice(equals + 1).trim())];
+    if (equals < 0 || !/^[\w!#$%&'*+.^`|~-]+$/.test(name) || text === undefined) return undefined;
+    // No line break: what follows it would be a header of its own.
+    if (!/^[\x20-\x7e\x80-\xff]+$/.test(text)) return undefined;
+    made[name] = text;
+  }
+  return made;
+}, "write name=value for each header, parted by commas, as in api-key=secret");
+
 export const topicPrefix = kind((value) => {
   const prefix = value.replace(/\/$/, "");
   return topicFault(prefix) === undefined && !prefix.startsWith("$") && !prefix.startsWith("/") ? prefix : undefined;

@@ -34,5 +34,6 @@ export const GROUPS = [
   "Replicas",
   "Page and metrics",
   "Notices",
+  "Traces",
   "Log",
 ] as const;

@@ -15,6 +15,7 @@ const RUNS = "Runs";
 const REPLICAS = "Replicas";
 const PAGE = "Page and metrics";
 const NOTICES = "Notices";
+const TRACES = "Traces";
 const LOG = "Log";
 
 /** All settings, in the order in which people are shown them. The key is the variable's name. */
@@ -429,6 +430,36 @@ export const SETTINGS = {
     meaning:
       "Further webhooks, `name=URL` each, parted by line breaks or `;`. Rows name them in the column `notify`, and " +
       "they hear of those rows' failures instead of `WEBHOOK_URL`.",
+  },
+
+  OTEL_EXPORTER_OTLP_ENDPOINT: {
+    kind: kinds.url("https", "http"),
+    group: TRACES,
+    mayHoldSecret: true,
+    otherwise: "none",
+    meaning:
+      "OpenTelemetry receiver that takes OTLP over HTTP, such as `http://collector:4318`; `/v1/traces` is added. " +
+      "Absent: no traces are made.",
+  },
+  OTEL_EXPORTER_OTLP_TRACES_ENDPOINT: {
+    kind: kinds.url("https", "http"),
+    group: TRACES,
+    mayHoldSecret: true,
+    otherwise: "from `OTEL_EXPORTER_OTLP_ENDPOINT`",
+    meaning: "The same for traces alone, as the whole address.",
+  },
+  OTEL_EXPORTER_OTLP_HEADERS: {
+    kind: kinds.otlpHeaders,
+    group: TRACES,
+    otherwise: "none",
+    secret: true,
+    meaning: "Headers for it, `name=value` each, with commas; values may be percent-encoded.",
+  },
+  OTEL_SERVICE_NAME: {
+    kind: kinds.text,
+    group: TRACES,
+    preset: "mqtt-job-listener",
+    meaning: "What the service is called in traces.",
   },
 
   LOG_LEVEL: {

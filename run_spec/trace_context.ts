@@ -86,7 +86,9 @@ export function partSpanIdOf(name: string, part: string): string {
 }
 
 /** The run with its own span as its context: in the trace that it was given, else in that of its root. */
-export function traced<S extends TraceContext & Pick<Lineage, "root"> & { readonly runName: string }>(spec: S): S {
+export function traced<S extends TraceContext & Pick<Lineage, "root"> & { readonly runName: string }>(
+  spec: S,
+): S & { readonly traceparent: string } {
   const { traceId = traceIdOf(spec.root), flags = "01" } = traceParentIn(spec.traceparent) ?? {};
   return { ...spec, traceparent: textOf({ traceId, spanId: spanIdOf(spec.runName), flags }) };
 }

@@ -27,6 +27,7 @@ const SECRET = (Object.entries(SETTINGS) as [string, Setting][])
 /** What a setting is set to, so that it holds its canary. */
 function valueOf(name: string, canary: string, urls: Readonly<Record<string, string>>): string {
   const url = urls[name];
+  if (name === "OTEL_EXPORTER_OTLP_HEADERS") return `api-key=${encodeURIComponent(canary)}`;
   if (url === undefined) return canary;
   const made = new URL(url);
   if (SETTINGS[name as "WEBHOOK_URL"].secret) made.pathname = `/${encodeURIComponent(canary)}`;
@@ -73,6 +74,8 @@ const URLS = {
   STATUS_URL: "https://page.example",
   WEBHOOK_URL: "https://hooks.example/x",
   NOTIFY_CHANNELS: "https://hooks.example/y",
+  OTEL_EXPORTER_OTLP_ENDPOINT: "http://127.0.0.1:1",
+  OTEL_EXPORTER_OTLP_TRACES_ENDPOINT: "http://127.0.0.1:1/v1/traces",
 };
 
 function envOf(urls: Readonly<Record<string, string>>): Record<string, string> {

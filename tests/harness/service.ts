@@ -136,6 +136,8 @@ export interface Heard {
   readonly topic: string;
   readonly text: string;
   readonly retain: boolean;
+  /** MQTT 5 user properties. */
+  readonly properties: Readonly<Record<string, string | string[]>>;
   /** Time of receipt, in milliseconds since the epoch. */
   readonly at: number;
 }
@@ -148,8 +150,8 @@ export class MqttEar implements AsyncDisposable {
 
   private constructor(client: MqttClient) {
     this.#client = client;
-    client.on("message", (topic, payload, { retain }) => {
-      this.heard.push({ topic, text: payload.toString(), retain, at: Date.now() });
+    client.on("message", (topic, payload, { retain, properties: { userProperties = {} } = {} }) => {
+      this.heard.push({ topic, text: payload.toString(), retain, properties: { ...userProperties }, at: Date.now() });
     });
     // Without a listener a lost connection would end the test run.
     client.on("error", () => {});
