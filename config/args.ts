@@ -3,7 +3,8 @@
  * which are words. Pure; what the values mean is not looked at here.
  */
 import { nearest } from "../util/nearest.ts";
-import { GUESSES, type Setting, type SettingName, SETTINGS } from "./settings.ts";
+import { GUESSES } from "./guesses.ts";
+import { type Setting, type SettingName, SETTINGS } from "./settings.ts";
 
 /** Arguments taken apart. */
 export interface Arguments {

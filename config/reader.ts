@@ -8,7 +8,8 @@ import { publicUrl, redact, registerSecret } from "../util/redact.ts";
 import { oneLine } from "../util/text.ts";
 import { type Arguments, flagName, knownNames, parseArgs, settingOf } from "./args.ts";
 import { decoded } from "./kinds.ts";
-import { GUESSES, type Setting, type SettingName, SETTINGS, type SettingValue } from "./settings.ts";
+import { GUESSES } from "./guesses.ts";
+import { type Setting, type SettingName, SETTINGS, type SettingValue } from "./settings.ts";
 
 /** Where settings come from. */
 export interface ConfigInput {
