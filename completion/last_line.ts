@@ -4,10 +4,15 @@
  */
 import type { LogSummary } from "../logs.ts";
 import type { ContainerFacts, PodFacts, RunRecord } from "../ports.ts";
+import type { RunReason } from "../reasons.ts";
 import { cut } from "../util/text.ts";
 
 /** Characters of a line in a record and in a sentence. */
 const MAX_LINE = 200;
+/** Reasons that the program's own words explain; where its place was taken away they say nothing. */
+const OWN_FAULTS: ReadonlySet<string> = new Set(
+  ["ExitCode", "OOMKilled", "DeadlineExceeded"] satisfies RunReason[],
+);
 /** Colours and the like, as terminals obey them. */
 // deno-lint-ignore no-control-regex
 const TERMINAL = /\u001b\[[0-9;?]*[ -/]*[@-~]/g;
@@ -20,7 +25,7 @@ export function withLastLine(record: RunRecord, pods: readonly PodFacts[], { las
   const text = (lineOf(pods, lastLines) ?? "").replace(TERMINAL, "").replace(CONTROL, " ").trim();
   const line = cut(text, MAX_LINE);
   if (line === "") return record;
-  const isSaid = record.status !== "failed" || record.message.includes(line);
+  const isSaid = !OWN_FAULTS.has(record.reason) || record.message.includes(line);
   const message = isSaid ? record.message : `${record.message}; the last line of its log: ${line}`;
   return { ...record, message, last_line: line };
 }

@@ -148,6 +148,34 @@ Deno.test("the end of a run that failed has the last line that its program wrote
   ok(bed.store.text("count-abc.txt")!.includes(`ended:     failed: ${words}\n`));
 });
 
+Deno.test("the last line is in the sentence where the program itself failed, and nowhere twice", async () => {
+  for (
+    const [reason, more, words] of [
+      [
+        "ExitCode",
+        { exitCode: 3, message: "ValueError: no units" },
+        /^Its program ended with exit code 3: ValueError: no units; the log says more$/,
+      ],
+      ["OOMKilled", { exitCode: 137, reason: "OOMKilled" }, /; the last line of its log: ValueError: no units$/],
+      [
+        "Evicted",
+        { exitCode: 137, pod: { reason: "Evicted", message: "low on memory" } },
+        /^The node threw it out: low on memory$/,
+      ],
+    ] as const
+  ) {
+    using bed = setUp();
+    bed.cluster.outputs.set("count-abc-x/main", [LINE("ValueError: no units")]);
+    const { pod: podFacts = {}, ...container } = { pod: {}, ...more };
+    bed.clusterEvents.onJob(job());
+    bed.clusterEvents.onPod(pod({ ...podFacts, containers: [{ ...DONE, ...container }] }, 1));
+    bed.clusterEvents.onJob(job({ end: { type: "Failed", reason: "BackoffLimitExceeded" } }));
+    const record = await eventually(() => recordOf(bed.store));
+    deepEqual([record.reason, record.last_line], [reason, "ValueError: no units"]);
+    match(record.message, words);
+  }
+});
+
 function recordOf(store: FakeStore): RunRecord | undefined {
   const text = store.text("count-abc.json");
   return text === undefined ? undefined : JSON.parse(text);

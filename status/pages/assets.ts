@@ -142,7 +142,8 @@ svg .step-after{fill:var(--card);stroke:var(--edge)}
 .axis text{font:11px system-ui,sans-serif;fill:var(--muted)}.gantt .who{display:block;overflow-wrap:anywhere;font-size:.88rem}
 .gantt .took{font-size:.82rem;color:var(--muted)}
 .d1{padding-left:1rem}.d2{padding-left:2rem}.d3{padding-left:3rem}.d4{padding-left:4rem}.d5{padding-left:5rem}.d6{padding-left:6rem}
-.gantt rect.wait{fill:var(--edge)}.gantt rect.run{fill:var(--run)}.gantt rect.good{fill:var(--good)}.gantt rect.bad{fill:var(--bad)}
+.gantt li svg{width:100%;height:16px}.gantt rect{y:1px;height:14px;rx:1px}.gantt rect.wait{y:6px;height:4px;fill:var(--edge)}
+.gantt rect.group{y:4px;height:8px}.gantt rect.run{fill:var(--run)}.gantt rect.good{fill:var(--good)}.gantt rect.bad{fill:var(--bad)}
 .gantt rect.off{fill:var(--card);stroke:var(--edge)}
 .links{display:flex;flex-wrap:wrap}.links>*{display:inline-block;min-width:24px;min-height:24px;line-height:24px;text-align:center;text-decoration:none}
 .stack td .tag{justify-self:start}.states{display:flex;flex-wrap:wrap;gap:0 .25rem}

@@ -7,7 +7,6 @@ import { roundScale, valueWords } from "./charts.tsx";
 import { preciseWords } from "../timeline.ts";
 import { groupHref, isLiveState, RunLink, type RunState, short, StateWord } from "./parts.tsx";
 
-const HEIGHT = 16;
 const MAX_INDENT = 6;
 /** No part is narrower, in percent. */
 const LEAST = 0.4;
@@ -110,7 +109,7 @@ function RunBar({ line: { run, depth, queued_at }, span, now, isOwn }: BarInput<
         {isOwn ? <b class="mono">{short(run.run_name)}</b> : <RunLink runName={run.run_name} />}
         {noteOf(run)}
       </span>
-      <svg width="100%" height={HEIGHT} aria-hidden="true">
+      <svg aria-hidden="true">
         <Part span={span} from={queued} to={begun} name="wait" />
         {run.started_at !== null && <Part span={span} from={begun} to={to} name={toneOf(run.state)} />}
       </svg>
@@ -130,7 +129,10 @@ function noteOf({ index, attempt = 1, rerun_of, group }: FamilyRun): string {
 
 function barWords(run: FamilyRun, { queued, begun, to }: { queued: number; begun: number; to: number }): string {
   const wait = preciseWords(begun - queued);
-  if (run.started_at === null) return isLiveState(run.state) ? `waits ${wait}` : `waited ${wait}`;
+  if (run.started_at === null) {
+    if (!isLiveState(run.state)) return `waited ${wait}`;
+    return `waits ${wait}${run.message === "" ? "" : `: ${short(run.message, 80)}`}`;
+  }
   const ran = preciseWords(to - begun);
   return `${isLiveState(run.state) ? "runs" : "ran"} ${ran}, waited ${wait}`;
 }
@@ -152,7 +154,7 @@ function GroupBar({ line: { group, depth, items }, span, now }: BarInput<GroupLi
       <span class={`who d${Math.min(depth, MAX_INDENT)}`}>
         group <a class="mono" href={groupHref(group)}>{group}</a> {counts.join(", ")}
       </span>
-      <svg width="100%" height={HEIGHT} aria-hidden="true">
+      <svg aria-hidden="true">
         <Part span={span} from={queued} to={begun} name="wait" />
         {starts.length > 0 && <Part span={span} from={begun} to={to} name={`${toneOf(state)} group`} />}
       </svg>
@@ -179,8 +181,7 @@ function Part({ span, from, to, name }: { span: Span; from: number; to: number; 
   const all = span.to - span.from;
   const width = Math.min(100, Math.max(LEAST, ((to - from) / all) * 100));
   const x = Math.max(0, Math.min(((from - span.from) / all) * 100, 100 - width));
-  const [y, height] = name === "wait" ? [6, 4] : name.endsWith("group") ? [4, 8] : [1, 14];
-  return <rect class={name} x={`${percent(x)}%`} width={`${percent(width)}%`} y={y} height={height} rx={1} />;
+  return <rect class={name} x={`${percent(x)}%`} width={`${percent(width)}%`} />;
 }
 
 function percent(value: number): number {

@@ -210,8 +210,22 @@ const SHORT: Readonly<Record<string, () => Promise<void>>> = {
     deepEqual(bed.ends("quick"), []);
     await api.delete(`${quotas}/none`);
     equal((await bed.end("quick", { timeoutMs: 90_000 })).status, "succeeded");
+    await hasItsTimes(runName);
   },
 };
+
+/** Its record says when it had its node and its image, when its log was stored and when its end was told. */
+async function hasItsTimes(runName: string): Promise<void> {
+  const url = `${bed.env["RUNS_URL"]}/${runName}.json`;
+  const record = JSON.parse(await eventually(() => bed.kit.s3.get(url))) as Record<string, string | undefined>;
+  const names = ["created", "scheduled", "pulled", "started", "finished", "log_stored", "announced"];
+  const times = names.map((name) => record[`${name}_at`]);
+  ok(times.every((time) => time !== undefined), JSON.stringify(times));
+  // The API server and the node count whole seconds.
+  const seconds = times.map((time) => time!.slice(0, 19));
+  deepEqual(seconds, seconds.toSorted());
+  ok(times[5]! <= times[6]!);
+}
 
 /** A log of 60 MB is whole though the kubelet rotates it while it is written. */
 async function isWholeThoughRotated(): Promise<void> {
