@@ -51,6 +51,11 @@ export async function printLine(io: Io, text: string): Promise<void> {
   await io.write(text + "\n");
 }
 
+/** Says what could be done next, to a person who watches; a script need not know. */
+export function hint(io: Io, text: string): void {
+  if (io.screen) io.tell(text, "faint");
+}
+
 /** `1 row`, `2 rows`. */
 export function counted(count: number, what: string): string {
   return `${count} ${what}${count === 1 ? "" : "s"}`;

@@ -6,7 +6,9 @@ import type { Config } from "../config.ts";
 import { UnavailableError } from "../ports.ts";
 import { errorMessage } from "../util/errors.ts";
 import { startOf } from "../util/streams.ts";
+import { oneLine } from "../util/text.ts";
 import { type Call, CommandError, printLine } from "./context.ts";
+import { styled } from "./table_text.ts";
 
 const HEALTH_MS = 5_000;
 /** Much more than the service answers. */
@@ -20,8 +22,9 @@ export async function health({ json, io, ...call }: Call): Promise<number> {
   if (!seen) throw new CommandError(1, `${url} is not the service's: it answered ${status}; see STATUS_ADDR`);
   if (json) await printLine(io, JSON.stringify(seen));
   else {
-    const lines = Object.entries(seen.checks).map(([what, state]) => `${what}: ${state}`);
-    await printLine(io, [seen.ok ? "healthy" : "not healthy", ...lines].join("\n"));
+    const lines = Object.entries(seen.checks).map(([what, state]) => oneLine(`${what}: ${state}`));
+    const head = styled(seen.ok ? "healthy" : "not healthy", seen.ok ? "good" : "bad", io.screen);
+    await io.write([head, ...lines, ""].join("\n"), { styled: true });
   }
   return seen.ok ? 0 : 1;
 }

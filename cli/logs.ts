@@ -1,12 +1,14 @@
 /**
  * The command logs: the output of a run from the store or, while it runs, from the cluster. Reads only.
  */
+import type { Config } from "../config.ts";
 import type { Cluster, JobFacts, ObjectStore, PodFacts } from "../ports.ts";
 import { UnavailableError } from "../ports.ts";
 import type { RunRecords } from "../records.ts";
-import { isRunName } from "../run_spec.ts";
+import { isRunName, rowLabel } from "../run_spec.ts";
 import { compact } from "../util/compact.ts";
 import { delay } from "../util/retry.ts";
+import { cut } from "../util/text.ts";
 import { type Call, CommandError, type Io, openCluster, printLine } from "./context.ts";
 
 /** How long the stored log may come after the end of a run that was followed. */
@@ -19,17 +21,18 @@ const LAST_PODS_MS = 1_000;
 
 /** Prints the log of a run: the stored one, or what the cluster has of it. */
 export async function logs({ words: [runName = ""], json, io, ...call }: Call): Promise<number> {
-  if (!isRunName(runName)) {
-    throw new CommandError(2, `"${runName}" is no name of a run: see the command runs`);
-  }
   const follow = call.flag("follow") === true || call.flag("f") === true;
   const config = call.config();
   const { openStore } = await import("../adapters.ts");
+  if (!isRunName(runName)) {
+    const records = await recordsOf(config);
+    const hint = runName.includes("/") ? undefined : await rowHint(runName, records);
+    throw new CommandError(2, hint ?? `"${cut(runName, 89)}" is no name of a run: see the command runs`);
+  }
   const store = await openStore(config.logs.url, config.s3);
   const printer = new LogPrinter(io, json ? runName : undefined);
   if (await printStored(store, runName, printer)) return 0;
-  const { RunRecords } = await import("../records.ts");
-  const records = new RunRecords(await openStore(config.runs.url, config.s3));
+  const records = await recordsOf(config);
   if (await records.exists(runName)) {
     throw new CommandError(1, `The run ended, but its log is not at ${store.url}/${runName}.txt; somebody removed it`);
   }
@@ -39,7 +42,8 @@ export async function logs({ words: [runName = ""], json, io, ...call }: Call): 
     if (!await cluster.get(runName)) {
       // It may have ended between the two looks.
       if (await printStored(store, runName, printer)) return 0;
-      throw new CommandError(1, `There is no run ${runName}, neither in ${store.url} nor at ${cluster.url}`);
+      const hint = await rowHint(runName, records);
+      throw new CommandError(1, hint ?? `There is no run ${runName}, neither in ${store.url} nor at ${cluster.url}`);
     }
     await printLive(cluster, runName, { follow, printer });
     if (follow && !printer.printed) await untilStored(store, runName, printer, Date.now() + STORED_MS);
@@ -48,6 +52,42 @@ export async function logs({ words: [runName = ""], json, io, ...call }: Call): 
     cluster[Symbol.dispose]?.();
   }
   return 0;
+}
+
+async function recordsOf(config: Config): Promise<RunRecords> {
+  const { openStore } = await import("../adapters.ts");
+  const { RunRecords } = await import("../records.ts");
+  return new RunRecords(await openStore(config.runs.url, config.s3));
+}
+
+/** Records of a row that are read for its last run: other rows' names may begin alike. */
+const MAX_READ = 16;
+
+/** Which run is meant, where the word is a row's name; undefined: no run of such a row is known. */
+async function rowHint(word: string, records: RunRecords): Promise<string | undefined> {
+  const label = rowLabel(word);
+  const isOf = (jobName: string) => jobName === word || rowLabel(jobName) === label;
+  const live = (await records.getLive()).filter(({ jobName }) => isOf(jobName))
+    .sort((a, b) => b.createdAt.getTime() - a.createdAt.getTime());
+  const last = live[0] ?? await lastEnded(label, isOf, records);
+  if (last === undefined) return undefined;
+  const next = `mqtt-job-listener logs ${last.runName}${live.length > 0 ? " -f" : ""}`;
+  return `"${cut(word, 89)}" is a row, not a run. See the log of its last run: ${next}`;
+}
+
+async function lastEnded(
+  label: string,
+  isOf: (jobName: string) => boolean,
+  records: RunRecords,
+): Promise<{ runName: string } | undefined> {
+  const ended: { runName: string; modifiedAt: Date }[] = [];
+  // The least that a name keeps of its row's label.
+  for await (const one of records.list(undefined, label.slice(0, 39))) ended.push(one);
+  const newest = ended.sort((a, b) => b.modifiedAt.getTime() - a.modifiedAt.getTime()).slice(0, MAX_READ);
+  const read = await Promise.all(newest.map(({ runName }) => records.get(runName).catch(() => undefined)));
+  const fitting = read.filter((record) => record !== undefined).filter(({ job_name }) => isOf(job_name));
+  const last = fitting.sort((a, b) => Date.parse(b.finished_at) - Date.parse(a.finished_at))[0];
+  return last && { runName: last.run_name };
 }
 
 /** False: there is no stored log. */
@@ -66,6 +106,8 @@ async function awaitStored(
   { follow, printer }: { follow: boolean; printer: LogPrinter },
 ): Promise<number> {
   const isLive = (await records.getLive()).some((run) => run.runName === runName);
+  const hint = isLive ? undefined : await rowHint(runName, records);
+  if (hint !== undefined) throw new CommandError(1, hint);
   // The list of live runs may be a few seconds behind.
   if (follow && await untilStored(store, runName, printer, isLive ? Infinity : Date.now() + LIVE_LIST_MS)) return 0;
   const why = isLive ? "the run goes on; wait for it with -f" : "the run goes on, or never was";

@@ -3,12 +3,21 @@
  * start.
  */
 import type { MessagesInput } from "../status/pages/messages.tsx";
-import { type Call, CommandError, plain, printLine } from "./context.ts";
+import { oneLine } from "../util/text.ts";
+import { type Call, CommandError, hint, plain, printLine } from "./context.ts";
+import { type Style, styled } from "./table_text.ts";
 import { get, statusUrl } from "./health.ts";
 
 /** More than the service answers: 200 messages of 2 KB. */
 const LONGEST_ANSWER = 4 * 1024 * 1024;
 const OUTCOMES: Readonly<Record<string, string>> = { runs: "runs", ignored: "for no row", duplicate: "known already" };
+
+const STYLES: Readonly<Record<string, Style>> = { runs: "good", refused: "bad", ignored: "warning", filtered: "faint" };
+
+/** Words of others, in a line of ours. */
+function own(text: string): string {
+  return oneLine(plain(text));
+}
 
 /** Prints them, newest first; with a word those whose topic holds it. */
 export async function messages({ json, io, words: [topic = ""], ...call }: Call): Promise<number> {
@@ -19,10 +28,13 @@ export async function messages({ json, io, words: [topic = ""], ...call }: Call)
   if (json) await printLine(io, JSON.stringify(seen));
   else {
     for (const { at, topic, outcome, runs, why } of seen.messages) {
-      const head = `${at.slice(0, 19).replace("T", " ")}  ${topic}  ${OUTCOMES[outcome] ?? outcome}`;
-      const lines = [[head, ...runs].join(" "), ...why.map((sentence) => `    ${sentence}`)];
-      await printLine(io, lines.map(plain).join("\n"));
+      const word = styled(own(OUTCOMES[outcome] ?? outcome), STYLES[outcome], io.screen);
+      const head = `${own(`${at.slice(0, 19).replace("T", " ")}  ${topic}`)}  ${[word, ...runs.map(own)].join(" ")}`;
+      const lines = [head, ...why.map((sentence) => `    ${own(sentence)}`), ""];
+      await io.write(lines.join("\n"), { styled: true });
     }
+    const run = seen.messages.find(({ runs }) => runs.length > 0)?.runs[0];
+    if (run !== undefined) hint(io, `See its log: mqtt-job-listener logs ${own(run)}`);
   }
   if (seen.asked) io.tell(plain(answerWords(seen.asked)));
   else if (seen.messages.length === 0) io.tell("No message has come since the service began");

@@ -55,7 +55,7 @@ export async function ask(what: Request, call: Call): Promise<number> {
     throw new CommandError(1, "The answer names no run: does something else answer for the service?");
   }
   await io.write(json ? JSON.stringify(answer.data ?? {}) + "\n" : `${runName}\n`);
-  if (!json) io.tell(`${DONE[what]}; see it with the command: logs -f ${runName}`);
+  if (!json) io.tell(`${DONE[what]}. See its log: mqtt-job-listener logs -f ${runName}`);
   return 0;
 }
 

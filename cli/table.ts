@@ -8,8 +8,10 @@ import type { CompiledTable } from "../catalog/compile.ts";
 import type { Config } from "../config.ts";
 import { type Row, UnavailableError } from "../ports.ts";
 import { runSpec, sampleOf } from "./items.ts";
-import { type Call, CommandError, counted, type Io, openCluster, plain, printLine } from "./context.ts";
+import { type Call, CommandError, counted, hint, type Io, openCluster, plain, printLine } from "./context.ts";
+import { styled } from "./table_text.ts";
 import { errorMessage } from "../util/errors.ts";
+import { oneLine } from "../util/text.ts";
 
 /** The table that was named, or the configured one, as the service would read it. */
 export async function openTable(
@@ -91,11 +93,26 @@ export async function check({ words: [where], json, io, ...call }: Call): Promis
     const told = problems.map((problem) => ({ ...problem, text: describeProblem(problem) }));
     await printLine(io, JSON.stringify({ table: url, rows, errors, warnings, problems: told }));
   } else {
-    const lines = problems.map((problem) => plain(`${problem.severity}: ${describeProblem(problem)}`));
+    const lines = problems.map((problem) => problemLine(problem.severity, describeProblem(problem), io.screen));
     const sum = [counted(rows, "good row"), counted(errors, "error"), counted(warnings, "warning")].join(", ");
-    await printLine(io, [...lines, `${url}: ${sum}`].join("\n"));
+    const style = errors > 0 ? "bad" : warnings > 0 ? "warning" : "good";
+    const last = styled(oneLine(plain(`${url}: ${sum}`)), style, io.screen);
+    await io.write([...lines, last, ""].join("\n"), { styled: true });
+    const topic = table.rows.find(({ mqttTopic }) => mqttTopic !== "" && !/[+#]/.test(mqttTopic))?.mqttTopic;
+    if (errors === 0 && topic !== undefined) {
+      hint(io, plain(`See what a message would start: mqtt-job-listener explain ${shellWord(topic)}`));
+    }
   }
   return errors > 0 || warnings > 0 && call.flag("strict") ? 1 : 0;
+}
+
+function shellWord(text: string): string {
+  return /^[\w.:/-]+$/.test(text) ? text : `'${text.replaceAll("'", "'\\''")}'`;
+}
+
+function problemLine(severity: Problem["severity"], words: string, screen: Io["screen"]): string {
+  const head = styled(`${severity}:`, severity === "error" ? "bad" : "warning", screen);
+  return `${head} ${oneLine(plain(words))}`;
 }
 
 const ASKED_AT_ONCE = 8;
@@ -141,14 +158,14 @@ export async function graph({ words: [where], json, io, ...call }: Call): Promis
   else if (format === "svg") {
     const { drawGraph } = await import("../status/graph.tsx");
     const { svg, omitted } = drawGraph(drawing, config.topicPrefix);
-    await io.write(styled(svg));
+    await io.write(withStyle(svg));
     if (omitted > 0) io.tell(`${omitted} topics and rows are not drawn, for there are too many`);
   } else await io.write(format === "dot" ? toDot(drawing) : toMermaid(drawing));
   return 0;
 }
 
 /** The page styles the drawing by its own sheet; a file needs some of that within. */
-function styled(svg: string): string {
+function withStyle(svg: string): string {
   const style = "<style>svg{background:#fff;font:13px sans-serif}rect{fill:#fff;stroke:#555}text{fill:#111}" +
     ".edge{fill:none;stroke:#555}.fails{stroke-dasharray:4 3}.needs{stroke-width:2.5px}.odd{stroke:#b00020;stroke-dasharray:4 3}</style>";
   return svg.trim().replace(/<svg[^<>]*>/, (tag) => tag + style) + "\n";

@@ -38,8 +38,8 @@ const GAP = "  ";
 const LEAST = 8;
 
 /** In its colour, where there are colours. */
-export function styled(text: string, style: Style | undefined, { colour }: Screen): string {
-  return colour && style !== undefined && text !== "" ? `\x1b[${CODES[style]}m${text}\x1b[0m` : text;
+export function styled(text: string, style: Style | undefined, screen?: Screen): string {
+  return screen?.colour && style !== undefined && text !== "" ? `\x1b[${CODES[style]}m${text}\x1b[0m` : text;
 }
 
 /** How the state of a run, a group or a check is shown. */

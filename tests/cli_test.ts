@@ -735,6 +735,28 @@ Deno.test("logs says whether the run goes on, lost its log or never was", async 
   });
 });
 
+Deno.test("logs of a row's name leads to its last run", async () => {
+  await withRuns(async (env) => {
+    const records = new RunRecords(new LocalStore(env["RUNS_URL"]!));
+    // Two of names that begin alike, and one that ended before but was written last.
+    await records.put(
+      aRecord({ run_name: "align-x-aaaaaaaaaaaa", job_name: "Align X", finished_at: "2026-03-03T00:00:00Z" }),
+    );
+    await records.put(
+      aRecord({ run_name: "align-x-bbbbbbbbbbbb", job_name: "Align X", finished_at: "2026-03-01T00:00:00Z" }),
+    );
+    for (const word of ["Align X", "align-x"]) {
+      const { code, out, err } = await call(["logs", word], env);
+      equal(out, "");
+      ok(code === 1 || code === 2);
+      match(err, /is a row, not a run\. See the log of its last run: mqtt-job-listener logs align-x-aaaaaaaaaaaa$/m);
+    }
+    // One that goes on is followed.
+    match((await call(["logs", "align"], env)).err, /mqtt-job-listener logs align-c -f$/m);
+    match((await call(["logs", "Nobody's"], env)).err, /is no name of a run: see the command runs/);
+  });
+});
+
 Deno.test("logs -f waits for the end of a run of this machine", async () => {
   await withRuns(async (env, dir) => {
     const waiting = call(["logs", "-f", "align-c"], env);
