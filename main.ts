@@ -19,6 +19,9 @@ async function start(args: readonly string[]): Promise<number> {
   setupLog(config.log);
   if (config.cluster.kind === "local") requireLocalPermissions(config.cluster.localDir);
   const log = getLogger("main");
+  if (config.cluster.kind === "local") {
+    log.info("Rows' commands run on this machine, images are not pulled: a wrong image shows on a cluster alone");
+  }
   config.warnings.forEach((warning) => log.warn("{warning}", { warning }));
   exportAwsEnv(config);
 

@@ -72,6 +72,11 @@ export async function openCluster(config: Config): Promise<Cluster & Partial<Dis
   }
 }
 
+/** As one word of a shell of Unix. */
+export function shellWord(text: string): string {
+  return /^[\w.:/-]+$/.test(text) ? text : `'${text.replaceAll("'", "'\\''")}'`;
+}
+
 /** What a terminal would take for an order is shown as a blank. */
 export function plain(text: string): string {
   // deno-lint-ignore no-control-regex

@@ -17,12 +17,15 @@ import { Service, type ServiceOptions } from "../service.ts";
 import { openPage } from "../status.ts";
 import { errorMessage } from "../util/errors.ts";
 import { VERSION } from "../util/version.ts";
-import { type Call, CommandError, plain, printLine } from "./context.ts";
+import { type Call, CommandError, plain, printLine, shellWord } from "./context.ts";
 import { isSampleName, type Sample, type SampleName, SAMPLES } from "./demo_samples.ts";
 import { Narrator } from "./narrator.ts";
 
 const PREFIX = "services/mqtt_job_listener";
 const ONCE_TIMEOUT_MS = 90_000;
+/** An edited table need not lead to the sample's last row. What a message starts is created within this. */
+const QUIET_MS = 5_000;
+const LOOK_MS = 500;
 /** Tried first, so that what a newcomer noted down works at the next start too. */
 const BROKER_PORT = 18830;
 const PAGE_PORT = 18080;
@@ -57,9 +60,9 @@ export async function demo(
     ? await Deno.makeTempDir({ prefix: "mqtt-job-listener-demo-" })
     : resolve(dir ?? folderOf(sample));
   try {
-    await writeSample(folder, SAMPLES[sample]);
+    const isEdited = await writeSample(folder, SAMPLES[sample]) === "edited";
     const wanted = port ?? (once ? 0 : undefined);
-    return await run({ once, write, folder, port: wanted, sample, listeners, signal: interrupt.signal });
+    return await run({ once, write, folder, port: wanted, sample, listeners, isEdited, signal: interrupt.signal });
   } finally {
     interrupt.dispose();
     if (temporary) await Deno.remove(folder, { recursive: true });
@@ -103,9 +106,11 @@ export async function demoCommand({ flag, json, io }: Call): Promise<number> {
 interface Run extends Required<Omit<DemoOptions, "dir" | "port">> {
   readonly port: number | undefined;
   readonly folder: string;
+  /** The table is not the sample's any more. */
+  readonly isEdited: boolean;
 }
 
-async function run({ once, write, folder, port, sample, listeners, signal }: Run): Promise<number> {
+async function run({ once, write, folder, port, sample, listeners, isEdited, signal }: Run): Promise<number> {
   const local = await openBroker(port);
   const settings = settingsOf(folder, local.url, SAMPLES[sample]);
   const config = loadConfig({
@@ -130,6 +135,7 @@ async function run({ once, write, folder, port, sample, listeners, signal }: Run
   let page: Awaited<ReturnType<typeof openPage>>;
   try {
     write(`Broker ${local.url}, table ${config.catalog.url}`);
+    write("Rows' commands run on this machine, images are not pulled: a wrong image shows on a cluster alone");
     await service.start();
     page = await openDemoPage(service, config, options);
     if (page) write(`Page ${page.url} (token for its forms: ${TOKEN})`);
@@ -139,14 +145,15 @@ async function run({ once, write, folder, port, sample, listeners, signal }: Run
       const { table } = service.catalog;
       if (table && rowsFor(table, topic).length === 0) {
         failure = `No row of ${config.catalog.url} is for ${topic}, so the sample's message is not published: ` +
-          "the table is kept as you left it; with --dir FOLDER the demo begins anew there";
+          kept(config);
         break;
       }
       const ended = narrator.success(until);
       write(`publish    ${topic}  ${payload}`);
       if (shows !== undefined) write(`           ${shows}`);
       await broker.publish(topic, payload, { qos: 1, signal: end });
-      failure = await inTime(ended, end);
+      const quiet = `Nothing is under way any more, and no run of the row ${until} has succeeded: ${kept(config)}`;
+      failure = await inTime(ended, end, () => isEdited && narrator.quietMs > QUIET_MS ? quiet : undefined);
       if (failure !== undefined) break;
     }
     await narrator.written;
@@ -166,6 +173,10 @@ async function run({ once, write, folder, port, sample, listeners, signal }: Run
     if (cluster instanceof LocalRunner) await cluster.close();
     await local.close();
   }
+}
+
+function kept({ catalog }: Config): string {
+  return `the table ${catalog.url} is kept as you left it; with --dir FOLDER the demo begins anew there`;
 }
 
 /** What the service reads its configuration from; a person may paste it for the commands. */
@@ -199,7 +210,8 @@ async function openDemoPage(service: Service, { status }: Config, { cluster, sto
   return await open(listen.port).catch(() => open(0));
 }
 
-async function writeSample(folder: string, sample: Sample): Promise<void> {
+/** Writes the files that are not there; says whether those that were differ. */
+async function writeSample(folder: string, sample: Sample): Promise<"new" | "edited"> {
   const objects = toFileUrl(join(folder, "objects")).href;
   const files = {
     "jobs.csv": sample.table({ prefix: PREFIX, objects }),
@@ -207,33 +219,51 @@ async function writeSample(folder: string, sample: Sample): Promise<void> {
   };
   try {
     await Deno.mkdir(join(folder, "objects"), { recursive: true });
-    for (const [name, text] of Object.entries(files)) await writeNew(join(folder, name), text);
+    let isEdited = false;
+    for (const [name, text] of Object.entries(files)) {
+      isEdited = !await writeNew(join(folder, name), text) && await Deno.readTextFile(join(folder, name)) !== text ||
+        isEdited;
+    }
+    return isEdited ? "edited" : "new";
   } catch (error) {
     const why = errorMessage(error);
     throw new Error(`Cannot write the sample table into ${folder}: ${why}`, { cause: error });
   }
 }
 
-/** What a person made of it in an earlier demo stays. */
-async function writeNew(path: string, text: string): Promise<void> {
-  await Deno.writeTextFile(path, text, { createNew: true }).catch((error) => {
-    if (!(error instanceof Deno.errors.AlreadyExists)) throw error;
-  });
+/** What a person made of it in an earlier demo stays: false. */
+async function writeNew(path: string, text: string): Promise<boolean> {
+  try {
+    await Deno.writeTextFile(path, text, { createNew: true });
+    return true;
+  } catch (error) {
+    if (error instanceof Deno.errors.AlreadyExists) return false;
+    throw error;
+  }
 }
 
-/** Waits for what the demo began; undefined: it succeeded. */
-async function inTime(ended: Promise<string | undefined>, signal: AbortSignal): Promise<string | undefined> {
+/** Waits for what the demo began; undefined: it succeeded. `hopeless`: says why it will not, once that is known. */
+async function inTime(
+  ended: Promise<string | undefined>,
+  signal: AbortSignal,
+  hopeless: () => string | undefined,
+): Promise<string | undefined> {
   const stopped = Promise.withResolvers<string>();
   const seconds = ONCE_TIMEOUT_MS / 1000;
   const timer = setTimeout(
     () => stopped.resolve(`Failed: the rows did not finish within ${seconds} s`),
     ONCE_TIMEOUT_MS,
   );
+  const looking = setInterval(() => {
+    const why = hopeless();
+    if (why !== undefined) stopped.resolve(why);
+  }, LOOK_MS);
   const interrupted = () => stopped.resolve("Failed: interrupted before the rows had finished");
   signal.addEventListener("abort", interrupted);
   if (signal.aborted) interrupted();
   const failure = await Promise.race([ended, stopped.promise]);
   clearTimeout(timer);
+  clearInterval(looking);
   signal.removeEventListener("abort", interrupted);
   return failure;
 }
@@ -252,10 +282,10 @@ function tellWhatToTry(
   // Who came by npx has no `deno` to type.
   const cli = `${
     /[\\/]node_modules[\\/]/.test(Deno.execPath()) ? `npx -y deno@${Deno.version.deno}` : "deno"
-  } task cli`;
+  } task -q cli`;
   const { CATALOG_URL: table, LOGS_URL: logs } = settings;
   const pasted = pageUrl === "" ? settings : { ...settings, STATUS_ADDR: new URL(pageUrl).host };
-  const exports = Object.entries(pasted).map(([name, value]) => `${name}=${shellQuoted(value)}`).join(" ");
+  const exports = Object.entries(pasted).map(([name, value]) => `${name}=${shellWord(value)}`).join(" ");
   const lines = [
     "",
     "Try next (Ctrl+C ends the demo):",
@@ -265,21 +295,17 @@ function tellWhatToTry(
     `  edit the table       ${table} (reread within a second; break a row to see what is said)`,
     `  read the logs        ${logs}`,
     "",
-    "For the commands, in another terminal, once:",
+    "For the commands, in another terminal in this folder, once:",
     `  export ${exports}`,
+    `  alias mqtt-job-listener=${shellWord(cli)}`,
     "Then, for instance:",
-    `  ${cli} check`,
-    `  ${cli} explain ${sample.topic} '${message}'`,
-    `  ${cli} runs`,
-    `  ${cli} help`,
+    "  mqtt-job-listener check",
+    `  mqtt-job-listener explain ${sample.topic} '${message}'`,
+    "  mqtt-job-listener runs",
+    "  mqtt-job-listener help",
     "",
   ];
   for (const line of lines) write(line);
-}
-
-/** As one word of a shell of Unix. */
-function shellQuoted(text: string): string {
-  return /^[\w.:/-]+$/.test(text) ? text : `'${text.replaceAll("'", "'\\''")}'`;
 }
 
 /** Aborts at SIGINT or SIGTERM (SIGINT alone on Windows, which has no other); a second one ends the process as usual. */

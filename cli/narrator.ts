@@ -32,6 +32,9 @@ export class Narrator {
   /** What somebody waits for, by the row that is to succeed. */
   readonly #awaited = new Map<string, PromiseWithResolvers<string | undefined>>();
   readonly #unfinished = new Set<string>();
+  /** Runs, attempts to come and groups that have not ended. */
+  readonly #underWay = new Set<string>();
+  #heardMs = performance.now();
   #queue: Promise<void> = Promise.resolve();
   /** Lines of children whose parent has not been told as finished, by the parent. */
   readonly #held = new Map<string, ServiceEvent[]>();
@@ -52,12 +55,19 @@ export class Narrator {
     return awaited.promise;
   }
 
+  /** For how long nothing has been under way; 0 while something is. */
+  get quietMs(): number {
+    return this.#underWay.size > 0 ? 0 : performance.now() - this.#heardMs;
+  }
+
   /** All lines so far are written. */
   get written(): Promise<void> {
     return this.#queue;
   }
 
   readonly tell: Emit = (event) => {
+    this.#heardMs = performance.now();
+    this.#follow(event);
     if (event.type === "retrying") this.#unfinished.delete(event.record.run_name);
     const parent = this.#parentOf(event);
     if (parent !== undefined && this.#unfinished.has(parent)) {
@@ -81,6 +91,15 @@ export class Narrator {
     for (const warning of warnings.slice(0, MAX_WARNINGS)) this.#write(`warning    ${describeProblem(warning)}`);
     const more = warnings.length - MAX_WARNINGS;
     if (more > 0) this.#write(`warning    … and ${more} more; the page and the command check have all`);
+  }
+
+  #follow(event: ServiceEvent): void {
+    if (event.type === "created") this.#underWay.add(event.run.runName);
+    if (event.type === "group" && event.state === "started") this.#underWay.add(event.group);
+    if (event.type === "group" && event.state !== "started") this.#underWay.delete(event.group);
+    if (event.type !== "finished" && event.type !== "retrying") return;
+    this.#underWay.delete(event.record.run_name);
+    if (event.type === "retrying" && event.record.retried_as !== undefined) this.#underWay.add(event.record.retried_as);
   }
 
   #parentOf(event: ServiceEvent): string | undefined {

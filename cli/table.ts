@@ -8,7 +8,17 @@ import type { CompiledTable } from "../catalog/compile.ts";
 import type { Config } from "../config.ts";
 import { type Row, UnavailableError } from "../ports.ts";
 import { runSpec, sampleOf } from "./items.ts";
-import { type Call, CommandError, counted, hint, type Io, openCluster, plain, printLine } from "./context.ts";
+import {
+  type Call,
+  CommandError,
+  counted,
+  hint,
+  type Io,
+  openCluster,
+  plain,
+  printLine,
+  shellWord,
+} from "./context.ts";
 import { styled } from "./table_text.ts";
 import { errorMessage } from "../util/errors.ts";
 import { oneLine } from "../util/text.ts";
@@ -104,10 +114,6 @@ export async function check({ words: [where], json, io, ...call }: Call): Promis
     }
   }
   return errors > 0 || warnings > 0 && call.flag("strict") ? 1 : 0;
-}
-
-function shellWord(text: string): string {
-  return /^[\w.:/-]+$/.test(text) ? text : `'${text.replaceAll("'", "'\\''")}'`;
 }
 
 function problemLine(severity: Problem["severity"], words: string, screen: Io["screen"]): string {

@@ -265,6 +265,25 @@ Deno.test("the demo says at once that no row of a table which it keeps is for it
   });
 });
 
+Deno.test("the demo says soon that an edited table does not lead to the sample's last row", async () => {
+  await inFolder(async (dir) => {
+    const { demo } = await import("../cli/demo.ts");
+    const table = "job_name,mqtt_topic,image,command\nGreet,demo/hello,busybox,echo hello\n";
+    await Deno.writeTextFile(`${dir}/jobs.csv`, table);
+    const lines: string[] = [];
+    const code = await demo({ once: true, write: (line) => lines.push(line), dir, port: 0 });
+    equal(code, 1);
+    match(lines.join("\n"), /^succeeded +greet-/m);
+    match(lines.at(-1)!, /^Nothing is under way any more, and no run of the row Report has succeeded: .* --dir FOLDER/);
+  });
+});
+
+Deno.test("the demo says that images are not pulled", async () => {
+  const { code, out } = await process(["demo", "--once"]);
+  equal(code, 0);
+  match(out, /images are not pulled/);
+});
+
 Deno.test("the demo names what is odd about an edited table, and where commands find it", async () => {
   await inFolder(async (dir) => {
     const { demo } = await import("../cli/demo.ts");
