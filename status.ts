@@ -12,6 +12,7 @@ import { type ActionOptions, addActions } from "./status/actions.ts";
 import { answerPage, pathOf, securityHeaders } from "./status/answers.ts";
 import type { ConnectionLimits } from "./status/connections.ts";
 import { type Env, gate, type GateOptions, type Refusal } from "./status/gate.ts";
+import { GraphReading } from "./status/graph/reading.ts";
 import { HttpServer } from "./status/http_server.ts";
 import { eventStream, LiveEvents } from "./status/live_events.ts";
 import { boundToReader } from "./status/log_stream.ts";
@@ -114,6 +115,8 @@ export function statusApp(options: StatusOptions, closing: AbortSignal): Hono<En
 
   const reading = new Reading({ view, health: options.health, actions: token !== undefined }, closing);
   app.get("/", async (c) => answerPage(c, await reading.overview(new URL(c.req.url).searchParams)));
+  const graphs = new GraphReading(view, closing);
+  app.get("/graph", async (c) => answerPage(c, await graphs.page(new URL(c.req.url).searchParams)));
   app.get("/runs/:run", async (c) => {
     const run = c.req.param("run");
     const page = await reading.run(run);

@@ -150,6 +150,17 @@ svg .step-after{fill:var(--card);stroke:var(--edge)}
 @media(max-width:40rem){.gantt li{grid-template-columns:minmax(0,1fr)}.axis{grid-template-columns:minmax(0,1fr)}.axis svg{grid-column:1}
 .d1,.d2,.d3,.d4,.d5,.d6{padding-left:.5rem;border-left:2px solid var(--line)}.d2{padding-left:.9rem}.d3,.d4,.d5,.d6{padding-left:1.3rem}
 .steps .wideonly{display:none}.steps th,.steps td{padding-right:.4rem}}
+/* graph */
+.canvas{overflow-x:auto;margin-top:.5rem}#graph-rows{overflow-wrap:anywhere}.canvas svg{display:block;zoom:var(--zoom,1)}
+.legend .strip{line-height:1.6}.zoom{white-space:nowrap}.zoom .button{min-width:2rem;text-align:center}
+svg text.name{font-weight:600}svg .note,svg .life,svg .word{fill:var(--muted)}
+svg .word{stroke:var(--card);stroke-width:3;paint-order:stroke}svg .life.running{fill:var(--run);font-weight:600}
+svg .life.failed{fill:var(--bad);font-weight:600}
+svg .is-running{stroke:var(--run);stroke-width:3}svg .is-failed{stroke:var(--bad);stroke-width:2}
+svg .is-unknown{fill:none;stroke-dasharray:2 3}
+svg .s{fill:var(--good)}svg .f{fill:var(--bad)}svg .r{fill:var(--run)}
+svg a:hover .node{stroke:var(--link)}svg a:focus-visible{outline:none}
+svg a:focus-visible .node{stroke:var(--focus);stroke-width:4}
 `;
 
 /**
@@ -310,6 +321,38 @@ export const SCRIPT = `
     if (!button) return;
     try { await navigator.clipboard.writeText(button.dataset.copy); button.textContent = "Copied"; } catch { /* not allowed */ }
   });
+  const canvas = document.getElementById("canvas");
+  if (canvas) {
+    let zoom = 1;
+    const zoomTo = (next) => {
+      next = Math.min(4, Math.max(.25, next));
+      // What is in the middle stays there.
+      const left = (canvas.scrollLeft + canvas.clientWidth / 2) * next / zoom - canvas.clientWidth / 2;
+      zoom = next;
+      canvas.style.setProperty("--zoom", zoom);
+      canvas.scrollLeft = left;
+    };
+    const step = { in: () => zoomTo(zoom * 1.25), out: () => zoomTo(zoom / 1.25), fit: () => {
+      zoomTo(canvas.clientWidth / canvas.querySelector("svg").getAttribute("width"));
+    } };
+    document.addEventListener("click", (event) => {
+      const link = event.target.closest("a[data-zoom]");
+      if (!link) return;
+      event.preventDefault();
+      step[link.dataset.zoom]();
+    });
+    document.addEventListener("keydown", (event) => {
+      const how = { "+": "in", "=": "in", "-": "out", "0": "fit" }[event.key];
+      if (!how || event.ctrlKey || event.metaKey || event.altKey || event.target.matches("input,textarea,select")) return;
+      event.preventDefault();
+      step[how]();
+    });
+    canvas.addEventListener("wheel", (event) => {
+      if (!event.ctrlKey) return;
+      event.preventDefault();
+      step[event.deltaY < 0 ? "in" : "out"]();
+    }, { passive: false });
+  }
   const log = document.querySelector("pre[data-follow]");
   const follow = async () => {
     const response = await fetch(log.dataset.follow);

@@ -23,20 +23,12 @@ import {
   Time,
   TokenField,
 } from "./parts.tsx";
+import { stateShape } from "./states.ts";
 
 /** How an item stands, as a page says it: a live run's own state where it has begun. */
 export type ShownState = Exclude<ItemState, "begun"> | RunView["state"];
 
 const STATES: readonly ShownState[] = ["succeeded", "failed", "running", "ending", "pending", "waiting"];
-/** A shape for each state, so that colour is not all that tells them apart. */
-const SHAPES: Readonly<Record<ShownState, string>> = {
-  succeeded: "●",
-  failed: "✕",
-  running: "▶",
-  ending: "▷",
-  pending: "◌",
-  waiting: "·",
-};
 /** Shapes of one strip. */
 const MAX_STRIP = 200;
 
@@ -63,7 +55,7 @@ export function Strip({ states }: { states: readonly ShownState[] }) {
       {countWords(states)}
       {states.length > 0 && (
         <span class="strip" aria-hidden="true">
-          {states.slice(0, MAX_STRIP).map((state) => <span class={state}>{SHAPES[state]}</span>)}
+          {states.slice(0, MAX_STRIP).map((state) => <span class={state}>{stateShape(state)}</span>)}
           {rest > 0 && ` +${rest}`}
         </span>
       )}
@@ -147,14 +139,14 @@ function LinkedStrip({ items }: { items: readonly ShownItem[] }) {
   return (
     <p class="strip links" role="group" aria-label="Items, in their order">
       {items.slice(0, MAX_SHOWN).map(({ index, state, run_name }) =>
-        run_name === undefined ? <span class={state} title={`item ${index}: ${state}`}>{SHAPES[state]}</span> : (
+        run_name === undefined ? <span class={state} title={`item ${index}: ${state}`}>{stateShape(state)}</span> : (
           <a
             class={state}
             href={runHref(run_name)}
             title={`item ${index}: ${state}`}
             aria-label={`item ${index}: ${state}`}
           >
-            {SHAPES[state]}
+            {stateShape(state)}
           </a>
         )
       )}

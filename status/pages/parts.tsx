@@ -134,7 +134,8 @@ export function runHref(runName: string): string {
 
 /** Path of a row's page. */
 export function rowHref(jobName: string): string {
-  return `/rows/${encodeURIComponent(jobName)}`;
+  // What ends in .json is asked for as JSON.
+  return `/rows/${encodeURIComponent(jobName).replace(/\.json$/, "%2Ejson")}`;
 }
 
 /** Path of the page of all that one message has set off. */
@@ -185,7 +186,7 @@ export function Ago({ at, now }: { at: Date | string; now: Date }) {
 }
 
 /** `just now`, `45 s ago`, `3 min ago`, `2 h ago`, `3 d ago`: in one unit. */
-function agoWords(ms: number): string {
+export function agoWords(ms: number): string {
   const seconds = Math.floor(ms / 1000);
   if (seconds < 5) return "just now";
   if (seconds < 60) return `${seconds} s ago`;
