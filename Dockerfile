@@ -61,6 +61,8 @@ USER 65532:65532
 ENV HOME=/home/nonroot
 # Output that a slow store has not taken yet.
 ENV SPOOL_DIR=/data/spool
+# The index of ended runs, made anew from the store where it is lost.
+ENV DATA_DIR=/data/index
 WORKDIR /data
 EXPOSE 8080
 # Asks /healthz of STATUS_ADDR, so STATUS_ADDR must not be `off` where this is used.

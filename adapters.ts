@@ -148,6 +148,7 @@ export async function serviceOptions(
       gracePeriods: { ...config.grace, nodeLostMs: NODE_LOST_MS },
       retryDelayMs: config.retryDelayMs,
       logs: config.logs,
+      data: config.data,
       channels: [...config.channels.keys()],
       ...(config.traces ? { tracing: true } : {}),
       ...(config.policy ? { policy: parsePolicy(config.policy.text, config.policy.file) } : {}),

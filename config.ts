@@ -53,6 +53,8 @@ export interface Config {
     readonly maxBytes: number;
   };
   readonly runs: { readonly url: string };
+  /** Where the index of ended runs is. `ifThere`: only if the folder is there and can be used. */
+  readonly data: { readonly folder: string; readonly ifThere?: true };
   readonly s3: S3ServerOptions;
   /** AWS_* variables that came by flag or file; the SDK reads them from the environment: see exportAwsEnv. */
   readonly awsEnv: Readonly<Record<string, string>>;
@@ -208,6 +210,7 @@ function assemble(reader: Reader, input: ConfigInput): Config {
       maxBytes: need("MAX_LOG_BYTES"),
     }),
     runs: { url: reader.get("RUNS_URL") ?? `${beside}/runs` },
+    data: dataOf(reader),
     s3: s3Of(reader, input),
     awsEnv: awsEnvOf(reader),
     cluster: optional({
@@ -286,6 +289,14 @@ function replicaName({ env, random = () => crypto.randomUUID().slice(0, 8) }: Co
 function podOf({ env }: ConfigInput): Config["cluster"]["pod"] {
   const { KUBERNETES_SERVICE_HOST: host, KUBERNETES_SERVICE_PORT: port } = env;
   return host && port ? { host, port } : undefined;
+}
+
+/** Where systemd, or whoever installs the service, has made it a folder of its own. */
+const STATE_FOLDER = "/var/lib/mqtt-job-listener";
+
+function dataOf(reader: Reader): Config["data"] {
+  const folder = reader.get("DATA_DIR");
+  return folder === undefined ? { folder: STATE_FOLDER, ifThere: true } : { folder };
 }
 
 function tlsOf(reader: Reader, url: string): Config["mqtt"]["tls"] {

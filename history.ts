@@ -6,6 +6,8 @@ import type { Emit, Outcome, RunRecord } from "./ports.ts";
 
 export { endedRun } from "./history/ended_run.ts";
 export { MemoryHistory, selectRuns } from "./history/memory.ts";
+export { KeptHistory, type KeptHistoryOptions } from "./history/kept.ts";
+export type { IndexPlace } from "./history/open_index.ts";
 
 /** Which ended runs are wanted; all that is set must hold. */
 export interface RunFilter {
@@ -27,7 +29,10 @@ export interface RunFilter {
   readonly until?: Date;
   /** Took at least so long from start to end. */
   readonly minMs?: number;
-  /** Words that its payload or its message holds, each of them. */
+  /**
+   * Words of letters and digits that its message, or the first 2,000 characters of its payload, holds, each of them and as
+   * a whole; capitals are as small letters.
+   */
   readonly text?: string;
 }
 
@@ -101,7 +106,10 @@ export interface RunHistory {
   count(filter: RunFilter, signal?: AbortSignal): Promise<number>;
   /** The last ends of each row, at most so many, oldest first; attempts that were followed by another one are left out. */
   lastEnds(most: number, signal?: AbortSignal): Promise<ReadonlyMap<string, readonly EndedRun[]>>;
-  /** By row and day, oldest day first. Of all rows unless `jobName`. */
+  /**
+   * By row and day, oldest day first, of all rows unless `jobName`: whole days (UTC), from the one of `since` to the last
+   * one that begins before `until`. Of a day with more than 20,000 runs of a row, the percentiles are those of a sample.
+   */
   days(
     query: { readonly jobName?: string; readonly since: Date; readonly until?: Date },
     signal?: AbortSignal,
@@ -112,6 +120,9 @@ export interface RunHistory {
 /** A history that is told of ends, and reads what former processes left. */
 export interface GrowingHistory extends RunHistory {
   readonly emit: Emit;
-  /** Reads what former processes left; what cannot be read is left out. */
+  /**
+   * Reads what former processes left, and keeps it up until the signal aborts. Resolves when all is read for the first
+   * time; what cannot be read is left out.
+   */
   load(signal: AbortSignal): Promise<void>;
 }

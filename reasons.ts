@@ -161,6 +161,12 @@ export const REPORT_REASONS = {
     meaning: "What the service must remember cannot be read or written; it waits, and acknowledges no message.",
     whatToDo: "Check `RUNS_URL` and the store.",
   },
+  HistoryNotWhole: {
+    meaning:
+      "The index of ended runs (`DATA_DIR`) cannot be used, or what is in `RUNS_URL` cannot be read for it. Pages " +
+      "show what is known, and say how far back; no run waits for it.",
+    whatToDo: "The message says why. Mend the folder or the store; after a full disk, start the service again.",
+  },
   LeaseUnavailable: {
     meaning: "With `LEADER_ELECT`: this replica can neither lead nor see who does.",
     whatToDo: "The message says why: a missing right (`deploy/role.yaml` allows one `LEASE_NAME`), or no API server.",

@@ -21,6 +21,8 @@ export type Notes =
   | ".schedules"
   | ".unstarted";
 
+/** Behind all keys that begin with a dot, of which there may be many more than records. */
+const AFTER_NOTES = ".~";
 const LIVE_KEY = ".live.json";
 const SESSIONS = ".session/";
 /** Largest record that is read; one with the largest payload and Job has less than 1 MiB. */
@@ -131,7 +133,8 @@ export class RunRecords {
 
   /** Names of the runs that ended, and when, of those whose names begin so; in the order of names. */
   async *list(signal?: AbortSignal, prefix = ""): AsyncIterable<{ runName: string; modifiedAt: Date }> {
-    for await (const { key, modifiedAt } of this.#store.list(prefix, compact({ signal }))) {
+    const after = prefix === "" ? AFTER_NOTES : undefined;
+    for await (const { key, modifiedAt } of this.#store.list(prefix, compact({ after, signal }))) {
       const runName = key.slice(0, -".json".length);
       if (key.endsWith(".json") && isRunName(runName)) yield { runName, modifiedAt };
     }

@@ -15,6 +15,7 @@ import { Completion } from "./completion.ts";
 import { Flows, type Groups, Limits, Schedules, type WaitingJoin } from "./flows.ts";
 import { becomeLeader, type Leadership, type LeaseTimes } from "./leader.ts";
 import { Listener } from "./listener.ts";
+import { type IndexPlace, KeptHistory } from "./history.ts";
 import { LogCollector, type LogSettings } from "./logs.ts";
 import type { MetricsSnapshot } from "./observers/metrics.ts";
 import type { GracePeriods } from "./outcome.ts";
@@ -56,6 +57,8 @@ export interface ServiceSettings {
   readonly maxItems?: number;
   readonly gracePeriods: GracePeriods;
   readonly logs: LogSettings;
+  /** Where the index of ended runs is; memory unless given. */
+  readonly data?: IndexPlace;
   readonly policy?: Policy;
   /** Names of the channels that rows may have in `notify`. Default: none. */
   readonly channels?: readonly string[];
@@ -121,6 +124,7 @@ export class Service {
   readonly #schedules: Schedules;
   readonly runs: RunTable;
   readonly records: RunRecords;
+  readonly history: KeptHistory;
   readonly catalog: Catalog;
   readonly actions: Actions;
   #leadership: Leadership | undefined;
@@ -139,6 +143,14 @@ export class Service {
     this.#listeners = [...options.listeners ?? [], this.#eventTopics.emit];
     this.runs = new RunTable({ emit });
     this.records = new RunRecords(stores.runs);
+    this.history = new KeptHistory({
+      records: this.records,
+      store: stores.runs,
+      ...compact({ place: settings.data }),
+      leads: () => this.#started,
+      onTrouble: (message) => emit({ type: "error", scope: "store", report: { reason: "HistoryNotWhole", message } }),
+    });
+    this.#listeners.push(this.history.emit);
     this.#liveList = new LiveList({ runs: this.runs, records: this.records, signal });
     const { policy } = settings;
     const check = (row: Row) => [
@@ -284,6 +296,7 @@ export class Service {
   /** Resolves when the service takes messages; a replica that does not lead waits here. */
   async start(): Promise<void> {
     const { signal } = this.#abort;
+    void this.history.load(signal);
     await this.#lead();
     this.#completion.start();
     const watching = this.#options.cluster.watch(this.runs.clusterEvents, signal);
@@ -317,6 +330,7 @@ export class Service {
     }
     this.#abort.abort(new DOMException("The service stops", "AbortError"));
     await atMost(2_000, broker.close());
+    this.history.close();
     if (this.#leadership) await atMost(RELEASE_MS, this.#leadership.release());
   }
 

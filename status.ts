@@ -60,7 +60,7 @@ export async function openPage(
     metrics,
     onRefusal: (why) => metrics.refused(why),
     health: () => service.health(),
-    view: statusView(service, { cluster, logs, signal: closing.signal }),
+    view: statusView(service, { cluster, logs }),
     actions: service.actions,
     events,
   });

@@ -123,6 +123,14 @@ export const SETTINGS = {
     otherwise: "`mqtt_job_listener/runs` beside the table",
     meaning: "Where records of runs are kept, and what the service must remember.",
   },
+  DATA_DIR: {
+    kind: kinds.text,
+    group: STORE,
+    otherwise: "`/var/lib/mqtt-job-listener` where it is there and can be written to, else memory",
+    meaning:
+      "Folder for the index of ended runs, about 1 KiB each; it is made anew from `RUNS_URL` where it is lost. " +
+      "Memory holds the newest 20,000.",
+  },
   AWS_ENDPOINT_URL: {
     kind: kinds.url("https", "http"),
     group: STORE,

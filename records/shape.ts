@@ -59,6 +59,8 @@ const record = z.looseObject({
   pulled_at: time.optional(),
   log_stored_at: time.optional(),
   announced_at: time.optional(),
+  gpu: z.number().min(0).optional(),
+  owner: words.optional(),
   peak_memory: z.number().min(0).optional(),
   peak_cpu: z.number().min(0).optional(),
 });

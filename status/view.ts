@@ -9,7 +9,7 @@ import type { GroupDetails, GroupView, WaitingJoin } from "../flows.ts";
 import { viewOf } from "../runs.ts";
 import type { Service } from "../service.ts";
 import { compact } from "../util/compact.ts";
-import { MemoryHistory, type RunHistory } from "../history.ts";
+import type { RunHistory } from "../history.ts";
 
 /** Marks of one root that are looked at. */
 const MOST_MARKS = 10_000;
@@ -53,16 +53,13 @@ export interface StatusView {
   ): Promise<ReadableStream<Uint8Array> | undefined>;
 }
 
-/** The view of a running service; begins to read the history. */
+/** The view of a running service. */
 export function statusView(
   service: Service,
-  { cluster, logs, signal }: { cluster: Cluster; logs: ObjectStore; signal: AbortSignal },
+  { cluster, logs }: { cluster: Cluster; logs: ObjectStore },
 ): StatusView {
-  const history = new MemoryHistory(service.records);
-  service.subscribe(history.emit);
   const messages = new RecentMessages();
   service.subscribe(messages.emit);
-  history.load(signal).catch(() => {}); // an unreachable store shows in the page's own reads
   return {
     table: () => service.catalog.table,
     nextDue: () => service.nextDue(),
@@ -75,7 +72,7 @@ export function statusView(
       const run = service.runs.get(runName);
       return run && viewOf(run);
     },
-    history,
+    history: service.history,
     record: (runName, signal) => service.records.get(runName, signal),
     async hasBegun(runName, signal) {
       return await service.records.exists(runName, signal) ||

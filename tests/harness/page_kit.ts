@@ -2,9 +2,8 @@
 import type { JobFacts, RunRecord, RunView } from "../../ports.ts";
 import type { WaitingJoin } from "../../flows.ts";
 import type { SeenMessage } from "../../observers/messages.ts";
-import { MemoryHistory, type Reach, type RunHistory } from "../../history.ts";
-import { RunRecords } from "../../records.ts";
-import { FakeStore } from "./fakes.ts";
+import type { Reach, RunHistory } from "../../history.ts";
+import { ModelHistory } from "./model_history.ts";
 import { statusApp, type StatusOptions } from "../../status.ts";
 import type { Exchange } from "../../status/http_server.ts";
 import { LiveEvents } from "../../status/live_events.ts";
@@ -70,7 +69,7 @@ export interface FakeView {
 /** A view of what it is given. */
 export function fakeView(fake: FakeView = {}): StatusView {
   const { live = [], ended = [] } = fake;
-  const past = new MemoryHistory(new RunRecords(new FakeStore()));
+  const past = new ModelHistory();
   for (const record of ended) past.emit({ type: "finished", record, completionMs: 0 });
   return {
     table: () => fake.table,

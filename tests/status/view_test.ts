@@ -13,7 +13,7 @@ Deno.test("of a stored log's end nothing else is read", async () => {
     const logs = new LocalStore(folder);
     await logs.put("count-abc.txt", "a line\n".repeat(200_000) + "the end\n");
     const service = { records: new RunRecords(new FakeStore()), subscribe: () => {}, runs: new Map() };
-    const options = { cluster: new FakeCluster(), logs, signal: closing.signal };
+    const options = { cluster: new FakeCluster(), logs };
     const view = statusView(service as unknown as Service, options);
     const read = async (tail: { tailBytes?: number }) => {
       const stream = await view.log("count-abc", { follow: false, ...tail, signal: closing.signal });

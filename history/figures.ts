@@ -1,0 +1,28 @@
+/**
+ * Figures of ended runs: how long they took, what they had requested, percentiles. Pure.
+ */
+import type { EndedRun } from "../history.ts";
+import { quantityValue } from "../util/quantities.ts";
+
+const GIB = 1024 ** 3;
+
+/** From start to end, in milliseconds; undefined: it never started. */
+export function tookMs({ started_at, finished_at }: Pick<EndedRun, "started_at" | "finished_at">): number | undefined {
+  return started_at === null ? undefined : Math.max(0, Date.parse(finished_at) - Date.parse(started_at));
+}
+
+/** Cores, GiB and GPUs that a run had requested, or was limited to where it requested none; 0 where neither is said. */
+export function requestedOf({ requests, limits, gpu = 0 }: Pick<EndedRun, "requests" | "limits" | "gpu">) {
+  const worth = (name: string) => Math.max(0, quantityValue(requests[name] ?? limits[name] ?? "0") ?? 0);
+  return { cores: worth("cpu"), gib: worth("memory") / GIB, gpus: gpu };
+}
+
+/** Nearest rank; undefined: there are none. */
+export function percentile(sorted: readonly number[], part: number): number | undefined {
+  return sorted[Math.max(0, Math.ceil(sorted.length * part) - 1)];
+}
+
+/** What a text is searched by: its words of letters and digits, in lower case. */
+export function wordsOf(text: string): string[] {
+  return text.toLowerCase().match(/[\p{L}\p{N}\p{M}\p{Co}]+/gu) ?? [];
+}
