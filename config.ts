@@ -91,6 +91,8 @@ export interface Config {
   /** Name of this replica, also where there is no election. */
   readonly replicaName: string;
   readonly status: {
+    /** Header in which the proxy before the page names the user. */
+    readonly userHeader?: string;
     /** Absent: no server. */
     readonly listen?: { readonly hostname: string; readonly port: number };
     readonly token?: string;
@@ -357,7 +359,13 @@ function statusOf(reader: Reader): Config["status"] {
         "such as `openssl rand -hex 24` prints",
     );
   }
-  return optional({ listen, token, hosts: reader.get("STATUS_HOSTS"), url: reader.get("STATUS_URL") });
+  return optional({
+    listen,
+    token,
+    hosts: reader.get("STATUS_HOSTS"),
+    url: reader.get("STATUS_URL"),
+    userHeader: reader.get("STATUS_USER_HEADER"),
+  });
 }
 
 function webhookOf(reader: Reader): Pick<Config, "webhook"> {

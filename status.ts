@@ -8,7 +8,7 @@ import { rowNamed, sheetTemplate } from "./catalog.ts";
 import type { Config } from "./config.ts";
 import { type Cluster, type ObjectStore, UnavailableError } from "./ports.ts";
 import type { Service } from "./service.ts";
-import { type ActionOptions, addActions } from "./status/actions.ts";
+import { addActions, type StatusActions } from "./status/actions.ts";
 import { answerPage, pathOf, securityHeaders } from "./status/answers.ts";
 import type { ConnectionLimits } from "./status/connections.ts";
 import { type Env, gate, type GateOptions, type Refusal } from "./status/gate.ts";
@@ -22,13 +22,18 @@ import { messagesPage } from "./status/pages/messages.tsx";
 import { groupHref, messagePage } from "./status/pages/parts.tsx";
 import { Reading } from "./status/reading.ts";
 import { findRun, manifestOf, payloadOf } from "./status/run.ts";
+import { addSignIn } from "./status/sign_in.ts";
+import { TokenCheck } from "./status/token.ts";
+import { FormReader } from "./status/forms.ts";
+import { type VisitorOptions, Visitors } from "./status/visitors.ts";
 import { type StatusView, statusView } from "./status/view.ts";
 import { Scope } from "./util/abort.ts";
 import { compact } from "./util/compact.ts";
 import { errorMessage } from "./util/errors.ts";
 import { getLogger } from "./util/log.ts";
 
-export interface StatusOptions extends GateOptions, ActionOptions {
+export interface StatusOptions extends GateOptions, VisitorOptions {
+  readonly actions: StatusActions;
   readonly listen: { readonly hostname: string; readonly port: number };
   /** As `Metrics` has it. */
   readonly metrics: { readonly contentType: string; render(): Promise<string> };
@@ -57,6 +62,7 @@ export async function openPage(
   const server = await serveStatus({
     listen: status.listen,
     ...compact({ token: status.token || undefined, publicUrl: status.url || undefined, hosts: status.hosts }),
+    ...compact({ userHeader: status.userHeader }),
     metrics,
     onRefusal: (why) => metrics.refused(why),
     health: () => service.health(),
@@ -102,9 +108,11 @@ export function serveStatus(
 
 /** The handlers without a port. Streams end when `closing` aborts. */
 export function statusApp(options: StatusOptions, closing: AbortSignal): Hono<Env> {
-  const { metrics, view, events, token } = options;
+  const { metrics, view, events, token, publicUrl, onRefusal } = options;
   const app = new Hono<Env>({ getPath: pathOf });
-  app.use(securityHeaders, gate({ ...options, hosts: [...options.hosts ?? [], options.listen.hostname] }));
+  const visitors = new Visitors(options);
+  const gateOptions = { ...options, hosts: [...options.hosts ?? [], options.listen.hostname] };
+  app.use(securityHeaders, gate(gateOptions), visitors.middleware);
   const health = (c: Context, what: "ok" | "ready") => {
     const seen = options.health();
     return c.json(seen, seen[what] ? 200 : 503);
@@ -122,8 +130,8 @@ export function statusApp(options: StatusOptions, closing: AbortSignal): Hono<En
     const page = await reading.run(run);
     if (page !== undefined) return answerPage(c, page);
     // A group bears a run's name, and stands where one could.
-    const { searchParams } = new URL(c.req.url);
-    return await reading.group(run, searchParams) === undefined ? noRun(c) : c.redirect(groupHref(run), 303);
+    const { searchParams, search } = new URL(c.req.url);
+    return await reading.group(run, searchParams) === undefined ? noRun(c) : c.redirect(groupHref(run) + search, 303);
   });
   app.get("/groups/:run", async (c) => {
     const page = await reading.group(c.req.param("run"), new URL(c.req.url).searchParams);
@@ -154,7 +162,12 @@ export function statusApp(options: StatusOptions, closing: AbortSignal): Hono<En
     if (c.req.raw.method === "HEAD") return c.body(null, 200, headers);
     return c.body(eventStream(events, closing), 200, headers);
   });
-  addActions(app, options);
+  const check = token === undefined
+    ? undefined
+    : new TokenCheck({ token, ...compact({ onWrong: onRefusal && (() => onRefusal("token")) }) });
+  const acting = { visitors, check, forms: new FormReader(), publicUrl };
+  addSignIn(app, acting);
+  addActions(app, { ...acting, actions: options.actions, view });
 
   app.notFound((c) => answerPage(c, messagePage({ title: "Not found", message: "There is no such page." }), 404));
   app.onError((error, c) => {

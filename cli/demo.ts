@@ -138,7 +138,7 @@ async function run({ once, write, folder, port, sample, listeners, isEdited, sig
     write("Rows' commands run on this machine, images are not pulled: a wrong image shows on a cluster alone");
     await service.start();
     page = await openDemoPage(service, config, options);
-    if (page) write(`Page ${page.url} (token for its forms: ${TOKEN})`);
+    if (page) write(`Page ${page.url} (token to sign in with: ${TOKEN})`);
     const { topic, messages, done } = SAMPLES[sample];
     let failure: string | undefined;
     for (const { payload, until, shows } of messages) {
@@ -289,7 +289,7 @@ function tellWhatToTry(
   const lines = [
     "",
     "Try next (Ctrl+C ends the demo):",
-    `  see it               ${pageUrl} (token for its forms: ${TOKEN})`,
+    `  see it               ${pageUrl} (token to sign in with: ${TOKEN})`,
     `  publish a message    mosquitto_pub ${pub}`,
     `  or, without it       npx -y mqtt@5 pub ${pub}`,
     `  edit the table       ${table} (reread within a second; break a row to see what is said)`,

@@ -210,6 +210,14 @@ export const clientId = kind(
   "write a shorter name",
 );
 
+/** What a header says that has a meaning of its own must not be taken for a name. */
+const HEADERS_OF_HTTP = /^(authorization|connection|content-.*|cookie|host|origin|referer|sec-.*|transfer-encoding)$/i;
+
+export const userHeader = kind(
+  (value) => /^[A-Za-z0-9-]{1,64}$/.test(value) && !HEADERS_OF_HTTP.test(value) ? value : undefined,
+  "write the name of a header that the proxy sets, such as X-Forwarded-User",
+);
+
 export const label = kind(
   (value) => /^[A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?$/.test(value) ? value : undefined,
   "write at most 63 letters, digits, -, _ and ., with a letter or digit at both ends",

@@ -402,6 +402,13 @@ export const SETTINGS = {
     meaning: "Whoever has this token may run, cancel and repeat runs on the page. At least 16 characters that " +
       "nobody can guess, such as `openssl rand -hex 24` prints.",
   },
+  STATUS_USER_HEADER: {
+    kind: kinds.userHeader,
+    group: PAGE,
+    otherwise: "none",
+    meaning: "Header in which the proxy before the page gives the name of who asks, such as `X-Forwarded-User`: for " +
+      "records and the log. It allows nothing. The proxy must take it off what comes from outside.",
+  },
   STATUS_HOSTS: {
     kind: kinds.hostNames,
     group: PAGE,

@@ -10,6 +10,8 @@ export interface InputFault {
   readonly reason: "InputMissing" | "InputRefused";
   /** A clause to follow a colon. */
   readonly message: string;
+  /** The first field that is missing or wrong. */
+  readonly field: string;
   /** The value that is none of the choices, cut. */
   readonly value?: string;
 }
@@ -32,14 +34,15 @@ export function inputFault({ inputs = [] }: Pick<Row, "inputs">, { payload }: Me
       ? "its payload is no JSON object"
       : `send ${example}`;
     const fields = `${names.length === 1 ? "field" : "fields"} ${listed(names)}`;
-    return { reason: "InputMissing", message: `the message has no ${fields}, which the row needs (inputs); ${why}` };
+    const message = `the message has no ${fields}, which the row needs (inputs); ${why}`;
+    return { reason: "InputMissing", field: missing[0]!.name, message };
   }
   for (const { name, choices } of wanted) {
     const value = fieldOf(object, name);
     if (!choices || value === undefined || choices.includes(textOf(value))) continue;
     const given = cut(textOf(value), 120);
     const message = `the message's field "${name}" is "${given}"; it must be ${listed(choices, " or ")} (inputs)`;
-    return { reason: "InputRefused", message, value: given };
+    return { reason: "InputRefused", field: name, message, value: given };
   }
   return undefined;
 }

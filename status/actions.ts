@@ -1,172 +1,218 @@
 /**
- * The actions of the page: run, cancel, repeat, for whoever has the token. Programs send it as a bearer and get JSON;
- * forms send it as a field and are led to the run. Must not know how an action is carried out.
+ * The actions of the page: run, cancel, repeat, for who has signed in or sends the token. Programs send it as a bearer
+ * and get JSON; people get the page of the run, or their form again with what is wrong. Must not know how an action is
+ * carried out.
  */
 import type { Context, Hono } from "hono";
-import { RefusedError, UnavailableError } from "../ports.ts";
-import { isRunName } from "../run_spec.ts";
+import { rowNamed } from "../catalog.ts";
+import { RefusedError, type Row, UnavailableError } from "../ports.ts";
+import { inputFault, isRunName } from "../run_spec.ts";
+import { errorMessage } from "../util/errors.ts";
 import { getLogger } from "../util/log.ts";
-import { compact } from "../util/compact.ts";
-import { chunksOf, joinBytes } from "../util/streams.ts";
-import { answerPage, type Page } from "./answers.ts";
+import { answerPage, isJsonPath, type Page } from "./answers.ts";
 import { type BatchActions, sendReplay, sendSheet } from "./batch_actions.ts";
-import { Counts, type Env, type GateOptions, MAX_BODY_BYTES } from "./gate.ts";
-import { FIELD_PREFIX } from "./pages/run_forms.tsx";
+import { FieldError, type Fields, FormError, type FormReader, isSameOrigin, type Sent } from "./forms.ts";
+import type { Env } from "./gate.ts";
+import { actionPage, type OneAction } from "./pages/action.tsx";
+import type { FormFault, Resent } from "./pages/forms.tsx";
 import { messagePage } from "./pages/parts.tsx";
-import { TokenCheck } from "./token.ts";
+import { FIELD_PREFIX } from "./pages/run_forms.tsx";
+import { type ManyAction, type PickedActions, pickedForm, sendPicked } from "./picked_actions.ts";
+import { openSession } from "./sign_in.ts";
+import type { TokenCheck } from "./token.ts";
+import type { StatusView } from "./view.ts";
+import type { Visitors } from "./visitors.ts";
 
 /** What a token allows. Answers hold the run's name. RangeError: no such row or run. */
-export interface StatusActions extends BatchActions {
-  run(jobName: string, payload: string): Promise<{ run_name: string }>;
+export interface StatusActions extends BatchActions, PickedActions {
+  run(jobName: string, payload: string, options: { readonly requestedBy: string }): Promise<{ run_name: string }>;
   cancel(runName: string, who: string): Promise<{ run_name: string }>;
-  rerun(runName: string): Promise<{ run_name: string }>;
+  rerun(runName: string, who: string): Promise<{ run_name: string }>;
 }
 
-export interface ActionOptions {
+export interface ActionParts {
   readonly actions: StatusActions;
+  readonly view: StatusView;
+  readonly visitors: Visitors;
   /** Absent: nobody may act. */
-  readonly token?: string;
-  readonly publicUrl?: string;
+  readonly check: TokenCheck | undefined;
+  readonly forms: FormReader;
+  readonly publicUrl?: string | undefined;
 }
 
-/** Forms that are read at a time before their token is known, of all visitors and of one. */
-const MOST_FORMS = { all: 16, ofVisitor: 4 };
-/** Fields of a form. The page's have three, and one for each input of a row. */
-const MAX_FIELDS = 64;
-
-type Fields = Readonly<Record<string, string>>;
-type CarryOut = (fields: Fields) => Promise<{ run_name: string } | Page>;
+/** An action, and its form as it was sent. */
+interface Action {
+  carryOut(sent: Sent, who: string): Promise<{ run_name: string } | Page>;
+  form(sent: Sent, resent: Resent): Promise<Page> | Page;
+}
 
 /** Adds the routes below `/actions/`. */
-export function addActions(app: Hono<Env>, options: ActionOptions & GateOptions): void {
-  const { actions, token, onRefusal } = options;
-  const check = token === undefined
-    ? undefined
-    : new TokenCheck({ token, ...compact({ onWrong: onRefusal && (() => onRefusal("token")) }) });
-  const forms = new Counts(MOST_FORMS);
-  const act = (path: string, carryOut: CarryOut) =>
-    app.post(path, (c) => new Answer(c, options, { check, forms }).answer(carryOut));
-  act("/actions/run", (fields) => actions.run(wanted(fields, "job_name"), payloadOf(fields)));
-  act("/actions/each", (fields) => {
+export function addActions(app: Hono<Env>, parts: ActionParts): void {
+  const { actions, view } = parts;
+  const one = (name: OneAction, carryOut: Action["carryOut"]) => {
+    const form: Action["form"] = ({ fields }, resent) => formOf(name, fields, { view, resent });
+    app.post(`/actions/${name}`, (c) => new Answer(c, parts, { carryOut, form }).answer());
+    // Where a reload and a sign-in lead; a link may say which row or run.
+    app.get(`/actions/${name}`, (c) => {
+      const { job_name = "", run_name = "" } = c.req.query();
+      return answerPage(c, formOf(name, { job_name, run_name }, { view, resent: {} }));
+    });
+  };
+  one("run", async ({ fields }, who) => {
+    const [jobName, payload] = [wanted(fields, "job_name"), payloadOf(fields)];
+    return await actions.run(jobName, payload, { requestedBy: who }).catch((error) => {
+      throw byField(error, { row: rowNamed(view.table()?.rows, jobName), payload });
+    });
+  });
+  one("each", ({ fields }, who) => {
     wanted(fields, "job_name");
     wanted(fields, "sheet");
-    return sendSheet(actions, fields);
+    return sendSheet(actions, fields, who);
   });
-  act("/actions/replay", (fields) => {
+  one("replay", ({ fields }, who) => {
     wanted(fields, "job_name");
     wanted(fields, "since");
-    return sendReplay(actions, fields);
+    return sendReplay(actions, fields, who);
   });
-  act("/actions/cancel", (fields) => actions.cancel(runNameOf(fields), "the status page"));
-  act("/actions/rerun", (fields) => actions.rerun(runNameOf(fields)));
+  one("cancel", ({ fields }, who) => actions.cancel(runNameOf(fields), who));
+  one("rerun", ({ fields }, who) => actions.rerun(runNameOf(fields), who));
+  const many = (name: ManyAction) => {
+    app.post(`/actions/${name}`, (c) =>
+      new Answer(c, parts, {
+        carryOut: (sent, who) => sendPicked(name, sent, { actions, view, who }),
+        form: (sent, resent) => pickedForm(name, sent, { view, resent }),
+      }).answer());
+    app.get(`/actions/${name}`, (c) => c.redirect("/runs", 303));
+  };
+  many("cancel-many");
+  many("rerun-many");
 }
 
-/** Programs send a bearer token and get JSON; the page's forms send the field `token` and are led to the run. */
+function formOf(
+  action: OneAction,
+  fields: Fields,
+  { view, resent }: { readonly view: StatusView; readonly resent: Resent },
+): Page {
+  const table = view.table();
+  // A form of the row's own was sent, or is to be shown.
+  const row = fields["payload"] ? undefined : rowNamed(table?.rows, fields["job_name"] ?? "");
+  return actionPage({ action, table, row: row?.inputs && row, ...resent, fields });
+}
+
+/** Programs send a bearer token and get JSON; the page's forms come with a session, or with the field `token`. */
 class Answer {
   readonly #c: Context<Env>;
-  readonly #options: ActionOptions;
-  readonly #check: TokenCheck | undefined;
-  readonly #forms: Counts;
+  readonly #parts: ActionParts;
+  readonly #action: Action;
   readonly #bearer: string | undefined;
+  readonly #isProgram: boolean;
+  #sent: Sent | undefined;
 
-  constructor(
-    c: Context<Env>,
-    options: ActionOptions,
-    { check, forms }: { check: TokenCheck | undefined; forms: Counts },
-  ) {
+  constructor(c: Context<Env>, parts: ActionParts, action: Action) {
     this.#c = c;
-    this.#options = options;
-    this.#check = check;
-    this.#forms = forms;
+    this.#parts = parts;
+    this.#action = action;
     this.#bearer = /^Bearer {1,9}(\S.*)$/i.exec(c.req.header("authorization") ?? "")?.[1];
+    this.#isProgram = this.#bearer !== undefined || isJsonPath(c);
   }
 
-  async answer(carryOut: CarryOut): Promise<Response> {
-    if (!this.#check) return this.#refuse(403, "The page is read-only: set STATUS_TOKEN to act by it.");
-    let fields: Fields;
+  async answer(): Promise<Response> {
+    const { check, publicUrl, visitors } = this.#parts;
+    const { raw } = this.#c.req;
+    if (!check) return await this.#refuse(403, { message: "The page is read-only: set STATUS_TOKEN to act by it." });
     try {
       if (this.#bearer !== undefined) {
         // Before the body: who has no token costs nothing.
-        const refusal = await this.#tokenRefusal(this.#check, this.#bearer);
+        const refusal = await this.#tokenRefusal(check, this.#bearer);
         if (refusal) return refusal;
-        fields = await readFields(this.#c.req.raw);
-      } else {
-        if (!isSameOrigin(this.#c.req.raw, this.#options.publicUrl)) {
-          return this.#refuse(403, "The form was not sent from this page: open the page and try again.");
-        }
-        const leave = this.#forms.enter(this.#visitor);
-        if (!leave) return this.#refuse(503, "Too many forms are being sent: try again soon.");
-        try {
-          fields = await readFields(this.#c.req.raw);
-        } finally {
-          leave();
-        }
-        const refusal = await this.#tokenRefusal(this.#check, fields.token ?? "");
-        if (refusal) return refusal;
+      } else if (!isSameOrigin(raw, publicUrl)) {
+        const message = "The form was not sent from this page: open the page and try again.";
+        return await this.#refuse(403, { message });
       }
+      const isKnown = this.#bearer !== undefined || this.#c.get("visitor").mayAct === "yes";
+      const stranger = isKnown ? undefined : this.#address;
+      this.#sent = await this.#parts.forms.read(raw, { stranger, isProgram: this.#isProgram });
+      if (!isKnown) {
+        const refusal = await this.#tokenRefusal(check, this.#sent.token);
+        if (refusal) return refusal;
+        // A form that was sent again after its session had ended.
+        if (this.#sent.fields["sign_in"] !== undefined) openSession(this.#c, visitors);
+      }
+      return await this.#carryOut(this.#sent, visitors.whoAsks(raw.headers));
     } catch (error) {
-      if (error instanceof TooLargeError) return this.#refuse(413, error.message);
-      return this.#refuse(
-        400,
-        "The fields cannot be read: send a form, or with a bearer token a JSON object of strings.",
-      );
+      if (error instanceof FormError) return await this.#refuse(error.status, { message: error.message });
+      if (error instanceof FieldError) return await this.#refuse(400, error);
+      // What the proxy calls the user, too.
+      if (error instanceof RangeError) return await this.#refuse(400, { message: error.message });
+      throw error;
     }
-    return await this.#carryOut(carryOut, fields);
   }
 
-  get #visitor(): string {
+  get #address(): string {
     return this.#c.env?.visitor ?? "";
   }
 
   async #tokenRefusal(check: TokenCheck, given: string): Promise<Response | undefined> {
-    switch (await check.check(given, this.#visitor)) {
+    if (given === "") {
+      return await this.#refuse(401, { field: "token", message: "You are not signed in (any more): write the token." });
+    }
+    switch (await check.check(given, this.#address)) {
       case "right":
         return undefined;
       case "wrong":
-        return this.#refuse(401, "The token is not the right one.");
-      case "busy":
-        return this.#refuse(429, "Too many wrong tokens came from your address: try again in a moment.");
-    }
-  }
-
-  async #carryOut(carryOut: CarryOut, fields: Fields): Promise<Response> {
-    const { path } = this.#c.req;
-    try {
-      const answer = await carryOut(fields);
-      if ("html" in answer) {
-        getLogger("status").info("Action {path}", { path });
-        return this.#bearer === undefined ? answerPage(this.#c, answer) : this.#c.json(answer.data);
+        return await this.#refuse(401, { field: "token", message: "The token is not the right one." });
+      case "busy": {
+        const message = "Too many wrong tokens came from your address: try again in a moment.";
+        return await this.#refuse(429, { field: "token", message });
       }
-      getLogger("status").info("Action {path}", { path, run: answer.run_name });
-      return this.#bearer === undefined
-        ? this.#c.redirect(`/runs/${encodeURIComponent(answer.run_name)}`, 303)
-        : this.#c.json(answer);
-    } catch (error) {
-      if (error instanceof FieldError) return this.#refuse(400, error.message);
-      if (error instanceof RangeError) return this.#refuse(404, error.message);
-      if (error instanceof RefusedError) return this.#refuse(409, error.message);
-      if (error instanceof UnavailableError) return this.#refuse(503, error.message);
-      const about = fields["run_name"] === undefined ? {} : { run: fields["run_name"] };
-      getLogger("status").error("Cannot carry out {path}", { path, error, ...about });
-      return this.#refuse(500, "It could not be done; the service's log says why.");
     }
   }
 
-  #refuse(status: 400 | 401 | 403 | 404 | 409 | 413 | 429 | 500 | 503, message: string): Response {
-    return this.#bearer === undefined
-      ? answerPage(this.#c, messagePage({ title: "Not done", message }), status)
-      : this.#c.json({ error: message }, status);
+  async #carryOut(sent: Sent, who: string): Promise<Response> {
+    const { path } = this.#c.req;
+    const log = getLogger("status");
+    try {
+      const answer = await this.#action.carryOut(sent, who);
+      if ("html" in answer) {
+        log.info("Action {path} by {requested_by}", { path, requested_by: who });
+        return this.#isProgram ? this.#c.json(answer.data) : answerPage(this.#c, answer);
+      }
+      const { run_name: run } = answer;
+      log.info("Action {path} by {requested_by}", { path, requested_by: who, run });
+      if (this.#isProgram) return this.#c.json(answer);
+      const done = /[^/]+$/.exec(path)?.[0];
+      return this.#c.redirect(`/runs/${encodeURIComponent(run)}?done=${done}`, 303);
+    } catch (error) {
+      const fault: FormFault = error instanceof FieldError ? error : { message: errorMessage(error) };
+      if (error instanceof FieldError) return await this.#refuse(error.status, fault);
+      if (error instanceof RangeError) return await this.#refuse(404, fault);
+      if (error instanceof RefusedError) return await this.#refuse(409, fault);
+      if (error instanceof UnavailableError) return await this.#refuse(503, fault);
+      const run = sent.fields["run_name"];
+      log.error("Cannot carry out {path}", { path, error, ...(run === undefined ? {} : { run }) });
+      return await this.#refuse(500, { message: "It could not be done; the service's log says why." });
+    }
   }
-}
 
-/** A field of an action that is not given or not right. */
-class FieldError extends Error {
-  override name = "FieldError";
+  /** People get their form again, with all that they have typed. */
+  async #refuse(
+    status: 400 | 401 | 403 | 404 | 409 | 413 | 429 | 500 | 503,
+    { field, message }: FormFault,
+  ): Promise<Response> {
+    const fault = field === undefined ? { message } : { field, message };
+    if (this.#isProgram) {
+      return this.#c.json({ error: message, ...(field === undefined ? {} : { field }) }, status);
+    }
+    const page = this.#sent
+      ? await this.#action.form(this.#sent, { fault, withToken: true })
+      : messagePage({ title: "Not done", message });
+    return answerPage(this.#c, page, status);
+  }
 }
 
 function wanted(fields: Fields, name: string): string {
   const value = fields[name];
-  if (!value) throw new FieldError(`The field ${name} is empty: fill it in.`);
+  if (!value) throw new FieldError(name, `The field ${name} is empty: fill it in.`);
   return value;
 }
 
@@ -177,56 +223,16 @@ function payloadOf(fields: Fields): string {
   return JSON.stringify(Object.fromEntries(given.map(([name, value]) => [name.slice(FIELD_PREFIX.length), value])));
 }
 
+/** Why a row was not run, by the field of the form that is to be mended. */
+function byField(error: unknown, { row, payload }: { row: Row | undefined; payload: string }): unknown {
+  if (error instanceof RangeError && !row) return new FieldError("job_name", error.message, 404);
+  if (!(error instanceof RefusedError) || !row) return error;
+  const fault = inputFault(row, { topic: "", payload: new TextEncoder().encode(payload) });
+  return fault ? new FieldError(FIELD_PREFIX + fault.field, error.message, 409) : error;
+}
+
 function runNameOf(fields: Fields): string {
   const name = wanted(fields, "run_name");
-  if (!isRunName(name)) throw new FieldError(`The field run_name is "${name}", which is no name of a run.`);
+  if (!isRunName(name)) throw new FieldError("run_name", `The field run_name is "${name}", which is no name of a run.`);
   return name;
-}
-
-/** The body is larger than it may be. */
-class TooLargeError extends Error {
-  override name = "TooLargeError";
-}
-
-async function readFields(request: Request): Promise<Fields> {
-  const text = await readText(request);
-  const type = request.headers.get("content-type") ?? "";
-  if (/^application\/json\b/i.test(type) && request.headers.has("authorization")) return fieldsOf(JSON.parse(text));
-  if (!/^application\/x-www-form-urlencoded\b/i.test(type)) throw new TypeError("Neither a form nor JSON");
-  if (text.split("&", MAX_FIELDS + 1).length > MAX_FIELDS) throw new TypeError("Too many fields");
-  return Object.fromEntries(new URLSearchParams(text));
-}
-
-function fieldsOf(body: unknown): Fields {
-  if (typeof body !== "object" || body === null || Array.isArray(body)) throw new TypeError("Not an object");
-  const fields: Record<string, string> = {};
-  for (const [name, value] of Object.entries(body)) {
-    if (typeof value !== "string") throw new TypeError(`${name} is not a string`);
-    fields[name] = value;
-  }
-  return fields;
-}
-
-/** A body that does not say its size is counted as it comes. */
-async function readText(request: Request): Promise<string> {
-  if (!request.body) return "";
-  const chunks: Uint8Array[] = [];
-  let size = 0;
-  for await (const chunk of chunksOf(request.body)) {
-    size += chunk.length;
-    if (size > MAX_BODY_BYTES) throw new TooLargeError(`Too large: at most ${MAX_BODY_BYTES} bytes.`);
-    chunks.push(chunk);
-  }
-  return new TextDecoder("utf-8", { fatal: true }).decode(joinBytes(chunks));
-}
-
-/** Whether a browser says that one of our own pages sent this. A request that says nothing did not come from there. */
-function isSameOrigin({ headers }: Request, publicUrl: string | undefined): boolean {
-  // Not hono's csrf(), which lets through what one of the two allows: here Origin counts only where the other is missing.
-  const site = headers.get("sec-fetch-site");
-  if (site !== null) return site === "same-origin";
-  const origin = URL.parse(headers.get("origin") ?? "");
-  if (!origin) return false;
-  return origin.host === URL.parse(`http://${headers.get("host")}`)?.host ||
-    (publicUrl !== undefined && origin.host === URL.parse(publicUrl)?.host);
 }

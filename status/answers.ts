@@ -4,8 +4,9 @@
 import type { Context } from "hono";
 import { secureHeaders } from "hono/secure-headers";
 import type { ContentfulStatusCode } from "hono/utils/http-status";
+import type { Env } from "./gate.ts";
 import { contentSecurityPolicy } from "./pages/assets.ts";
-import { WHO_SLOT } from "./pages/parts.tsx";
+import { renderFor } from "./pages/visitor.ts";
 
 /** What a page shows: for programs, and for people. */
 export interface Page {
@@ -24,12 +25,17 @@ export function pathOf(request: Request): string {
 
 /** A page, with the policy that its own script and style need; or what it shows as JSON, where the path ends so. */
 export function answerPage(c: Context, page: Page, status: ContentfulStatusCode = 200): Response {
-  if (JSON_PATH.test(new URL(c.req.url).pathname)) {
+  if (isJsonPath(c)) {
     return c.body(JSON.stringify(page.data, plain), status, { "content-type": "application/json" });
   }
-  // Text of others cannot hold the slot: `<` in it is escaped.
-  const html = page.html().replace(WHO_SLOT, () => "");
+  const visitor = (c as Context<Env>).get("visitor");
+  const html = visitor ? renderFor(visitor, () => page.html()) : page.html();
   return c.html(html, status, { "content-security-policy": contentSecurityPolicy() });
+}
+
+/** Whether the answer shall be JSON. */
+export function isJsonPath(c: Context): boolean {
+  return JSON_PATH.test(new URL(c.req.url).pathname);
 }
 
 function plain(_name: string, value: unknown): unknown {

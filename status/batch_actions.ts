@@ -5,7 +5,8 @@
 import type { EachAnswer, EachRequest, ReplayAnswer, ReplayRequest } from "../control.ts";
 import { compact } from "../util/compact.ts";
 import type { Page } from "./answers.ts";
-import { type ReplayFields, replayPage, sheetPage } from "./pages/batches.tsx";
+import type { Fields } from "./forms.ts";
+import { replayPage, sheetPage } from "./pages/batches.tsx";
 
 /** What a token allows besides single runs; absent: nothing of the kind. */
 export interface BatchActions {
@@ -13,27 +14,25 @@ export interface BatchActions {
   replay?(request: ReplayRequest): Promise<ReplayAnswer>;
 }
 
-type Fields = Readonly<Record<string, string>>;
-
 /** `do`: `check` starts nothing. */
 const isDry = (fields: Fields) => fields["do"] === "check";
 const NO_SUCH = "The page cannot do that here";
 
 /** Checks a sheet, or starts its lines. */
-export async function sendSheet(actions: BatchActions, fields: Fields): Promise<Page> {
+export async function sendSheet(actions: BatchActions, fields: Fields, requestedBy: string): Promise<Page> {
   const { job_name: jobName = "", sheet = "", batch } = fields;
   if (!actions.each) throw new RangeError(NO_SUCH);
   const dryRun = isDry(fields);
-  const answer = await actions.each(jobName, { sheet, dryRun, ...compact({ batch: batch || undefined }) });
-  return { data: answer, html: () => sheetPage(answer, { jobName, sheet, dryRun }) };
+  const answer = await actions.each(jobName, { sheet, dryRun, requestedBy, ...compact({ batch: batch || undefined }) });
+  return { data: answer, html: () => sheetPage(answer, { fields, dryRun }) };
 }
 
 /** Shows what would run again, or runs it. */
-export async function sendReplay(actions: BatchActions, fields: Fields): Promise<Page> {
+export async function sendReplay(actions: BatchActions, fields: Fields, requestedBy: string): Promise<Page> {
   const { job_name: jobName = "", since = "", state, reason, batch } = fields;
   if (!actions.replay) throw new RangeError(NO_SUCH);
   const dryRun = isDry(fields);
   const words = compact({ state: state || undefined, reason: reason || undefined, batch: batch || undefined });
-  const answer = await actions.replay({ jobName, since, dryRun, ...words });
-  return { data: answer, html: () => replayPage(answer, { fields: fields as ReplayFields, dryRun }) };
+  const answer = await actions.replay({ jobName, since, dryRun, requestedBy, ...words });
+  return { data: answer, html: () => replayPage(answer, { fields, dryRun }) };
 }

@@ -6,6 +6,7 @@
 import type { MiddlewareHandler } from "hono";
 import { isLoopback } from "../util/loopback.ts";
 import type { Exchange } from "./http_server.ts";
+import type { Visitor } from "./pages/visitor.ts";
 
 export interface GateOptions {
   /** URL of the page as people have it: its host is answered. */
@@ -21,6 +22,7 @@ export type Refusal = "host" | "size" | "busy" | "token";
 /** Routes with the facts of the connection. Without them (tests) all requests are one visitor's. */
 export interface Env {
   Bindings: Partial<Exchange>;
+  Variables: { visitor: Visitor };
 }
 
 /** Largest body of a request, in bytes. */

@@ -161,6 +161,11 @@ svg .is-unknown{fill:none;stroke-dasharray:2 3}
 svg .s{fill:var(--good)}svg .f{fill:var(--bad)}svg .r{fill:var(--run)}
 svg a:hover .node{stroke:var(--link)}svg a:focus-visible{outline:none}
 svg a:focus-visible .node{stroke:var(--focus);stroke-width:4}
+/* forms that act */
+.fault{color:var(--bad);font-weight:600;margin:.25rem 0 0;max-width:40rem}.fault:before{content:"\\2715  "}
+[aria-invalid=true]{border:2px solid var(--bad)}
+.done{background:var(--good-bg);color:var(--good);border-radius:.3rem;padding:.4rem .75rem;font-weight:600}
+.done:before{content:"\\25cf  "}.bar .who .name{max-width:14rem}.bar .who a{display:inline-block;padding:.35rem 0}
 `;
 
 /**

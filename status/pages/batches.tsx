@@ -4,13 +4,15 @@
  */
 import type { Table } from "../../catalog.ts";
 import type { EachAnswer, ReplayAnswer } from "../../control.ts";
-import { frame, Heads, RunLink, ScrollTable, short, Time, TokenField } from "./parts.tsx";
+import { ActionForm, faultMarks, Field, type FormFault, type FormFields, isSignedIn, type Resent } from "./forms.tsx";
+import { frame, Heads, RunLink, ScrollTable, short, Time } from "./parts.tsx";
 
 /** Rows whose sheet can be had as a template. */
 const MAX_TEMPLATES = 50;
 
-/** Shown to who may act. */
+/** Shown to who has signed in; the form above it leads others there. */
 export function BatchSection({ table }: { table: Table }) {
+  if (!isSignedIn()) return null;
   const rows = table.rows.filter(({ inputs }) => inputs !== undefined).slice(0, MAX_TEMPLATES);
   return (
     <section aria-labelledby="batch-h">
@@ -21,7 +23,7 @@ export function BatchSection({ table }: { table: Table }) {
       </p>
       <details>
         <summary id="sheet-h">Run a row for each line of a sheet</summary>
-        <SheetForm jobName="" sheet="" />
+        <SheetForm />
         {rows.length > 0 && (
           <p>
             Templates: {rows.map(({ jobName }, at) => (
@@ -35,85 +37,119 @@ export function BatchSection({ table }: { table: Table }) {
       </details>
       <details>
         <summary id="replay-h">Run again what failed</summary>
-        <ReplayForm fields={{}} />
+        <ReplayForm />
       </details>
     </section>
   );
 }
 
-function SheetForm({ jobName, sheet }: { jobName: string; sheet: string }) {
+/** Runs a row for each line of a sheet. */
+export function SheetForm({ fields = {}, fault, withToken }: Resent) {
   return (
-    <form method="post" action="/actions/each" aria-label="Run a row for each line of a sheet">
-      <div>
-        <label for="sheet-row">Row</label>
-        <input id="sheet-row" name="job_name" list="row-names" required value={jobName} />
-      </div>
+    <ActionForm
+      action="/actions/each"
+      what="run a row for each line of a sheet"
+      label="Run a row for each line of a sheet"
+      {...{ fault, withToken }}
+      buttons={<BatchButtons check="Check" />}
+    >
+      <RowField id="sheet-row" fields={fields} fault={fault} />
       <div>
         <label for="sheet-file">CSV file (needs a script), or paste it</label>
         <input id="sheet-file" type="file" accept=".csv,text/csv" data-fills="sheet-text" />
       </div>
-      <div>
-        <label for="sheet-text">Sheet: the first line names fields of the payload</label>
-        <textarea id="sheet-text" name="sheet" required placeholder="uuid,mode">{sheet}</textarea>
-      </div>
-      <BatchFields of="sheet" check="Check" />
-    </form>
+      <Field
+        id="sheet-text"
+        name="sheet"
+        label="Sheet: the first line names fields of the payload"
+        fault={fault}
+      >
+        <textarea
+          id="sheet-text"
+          name="sheet"
+          required
+          placeholder="uuid,mode"
+          {...faultMarks("sheet-text", "sheet", fault)}
+        >
+          {fields["sheet"] ?? ""}
+        </textarea>
+      </Field>
+      <BatchField id="sheet-batch" fields={fields} fault={fault} />
+    </ActionForm>
   );
 }
 
-/** What both forms end with. `check`: what to do without starting anything is called. */
-function BatchFields({ of, check }: { of: string; check: string }) {
+function RowField({ id, fields, fault }: { id: string; fields: FormFields; fault: FormFault | undefined }) {
+  return (
+    <Field id={id} name="job_name" label="Row" fault={fault}>
+      <input
+        id={id}
+        name="job_name"
+        list="row-names"
+        required
+        value={fields["job_name"] ?? ""}
+        {...faultMarks(id, "job_name", fault)}
+      />
+    </Field>
+  );
+}
+
+/** `check`: what to do without starting anything is called. */
+function BatchButtons({ check }: { check: string }) {
   return (
     <>
-      <BatchField id={`${of}-batch`} />
-      <TokenField id={`${of}-token`} />
-      <div>
-        <button type="submit" name="do" value="check">{check}</button>{" "}
-        <button type="submit" name="do" value="start">Start</button>
-      </div>
+      <button type="submit" name="do" value="check">{check}</button>{" "}
+      <button type="submit" name="do" value="start">Start</button>
     </>
   );
 }
 
-/** What a person asked to replay, as the form has it. */
-export type ReplayFields = Partial<Record<"job_name" | "state" | "since" | "reason", string>>;
-
-function ReplayForm(
-  { fields: { job_name = "", state = "failed", since = "1d", reason = "" } }: { fields: ReplayFields },
-) {
+function BatchField({ id, fields, fault }: { id: string; fields: FormFields; fault: FormFault | undefined }) {
   return (
-    <form method="post" action="/actions/replay" aria-label="Run again what failed">
-      <div>
-        <label for="replay-row">Row</label>
-        <input id="replay-row" name="job_name" list="row-names" required value={job_name} />
-      </div>
-      <div>
-        <label for="replay-state">State</label>
-        <select id="replay-state" name="state">
+    <Field id={id} name="batch" label="Batch, to begin anew" fault={fault}>
+      <input id={id} name="batch" value={fields["batch"] ?? ""} {...faultMarks(id, "batch", fault)} />
+    </Field>
+  );
+}
+
+/** Runs again what failed. */
+export function ReplayForm({ fields = {}, fault, withToken }: Resent) {
+  const state = fields["state"] ?? "failed";
+  return (
+    <ActionForm
+      action="/actions/replay"
+      what="run again what failed"
+      label="Run again what failed"
+      {...{ fault, withToken }}
+      buttons={<BatchButtons check="Show" />}
+    >
+      <RowField id="replay-row" fields={fields} fault={fault} />
+      <Field id="replay-state" name="state" label="State" fault={fault}>
+        <select id="replay-state" name="state" {...faultMarks("replay-state", "state", fault)}>
           {["failed", "cancelled", "succeeded"].map((word) => (
             <option value={word} selected={word === state}>{word}</option>
           ))}
         </select>
-      </div>
-      <div>
-        <label for="replay-since">Ended at most so long ago (2h, 3d)</label>
-        <input id="replay-since" name="since" required value={since} />
-      </div>
-      <div>
-        <label for="replay-reason">Reason, such as OOMKilled</label>
-        <input id="replay-reason" name="reason" value={reason} />
-      </div>
-      <BatchFields of="replay" check="Show" />
-    </form>
-  );
-}
-
-function BatchField({ id }: { id: string }) {
-  return (
-    <div>
-      <label for={id}>Batch, to begin anew</label>
-      <input id={id} name="batch" />
-    </div>
+      </Field>
+      <Field id="replay-since" name="since" label="Ended at most so long ago (2h, 3d)" fault={fault}>
+        <input
+          id="replay-since"
+          name="since"
+          required
+          value={fields["since"] ?? "1d"}
+          {...faultMarks("replay-since", "since", fault)}
+        />
+      </Field>
+      <Field id="replay-reason" name="reason" label="Reason, such as OOMKilled" fault={fault}>
+        <input
+          id="replay-reason"
+          name="reason"
+          value={fields["reason"] ?? ""}
+          {...faultMarks("replay-reason", "reason", fault)}
+        />
+      </Field>
+      <BatchField id="replay-batch" fields={fields} fault={fault} />
+    </ActionForm>
   );
 }
 
@@ -133,12 +169,12 @@ interface Counts {
 /** What became of a sheet, or would. */
 export function sheetPage(
   answer: EachAnswer,
-  { jobName, sheet, dryRun }: { jobName: string; sheet: string; dryRun: boolean },
+  { fields, dryRun }: { fields: FormFields; dryRun: boolean },
 ): string {
   const { problems, errors } = answer;
   return frame({
     title: dryRun ? "Sheet checked" : "Sheet started",
-    heading: short(jobName),
+    heading: short(fields["job_name"]),
     children: (
       <>
         <CountSection counts={answer} dry={dryRun ? "lines are right" : undefined} />
@@ -160,7 +196,7 @@ export function sheetPage(
         {(dryRun || errors > 0) && (
           <section aria-labelledby="again-h">
             <h2 id="again-h">The sheet</h2>
-            <SheetForm jobName={jobName} sheet={sheet} />
+            <SheetForm fields={fields} />
           </section>
         )}
       </>
@@ -171,12 +207,12 @@ export function sheetPage(
 /** What became of a replay, or would. */
 export function replayPage(
   answer: ReplayAnswer,
-  { fields, dryRun }: { fields: ReplayFields; dryRun: boolean },
+  { fields, dryRun }: { fields: FormFields; dryRun: boolean },
 ): string {
   const { runs, total, superseded, more } = answer;
   return frame({
     title: dryRun ? "What would run again" : "Replay started",
-    heading: short(fields.job_name),
+    heading: short(fields["job_name"]),
     children: (
       <>
         <CountSection counts={answer} dry={dryRun ? "runs would run again" : undefined} />

@@ -6,6 +6,7 @@ import type { GroupDetails, ItemState } from "../../flows.ts";
 import type { RunView } from "../../ports.ts";
 import type { FamilyRun } from "../family.ts";
 import type { ShownItem } from "../message_runs.ts";
+import { ActionForm } from "./forms.tsx";
 import { Gantt } from "./gantt.tsx";
 import { type Column, hrefWith, List, pageOf, Pager } from "./lists.tsx";
 import { tookWords, whyWords } from "./message_runs.tsx";
@@ -21,7 +22,6 @@ import {
   short,
   StateWord,
   Time,
-  TokenField,
 } from "./parts.tsx";
 import { stateShape } from "./states.ts";
 
@@ -219,13 +219,14 @@ function CancelSection({ group }: { group: string }) {
   return (
     <section aria-labelledby="act-h">
       <h2 id="act-h">Act</h2>
-      <form method="post" action="/actions/cancel">
+      <ActionForm
+        action="/actions/cancel"
+        what="cancel all items"
+        label="Cancel all items"
+        buttons={<button type="submit">Cancel all items</button>}
+      >
         <input type="hidden" name="run_name" value={group} />
-        <TokenField id="act-token" />
-        <div>
-          <button type="submit">Cancel all items</button>
-        </div>
-      </form>
+      </ActionForm>
       <p class="muted">Items that run are stopped, and no further ones begin. The group ends as failed.</p>
     </section>
   );

@@ -9,6 +9,7 @@ import type { Outcome, RunView } from "../../ports.ts";
 import { cut, visible } from "../../util/text.ts";
 import type { Page } from "../answers.ts";
 import { SCRIPT, STYLE } from "./assets.ts";
+import { Done, Who } from "./who.tsx";
 
 /** A state that the filter of runs knows: of a live run or of an ended one. */
 export type RunState = RunView["state"] | Outcome["status"];
@@ -40,9 +41,6 @@ const NAVIGATION = [
   ["messages", "/messages", "Messages"],
   ["usage", "/usage", "Usage"],
 ] as const;
-
-/** Where the frame has who is signed in; `answerPage` puts it there, so that pages need not know of visitors. */
-export const WHO_SLOT = "<!-- who -->";
 
 export interface FrameInput {
   readonly title: string;
@@ -82,7 +80,9 @@ export function frame({ title, heading, beside, here, run, children }: FrameInpu
               </ul>
             </nav>
             <p id="live-note" role="status"></p>
-            <div class="who">{raw(WHO_SLOT)}</div>
+            <div class="who">
+              <Who />
+            </div>
           </div>
         </header>
         <main id="main" tabindex={-1}>
@@ -90,6 +90,7 @@ export function frame({ title, heading, beside, here, run, children }: FrameInpu
             <h1>{heading}</h1>
             {beside}
           </div>
+          <Done />
           {children}
         </main>
         <footer>
@@ -233,16 +234,6 @@ export function Heads({ names }: { names: readonly string[] }) {
     <thead>
       <tr>{names.map((name) => <th scope="col">{name}</th>)}</tr>
     </thead>
-  );
-}
-
-/** Where a form takes the token. */
-export function TokenField({ id }: { id: string }) {
-  return (
-    <div>
-      <label for={id}>Token</label>
-      <input id={id} name="token" type="password" required autocomplete="current-password" />
-    </div>
   );
 }
 

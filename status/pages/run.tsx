@@ -10,6 +10,7 @@ import type { LogTail } from "../log_stream.ts";
 import type { RunMessage } from "../run.ts";
 import type { Timeline } from "../timeline.ts";
 import { valueWords } from "./charts.tsx";
+import { ActionForm } from "./forms.tsx";
 import { Gantt } from "./gantt.tsx";
 import { GroupLink } from "./group.tsx";
 import { List } from "./lists.tsx";
@@ -27,7 +28,6 @@ import {
   type RunState,
   short,
   StateWord,
-  TokenField,
 } from "./parts.tsx";
 import { TimelineView } from "./timeline.tsx";
 
@@ -342,19 +342,15 @@ function MessageSection({ runName, live, record, payload, payloadNote }: RunPage
 }
 
 function ActionSection({ runName, isOver }: { runName: string; isOver: boolean }) {
-  const [action, title, button] = isOver
-    ? ["/actions/rerun", "Run again with the same message", "Run again"]
-    : ["/actions/cancel", "Cancel this run", "Cancel the run"];
+  const [action, title, button, what] = isOver
+    ? ["/actions/rerun", "Run again with the same message", "Run again", "run it again"]
+    : ["/actions/cancel", "Cancel this run", "Cancel the run", "cancel it"];
   return (
     <section id="act" data-live aria-labelledby="act-h">
       <h2 id="act-h">{title}</h2>
-      <form method="post" action={action} aria-labelledby="act-h">
+      <ActionForm action={action} what={what!} label={title!} buttons={<button type="submit">{button}</button>}>
         <input type="hidden" name="run_name" value={runName} />
-        <TokenField id="act-token" />
-        <div>
-          <button type="submit">{button}</button>
-        </div>
-      </form>
+      </ActionForm>
     </section>
   );
 }

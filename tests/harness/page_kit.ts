@@ -7,6 +7,7 @@ import { ModelHistory } from "./model_history.ts";
 import { statusApp, type StatusOptions } from "../../status.ts";
 import type { Exchange } from "../../status/http_server.ts";
 import { LiveEvents } from "../../status/live_events.ts";
+import { Sessions } from "../../status/session.ts";
 import type { StatusView } from "../../status/view.ts";
 import type { RunPageInput } from "../../status/pages/run.tsx";
 import { parseTable, type Table } from "../../catalog/table.ts";
@@ -107,10 +108,15 @@ export interface AppOptions extends Partial<StatusOptions> {
   readonly closing?: AbortController;
 }
 
-/** The routes over a fake view: `ask` and `get` go through them; `calls` are the actions that were carried out. */
+/**
+ * The routes over a fake view: `ask` and `get` go through them; `calls` are the actions that were carried out, `askers`
+ * who asked for each.
+ */
 export function anApp({ closing = new AbortController(), ...options }: AppOptions = {}) {
   const calls: unknown[][] = [];
+  const askers: string[] = [];
   const events = options.events ?? new LiveEvents();
+  const sessions = options.sessions ?? new Sessions({ publicUrl: options.publicUrl });
   const call = (...words: unknown[]) => {
     calls.push(words);
     return Promise.resolve({ run_name: "sort-abcdefgh2345" });
@@ -122,12 +128,13 @@ export function anApp({ closing = new AbortController(), ...options }: AppOption
     health: () => ({ ok: true, ready: false, checks: { broker: "connected" } }),
     view: fakeView(),
     actions: {
-      run: (jobName, payload) => call("run", jobName, payload),
-      cancel: (runName) => call("cancel", runName),
-      rerun: (runName) => call("rerun", runName),
+      run: (jobName, payload, { requestedBy }) => (askers.push(requestedBy), call("run", jobName, payload)),
+      cancel: (runName, who) => (askers.push(who), call("cancel", runName)),
+      rerun: (runName, who) => (askers.push(who), call("rerun", runName)),
     },
     ...options,
     events,
+    sessions,
   }, closing.signal);
   const ask = async (request: Request, env: Partial<Exchange> = {}) => await app.fetch(request, env);
   const get = (path: string, init: RequestInit = {}) => {
@@ -135,7 +142,12 @@ export function anApp({ closing = new AbortController(), ...options }: AppOption
     if (!headers.has("host")) headers.set("host", new URL(ORIGIN).host);
     return ask(new Request(ORIGIN + path, { ...init, headers }));
   };
-  return { ask, get, calls, events, closing };
+  /** The same request, of who has signed in. */
+  const signedIn = (init: RequestInit = {}): RequestInit => {
+    const [cookie = ""] = sessions.open(undefined).split(";");
+    return { ...init, headers: { ...init.headers as Record<string, string>, cookie } };
+  };
+  return { ask, get, calls, askers, events, closing, sessions, signedIn };
 }
 
 /** What the page's own form sends. */

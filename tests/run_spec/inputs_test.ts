@@ -32,6 +32,7 @@ Deno.test("inputFault() names each field that a message lacks, and what to send"
 Deno.test("inputFault() names the choices where a value is none of them", () => {
   deepEqual(inputFault(ROW, message({ uuid: 1, file: "a", mode: "fsat" })), {
     reason: "InputRefused",
+    field: "mode",
     message: 'the message\'s field "mode" is "fsat"; it must be fast or slow (inputs)',
     value: "fsat",
   });

@@ -6,7 +6,7 @@ Deno.test("statusApp() runs a row for the right token and leads the form to the 
   const { get, calls } = anApp();
   const answer = await get("/actions/run", form({ job_name: "sort", payload: "{}", token: TOKEN }));
   equal(answer.status, 303);
-  equal(answer.headers.get("location"), "/runs/sort-abcdefgh2345");
+  equal(answer.headers.get("location"), "/runs/sort-abcdefgh2345?done=run");
   deepEqual(calls, [["run", "sort", "{}"]]);
 });
 

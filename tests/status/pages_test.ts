@@ -13,6 +13,7 @@ import { familyOf } from "../../status/family.ts";
 import { messageRunsPage, readRunOrder } from "../../status/pages/message_runs.tsx";
 import { overviewPage } from "../../status/pages/overview.tsx";
 import { ageWords, messagePage } from "../../status/pages/parts.tsx";
+import { renderFor } from "../../status/pages/visitor.ts";
 import { runPage } from "../../status/pages/run.tsx";
 import type { StatusView } from "../../status/view.ts";
 import type { JobFacts, RunView } from "../../ports.ts";
@@ -27,19 +28,21 @@ const HEALTH = { ok: true, ready: true, checks: { broker: "connected" } };
 
 function overview(more: Partial<Parameters<typeof overviewPage>[0]> = {}): string {
   const table = tableOf();
-  return overviewPage({
-    now: NOW,
-    health: HEALTH,
-    table,
-    graph: drawGraph(chainGraph(table), PREFIX),
-    live: [],
-    records: [],
-    reach: { runs: 0, kind: "all" },
-    waits: [],
-    query: {},
-    actions: true,
-    ...more,
-  });
+  const page = () =>
+    overviewPage({
+      now: NOW,
+      health: HEALTH,
+      table,
+      graph: drawGraph(chainGraph(table), PREFIX),
+      live: [],
+      records: [],
+      reach: { runs: 0, kind: "all" },
+      waits: [],
+      query: {},
+      actions: true,
+      ...more,
+    });
+  return renderFor({ mayAct: more.actions === false ? "never" : "yes", path: "/" }, page);
 }
 
 Deno.test("ageWords() says a length of time in at most two units", () => {
@@ -163,8 +166,8 @@ Deno.test("a group is one line with how its items stand, in words and by shapes,
 
 Deno.test("the page of a group shows its items, those that failed first, and can cancel it", async () => {
   const view = { ...fakeView(), group: (name: string) => Promise.resolve(name === GROUP.group ? GROUP : undefined) };
-  const { get } = anApp({ view });
-  const text = (await (await get(`/groups/${GROUP.group}`)).text()).replaceAll(/\s+/g, " ");
+  const { get, signedIn } = anApp({ view });
+  const text = (await (await get(`/groups/${GROUP.group}`, signedIn())).text()).replaceAll(/\s+/g, " ");
   const order = [...text.matchAll(/<th scope="row">(\d+)<\/th>/g)].map(([, index]) => Number(index));
   deepEqual(order, [1, 2, 3, 0]);
   match(text, /<input type="hidden" name="run_name" value="sort-groupgroup22"/);
@@ -453,6 +456,13 @@ async function openPage(browser: Browser, url: string, options: Parameters<Brows
   return { page, faults, close: () => context.close() };
 }
 
+/** By the link that a page has in the place of its form; leads back to that page. */
+async function signIn(page: Page, link: string): Promise<void> {
+  await page.getByRole("link", { name: link }).click();
+  await page.getByLabel("Token").fill("a token");
+  await page.getByRole("main").getByRole("button", { name: "Sign in" }).click();
+}
+
 interface AxeResult {
   readonly violations: readonly { readonly id: string; readonly impact: string; readonly nodes: { html: string }[] }[];
 }
@@ -556,6 +566,7 @@ browserTest("a run's page that is open at its end offers to run it again", async
   };
   await withBrowser(async ({ url, browser, events }) => {
     const { page, close } = await openPage(browser, `${url}/runs/${run.runName}`);
+    await signIn(page, "Sign in to cancel it");
     await page.getByRole("button", { name: "Cancel the run" }).waitFor();
     await page.getByText("Live: changes show by themselves").waitFor({ timeout: 10_000 });
     isOver = true;
@@ -574,9 +585,11 @@ browserTest("reading and acting need no script", async () => {
     // Opens without script too.
     await page.getByText("As YAML").click();
     await page.getByText("image: lab/plot:1").waitFor();
-    await page.getByLabel("Token").fill("a token");
+    await signIn(page, "Sign in to run it again");
+    await page.waitForURL(`**/runs/${FAILED.run_name}`);
     await page.getByRole("button", { name: "Run again" }).click();
-    await page.waitForURL(`**/runs/${aRunView().runName}`);
+    await page.waitForURL(`**/runs/${aRunView().runName}?done=rerun`);
+    await page.getByText("this is the new run").waitFor();
     deepEqual(calls, [FAILED.run_name]);
     await close();
   });

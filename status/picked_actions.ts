@@ -1,0 +1,97 @@
+/**
+ * Cancel and rerun of runs that were picked in a list: first what will be done, then what became of each. Must not know
+ * tokens, nor how an action is carried out.
+ */
+import { checkPicked, type PickedAnswer } from "../control.ts";
+import { Semaphore } from "../util/semaphore.ts";
+import type { Page } from "./answers.ts";
+import { FieldError, type Sent } from "./forms.ts";
+import { type ManyAction, type Picked, pickedPage, pickedResultPage } from "./pages/action.tsx";
+import type { Resent } from "./pages/forms.tsx";
+import type { StatusView } from "./view.ts";
+
+export type { ManyAction } from "./pages/action.tsx";
+
+/** What a token allows with runs that were picked; absent: nothing of the kind. */
+export interface PickedActions {
+  rerunMany?(
+    runNames: readonly string[],
+    options: { readonly batch?: string; readonly requestedBy: string },
+  ): Promise<PickedAnswer>;
+  cancelMany?(runNames: readonly string[], who: string): Promise<PickedAnswer>;
+}
+
+/** Records read at a time, and how long in all. */
+const READS_AT_ONCE = 16;
+const LOOK_MS = 5_000;
+
+/** Carries it out; of a form that asks to check it first (`do=check`), says what will be done. */
+export async function sendPicked(
+  action: ManyAction,
+  sent: Sent,
+  { actions, view, who }: { readonly actions: PickedActions; readonly view: StatusView; readonly who: string },
+): Promise<Page> {
+  const runNames = namesIn(sent);
+  if (sent.fields["do"] === "check") return await pickedForm(action, sent, { view, resent: {} });
+  if (!actions.rerunMany || !actions.cancelMany) throw new RangeError("The page cannot do that here");
+  if (action === "cancel-many") return pickedResultPage(action, await actions.cancelMany(runNames, who));
+  const batch = sent.fields["batch"];
+  const options = { requestedBy: who, ...(batch ? { batch } : {}) };
+  return pickedResultPage(action, await actions.rerunMany(runNames, options));
+}
+
+/** What will be done with them, to be confirmed; `resent`: why it was not done. */
+export async function pickedForm(
+  action: ManyAction,
+  sent: Sent,
+  { view, resent: { fault, withToken } }: { readonly view: StatusView; readonly resent: Resent },
+): Promise<Page> {
+  const batch = sent.fields["batch"] || crypto.randomUUID();
+  const runNames = [...new Set(sent.runNames)];
+  // Of names that are none there is nothing to see.
+  const picked = fault && !isPicked(runNames) ? [] : await look(action, namesIn(sent), view);
+  return pickedPage({ action, picked, batch, fault, withToken });
+}
+
+function isPicked(runNames: readonly string[]): boolean {
+  try {
+    return checkPicked(runNames).length > 0;
+  } catch {
+    return false;
+  }
+}
+
+function namesIn({ runNames }: Sent): string[] {
+  try {
+    return checkPicked(runNames);
+  } catch (error) {
+    if (error instanceof RangeError) throw new FieldError("run_name", error.message);
+    throw error;
+  }
+}
+
+/** How each stands. What cannot be known in time is left to the action to say. */
+async function look(action: ManyAction, runNames: readonly string[], view: StatusView): Promise<Picked[]> {
+  const signal = AbortSignal.timeout(LOOK_MS);
+  const turns = new Semaphore(READS_AT_ONCE);
+  const groups = new Set(view.openGroups?.().map(({ group }) => group));
+  return await Promise.all(runNames.map(async (run_name): Promise<Picked> => {
+    const live = view.liveRun(run_name);
+    if (live) {
+      const known = { run_name, job_name: live.jobName, state: live.state };
+      return action === "cancel-many" ? known : { ...known, why: "It has not ended" };
+    }
+    if (groups.has(run_name)) {
+      const why = "It is a group: pick its items, or run again what failed of the row";
+      return action === "cancel-many" ? { run_name } : { run_name, why };
+    }
+    const record = await turns.take(() => view.record(run_name, signal), signal).catch(() => "unknown" as const);
+    if (record === "unknown") return { run_name };
+    if (!record) return { run_name, why: "There is no such run" };
+    const known = { run_name, job_name: record.job_name, state: record.status };
+    if (record.retried_as !== undefined) {
+      return action === "cancel-many" ? known : { ...known, why: `It was tried again as ${record.retried_as}` };
+    }
+    return action === "rerun-many" ? known : { ...known, why: "It has ended" };
+  }));
+}
