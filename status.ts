@@ -130,8 +130,9 @@ export function statusApp(options: StatusOptions, closing: AbortSignal): Hono<En
     const page = await reading.run(run);
     if (page !== undefined) return answerPage(c, page);
     // A group bears a run's name, and stands where one could.
-    const { searchParams, search } = new URL(c.req.url);
-    return await reading.group(run, searchParams) === undefined ? noRun(c) : c.redirect(groupHref(run) + search, 303);
+    const { searchParams, search, pathname } = new URL(c.req.url);
+    if (await reading.group(run, searchParams) === undefined) return noRun(c);
+    return c.redirect(groupHref(run) + (pathname.endsWith(".json") ? ".json" : "") + search, 303);
   });
   app.get("/groups/:run", async (c) => {
     const page = await reading.group(c.req.param("run"), new URL(c.req.url).searchParams);

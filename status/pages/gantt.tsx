@@ -118,11 +118,12 @@ function RunBar({ line: { run, depth, queued_at }, span, now, isOwn }: BarInput<
   );
 }
 
-function noteOf({ index, attempt = 1, rerun_of, group }: FamilyRun): string {
+function noteOf({ index, attempt = 1, rerun_of, retried_as, group }: FamilyRun): string {
   const notes = [
     ...(group !== undefined && index !== undefined ? [`item ${index}`] : []),
     ...(attempt > 1 ? [`attempt ${attempt}`] : []),
-    ...(rerun_of === undefined ? [] : ["run again"]),
+    ...(rerun_of === undefined ? [] : ["a rerun"]),
+    ...(retried_as === undefined ? [] : ["tried again"]),
   ];
   return notes.length === 0 ? "" : ` ${notes.join(", ")}`;
 }
@@ -142,8 +143,9 @@ function GroupBar({ line: { group, depth, items }, span, now }: BarInput<GroupLi
   const to = Math.max(...items.map((item) => endOf(item, now)));
   const queued = Math.min(...items.map(({ received_at }) => Date.parse(received_at)).filter(isTime), to);
   const begun = Math.max(queued, starts.length === 0 ? to : Math.min(...starts));
-  const counts = [...Map.groupBy(items, ({ state }) => state)].map(([state, some]) => `${some.length} ${state}`);
+  // Of those that were tried again the last attempt counts.
   const last = items.filter(({ retried_as }) => retried_as === undefined);
+  const counts = [...Map.groupBy(last, ({ state }) => state)].map(([state, some]) => `${some.length} ${state}`);
   const state: RunState = last.some(({ state }) => isLiveState(state))
     ? "running"
     : last.every(({ state }) => state === "succeeded")

@@ -8,7 +8,7 @@ import type { FamilyLine, FamilyRun } from "../family.ts";
 import type { Wait } from "../joins.ts";
 import type { LogTail } from "../log_stream.ts";
 import type { RunMessage } from "../run.ts";
-import type { Timeline } from "../timeline.ts";
+import { preciseWords, type Timeline } from "../timeline.ts";
 import { valueWords } from "./charts.tsx";
 import { ActionForm } from "./forms.tsx";
 import { Gantt } from "./gantt.tsx";
@@ -18,7 +18,6 @@ import { WaitList } from "./message_runs.tsx";
 import { Payload } from "./payload.tsx";
 import {
   ageWords,
-  durationWords,
   frame,
   resourceWords,
   rootHref,
@@ -138,7 +137,11 @@ function StateSection(input: RunPageInput & { state: RunState }) {
 }
 
 function tookWords(record: RunRecord): string {
-  return record.started_at === null ? "never started" : `ran ${durationWords(record)}`;
+  return record.started_at === null ? "never started" : `ran ${took({ ...record, started_at: record.started_at })}`;
+}
+
+function took({ started_at, finished_at }: { started_at: string; finished_at: string }): string {
+  return preciseWords(Date.parse(finished_at) - Date.parse(started_at));
 }
 
 /** What is wrong with a run, however it ended. */
@@ -304,7 +307,11 @@ function AttemptsSection({ attempts = [], runName }: RunPageInput) {
     {
       head: "Took",
       cell: ({ started_at, finished_at }) =>
-        finished_at === undefined || started_at === undefined ? "–" : durationWords({ started_at, finished_at }),
+        finished_at === undefined || started_at === undefined
+          ? "–"
+          : started_at === null
+          ? "never started"
+          : took({ started_at, finished_at }),
     },
     { head: "Node", cell: ({ node }) => short(node) || "–" },
   ];
