@@ -5,10 +5,18 @@
  */
 import { ContainerLog, type Quota } from "./logs/container.ts";
 import { chainOf, GONE, markOf, readPieces, type StoredPiece } from "./logs/segments.ts";
+import { LineMap } from "./logs/line_map.ts";
 import { Spool, type SpoolSettings } from "./logs/spool.ts";
+import { indexKeyOf, LogIndexer } from "./logs/stored.ts";
+import type { LogPart, LogText } from "./logs/text.ts";
 import type { LiveRun } from "./runs.ts";
 import type { Cluster, ObjectStore, PodFacts } from "./ports.ts";
+import { compact } from "./util/compact.ts";
 import { chunksOf, joinBytes } from "./util/streams.ts";
+
+export { openStored } from "./logs/stored.ts";
+export { breaksIn, LineCounter, LineMap, STEP_BYTES } from "./logs/line_map.ts";
+export type { LogPart, LogText } from "./logs/text.ts";
 
 export interface LogSettings extends SpoolSettings {
   /** Containers followed at once; those beyond are read when they end. */
@@ -147,22 +155,71 @@ export class LogCollector {
     const many = logs.length + strangers.length > 1;
     const store = this.#store;
     const signal = this.#signal;
+    const indexer = new LogIndexer();
+    async function* part(facts: PartFacts, output: AsyncIterable<Uint8Array>): AsyncGenerator<Uint8Array> {
+      if (many) yield heading(facts);
+      indexer.beginPart(facts);
+      yield* output;
+      indexer.endPart();
+    }
     async function* whole(): AsyncGenerator<Uint8Array> {
       yield text;
+      indexer.endHead();
       for (const pieces of strangers) {
-        if (many) yield heading(pieces[0]!.key.split("/").slice(2));
-        yield* readPieces(store, pieces, signal);
+        const [pod = "", container = ""] = pieces[0]!.key.split("/").slice(2);
+        yield* part({ pod, container }, readPieces(store, pieces, signal));
       }
-      for (const { podName, container, segments } of logs) {
-        if (many) yield heading([podName, container]);
-        yield* segments.whole(left.get(segments.folder) ?? [], signal);
+      for (const { podName, container, failure, segments } of logs) {
+        const facts = { pod: podName, container, ...compact({ failure }) };
+        yield* part(facts, segments.whole(left.get(segments.folder) ?? [], signal));
       }
       for (const sentence of unread) yield new TextEncoder().encode(`[${sentence}]\n`);
     }
+    async function* counted(): AsyncGenerator<Uint8Array> {
+      for await (const chunk of whole()) yield indexer.pass(chunk);
+    }
     const isLarge = hasPieces || logs.some(({ segments }) => segments.isLarge);
-    const body = isLarge ? whole() : joinBytes(await Array.fromAsync(whole()));
+    const body = isLarge ? counted() : joinBytes(await Array.fromAsync(counted()));
     await this.#store.put(`${runName}.txt`, body, { contentType: "text/plain; charset=utf-8", signal });
+    const index = indexer.index();
+    // Without it, its lines have no numbers on the page: no reason to let the run's end wait.
+    if (index) {
+      await this.#store.put(indexKeyOf(runName), index, { contentType: "application/json", signal }).catch(() => {});
+    }
     return summary;
+  }
+
+  /**
+   * The output of a run under way as far as it has come, of one of its containers: where no `part` is named, of the last
+   * one that runs. undefined: none of them has begun to write.
+   */
+  live(runName: string, { part, signal }: { part?: string | undefined; signal: AbortSignal }): LogText | undefined {
+    const logs = [...this.#runs.get(runName)?.containers.values() ?? []];
+    const parts = logs.map((log): LogPart => ({
+      name: `${log.podName}/${log.container}`,
+      pod: log.podName,
+      container: log.container,
+      state: log.hasEnded ? "ended" : "running",
+      ...compact({ failure: log.failure }),
+    }));
+    const at = [
+      parts.findIndex(({ name }) => name === part),
+      parts.findLastIndex(({ state }) => state === "running"),
+      parts.findLastIndex(({ failure }) => failure !== undefined),
+      parts.length - 1,
+    ].find((index) => index >= 0);
+    if (at === undefined) return undefined;
+    const { segments } = logs[at]!;
+    const { lines } = segments;
+    return {
+      head: "",
+      parts,
+      ...parts.length > 1 ? { part: parts[at]!.name } : {},
+      size: segments.bytes,
+      isLive: true,
+      ...lines ? { lines: new LineMap(lines, { at: 0, breaks: 0 }) } : {},
+      read: (from, length) => segments.readPart(from, length, signal),
+    };
   }
 
   /** Sends what large logs hold here to the store: a stop is near, and the node may not have it any more later. */
@@ -280,8 +337,12 @@ function totalOf(pieces: readonly StoredPiece[]): number {
   return markOf(pieces.at(-1)!.key, pieces.reduce((sum, { size }) => sum + size, 0)).total;
 }
 
-function heading([podName, container]: readonly string[]): Uint8Array {
-  return new TextEncoder().encode(`----- pod ${podName}, container ${container} -----\n`);
+/** Which container wrote a part of a log, and how it failed. */
+type PartFacts = Pick<LogPart, "pod" | "container" | "failure">;
+
+function heading({ pod, container, failure }: PartFacts): Uint8Array {
+  const end = failure === undefined ? "" : `, failed: ${failure}`;
+  return new TextEncoder().encode(`----- pod ${pod}, container ${container}${end} -----\n`);
 }
 
 function named(missing: readonly string[]): string {

@@ -339,6 +339,9 @@ export class Service {
     return new Map(this.#schedules.nextDue());
   }
 
+  /** The output of a run under way, see `LogCollector.live`. */
+  readonly output: LogCollector["live"] = (...asked) => this.#logs.live(...asked);
+
   /** Rows that wait for rows that they need, as far as this process knows. */
   get waitingJoins(): Iterable<WaitingJoin> {
     return this.#flows.joins.waiting;

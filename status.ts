@@ -16,6 +16,7 @@ import { GraphReading } from "./status/graph/reading.ts";
 import { HttpServer } from "./status/http_server.ts";
 import { eventStream, LiveEvents } from "./status/live_events.ts";
 import { boundToReader } from "./status/log_stream.ts";
+import { logView } from "./status/log_view.ts";
 import { readMessages } from "./status/messages.ts";
 import type { HealthView } from "./status/pages/overview.tsx";
 import { messagesPage } from "./status/pages/messages.tsx";
@@ -31,6 +32,9 @@ import { Scope } from "./util/abort.ts";
 import { compact } from "./util/compact.ts";
 import { errorMessage } from "./util/errors.ts";
 import { getLogger } from "./util/log.ts";
+
+/** Longest wait for a window of a log, or a search in it. */
+const LOG_MS = 8_000;
 
 export interface StatusOptions extends GateOptions, VisitorOptions {
   readonly actions: StatusActions;
@@ -144,6 +148,16 @@ export function statusApp(options: StatusOptions, closing: AbortSignal): Hono<En
   });
   app.get("/runs/:run/message", async (c) => answerText(c, await payloadOf(c.req.param("run"), reading.looking)));
   app.get("/runs/:run/job", async (c) => answerText(c, await manifestOf(c.req.param("run"), reading.looking)));
+  app.get("/runs/:run/log/view", async (c) => {
+    const run = c.req.param("run");
+    const found = await findRun(run, reading.looking);
+    if (!found) return noRun(c);
+    const params = new URL(c.req.url).searchParams;
+    return answerPage(
+      c,
+      await logView(view, run, found, params, AbortSignal.any([closing, AbortSignal.timeout(LOG_MS)])),
+    );
+  });
   app.get("/messages", (c) => {
     const shown = readMessages(view, new URL(c.req.url).searchParams);
     return answerPage(c, { data: shown, html: () => messagesPage(shown) });
@@ -201,7 +215,9 @@ async function answerLog(
   const runName = c.req.param("run") ?? "";
   const headers = {
     "content-type": "text/plain; charset=utf-8",
-    "content-disposition": `inline; filename="${runName}.txt"`,
+    "content-disposition": `${
+      c.req.query("download") === undefined ? "inline" : "attachment"
+    }; filename="${runName}.txt"`,
   };
   if (c.req.raw.method === "HEAD") return c.body(null, 200, headers);
   const scope = new Scope(closing);

@@ -137,6 +137,23 @@ export class ContainerLog {
     this.#wake();
   }
 
+  get hasEnded(): boolean {
+    return this.#ended;
+  }
+
+  /** How the container failed, in a few words; undefined: it did not, or that is not known. */
+  get failure(): string | undefined {
+    const { state, kind, exitCode, signal, oomKilled } = this.#facts ?? {};
+    // One beside the others is ended when they are.
+    if (state !== "terminated" || kind === "sidecar") return undefined;
+    const words = [
+      ...exitCode ? [`exit code ${exitCode}`] : [],
+      ...signal ? [`signal ${signal}`] : [],
+      ...oomKilled ? ["out of memory"] : [],
+    ];
+    return words.length === 0 ? undefined : words.join(", ");
+  }
+
   /** Resolves when the container has ended and its output is here, or is given up; rejects only at drop or stop. */
   async whole(): Promise<void> {
     await Promise.race([this.#gaveUp.promise, this.#start()]);

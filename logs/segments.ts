@@ -5,6 +5,7 @@
  * later process goes on.
  */
 import { type ObjectStore, UnavailableError } from "../ports.ts";
+import { LineCounter, type LineCounts } from "./line_map.ts";
 import type { Position } from "./lines.ts";
 import { Blocks, type Parked, type Spool } from "./spool.ts";
 import { Scope } from "../util/abort.ts";
@@ -47,6 +48,12 @@ interface Piece extends Mark {
   parked: Parked | undefined;
 }
 
+/** Where a part of the output is. */
+interface Source {
+  readonly bytes: number;
+  read(from: number, length: number, signal: AbortSignal): Promise<Uint8Array>;
+}
+
 export class Segments {
   readonly #store: ObjectStore;
   readonly #spool: Spool;
@@ -55,6 +62,9 @@ export class Segments {
   #pieces: Piece[] = [];
   /** Keys of the pieces that the store has for certain, in order. */
   #stored: string[] = [];
+  /** Of the objects at these keys, in bytes. */
+  readonly #sizes = new Map<string, number>();
+  #lines: LineCounter | undefined = new LineCounter();
   #uploading: Promise<void> | undefined;
   #isSettled = false;
   #cutMs = Date.now();
@@ -82,6 +92,8 @@ export class Segments {
   async resume(signal: AbortSignal): Promise<Mark | undefined> {
     const left = chainOf(await Array.fromAsync(this.#store.list(`${this.folder}/`, { signal })));
     this.#stored = left.map(({ key }) => key);
+    for (const { key, size } of left) this.#sizes.set(key, size);
+    if (left.length > 0) this.#lines = undefined;
     return left.length === 0 ? undefined : markOf(left.at(-1)!.key, left.reduce((sum, { size }) => sum + size, 0));
   }
 
@@ -96,8 +108,59 @@ export class Segments {
   }
 
   append(text: Uint8Array): void {
+    this.#lines?.push(text);
     this.#buffer.append(text);
     this.#spool.count(text.length);
+  }
+
+  /** Bytes so far, with what is said between the lines. */
+  get bytes(): number {
+    return this.#sources().reduce((sum, { bytes }) => sum + bytes, 0);
+  }
+
+  /** Where the lines of it are; undefined: a former process had the first ones. */
+  get lines(): LineCounts | undefined {
+    return this.#lines;
+  }
+
+  /** Up to `length` bytes from `from` on, wherever they are. UnavailableError: a piece cannot be had. */
+  async readPart(from: number, length: number, signal: AbortSignal): Promise<Uint8Array> {
+    for (let attempt = 1;; attempt++) {
+      try {
+        const found: Uint8Array[] = [];
+        let begin = 0;
+        for (const { bytes, read } of this.#sources()) {
+          const [start, end] = [Math.max(from, begin), Math.min(from + length, begin + bytes)];
+          if (start < end) found.push(await read(start - begin, end - start, signal));
+          begin += bytes;
+        }
+        return joinBytes(found);
+      } catch (error) {
+        // A piece has gone from the disk to the store meanwhile.
+        if (attempt === 3 || signal.aborted || error instanceof UnavailableError) throw error;
+      }
+    }
+  }
+
+  #sources(): Source[] {
+    const stored = this.#stored.map((key): Source => ({
+      bytes: this.#sizes.get(key) ?? 0,
+      read: async (from, length, signal) => {
+        const part = await this.#store.readPart(key, { from, length, signal });
+        if (part?.bytes.length !== length) throw new UnavailableError(GONE);
+        return part.bytes;
+      },
+    }));
+    const waiting = this.#pieces.map(({ bytes, blocks, parked }): Source => ({
+      bytes,
+      read: async (from, length) => joinBytes(blocks ?? [await parked!.read()]).subarray(from, from + length),
+    }));
+    const held = this.#buffer.all();
+    const buffer: Source = {
+      bytes: this.#buffer.bytes,
+      read: (from, length) => Promise.resolve(joinBytes(held).subarray(from, from + length)),
+    };
+    return [...stored, ...waiting, buffer];
   }
 
   /** Call where a piece may end: cuts one where there is enough, which goes to the store by itself. */
@@ -229,6 +292,7 @@ export class Segments {
       }
     }
     this.#stored.push(key);
+    this.#sizes.set(key, body.length);
     // Not before: the output is whole at each moment.
     this.#pieces = this.#pieces.slice(next.length);
     next.forEach((piece) => this.#free(piece));

@@ -6,6 +6,7 @@ import type { Table } from "../catalog.ts";
 import type { Cluster, EventFacts, JobFacts, ObjectStore, RunRecord, RunView } from "../ports.ts";
 import { RecentMessages, type SeenMessage } from "../observers/messages.ts";
 import type { GroupDetails, GroupView, WaitingJoin } from "../flows.ts";
+import { type LogText, openStored } from "../logs.ts";
 import { viewOf } from "../runs.ts";
 import type { Service } from "../service.ts";
 import { compact } from "../util/compact.ts";
@@ -51,6 +52,11 @@ export interface StatusView {
     runName: string,
     options: { follow: boolean; tailBytes?: number; signal: AbortSignal },
   ): Promise<ReadableStream<Uint8Array> | undefined>;
+  /**
+   * The run's output at random access, of all containers or of one; of a live run always of one. undefined: there is none
+   * (yet). Absent: no output can be had so.
+   */
+  output?(runName: string, options: { part?: string; signal: AbortSignal }): Promise<LogText | undefined>;
 }
 
 /** The view of a running service. */
@@ -93,6 +99,10 @@ export function statusView(
         return await logs.read(`${runName}.txt`, { ...compact({ tail: tailBytes }), signal });
       }
       return ReadableStream.from(liveOutput(service, cluster, { runName, follow, signal }));
+    },
+    async output(runName, options) {
+      const live = service.runs.get(runName) && service.output(runName, options);
+      return live ?? await openStored(logs, runName, options);
     },
   };
 }

@@ -3,6 +3,7 @@
  * Constants only; the pages are laid out beside this.
  */
 import { createHash } from "node:crypto";
+import { LOG_SCRIPT, LOG_STYLE } from "./log_assets.ts";
 
 export const STYLE = `
 :root{color-scheme:light dark;--bg:#f5f6f8;--card:#fff;--sunk:#f0f2f5;--text:#1b2026;--muted:#57606a;--line:#dde1e6;
@@ -117,7 +118,7 @@ main :is(p,li,td,th,dd,dt,caption) a,summary{display:inline-block;min-height:24p
 .stack td[data-l]:before{content:attr(data-l);color:var(--muted)}.stack .wideonly{display:none}
 }
 @media(prefers-reduced-motion:no-preference){a.tile,button,.button{transition:border-color .1s}}
-/* charts */
+${LOG_STYLE}/* charts */
 .plain{color:var(--link)}.chart{margin:0 0 1rem}.chart p{margin:.2rem 0 .4rem}
 .chart figcaption,.legend{display:flex;flex-wrap:wrap;gap:.2rem 1rem;align-items:center}
 .legend{font-size:.85rem;color:var(--muted)}.legend svg{vertical-align:middle;margin-right:.35rem}
@@ -384,7 +385,7 @@ export const SCRIPT = `
     })();
   }
 })();
-`;
+${LOG_SCRIPT}`;
 
 function digest(text: string): string {
   return `'sha256-${createHash("sha256").update(text).digest("base64")}'`;
