@@ -18,11 +18,17 @@ import { eventStream, LiveEvents } from "./status/live_events.ts";
 import { boundToReader } from "./status/log_stream.ts";
 import { logView } from "./status/log_view.ts";
 import { readMessages } from "./status/messages.ts";
-import type { HealthView } from "./status/pages/overview.tsx";
+import type { HealthView } from "./status/health.ts";
+import { overview } from "./status/overview.ts";
 import { messagesPage } from "./status/pages/messages.tsx";
 import { groupHref, messagePage } from "./status/pages/parts.tsx";
-import { Reading } from "./status/reading.ts";
-import { findRun, manifestOf, payloadOf } from "./status/run.ts";
+import { lookSignal } from "./status/look.ts";
+import { readGroup, readMessageRuns } from "./status/message_runs.ts";
+import { findRun, type Looking, manifestOf, payloadOf, readRun } from "./status/run.ts";
+import { runsList } from "./status/runs_list.ts";
+import { SharedPages } from "./status/shared_pages.ts";
+import { readTable } from "./status/table.ts";
+import { isRoot } from "./run_spec.ts";
 import { addSignIn } from "./status/sign_in.ts";
 import { TokenCheck } from "./status/token.ts";
 import { FormReader } from "./status/forms.ts";
@@ -125,32 +131,47 @@ export function statusApp(options: StatusOptions, closing: AbortSignal): Hono<En
   app.get("/readyz", (c) => health(c, "ready"));
   app.get("/metrics", async (c) => c.body(await metrics.render(), 200, { "content-type": metrics.contentType }));
 
-  const reading = new Reading({ view, health: options.health, actions: token !== undefined }, closing);
-  app.get("/", async (c) => answerPage(c, await reading.overview(new URL(c.req.url).searchParams)));
+  const looking: Looking = { view, actions: token !== undefined, signal: () => lookSignal(closing) };
+  const shared = new SharedPages();
+  app.get("/", async (c) => {
+    const { searchParams: params, search } = new URL(c.req.url);
+    const root = params.get("root");
+    if (root !== null && isRoot(root)) return answerPage(c, await readMessageRuns(root, params, looking));
+    // Where lists of runs were on former versions' page.
+    if (["row", "state", "since", "until", "older"].some((word) => params.has(word))) {
+      return c.redirect(`/runs${search}`, 303);
+    }
+    return answerPage(c, await shared.read(c.req.url, () => overview(looking, options.health, params)));
+  });
+  app.get("/runs", async (c) => {
+    const params = new URL(c.req.url).searchParams;
+    return answerPage(c, await shared.read(c.req.url, () => runsList(looking, params)));
+  });
+  app.get("/table", (c) => answerPage(c, readTable(looking, new URL(c.req.url).searchParams)));
   const graphs = new GraphReading(view, closing);
   app.get("/graph", async (c) => answerPage(c, await graphs.page(new URL(c.req.url).searchParams)));
   app.get("/runs/:run", async (c) => {
     const run = c.req.param("run");
-    const page = await reading.run(run);
+    const page = await readRun(run, looking);
     if (page !== undefined) return answerPage(c, page);
     // A group bears a run's name, and stands where one could.
     const { searchParams, search, pathname } = new URL(c.req.url);
-    if (await reading.group(run, searchParams) === undefined) return noRun(c);
+    if (await readGroup(run, searchParams, looking) === undefined) return noRun(c);
     return c.redirect(groupHref(run) + (pathname.endsWith(".json") ? ".json" : "") + search, 303);
   });
   app.get("/groups/:run", async (c) => {
-    const page = await reading.group(c.req.param("run"), new URL(c.req.url).searchParams);
+    const page = await readGroup(c.req.param("run"), new URL(c.req.url).searchParams, looking);
     return page === undefined ? noRun(c) : answerPage(c, page);
   });
   app.get("/runs/:run/log", async (c) => {
-    const found = await findRun(c.req.param("run"), reading.looking);
+    const found = await findRun(c.req.param("run"), looking);
     return found ? await answerLog(c, view, { follow: found.record === undefined, closing }) : noRun(c);
   });
-  app.get("/runs/:run/message", async (c) => answerText(c, await payloadOf(c.req.param("run"), reading.looking)));
-  app.get("/runs/:run/job", async (c) => answerText(c, await manifestOf(c.req.param("run"), reading.looking)));
+  app.get("/runs/:run/message", async (c) => answerText(c, await payloadOf(c.req.param("run"), looking)));
+  app.get("/runs/:run/job", async (c) => answerText(c, await manifestOf(c.req.param("run"), looking)));
   app.get("/runs/:run/log/view", async (c) => {
     const run = c.req.param("run");
-    const found = await findRun(run, reading.looking);
+    const found = await findRun(run, looking);
     if (!found) return noRun(c);
     const params = new URL(c.req.url).searchParams;
     return answerPage(

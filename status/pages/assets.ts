@@ -7,11 +7,11 @@ import { LOG_SCRIPT, LOG_STYLE } from "./log_assets.ts";
 
 export const STYLE = `
 :root{color-scheme:light dark;--bg:#f5f6f8;--card:#fff;--sunk:#f0f2f5;--text:#1b2026;--muted:#57606a;--line:#dde1e6;
---edge:#868f99;--link:#0a55a8;--focus:#0a55a8;--good:#1a6b34;--good-bg:#e4f3e8;--bad:#a8201a;--bad-bg:#fdeae8;
+--edge:#868f99;--link:#0a55a8;--focus:#0a55a8;--good:#1a6b34;--bar:#3d9960;--good-bg:#e4f3e8;--bad:#a8201a;--bad-bg:#fdeae8;
 --warn:#7a4b00;--warn-bg:#fdf1dc;--run:#0a55a8;--run-bg:#e5effb;--node:#eef3f9;--end:#f3eefb;
 --mono:ui-monospace,"SF Mono","DejaVu Sans Mono",monospace}
 @media(prefers-color-scheme:dark){:root{--bg:#101417;--card:#181d22;--sunk:#12171b;--text:#e4e8ec;--muted:#a2adb8;
---line:#2c343c;--edge:#78838e;--link:#7db8ff;--focus:#7db8ff;--good:#7ddb98;--good-bg:#14301e;--bad:#ff9a92;
+--line:#2c343c;--edge:#78838e;--link:#7db8ff;--focus:#7db8ff;--good:#7ddb98;--bar:#4fa66d;--good-bg:#14301e;--bad:#ff9a92;
 --bad-bg:#3a1d1c;--warn:#f0c06a;--warn-bg:#33270f;--run:#7db8ff;--run-bg:#152a42;--node:#222b35;--end:#2b2536}}
 *{box-sizing:border-box}
 html{-webkit-text-size-adjust:100%}
@@ -42,8 +42,8 @@ section>:last-child{margin-bottom:0}
 .cols{display:grid;grid-template-columns:repeat(2,minmax(0,1fr));gap:.8rem;align-items:start}
 .cols section{margin:0}.cols>div{display:grid;gap:.8rem;min-width:0}
 .line{display:flex;flex-wrap:wrap;align-items:center;gap:.3rem .75rem}.line>.end{margin-left:auto}.line h2{margin:0}
-.tiles{display:flex;flex-wrap:wrap;gap:.6rem;margin:.8rem 0;padding:0;list-style:none}
-.tile{display:block;min-width:7.5rem;flex:1 1 0;padding:.5rem .9rem;background:var(--card);border:1px solid var(--line);
+.tiles>li{flex:1 1 0;max-width:15rem}.tiles{display:flex;flex-wrap:wrap;gap:.6rem;margin:.8rem 0;padding:0;list-style:none}
+.tile{display:block;padding:.4rem .9rem;background:var(--card);border:1px solid var(--line);
 border-radius:.5rem;text-decoration:none}a.tile{color:var(--text)}
 a.tile:hover{border-color:var(--link)}.tile b{display:block;font-size:1.5rem;line-height:1.2;font-variant-numeric:tabular-nums}
 .tile span{color:var(--muted);font-size:.85rem}.tile.bad b,.tile.warn b,.tile.run b{color:var(--tone)}
@@ -58,7 +58,7 @@ color:var(--tone,var(--muted));background:var(--tone-bg,var(--sunk))}
 .good,.bad,.warn,.run{color:var(--tone)}
 p.good,p.bad,p.warn,span.good,span.bad,span.warn,span.run,td.bad,td.warn,li.bad,li.warn,div.bad,div.warn{font-weight:600}
 .muted{color:var(--muted)}.small{font-size:.85rem}
-.name{display:inline-block;max-width:100%;overflow:hidden;text-overflow:ellipsis;white-space:nowrap;vertical-align:bottom}
+.name{display:inline-block;max-width:100%;overflow:hidden;text-overflow:ellipsis;white-space:nowrap;vertical-align:bottom}td>.name{max-width:13rem}
 .cut{display:-webkit-box;-webkit-box-orient:vertical;-webkit-line-clamp:2;overflow:hidden;overflow-wrap:anywhere}
 code,pre,.mono{font-family:var(--mono);font-size:.85em}code,a{overflow-wrap:anywhere}
 pre{margin:0;padding:.75rem;border:1px solid var(--line);border-radius:.25rem;background:var(--sunk);white-space:pre-wrap;
@@ -86,9 +86,20 @@ summary{cursor:pointer;min-height:1.5rem}details>:nth-child(2){margin-top:.5rem}
 .chips{display:flex;flex-wrap:wrap;gap:.35rem;margin:.5rem 0;padding:0;list-style:none}
 .chips a{display:block;padding:.1rem .6rem;border:1px solid var(--line);border-radius:1rem;text-decoration:none;font-size:.85rem}
 .chips a[aria-current]{background:var(--run-bg);border-color:var(--link);font-weight:600}
+.grow{flex:1;min-width:0}.alarm{border-color:var(--bad);border-left-width:.3rem}.alarm p{margin:.2rem 0}
+.listform{gap:.35rem;font-size:.85rem}.listform :is(input,select,button){min-height:1.75rem;padding:.1rem .4rem}
+.listform input{width:9rem}
+.lines,.rowlist{list-style:none;margin:0;padding:0}.lines>li{padding:.3rem 0;border-top:1px solid var(--line)}
+.lines>li:first-child,.rowlist>li:first-child{border:0}.lines .cut{margin:.1rem 0 0;font-size:.88rem}.line>.name{min-width:0}
+.rowlist>li{display:grid;grid-template-columns:minmax(0,1fr) auto 180px 5.5rem;gap:.25rem .75rem;align-items:center;
+min-height:2.1rem;border-top:1px solid var(--line)}
+.lines>li>.mono.name{max-width:60%}.stack th .mono{white-space:nowrap}.counts{display:flex;gap:.3rem}.rowlist>li>:last-child{text-align:right}
+.find{background:var(--card);border:1px solid var(--line);border-radius:.5rem;padding:.6rem 1rem;margin:.8rem 0;align-items:start}
+.find .pair,.more{display:flex;flex-wrap:wrap;gap:.5rem .75rem}.find details{align-self:end}.find details[open]{order:9;width:100%}
+.find .acts{align-self:end}.find summary{padding:.35rem 0}
 .reason{font-size:1.05rem}#reach{margin:.6rem 0 0}
 .ends{display:inline-block;vertical-align:middle;padding:.1rem 0;line-height:0;max-width:100%}
-.ends svg{max-width:100%}.ends .s{fill:var(--good)}.ends .f{fill:var(--bad)}.ends .c{fill:none;stroke:var(--warn)}
+.ends svg{max-width:100%}.ends .s{fill:var(--bar)}.ends .f{fill:var(--bad)}.ends .c{fill:none;stroke:var(--warn)}
 .ends .hit{fill:transparent}.ends a:hover .hit{fill:var(--line)}
 .strip{display:block;font-family:var(--mono);line-height:1.2;overflow-wrap:anywhere}
 td .strip:not(:last-child){display:inline}
@@ -106,16 +117,20 @@ footer{padding-bottom:1rem;font-size:.82rem}footer button{min-height:1.75rem;pad
 nav{order:9;width:100%}nav ul{justify-content:space-between}nav a{padding:.25rem .3rem}
 .head{padding-top:.4rem}h1{font-size:1.1rem}section{padding:.5rem .75rem;margin:.5rem 0}h2{margin-bottom:.25rem}
 .cols,.cols>div{gap:.5rem}.tiles{gap:.4rem;margin:.5rem 0}.tile{min-width:0;padding:.25rem .6rem}.tile b{font-size:1.25rem}
-.few>:nth-child(n+4){display:none}
+.few>:nth-child(n+4),.few+.pager,.wideonly{display:none}
+.listform{display:none}.rowlist>li{grid-template-columns:minmax(0,1fr) auto 180px;min-height:2rem}
+.find{padding:.5rem .75rem;margin:.5rem 0;gap:.4rem}.more>div{width:100%}.find .acts{width:auto;margin-left:auto}.stack th .mono{white-space:normal}
+.lines>li>.mono.name{flex:1 1 0;max-width:none}.lines .detail{order:9;flex-basis:100%;display:block}.lines .detail:empty{display:none}
 dl{grid-template-columns:minmax(0,1fr)}dd{margin-bottom:.3rem}textarea,form>div:not(.box){width:100%}
 input:not([type=checkbox]),select{width:100%;font-size:16px}.pair{display:flex;gap:.5rem}.pair>*{flex:1;min-width:0}
-main :is(p,li,td,th,dd,dt,caption) a,summary{display:inline-block;min-height:24px;min-width:24px;line-height:24px}
+main :is(p,li,td,th,dd,dt,caption) a{display:inline-block;min-height:24px;min-width:24px;line-height:24px}
 .stack,.stack tbody,.stack tr,.stack td,.stack th{display:block;width:auto}
 .stack thead{position:absolute;width:1px;height:1px;overflow:hidden;clip-path:inset(50%)}
 .stack tr{padding:.35rem 0;border-bottom:1px solid var(--line)}.stack tr:last-child{border:0}
 .stack th,.stack td{border:0;padding:.05rem 0;text-align:left;white-space:normal}
 .stack td[data-l]{display:grid;grid-template-columns:6.5rem minmax(0,1fr);gap:.5rem}
-.stack td[data-l]:before{content:attr(data-l);color:var(--muted)}.stack .wideonly{display:none}
+.stack td[data-l]:before{content:attr(data-l);color:var(--muted)}.stack td[data-l]>*{justify-self:start;grid-column:2}
+.stack td:empty,.stack tr>.wideonly{display:none}.stack tr>.il{display:inline-block;margin-right:.75rem}
 }
 @media(prefers-reduced-motion:no-preference){a.tile,button,.button{transition:border-color .1s}}
 ${LOG_STYLE}/* charts */
@@ -305,9 +320,20 @@ export const SCRIPT = `
     const form = event.target;
     if (!form.matches("form[data-in-place]")) return;
     event.preventDefault();
-    const url = new URL(form.action);
-    for (const [name, value] of new FormData(form, event.submitter)) if (value) url.searchParams.append(name, value);
+    const url = new URL(location.pathname + location.search, location.href);
+    const own = [...form.elements].filter((one) => one.name && one.type !== "hidden").map((one) => one.name);
+    for (const name of [...own, ...(form.dataset.resets || "").split(" ")]) url.searchParams.delete(name);
+    for (const [name, value] of new FormData(form, event.submitter)) {
+      if (value && own.includes(name)) url.searchParams.append(name, value);
+    }
     show(url);
+  });
+  let typed;
+  document.addEventListener("input", (event) => {
+    const { type, form } = event.target;
+    if (type !== "search" || !form || !form.matches("form[data-in-place]")) return;
+    clearTimeout(typed);
+    typed = setTimeout(() => form.requestSubmit(), 300);
   });
   document.addEventListener("change", (event) => {
     const form = event.target.form;

@@ -43,7 +43,8 @@ function barPath(status: End["status"], at: { left: number; width: number; top: 
 function tops(ends: readonly End[]): number[] {
   const took = ends.map(tookMs);
   const longest = Math.max(1, ...took);
-  return took.map((ms) => HEIGHT - Math.round(LEAST + (ms / longest) * (HEIGHT - MARK - LEAST)));
+  // Of the root, so that one that took very long does not make all others the same.
+  return took.map((ms) => HEIGHT - Math.round(LEAST + Math.sqrt(ms / longest) * (HEIGHT - MARK - LEAST)));
 }
 
 /** The strip as a picture beside which `endsWords` stands for those who cannot see it. */

@@ -1,307 +1,228 @@
 /**
- * The page `/`: how the service is, live runs, ended ones, the table with its drawing. A pure function of its input.
+ * The page `/`: how the service is, what runs and waits, what failed and why, and how each row did lately, on one screen.
+ * A pure function of its input.
  */
-import type { Child } from "hono/jsx";
-import type { RunView } from "../../ports.ts";
-import type { Table } from "../../catalog.ts";
-import type { GraphPicture } from "../graph.tsx";
 import type { EndedRun, Reach } from "../../history.ts";
-import {
-  ageWords,
-  durationWords,
-  END_STATES,
-  frame,
-  Heads,
-  isLiveState,
-  LIVE_STATES,
-  MAX_SHOWN,
-  resourceWords,
-  rootHref,
-  RunLink,
-  type RunState,
-  ScrollTable,
-  short,
-  StateWord,
-  Time,
-} from "./parts.tsx";
+import type { HealthWords } from "../health.ts";
 import type { Wait } from "../joins.ts";
-import { GroupLink, type ShownState, Strip } from "./group.tsx";
-import { BatchSection } from "./batches.tsx";
-import { RunSection } from "./run_forms.tsx";
-import { RowNames, TableSection } from "./table.tsx";
+import type { LiveLine } from "../live_lines.ts";
+import { EndStrip, endsWords } from "./ends.tsx";
+import { GroupLink, Strip } from "./group.tsx";
+import { hrefWith, ListForm, type ListPage, PagesOf } from "./lists.tsx";
+import { ageWords, Ago, frame, rootHref, rowHref, RowLink, runHref, short, StateWord } from "./parts.tsx";
+import { reachWords, runsHref } from "./runs.tsx";
 
-/** How the service is, as `/healthz` says it. */
-export interface HealthView {
-  readonly ok: boolean;
-  readonly ready: boolean;
-  /** What was looked at, and what was seen in words. */
-  readonly checks: Readonly<Record<string, string>>;
-}
+export const LIVE_SORTS = [["newest", "newest first"], ["longest", "longest first"], ["row", "by row"]] as const;
+export const ROW_SORTS = [["activity", "last active first"], ["failures", "most failures first"], [
+  "name",
+  "by name",
+]] as const;
 
-/** What a reader asked to see, as it stands in the query. */
-export interface RunQuery {
-  readonly row?: string;
-  readonly state?: RunState;
-  /** Of the end of a run. */
-  readonly since?: Date;
-  readonly until?: Date;
-  /** All that one message has set off: a page of its own. */
-  readonly root?: string;
-}
-
-/** A group that has not ended, as one line. */
-export interface GroupLine {
-  readonly group: string;
+/** A row and how it did lately. */
+export interface RowLine {
   readonly jobName: string;
-  readonly topic: string;
-  readonly receivedAt: Date;
-  readonly states: readonly ShownState[];
+  readonly owner?: string;
+  readonly running: number;
+  readonly waiting: number;
+  /** Oldest first. */
+  readonly ends: readonly EndedRun[];
 }
 
 export interface OverviewInput {
   readonly now: Date;
-  readonly health: HealthView;
-  readonly table: Table | undefined;
-  /** Why the table in force is not what the store has. */
-  readonly tableFailure?: string;
-  /** When rows with a schedule are due next, by their names. */
-  readonly nextDue?: ReadonlyMap<string, Date>;
-  readonly graph: GraphPicture | undefined;
-  /** Those of `groups` are not among them. */
-  readonly live: readonly RunView[];
-  readonly groups?: readonly GroupLine[];
-  /** How the items stand of groups that a record stands for, by their names. */
-  readonly endedGroups?: ReadonlyMap<string, readonly ShownState[]>;
-  readonly records: readonly EndedRun[];
-  /** How far back `records` looks. */
-  readonly reach: Reach;
+  readonly health: HealthWords;
+  readonly hasTable: boolean;
+  readonly problems: { readonly errors: number; readonly warnings: number };
+  readonly running: number;
+  readonly waiting: number;
+  /** Within 24 hours, without attempts that were tried again; absent: the history cannot be read. */
+  readonly failed?: number;
+  /** The newest, however old. */
+  readonly failures: readonly EndedRun[];
   /** Why the history cannot be shown; a sentence. */
-  readonly recordsFailure?: string;
-  /** Link to the records before these. */
-  readonly olderHref?: string;
+  readonly pastFailure?: string;
+  readonly reach: Reach;
+  readonly live: ListPage<LiveLine>;
+  readonly rows: ListPage<RowLine>;
   /** Rows that wait for rows that they need. */
   readonly waits: readonly Wait[];
-  readonly query: RunQuery;
-  /** Whether a token is set, so that there is something to act with. */
-  readonly actions: boolean;
+  /** As the links and forms of the page have it. */
+  readonly query: Readonly<
+    Partial<Record<"live" | "live_sort" | "live_page" | "rows" | "rows_sort" | "rows_page", string>>
+  >;
 }
 
 /** The page as HTML text. */
 export function overviewPage(input: OverviewInput): string {
-  const { table, query } = input;
-  // A time is that of an end, which a live run has not had.
-  const wantsLive = query.state === undefined ? !query.since && !query.until : isLiveState(query.state);
-  const wantsEnded = query.state === undefined || !isLiveState(query.state);
   return frame({
-    title: "MQTT Job Listener",
-    heading: "MQTT Job Listener",
+    title: "Overview – MQTT Job Listener",
+    heading: "Overview",
+    here: "overview",
+    beside: <HealthLine {...input} />,
     children: (
       <>
-        <HealthSection {...input} />
-        <FindSection query={query} reach={input.reach} />
-        {wantsLive && <LiveSection live={input.live} groups={input.groups ?? []} now={input.now} />}
-        {wantsLive && query.row === undefined && <WaitSection waits={input.waits} />}
-        {wantsEnded && <HistorySection {...input} />}
-        {input.nextDue && input.nextDue.size > 0 && <NextSection nextDue={input.nextDue} />}
-        <TableSection table={table} graph={input.graph} nextDue={input.nextDue} />
-        {input.actions && table && <RunSection table={table} />}
-        {input.actions && table && <BatchSection table={table} />}
-        {table && <RowNames rows={table.rows} />}
+        <Troubles {...input} />
+        <Figures {...input} />
+        <div class="cols">
+          <div>
+            <FailureSection {...input} />
+            <LiveSection {...input} />
+          </div>
+          <RowSection {...input} />
+        </div>
       </>
     ),
   });
 }
 
-function HealthSection({ health, tableFailure }: OverviewInput) {
-  const [tone, word] = !health.ok ? ["bad", "in trouble"] : health.ready ? ["good", "working"] : ["warn", "not ready"];
-  return (
-    <section id="health" data-live aria-labelledby="health-h">
-      <h2 id="health-h">
-        Service: <span class={tone}>{word}</span>
-      </h2>
-      {tableFailure !== undefined && <p class="bad">{short(tableFailure, 2_000)}</p>}
-      <dl>
-        {Object.entries(health.checks).map(([name, words]) => (
-          <>
-            <dt>{short(name)}</dt>
-            <dd>{short(words)}</dd>
-          </>
-        ))}
-      </dl>
-    </section>
-  );
-}
+const HEALTH_TONES = { "working": "good", "not ready": "warn", "in trouble": "bad" } as const;
 
-function FindSection({ query, reach }: { query: RunQuery; reach: Reach }) {
-  const time = (name: "since" | "until", label: string) => (
-    <div>
-      <label for={`find-${name}`}>{label}</label>
-      <input
-        id={`find-${name}`}
-        name={name}
-        type="datetime-local"
-        value={query[name]?.toISOString().slice(0, 16) ?? ""}
-      />
+function HealthLine({ health, hasTable, problems: { errors, warnings } }: OverviewInput) {
+  const count = (number: number, word: string) => number === 0 ? [] : [`${number} ${word}${number === 1 ? "" : "s"}`];
+  const problems = [...count(errors, "error"), ...count(warnings, "warning")].join(", ");
+  return (
+    <div id="health" data-live class="line">
+      <span class={`tag ${HEALTH_TONES[health.state]}`}>{health.state}</span>
+      <span class="muted small wideonly">{short(health.fine.join(" · "))}</span>
+      {hasTable && problems !== "" && (
+        <a class={`small ${errors > 0 ? "bad" : "warn"}`} href="/table">{problems} in the table</a>
+      )}
     </div>
   );
-  return (
-    <section aria-labelledby="find-h">
-      <h2 id="find-h">Find runs</h2>
-      <form method="get" action="/" role="search" aria-labelledby="find-h">
-        <div>
-          <label for="find-row">Row</label>
-          <input id="find-row" name="row" list="row-names" value={short(query.row)} />
-        </div>
-        <div>
-          <label for="find-state">State</label>
-          <select id="find-state" name="state">
-            <option value="">any</option>
-            {[...LIVE_STATES, ...END_STATES].map((state) => (
-              <option value={state} selected={query.state === state}>{state}</option>
-            ))}
-          </select>
-        </div>
-        {time("since", "Ended since (UTC)")}
-        {time("until", "Ended before (UTC)")}
-        <div>
-          <button type="submit">Show</button> <a href="/">Show all</a>
-        </div>
-      </form>
-      <p id="reach" data-live class="muted">{reachWords(reach)}</p>
-    </section>
-  );
 }
 
-function reachWords({ runs, kind, oldest }: Reach): Child {
-  const count = `${runs} ${runs === 1 ? "run" : "runs"}`;
-  const back = oldest !== undefined && (
-    <>
-      , back to <Time at={oldest} />
-    </>
-  );
-  switch (kind) {
-    case "all":
-      return `Looks at all ${count} that ended.`;
-    case "newest":
-      return <>Looks at the newest {count} that ended{back}; the records of older ones are in the store.</>;
-    case "partly":
-      return <>Looks at {count} that ended{back}; the store is not read to its end yet.</>;
-  }
-}
-
-function LiveSection(
-  { live, groups, now }: { live: readonly RunView[]; groups: readonly GroupLine[]; now: Date },
-) {
-  const shownGroups = groups.slice(0, MAX_SHOWN);
-  const shown = live.slice(0, MAX_SHOWN - shownGroups.length);
-  const rest = live.length - shown.length + groups.length - shownGroups.length;
+/** The place is there from the first, for the page is brought up to date part by part. */
+function Troubles({ health: { troubles }, hasTable, pastFailure }: OverviewInput) {
+  const all = [
+    ...troubles,
+    ...hasTable ? [] : ["There is no usable table yet, so that no message starts a run."],
+    ...pastFailure === undefined ? [] : [pastFailure],
+  ];
   return (
-    <section id="live" data-live aria-labelledby="live-h">
-      <h2 id="live-h">Live runs</h2>
-      {live.length + groups.length === 0 ? <p class="muted">Nothing runs now.</p> : (
-        <ScrollTable label="Live runs">
-          <table>
-            <caption>
-              {live.length} {live.length === 1 ? "run" : "runs"}
-              {groups.length > 0 && ` and ${groups.length} ${groups.length === 1 ? "group" : "groups"} of items`}
-              {rest > 0 && `, ${rest} of them not shown; name a row above`}
-            </caption>
-            <Heads names={["Run", "Row", "State", "Age", "Message", "Node", "Requests and limits"]} />
-            <tbody>
-              {shownGroups.map((group) => <GroupRow group={group} now={now} />)}
-              {shown.map((run) => <LiveRow run={run} now={now} />)}
-            </tbody>
-          </table>
-        </ScrollTable>
+    <div id="troubles" data-live>
+      {all.length > 0 && (
+        <section class="alarm" aria-label="Troubles">
+          {all.map((sentence) => <p>{short(sentence, 2_000)}</p>)}
+        </section>
       )}
-    </section>
+    </div>
   );
 }
 
-function GroupRow({ group: { group, jobName, topic, receivedAt, states }, now }: { group: GroupLine; now: Date }) {
+function Figures({ running, waiting, failed }: OverviewInput) {
+  const tiles = [
+    ["run", running, "running", runsHref({ state: "running" })],
+    ["warn", waiting, "waiting", runsHref({ state: "pending" })],
+    ["bad", failed, "failed in 24 h", runsHref({ state: "failed", time: "24h" })],
+  ] as const;
   return (
-    <tr>
-      <th scope="row">
-        <GroupLink group={group} />
-      </th>
-      <td>{short(jobName)}</td>
-      <td>
-        <Strip states={states} />
-      </td>
-      <td>{ageWords(now.getTime() - receivedAt.getTime())}</td>
-      <td>
-        <code>{short(topic)}</code>
-      </td>
-      <td>–</td>
-      <td>–</td>
-    </tr>
+    <ul id="figures" data-live class="tiles">
+      {tiles.map(([tone, figure, words, href]) => (
+        <li>
+          <a class={figure ? `tile ${tone}` : "tile"} href={href}>
+            <b>{figure ?? "?"}</b> <span>{words}</span>
+          </a>
+        </li>
+      ))}
+    </ul>
   );
 }
 
-function LiveRow({ run, now }: { run: RunView; now: Date }) {
+function FailureSection({ failures, pastFailure, now, reach }: OverviewInput) {
   return (
-    <tr>
-      <th scope="row">
-        <RunLink runName={run.runName} />
-      </th>
-      <td>{short(run.jobName)}</td>
-      <td>
-        <StateWord state={run.state} />
-        {run.detail !== "" && (
-          <>
-            <br />
-            {short(run.detail)}
-          </>
-        )}
-      </td>
-      <td>{ageWords(now.getTime() - run.receivedAt.getTime())}</td>
-      <td>
-        <code>{short(run.topic)}</code>
-        {run.parentRun !== undefined && (
-          <>
-            <br />after <RunLink runName={run.parentRun} />
-          </>
-        )}
-      </td>
-      <td>{short(run.nodes.join(", ")) || "–"}</td>
-      <td>{resourceWords(run)}</td>
-    </tr>
-  );
-}
-
-/** Rows of the list of what is due next. */
-const MAX_NEXT = 10;
-
-function NextSection({ nextDue }: { nextDue: ReadonlyMap<string, Date> }) {
-  const soonest = [...nextDue].sort(([, a], [, b]) => a.getTime() - b.getTime()).slice(0, MAX_NEXT);
-  return (
-    <section id="next" data-live aria-labelledby="next-h">
-      <h2 id="next-h">Next by schedule</h2>
-      <ScrollTable label="Rows that are due next">
-        <table>
-          {nextDue.size > MAX_NEXT && <caption>{nextDue.size - MAX_NEXT} more rows are due later</caption>}
-          <Heads names={["Row", "Due (UTC)"]} />
-          <tbody>
-            {soonest.map(([jobName, due]) => (
-              <tr>
-                <th scope="row">{short(jobName)}</th>
-                <td>
-                  <Time at={due} />
-                </td>
-              </tr>
+    <section id="failures" data-live aria-labelledby="failures-h">
+      <div class="line">
+        <h2 id="failures-h">Failures</h2>
+        {failures.length > 0 && <a class="end small" href={runsHref({ state: "failed" })}>all failures</a>}
+      </div>
+      {failures.length === 0
+        ? (
+          <p class="muted">
+            {pastFailure === undefined ? "No run has failed. " : ""}
+            {reachWords(reach)}
+          </p>
+        )
+        : (
+          <ul class="lines few">
+            {failures.map(({ run_name, job_name, message, finished_at, reason }) => (
+              <li>
+                <div class="line">
+                  <span class="tag bad">{short(reason, 60)}</span>
+                  <a class="name grow" title={short(run_name)} href={runHref(run_name)}>{short(job_name)}</a>
+                  <span class="muted small">
+                    <Ago at={finished_at} now={now} />
+                  </span>
+                </div>
+                <p class="cut">{short(message)}</p>
+              </li>
             ))}
-          </tbody>
-        </table>
-      </ScrollTable>
+          </ul>
+        )}
     </section>
+  );
+}
+
+function LiveSection({ live, query, now, waits }: OverviewInput) {
+  const isFiltered = query.live !== undefined;
+  return (
+    <section aria-labelledby="live-h">
+      <div class="line">
+        <h2 id="live-h">Live runs</h2>
+        <ListForm
+          of="live runs"
+          path="/"
+          filter={{ name: "live", value: query.live, label: "Filter live runs" }}
+          sort={{ name: "live_sort", value: query.live_sort, choices: LIVE_SORTS }}
+          resets="live_page"
+          kept={query}
+        />
+        <a class="end small" href={runsHref({ state: "live" })}>all live runs</a>
+      </div>
+      <div id="live" data-live>
+        {live.total === 0
+          ? <p class="muted">{isFiltered ? "No live run has this in it." : "Nothing runs now."}</p>
+          : <ul class="lines few">{live.rows.map((line) => <LiveItem line={line} now={now} />)}</ul>}
+        <PagesOf of="live runs" list={live} path={(page) => hrefWith("/", query, { live_page: `${page}` })} />
+        <Waits waits={waits} />
+      </div>
+    </section>
+  );
+}
+
+function LiveItem({ line, now }: { line: LiveLine; now: Date }) {
+  if ("group" in line) {
+    const { group, receivedAt, states } = line.group;
+    return (
+      <li>
+        <div class="line">
+          <span class="grow">
+            <GroupLink group={group} />
+          </span>
+          <span class="muted small">{ageWords(now.getTime() - receivedAt.getTime())}</span>
+        </div>
+        <Strip states={states} />
+      </li>
+    );
+  }
+  const { runName, state, detail, receivedAt, startedAt, nodes } = line.run;
+  const since = state === "pending" ? receivedAt : startedAt ?? receivedAt;
+  return (
+    <li class="line">
+      <StateWord state={state} />
+      <a class="mono name" title={short(runName)} href={runHref(runName)}>{short(runName)}</a>
+      <span class="name grow muted small detail" title={short(detail) || undefined}>{short(detail, 200)}</span>
+      <span class="muted small wideonly">{short(nodes.join(", "), 60)}</span>
+      <span class="muted small">{ageWords(now.getTime() - since.getTime())}</span>
+    </li>
   );
 }
 
 /** Left out where nothing waits: most tables have no rows that need others. */
-function WaitSection({ waits }: { waits: readonly Wait[] }) {
+function Waits({ waits }: { waits: readonly Wait[] }) {
+  if (waits.length === 0) return null;
   return (
-    <section id="waits" data-live aria-labelledby="waits-h" hidden={waits.length === 0}>
-      <h2 id="waits-h">Rows that wait for others</h2>
+    <details id="waits" open={waits.length < 4}>
+      <summary>Rows that wait for others: {waits.length}</summary>
       <ul>
         {waits.map(({ root, jobName, words }) => (
           <li>
@@ -309,82 +230,68 @@ function WaitSection({ waits }: { waits: readonly Wait[] }) {
           </li>
         ))}
       </ul>
-    </section>
+    </details>
   );
 }
 
-function HistorySection({ records, endedGroups, recordsFailure, olderHref }: OverviewInput) {
+function RowSection({ rows, query, now }: OverviewInput) {
   return (
-    <section id="history" data-live aria-labelledby="history-h">
-      <h2 id="history-h">History</h2>
-      {recordsFailure !== undefined && <p class="bad">{short(recordsFailure, 2_000)}</p>}
-      {records.length === 0 ? <p class="muted">No run that ended fits.</p> : (
-        <ScrollTable label="Runs that ended">
-          <table>
-            <Heads names={["Run", "Row", "State", "Why", "Ended", "Took", "Node"]} />
-            <tbody>
-              {records.map((record) => (
-                <EndedRow record={record} states={record.group && endedGroups?.get(record.group) || undefined} />
-              ))}
-            </tbody>
-          </table>
-        </ScrollTable>
-      )}
-      {olderHref !== undefined && (
-        <p>
-          <a href={olderHref}>Older runs</a>
+    <section aria-labelledby="rows-h">
+      <div class="line">
+        <h2 id="rows-h">Rows</h2>
+        <ListForm
+          of="rows"
+          path="/"
+          filter={{ name: "rows", value: query.rows, label: "Filter rows" }}
+          sort={{ name: "rows_sort", value: query.rows_sort, choices: ROW_SORTS }}
+          resets="rows_page"
+          kept={query}
+        />
+        <a class="end small" href="/table">table</a>
+      </div>
+      <div id="rows" data-live>
+        {rows.total === 0
+          ? <p class="muted">{query.rows === undefined ? "There are no rows." : "No row has this in its name."}</p>
+          : <ul class="rowlist">{rows.rows.map((row) => <RowItem row={row} now={now} />)}</ul>}
+        <PagesOf of="rows" list={rows} path={(page) => hrefWith("/", query, { rows_page: `${page}` })} />
+        <p class="legend muted small">
+          <span>The last 30 ends, the newest at the right; the higher, the longer it took.</span>
+          <span class="good">▮ succeeded</span>
+          <span class="bad">▼ failed</span>
+          <span class="warn">▯ cancelled</span>
         </p>
-      )}
+      </div>
     </section>
   );
 }
 
-/** `states`: of the group that the record stands for. */
-function EndedRow({ record, states }: { record: EndedRun; states: readonly ShownState[] | undefined }) {
-  if (record.group !== undefined && states) {
-    return <EndedGroupRow record={record} states={states} group={record.group} />;
-  }
+function RowItem({ row: { jobName, running, waiting, ends }, now }: { row: RowLine; now: Date }) {
+  const last = ends.at(-1);
   return (
-    <tr>
-      <th scope="row">
-        <RunLink runName={record.run_name} />
-      </th>
-      <td>{short(record.job_name)}</td>
-      <td>
-        <StateWord state={record.status} />
-        {record.retried_as !== undefined && (
-          <>
-            <br />tried again as <RunLink runName={record.retried_as} />
-          </>
+    <li>
+      <RowLink jobName={jobName} />
+      <span class="counts">
+        {running > 0 && (
+          <span class="tag run">
+            {running}
+            <span class="vh">&nbsp;running</span>
+          </span>
         )}
-      </td>
-      <td>{short(record.message)}</td>
-      <td>
-        <Time at={record.finished_at} />
-      </td>
-      <td>{durationWords(record)}</td>
-      <td>{record.node === null ? "–" : short(record.node)}</td>
-    </tr>
-  );
-}
-
-function EndedGroupRow(
-  { record, states, group }: { record: EndedRun; states: readonly ShownState[]; group: string },
-) {
-  return (
-    <tr>
-      <th scope="row">
-        <GroupLink group={group} />
-      </th>
-      <td>{short(record.job_name)}</td>
-      <td colspan={2}>
-        <Strip states={states} />
-      </td>
-      <td>
-        <Time at={record.finished_at} />
-      </td>
-      <td>–</td>
-      <td>–</td>
-    </tr>
+        {waiting > 0 && (
+          <span class="tag">
+            {waiting}
+            <span class="vh">&nbsp;waiting</span>
+          </span>
+        )}
+      </span>
+      {last
+        ? (
+          <a href={rowHref(jobName)} aria-label={`${short(jobName)}: ${endsWords(ends)}`} title={endsWords(ends)}>
+            <EndStrip ends={ends} />
+          </a>
+        )
+        : <span class="muted small">no run has ended</span>}
+      <span class="muted small wideonly">{last && <Ago at={last.finished_at} now={now} />}</span>
+    </li>
   );
 }

@@ -1,150 +1,221 @@
 /**
- * The table on the page `/`: what is wrong with it, its drawing, its rows.
+ * The page `/table`: what is wrong with the table, its rows in words, what is due next, and the forms that start runs of
+ * them. A pure function of its input.
  */
-import { raw } from "hono/html";
 import { markRows } from "../../catalog/chains.ts";
 import { type Problem, scheduleText, type Table } from "../../catalog.ts";
 import type { Row } from "../../ports.ts";
 import { compact } from "../../util/compact.ts";
-import { type GraphPicture, MARK_WORDS } from "../graph.tsx";
-import { Heads, MAX_SHOWN, resourceWords, Scroller, ScrollTable, short, Time } from "./parts.tsx";
+import { MARK_WORDS } from "../graph.tsx";
+import { BatchSection } from "./batches.tsx";
+import { type Column, hrefWith, List, ListForm, type ListPage, pageOf, PagesOf } from "./lists.tsx";
+import { frame, MAX_SHOWN, resourceWords, RowLink, short, Time } from "./parts.tsx";
+import { RunSection } from "./run_forms.tsx";
 
-/** How many rows are in use, what is wrong, the drawing, the rows. */
-export function TableSection(
-  { table, graph, nextDue }: {
-    table: Table | undefined;
-    graph: GraphPicture | undefined;
-    nextDue: ReadonlyMap<string, Date> | undefined;
-  },
-) {
+const ROWS_A_PAGE = 50;
+const PROBLEMS_A_PAGE = 50;
+/** Rows of the list of what is due next. */
+const MAX_NEXT = 10;
+
+const SORTS = [["line", "as in the table"], ["name", "by name"], ["due", "due next first"]] as const;
+
+export interface TablePageInput {
+  readonly table: Table | undefined;
+  /** Why the table in force is not what the store has. */
+  readonly tableFailure?: string;
+  /** When rows with a schedule are due next, by their names. */
+  readonly nextDue?: ReadonlyMap<string, Date>;
+  /** Whether a token is set, so that there is something to act with. */
+  readonly actions: boolean;
+  /** As the links and forms of the page have it: a text that rows have in them, an order, pages. */
+  readonly query?: Readonly<Partial<Record<"rows" | "sort" | "page" | "problems", string>>>;
+}
+
+/** The page as HTML text. */
+export function tablePage(input: TablePageInput): string {
+  const { table, tableFailure, nextDue, actions } = input;
+  return frame({
+    title: "Table – MQTT Job Listener",
+    heading: "Table",
+    beside: <a class="small" href="/graph">as a graph</a>,
+    children: (
+      <>
+        <div id="table-failure" data-live>
+          {tableFailure !== undefined && (
+            <section class="alarm" aria-label="Trouble">
+              <p>{short(tableFailure, 2_000)}</p>
+            </section>
+          )}
+        </div>
+        {table ? <ProblemSection {...input} table={table} /> : <NoTable />}
+        {nextDue && nextDue.size > 0 && <NextSection nextDue={nextDue} />}
+        {table && <RowSection {...input} table={table} />}
+        {actions && table && <RunSection table={table} />}
+        {actions && table && <BatchSection table={table} />}
+        {table && <RowNames rows={table.rows} />}
+      </>
+    ),
+  });
+}
+
+function NoTable() {
   return (
-    <section id="table" data-live aria-labelledby="table-h">
-      <h2 id="table-h">Table</h2>
-      {table
-        ? (
-          <>
-            <p>
-              {table.rows.length} {table.rows.length === 1 ? "row" : "rows"} in use, {table.badRows.length} left out.
-            </p>
-            <ProblemList problems={table.problems} />
-            {graph && <Graph picture={graph} />}
-            <RowList table={table} nextDue={nextDue} />
-          </>
-        )
-        : <p class="warn">There is no usable table yet.</p>}
+    <section id="problems" data-live aria-label="Table">
+      <p class="warn">There is no usable table yet.</p>
     </section>
   );
 }
 
-function ProblemList({ problems }: { problems: readonly Problem[] }) {
-  if (problems.length === 0) return <p class="good">No errors and no warnings.</p>;
+/** Errors first: they leave their row out. */
+export function sortedProblems(problems: readonly Problem[]): Problem[] {
   const isError = ({ severity }: Problem) => severity === "error";
-  const sorted = [...problems.filter(isError), ...problems.filter((problem) => !isError(problem))];
-  const rest = problems.length - MAX_SHOWN;
-  return (
-    <>
-      <h3>Problems</h3>
-      <ScrollTable label="Problems of the table">
-        <table>
-          <caption>Errors leave their row out{rest > 0 && `; ${rest} more are not shown`}</caption>
-          <Heads names={["Kind", "Line", "Row", "Column", "Value", "What is wrong"]} />
-          <tbody>
-            {sorted.slice(0, MAX_SHOWN).map(({ severity, line, jobName, column, value, message }) => (
-              <tr>
-                <td class={severity === "error" ? "bad" : "warn"}>{severity}</td>
-                <td>{line}</td>
-                <td>{jobName === undefined ? "–" : short(jobName)}</td>
-                <td>{column === undefined ? "–" : short(column)}</td>
-                <td>
-                  <code>{short(value)}</code>
-                </td>
-                <td>{short(message)}</td>
-              </tr>
-            ))}
-          </tbody>
-        </table>
-      </ScrollTable>
-    </>
-  );
+  return [...problems.filter(isError), ...problems.filter((problem) => !isError(problem))];
 }
 
-function Graph({ picture }: { picture: GraphPicture }) {
+type WithTable = TablePageInput & { readonly table: Table };
+
+const PROBLEM_COLUMNS: readonly Column<Problem>[] = [
+  {
+    head: "Kind",
+    cell: ({ severity }) => <span class={`tag ${severity === "error" ? "bad" : "warn"}`}>{severity}</span>,
+  },
+  { head: "Line", cell: ({ line }) => line },
+  { head: "Row", cell: ({ jobName }) => jobName !== undefined && <span class="name">{short(jobName)}</span> },
+  { head: "Column", cell: ({ column }) => column !== undefined && short(column) },
+  { head: "Value", cell: ({ value }) => value !== "" && <code>{short(value)}</code> },
+  { head: "What is wrong", cell: ({ message }) => short(message) },
+];
+
+function ProblemSection({ table, query = {} }: WithTable) {
+  const problems = pageOf(sortedProblems(table.problems), Number(query.problems) || 1, PROBLEMS_A_PAGE);
+  const count = (number: number, word: string) => `${number} ${word}${number === 1 ? "" : "s"}`;
   return (
-    <>
-      <h3>Topics, rows and chains</h3>
-      <p class="muted">
-        Round: topics and ends of jobs. Square: rows. Thick lines: needs. Dashed and marked with !: look here.
+    <section id="problems" data-live aria-labelledby="problems-h">
+      <h2 id="problems-h">Problems</h2>
+      <p>
+        {count(table.rows.length, "row")} in use, {table.badRows.length} left out for errors.{" "}
+        {problems.total === 0 && <span class="good">No errors and no warnings.</span>}
       </p>
-      {picture.omitted > 0 && <p class="muted">{picture.omitted} topics and rows are not drawn.</p>}
-      <Scroller label="Drawing of the table">{raw(picture.svg)}</Scroller>
-    </>
+      {problems.total > 0 && <List caption="Problems of the table" columns={PROBLEM_COLUMNS} rows={problems.rows} />}
+      <PagesOf of="problems" list={problems} path={(page) => hrefWith("/table", query, { problems: `${page}` })} />
+    </section>
   );
 }
 
-function RowList(
-  { table: { rows, chains }, nextDue }: { table: Table; nextDue: ReadonlyMap<string, Date> | undefined },
-) {
-  const listed = rows.slice(0, MAX_SHOWN);
-  const marks = markRows(chains, new Set(listed));
-  const rest = rows.length - listed.length;
+function NextSection({ nextDue }: { nextDue: ReadonlyMap<string, Date> }) {
+  const soonest = [...nextDue].sort(([, a], [, b]) => a.getTime() - b.getTime()).slice(0, MAX_NEXT);
   return (
-    <>
-      <h3>Rows</h3>
-      <ScrollTable label="Rows of the table">
-        <table>
-          {rest > 0 && <caption>{rest} more rows are not shown</caption>}
-          <Heads names={["Row", "Line", "Topic", "Image", "Command", "Requests and limits"]} />
-          <tbody>
-            {listed.map((row) => (
-              <tr>
-                <th scope="row">
-                  <a href={`/?row=${encodeURIComponent(row.jobName)}#history`}>{short(row.jobName)}</a>
-                  {row.owner !== undefined && <div class="muted">{short(row.owner)}</div>}
-                  {marks.get(row)?.map((mark) => (
-                    <>
-                      <br />
-                      <span class="bad">{MARK_WORDS[mark]}</span>
-                    </>
-                  ))}
-                </th>
-                <td>{row.line}</td>
-                <td>
-                  {row.mqttTopic !== "" && <code>{short(row.mqttTopic)}</code>}
-                  {row.needs && (
-                    <div>
-                      needs <code>{short(row.needs.join(", "))}</code>
-                    </div>
-                  )}
-                  {row.schedule && <DueTimes row={row} next={nextDue?.get(row.jobName)} />}
-                </td>
-                <td>
-                  <code>{short(row.image)}</code>
-                </td>
-                <td>
-                  <code>{short(row.command?.join(" ") ?? "the image's own")}</code>
-                </td>
-                <td>
-                  {resourceWords(rowResources(row))}
-                  {row.parallelism > 1 && `, ${row.parallelism} pods`}
-                </td>
-              </tr>
-            ))}
-          </tbody>
-        </table>
-      </ScrollTable>
-    </>
+    <section id="next" data-live aria-labelledby="next-h">
+      <h2 id="next-h">Next by schedule</h2>
+      <ul class="lines">
+        {soonest.map(([jobName, due]) => (
+          <li class="line">
+            <RowLink jobName={jobName} />
+            <span class="end">
+              <Time at={due} />
+            </span>
+          </li>
+        ))}
+      </ul>
+      {nextDue.size > MAX_NEXT && <p class="muted">{nextDue.size - MAX_NEXT} more rows are due later.</p>}
+    </section>
   );
 }
 
-/** `0 3 * * 1-5 Europe/Berlin`, and when that is next. */
-function DueTimes({ row, next }: { row: Row; next: Date | undefined }) {
+function RowSection({ table, nextDue, query = {} }: WithTable) {
+  const rows = rowsFor(table, query, nextDue);
+  return (
+    <section aria-labelledby="rows-h">
+      <div class="line">
+        <h2 id="rows-h">Rows</h2>
+        <ListForm
+          of="rows"
+          path="/table"
+          filter={{ name: "rows", value: query.rows, label: "Filter rows" }}
+          sort={{ name: "sort", value: query.sort, choices: SORTS }}
+          resets="page"
+          kept={query}
+        />
+      </div>
+      <div id="rows" data-live>
+        {rows.total === 0
+          ? <p class="muted">{query.rows === undefined ? "There are no rows." : "No row has this in it."}</p>
+          : <List caption="Rows of the table" columns={rowColumns(table, rows, nextDue)} rows={rows.rows} />}
+        <PagesOf of="rows" list={rows} path={(page) => hrefWith("/table", query, { page: `${page}` })} />
+      </div>
+    </section>
+  );
+}
+
+function rowsFor(
+  { rows }: Table,
+  { rows: wanted, sort, page }: NonNullable<TablePageInput["query"]>,
+  nextDue: TablePageInput["nextDue"],
+): ListPage<Row> {
+  const text = wanted?.toLowerCase();
+  const fits = rows.filter(({ jobName, mqttTopic, image, owner }) =>
+    text === undefined || [jobName, mqttTopic, image, owner].some((one) => one?.toLowerCase().includes(text))
+  );
+  if (sort === "name") fits.sort((a, b) => a.jobName < b.jobName ? -1 : 1);
+  const due = (row: Row) => nextDue?.get(row.jobName)?.getTime() ?? Number.MAX_SAFE_INTEGER;
+  if (sort === "due") fits.sort((a, b) => due(a) - due(b));
+  return pageOf(fits, Number(page) || 1, ROWS_A_PAGE);
+}
+
+function rowColumns(table: Table, { rows }: ListPage<Row>, nextDue: TablePageInput["nextDue"]): Column<Row>[] {
+  const marks = markRows(table.chains, new Set(rows));
+  return [
+    {
+      head: "Row",
+      cell: (row) => (
+        <>
+          <RowLink jobName={row.jobName} />
+          {marks.get(row)?.map((mark) => <div class="bad">{MARK_WORDS[mark]}</div>)}
+        </>
+      ),
+    },
+    { head: "Line", cell: ({ line }) => line },
+    { head: "Owner", cell: ({ owner }) => owner && short(owner) },
+    { head: "Starts by", cell: (row) => <StartWords row={row} next={nextDue?.get(row.jobName)} /> },
+    {
+      head: "Image",
+      cell: ({ image, command }) => (
+        <>
+          <code>{short(image)}</code>
+          {command && (
+            <div class="muted">
+              <code>{short(command.join(" "))}</code>
+            </div>
+          )}
+        </>
+      ),
+    },
+    {
+      head: "Resources",
+      cell: (row) => `${resourceWords(rowResources(row))}${row.parallelism > 1 ? `, ${row.parallelism} pods` : ""}`,
+    },
+  ];
+}
+
+/** Its topic, the rows that it needs, its times: `0 3 * * 1-5 Europe/Berlin`, and when that is next. */
+function StartWords({ row, next }: { row: Row; next: Date | undefined }) {
   return (
     <div>
-      <code>{short(scheduleText(row))}</code> {short(row.timeZone ?? "UTC")}
-      {next && (
-        <>
-          , next <Time at={next} />
-        </>
+      {row.mqttTopic !== "" && <code>{short(row.mqttTopic)}</code>}
+      {row.needs && (
+        <div>
+          needs <code>{short(row.needs.join(", "))}</code>
+        </div>
+      )}
+      {row.schedule && (
+        <div>
+          <code>{short(scheduleText(row))}</code> {short(row.timeZone ?? "UTC")}
+          {next && (
+            <>
+              , next <Time at={next} />
+            </>
+          )}
+        </div>
       )}
     </div>
   );

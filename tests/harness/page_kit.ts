@@ -4,6 +4,8 @@ import type { WaitingJoin } from "../../flows.ts";
 import type { SeenMessage } from "../../observers/messages.ts";
 import type { Reach, RunHistory } from "../../history.ts";
 import { ModelHistory } from "./model_history.ts";
+import { pageOf } from "../../status/pages/lists.tsx";
+import { type OverviewInput, overviewPage } from "../../status/pages/overview.tsx";
 import { statusApp, type StatusOptions } from "../../status.ts";
 import type { Exchange } from "../../status/http_server.ts";
 import { LiveEvents } from "../../status/live_events.ts";
@@ -79,8 +81,8 @@ export function fakeView(fake: FakeView = {}): StatusView {
     liveRuns: () => live,
     liveRun: (runName) => live.find((run) => run.runName === runName),
     history: {
-      find: fake.find ?? (() => Promise.resolve(ended)),
-      count: () => Promise.resolve(ended.length),
+      find: fake.find ?? ((search) => past.find(search)),
+      count: (filter) => past.count(filter),
       lastEnds: (most) => past.lastEnds(most),
       days: (query) => past.days(query),
       reach: () => fake.reach ?? { runs: ended.length, kind: "all" },
@@ -95,6 +97,31 @@ export function fakeView(fake: FakeView = {}): StatusView {
     job: () => Promise.resolve(fake.job),
     log: (_, options) => Promise.resolve(fake.log?.(options)),
   };
+}
+
+/** The page `/` of what it is given, the lists as they are on one page. */
+export function anOverview(
+  { live = [], rows = [], ...more }: Partial<Omit<OverviewInput, "live" | "rows">> & {
+    readonly live?: OverviewInput["live"]["rows"];
+    readonly rows?: OverviewInput["rows"]["rows"];
+  } = {},
+): string {
+  return overviewPage({
+    now: new Date("2026-03-01T12:00:00Z"),
+    health: { state: "working", fine: ["broker connected"], troubles: [] },
+    hasTable: true,
+    problems: { errors: 0, warnings: 0 },
+    running: 0,
+    waiting: 0,
+    failed: 0,
+    failures: [],
+    reach: { runs: 0, kind: "all" },
+    live: pageOf(live, 1, 1_000),
+    rows: pageOf(rows, 1, 1_000),
+    waits: [],
+    query: {},
+    ...more,
+  });
 }
 
 // ---------------------------------------------------------------- the routes

@@ -104,7 +104,7 @@ Deno.test("the page has the forms for who may act, and a template for each row w
     topicPrefix,
   });
   const { get, signedIn } = anApp({ view: fakeView({ table }) });
-  const page = await (await get("/", signedIn())).text();
+  const page = await (await get("/table", signedIn())).text();
   match(page, /action="\/actions\/each"/);
   match(page, /action="\/actions\/replay"/);
   match(page, /href="\/sheets\/a%20b\.csv"/);
@@ -115,5 +115,5 @@ Deno.test("the page has the forms for who may act, and a template for each row w
   ]);
   equal((await get("/sheets/nobody.csv")).status, 404);
   const readOnly = anApp({ view: fakeView({ table: tableOf() }), token: undefined as never });
-  doesNotMatch(await (await readOnly.get("/")).text(), /Start many runs/);
+  doesNotMatch(await (await readOnly.get("/table")).text(), /Start many runs/);
 });

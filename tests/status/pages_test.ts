@@ -1,48 +1,32 @@
 import type { SeenMessage } from "../../observers/messages.ts";
 import { deepEqual, doesNotMatch, equal, match, ok } from "node:assert/strict";
-import { createRequire } from "node:module";
-import { type Browser, chromium, type Page } from "playwright-core";
+import type { Browser, Page } from "playwright-core";
 import { parseTable } from "../../catalog.ts";
-import { chainGraph } from "../../catalog/chains.ts";
-import { drawGraph } from "../../status/graph.tsx";
 import { selectRuns } from "../../history.ts";
 import { LiveEvents } from "../../status/live_events.ts";
 import type { GroupDetails } from "../../flows.ts";
 import { groupPage } from "../../status/pages/group.tsx";
 import { familyOf } from "../../status/family.ts";
 import { messageRunsPage, readRunOrder } from "../../status/pages/message_runs.tsx";
-import { overviewPage } from "../../status/pages/overview.tsx";
+import { tablePage, type TablePageInput } from "../../status/pages/table.tsx";
 import { ageWords, messagePage } from "../../status/pages/parts.tsx";
-import { renderFor } from "../../status/pages/visitor.ts";
+import { renderFor, type Visitor } from "../../status/pages/visitor.ts";
+import { type RunsInput, runsPage } from "../../status/pages/runs.tsx";
 import { runPage } from "../../status/pages/run.tsx";
 import type { StatusView } from "../../status/view.ts";
 import type { JobFacts, RunView } from "../../ports.ts";
 import { serveStatus } from "../../status.ts";
-import { needs } from "../harness/needs.ts";
+import { axeFindings, browserTest, launchBrowser, noBrowser, openPage } from "../harness/browser.ts";
 import { aRecord, aRunView } from "../harness/fakes.ts";
-import { anApp, aRunPage, fakeView, PREFIX, tableOf } from "../harness/page_kit.ts";
+import { anApp, anOverview, aRunPage, fakeView, PREFIX, tableOf } from "../harness/page_kit.ts";
 
 const EVIL = `"'><script>window.hacked=1</script><img src=x onerror=window.hacked=1>`;
 const NOW = new Date("2026-03-01T12:00:00Z");
 const HEALTH = { ok: true, ready: true, checks: { broker: "connected" } };
 
-function overview(more: Partial<Parameters<typeof overviewPage>[0]> = {}): string {
-  const table = tableOf();
-  const page = () =>
-    overviewPage({
-      now: NOW,
-      health: HEALTH,
-      table,
-      graph: drawGraph(chainGraph(table), PREFIX),
-      live: [],
-      records: [],
-      reach: { runs: 0, kind: "all" },
-      waits: [],
-      query: {},
-      actions: true,
-      ...more,
-    });
-  return renderFor({ mayAct: more.actions === false ? "never" : "yes", path: "/" }, page);
+/** The page `/table` for somebody who may act, or may not. */
+function tablePageFor(input: TablePageInput, mayAct: Visitor["mayAct"] = "yes"): string {
+  return renderFor({ mayAct, path: "/table" }, () => tablePage(input));
 }
 
 Deno.test("ageWords() says a length of time in at most two units", () => {
@@ -55,53 +39,29 @@ Deno.test("ageWords() says a length of time in at most two units", () => {
   ]);
 });
 
-Deno.test("overviewPage() has a form for each row that says which fields it takes", () => {
+Deno.test("tablePage() has a form for each row that says which fields it takes", () => {
   const table = parseTable('job_name,mqtt_topic,image,inputs\n<b>a,x,i,"uuid, mode=fast|slow"\nb,x,i,\n', {
     topicPrefix: PREFIX,
   });
-  const text = overview({ table });
+  const text = tablePageFor({ table, actions: true });
   match(text, /Run &lt;b&gt;a with its fields/);
   match(text, /<input id="run-0-uuid" name="field:uuid" required/);
   match(text, /<select id="run-0-mode" name="field:mode"><option value="fast">fast<\/option>/);
   doesNotMatch(text, /Run b with its fields/);
-  doesNotMatch(overview({ table, actions: false }), /with its fields/);
+  doesNotMatch(tablePageFor({ table, actions: false }), /with its fields/);
 });
 
-Deno.test("overviewPage() shows when rows with a schedule are due next, the soonest first", () => {
+Deno.test("tablePage() shows when rows with a schedule are due next, the soonest first", () => {
   const table = parseTable(
     "job_name,mqtt_topic,image,schedule,time_zone\na<,,i,0 3 * * *,Europe/Berlin\nb,x,i,every 30m,\n",
     { topicPrefix: PREFIX },
   );
   const nextDue = new Map([["a<", new Date("2026-03-02T02:00:00Z")], ["b", new Date("2026-03-01T12:30:00Z")]]);
-  const text = overview({ table, nextDue }).replaceAll(/\s+/g, " ");
-  match(text, /Next by schedule.*>b<\/th>.*2026-03-01 12:30:00.*>a&lt;<\/th>.*2026-03-02 02:00:00/);
+  const text = tablePageFor({ table, nextDue, actions: true }).replaceAll(/\s+/g, " ");
+  match(text, /Next by schedule.*>b<\/a>.*2026-03-01 12:30:00.*>a&lt;<\/a>.*2026-03-02 02:00:00/);
   match(text, /<code>0 3 \* \* \*<\/code> Europe\/Berlin, next <time datetime="2026-03-02T02:00:00.000Z">/);
-  match(text, /<code>x<\/code><div><code>every 30m<\/code> UTC, next/);
-  doesNotMatch(overview(), /Next by schedule/);
-});
-
-Deno.test("overviewPage() shows live runs with state, age, message, node and resources", () => {
-  const live = aRunView({
-    state: "pending",
-    detail: "No node has a free GPU",
-    receivedAt: new Date(NOW.getTime() - 185_000),
-    parentRun: "up-1",
-  });
-  const text = overview({ live: [live] });
-  for (
-    const words of [
-      live.runName,
-      "pending",
-      "No node has a free GPU",
-      "3 min 5 s",
-      live.topic,
-      "gpu-node-3",
-      "cpu 4, memory 16Gi, 1 GPU",
-      "up-1",
-    ]
-  ) {
-    ok(text.includes(words), words);
-  }
+  match(text, /<code>x<\/code> ?<div> ?<code>every 30m<\/code> UTC, next/);
+  doesNotMatch(tablePageFor({ table, actions: true }), /Next by schedule/);
 });
 
 Deno.test("runPage() shows the GPUs of an ended run as of a live one", () => {
@@ -109,23 +69,18 @@ Deno.test("runPage() shows the GPUs of an ended run as of a live one", () => {
   match(runPage(aRunPage({ record: aRecord({ gpu: 2 }) })), /, 2 GPUs</);
 });
 
-Deno.test("overviewPage() counts the live runs that it does not show", () => {
-  const live = Array.from({ length: 1_000 }, (_, at) => aRunView({ runName: `run-${at}` }));
-  match(overview({ live }), /1000 runs, 700 of them not shown/);
-});
-
-Deno.test("overviewPage() shows a table's problems with line, column and value", () => {
-  const cells = overview().replace(/\s*<[^>]*>\s*/g, "|").replace(/\|+/g, "|");
+Deno.test("tablePage() shows a table's problems with line, column and value", () => {
+  const cells = tablePageFor({ table: tableOf(), actions: true }).replace(/\s*<[^>]*>\s*/g, "|").replace(/\|+/g, "|");
   ok(cells.includes("|error|10|broken|cpu_request|four|not a Kubernetes quantity"));
 });
 
-Deno.test("overviewPage() has no form that acts where no token is set", () => {
-  match(overview(), /action="\/actions\/run"/);
-  doesNotMatch(overview({ actions: false }), /actions\//);
+Deno.test("tablePage() has no form that acts where no token is set", () => {
+  match(tablePageFor({ table: tableOf(), actions: true }), /action="\/actions\/run"/);
+  doesNotMatch(tablePageFor({ table: tableOf(), actions: false }), /actions\//);
 });
 
-Deno.test("overviewPage() says what is wrong while there is no table", () => {
-  const text = overview({ table: undefined, tableFailure: "Cannot read the table: no such object", graph: undefined });
+Deno.test("tablePage() says what is wrong while there is no table", () => {
+  const text = tablePageFor({ table: undefined, tableFailure: "Cannot read the table: no such object", actions: true });
   match(text, /Cannot read the table: no such object/);
   match(text, /There is no usable table yet/);
 });
@@ -153,8 +108,7 @@ Deno.test("a group is one line with how its items stand, in words and by shapes,
   const item = (index: number) =>
     aRunView({ runName: GROUP.items[index]!.runName!, jobName: "sort", group: GROUP.group, index });
   const view = { ...fakeView({ live: [item(2), aRunView()] }), openGroups: () => [OPEN_GROUP] };
-  const text = (await (await anApp({ view }).get("/")).text()).replaceAll(/\s+/g, " ");
-  match(text, /1 run and 1 group of items/);
+  const text = (await (await anApp({ view }).get("/runs")).text()).replaceAll(/\s+/g, " ");
   match(text, /<a class="mono" href="\/groups\/sort-groupgroup22">sort-groupgroup22<\/a>/);
   match(text, /4 items: 1 succeeded, 1 failed, 1 running, 1 waiting/);
   match(
@@ -193,10 +147,10 @@ Deno.test("of a group that ended the history has one line, on one page only", as
   const { get } = anApp({
     view: fakeView({ find: (filter) => Promise.resolve(selectRuns([...items, ...others], filter)) }),
   });
-  const first = (await (await get("/")).text()).replaceAll(/\s+/g, " ");
+  const first = (await (await get("/runs")).text()).replaceAll(/\s+/g, " ");
   match(first, /70 items: 69 succeeded, 1 failed/);
   doesNotMatch(first, /sort-item/);
-  const older = /href="([^"]+)">Older runs/.exec(first)![1]!.replaceAll("&amp;", "&").replace(/#.*/, "");
+  const older = /href="([^"]+)" rel="next"/.exec(first)![1]!.replaceAll("&amp;", "&");
   const second = await (await get(older)).text();
   doesNotMatch(second, /sort-groupgroup22|sort-item/);
   equal(
@@ -204,6 +158,20 @@ Deno.test("of a group that ended the history has one line, on one page only", as
     60,
   );
 });
+
+function someRuns(more: Partial<RunsInput>): string {
+  return runsPage({
+    now: NOW,
+    query: { sort: "newest", page: 1 },
+    words: { row: EVIL },
+    faults: [],
+    lines: [],
+    reach: { runs: 1, kind: "newest" },
+    rowNames: [EVIL],
+    owners: [EVIL],
+    ...more,
+  });
+}
 
 const WAIT = { root: "abcdefghijkl", jobName: EVIL, words: EVIL, runNames: [EVIL] };
 
@@ -247,18 +215,17 @@ Deno.test("all pages escape what comes from outside", async (t) => {
     actions: true,
   });
   const pages = {
-    overview: overview({
-      table,
-      graph: drawGraph(chainGraph(table), PREFIX),
-      health: { ok: false, ready: false, checks: { [EVIL]: EVIL } },
-      live: [live],
-      records: [record],
-      tableFailure: EVIL,
-      recordsFailure: EVIL,
-      olderHref: EVIL,
-      query: { row: EVIL },
+    overview: anOverview({
+      health: { state: "in trouble", fine: [EVIL], troubles: [EVIL] },
+      live: [{ run: live }, {
+        group: { group: EVIL, jobName: EVIL, topic: EVIL, receivedAt: NOW, states: ["failed"] },
+      }],
+      rows: [{ jobName: EVIL, owner: EVIL, running: 1, waiting: 0, ends: [record] }],
+      failures: [record],
+      pastFailure: EVIL,
+      query: { live: EVIL, rows: EVIL },
+      waits: [WAIT],
     }),
-    waits: overview({ waits: [WAIT] }),
     "all of a message": messageRunsPage({
       now: NOW,
       root: "abcdefghijkl",
@@ -268,12 +235,16 @@ Deno.test("all pages escape what comes from outside", async (t) => {
       waits: [WAIT],
       query: readRunOrder(new URLSearchParams({ sort: EVIL, state: EVIL })),
     }),
+    table: tablePageFor({ table, tableFailure: EVIL, actions: true, query: { rows: "<script>", problems: EVIL } }),
+    runs: someRuns({ lines: [{ live: { run: live } }, { record }], pastFailure: EVIL, faults: [EVIL] }),
+    "no such row": someRuns({ suggestions: [EVIL] }),
     "live run": runPage({ ...parts, live }),
     "ended run": runPage({ ...parts, record, payloadNote: EVIL }),
-    groups: overview({
-      groups: [{ group: EVIL, jobName: EVIL, topic: EVIL, receivedAt: NOW, states: ["failed"] }],
-      records: [{ ...record, group: EVIL, index: 0 }],
-      endedGroups: new Map([[EVIL, ["failed"]]]),
+    groups: someRuns({
+      lines: [
+        { live: { group: { group: EVIL, jobName: EVIL, topic: EVIL, receivedAt: NOW, states: ["failed"] } } },
+        { record: { ...record, group: EVIL, index: 0 }, states: ["failed"] },
+      ],
     }),
     group: groupPage({
       now: NOW,
@@ -312,37 +283,17 @@ Deno.test("runPage() takes the colours of terminals out of the log", () => {
 
 Deno.test("pages show control characters and turns of direction as such, and cut what is long", () => {
   const odd = "a\u001b]0;title\u0007b\u202ec\u2066d\u0085e";
-  const text = overview({ live: [aRunView({ jobName: odd, topic: "t".repeat(65_000) })], query: { row: odd } });
+  const text = anOverview({
+    live: [{ run: aRunView({ runName: odd, detail: "t".repeat(65_000) }) }],
+    query: { live: odd },
+  });
   // deno-lint-ignore no-control-regex
   doesNotMatch(text, /[\u0000-\u0008\u000b-\u001f\u007f-\u009f\u202a-\u202e\u2066-\u2069]/);
   ok(text.includes(String.raw`a\u001b]0;title\u0007b\u202ec\u2066d\u0085e`));
   doesNotMatch(text, /t{501}/);
 });
 
-Deno.test("overviewPage() says how far back it looks for ended runs", () => {
-  match(overview({ reach: { runs: 12, kind: "all" } }), /Looks at all 12 runs that ended/);
-  const newest = overview({ reach: { runs: 2_000, kind: "newest", oldest: "2026-02-01T10:00:00Z" } });
-  match(newest, /Looks at the newest 2000 runs that ended, back to <time [^>]+>2026-02-01 10:00:00</);
-  match(
-    overview({ reach: { runs: 3, kind: "partly" } }),
-    /Looks at 3 runs that ended; the store is not read to its end/,
-  );
-});
-
 // ---------------------------------------------------------------- in a real browser
-
-const BROWSER_ARGS = [
-  "--headless",
-  "--no-sandbox",
-  "--disable-gpu",
-  "--disable-quic",
-  "--no-first-run",
-  "--disable-background-networking",
-  "--disable-component-update",
-  "--disable-sync",
-];
-const AXE = createRequire(import.meta.url).resolve("axe-core/axe.min.js");
-const ignore = !await needs("chromium");
 
 const JOB: JobFacts = {
   ...aRunView(),
@@ -436,7 +387,7 @@ async function withBrowser(work: (served: Served) => Promise<void>, more: Partia
     actions: { run: note, cancel: note, rerun: note },
     events,
   });
-  const browser = await chromium.launch({ executablePath: "/usr/bin/chromium", args: BROWSER_ARGS });
+  const browser = await launchBrowser();
   try {
     await work({ url: server.url, browser, events, live, calls });
   } finally {
@@ -445,38 +396,11 @@ async function withBrowser(work: (served: Served) => Promise<void>, more: Partia
   }
 }
 
-/** A page that fails the test if its policy stops something or a script throws. */
-async function openPage(browser: Browser, url: string, options: Parameters<Browser["newContext"]>[0] = {}) {
-  const context = await browser.newContext(options);
-  const page = await context.newPage();
-  const faults: string[] = [];
-  page.on("pageerror", (error) => faults.push(String(error)));
-  page.on("console", (line) => line.type() === "error" && faults.push(line.text()));
-  await page.goto(url);
-  return { page, faults, close: () => context.close() };
-}
-
 /** By the link that a page has in the place of its form; leads back to that page. */
 async function signIn(page: Page, link: string): Promise<void> {
   await page.getByRole("link", { name: link }).click();
   await page.getByLabel("Token").fill("a token");
   await page.getByRole("main").getByRole("button", { name: "Sign in" }).click();
-}
-
-interface AxeResult {
-  readonly violations: readonly { readonly id: string; readonly impact: string; readonly nodes: { html: string }[] }[];
-}
-
-async function axeFindings(page: Page): Promise<string[]> {
-  // By the debugger, which the page's policy does not bind.
-  await page.evaluate(await Deno.readTextFile(AXE));
-  const { violations } = await page.evaluate("axe.run()") as AxeResult;
-  return violations.map(({ id, impact, nodes }) => `${impact} ${id}: ${nodes[0]?.html.slice(0, 200)}`);
-}
-
-function browserTest(name: string, fn: (t: Deno.TestContext) => Promise<void>): void {
-  // playwright-core leaves its pipes to the browser open until the process ends.
-  Deno.test({ name, ignore, sanitizeOps: false, sanitizeResources: false, fn });
 }
 
 const MESSAGES: readonly SeenMessage[] = (["runs", "ignored", "refused"] as const).map((outcome) => ({
@@ -491,6 +415,9 @@ browserTest("axe finds nothing on any page, light, dark and narrow", async (t) =
   await withBrowser(async ({ url, browser }) => {
     const paths = [
       "/",
+      "/runs",
+      "/runs?row=nothing&state=odd",
+      "/table",
       `/runs/${aRunView().runName}`,
       `/runs/${FAILED.run_name}`,
       "/messages?topic=lab/x",
@@ -521,7 +448,7 @@ browserTest("the page runs no script of a payload, a name or a log", async () =>
   const log = () => Promise.resolve(new Blob([EVIL + "\n"]).stream());
   const more = { table: () => table, liveRuns: () => [run], liveRun: () => run, log };
   await withBrowser(async ({ url, browser }) => {
-    for (const path of ["/", `/runs/${run.runName}`, `/runs/${run.runName}/log`]) {
+    for (const path of ["/", "/runs", "/table", `/runs/${run.runName}`, `/runs/${run.runName}/log`]) {
       const { page, close } = await openPage(browser, url + path);
       ok((await page.textContent("body"))?.includes("window.hacked=1"));
       equal(await page.evaluate("window.hacked"), undefined);
@@ -580,7 +507,7 @@ browserTest("a run's page that is open at its end offers to run it again", async
 browserTest("reading and acting need no script", async () => {
   await withBrowser(async ({ url, browser, calls }) => {
     const { page, close } = await openPage(browser, url, { javaScriptEnabled: false });
-    await page.getByRole("link", { name: FAILED.run_name }).click();
+    await page.getByRole("region", { name: "Failures" }).getByRole("link", { name: FAILED.job_name }).click();
     await page.getByText("Out of memory: the limit is 2Gi").waitFor();
     // Opens without script too.
     await page.getByText("As YAML").click();
@@ -608,7 +535,7 @@ browserTest("the keyboard reaches the content first", async () => {
 
 Deno.test({
   name: "screenshots for docs/ are made when UPDATE_SCREENSHOTS is set",
-  ignore: ignore || !Deno.env.get("UPDATE_SCREENSHOTS"),
+  ignore: noBrowser || !Deno.env.get("UPDATE_SCREENSHOTS"),
   sanitizeOps: false,
   sanitizeResources: false,
   fn: () =>

@@ -1,60 +1,9 @@
 import { deepEqual, doesNotMatch, equal, match, ok } from "node:assert/strict";
-import { UnavailableError } from "../../ports.ts";
 import { keyOfCause, runNameFor } from "../../run_spec.ts";
 import { selectRuns } from "../../history.ts";
-import { readQuery } from "../../status/reading.ts";
 import { aRecord, aRunView } from "../harness/fakes.ts";
 import { lastLines } from "../../status/pages/run.tsx";
 import { anApp, fakeView } from "../harness/page_kit.ts";
-
-Deno.test("statusApp() filters live runs and history by row, state and time", async () => {
-  const seen: unknown[] = [];
-  const view = fakeView({
-    live: [aRunView({ runName: "sort-a", jobName: "sort" }), aRunView({ runName: "plot-b", jobName: "plot" })],
-    find: (filter) => {
-      seen.push(filter);
-      return Promise.resolve([]);
-    },
-  });
-  const { get } = anApp({ view });
-  const text = await (await get("/?row=sort")).text();
-  match(text, /sort-a/);
-  doesNotMatch(text, /plot-b/);
-  // A time is that of an end.
-  doesNotMatch(await (await get("/?row=sort&since=2026-03-01T10:00")).text(), /id="live"/);
-  const since = new Date("2026-03-01T10:00Z");
-  deepEqual(seen, [{ jobName: "sort", limit: 51 }, { jobName: "sort", since, limit: 51 }]);
-  doesNotMatch(await (await get("/?state=failed")).text(), /id="live"/);
-  doesNotMatch(await (await get("/?state=running")).text(), /id="history"/);
-});
-
-Deno.test("statusApp() links to older runs, and each run is on one page", async () => {
-  const all = Array.from({ length: 120 }, (_, at) => aRecord({ run_name: `sort-${String(at).padStart(3, "0")}` }));
-  const { get } = anApp({ view: fakeView({ find: (filter) => Promise.resolve(selectRuns(all, filter)) }) });
-  const seen: string[] = [];
-  for (let path: string | undefined = "/"; path; path = nextOf(await lookAt(path))) ok(seen.length <= 120);
-  equal(new Set(seen).size, 120);
-  equal(seen.length, 120);
-
-  async function lookAt(path: string): Promise<string> {
-    const text = await (await get(path)).text();
-    seen.push(
-      ...[...text.matchAll(/<th scope="row"><a class="mono" href="\/runs\/(sort-\d+)"/g)].map(([, name]) => name!),
-    );
-    return text;
-  }
-
-  function nextOf(text: string): string | undefined {
-    return /href="([^"]+)">Older runs/.exec(text)?.[1]?.replaceAll("&amp;", "&").replace(/#.*/, "");
-  }
-});
-
-Deno.test("statusApp() shows a page although the history cannot be read", async () => {
-  const view = fakeView({ find: () => Promise.reject(new UnavailableError("Cannot list: no connection")) });
-  const answer = await anApp({ view }).get("/");
-  equal(answer.status, 200);
-  match(await answer.text(), /The history cannot be read now: Cannot list: no connection/);
-});
 
 Deno.test("statusApp() shows a run with its reason, message, children and the end of a long log", async () => {
   const root = "rootrootroot";
@@ -78,12 +27,6 @@ Deno.test("the page of an ended run shows its GPUs, and what its log lacks", asy
   const text = await (await anApp({ view: fakeView({ ended: [record] }) }).get(`/runs/${record.run_name}`)).text();
   match(text, /2 GPUs/);
   match(text, /not whole: Lines before 12:00 may be missing/);
-});
-
-Deno.test("readQuery() ignores what makes no sense", () => {
-  deepEqual(readQuery(new URLSearchParams("row=+&state=great&since=tomorrow&until=2026-03-01")), {
-    until: new Date("2026-03-01T00:00Z"),
-  });
 });
 
 Deno.test("the page of an ended run has its Job from the record, without a call of the cluster", async () => {
@@ -137,7 +80,8 @@ Deno.test("each page is JSON too, where its path ends so", async () => {
   };
   const overview = await ask("/index.json");
   deepEqual([overview.status, overview.type], [200, "application/json"]);
-  equal(overview.body.records[0].run_name, record.run_name);
+  equal(overview.body.history.runs, 1);
+  equal((await ask("/runs.json")).body.ended[0].run_name, record.run_name);
   equal((await ask(`/runs/${record.run_name}.json`)).body.record.run_name, record.run_name);
   deepEqual(await ask("/runs/sort-aaaaaaaa2345.json"), {
     status: 404,
@@ -154,7 +98,17 @@ Deno.test("the page of a run tells its whole chain, what it repeats and what rep
     aRecord({ run_name: upload, root }),
     aRecord({ run_name: sort, root, parent_run: upload }),
     aRecord({ run_name: plot, root, parent_run: sort, status: "failed" }),
-    aRecord({ run_name: again, root, parent_run: sort, rerun_of: plot, requested_by: "Ada" }),
+    aRecord({
+      run_name: again,
+      root,
+      parent_run: sort,
+      rerun_of: plot,
+      requested_by: "Ada",
+      received_at: "2026-03-01T11:00:00Z",
+      created_at: "2026-03-01T11:00:00Z",
+      started_at: "2026-03-01T11:00:10Z",
+      finished_at: "2026-03-01T11:12:00Z",
+    }),
   ];
   const { get } = anApp({ view: fakeView({ ended }) });
   const page = async (name: string) => (await (await get(`/runs/${name}`)).text()).replaceAll(/\s+/g, " ");
@@ -172,7 +126,7 @@ Deno.test("the page of a run tells its whole chain, what it repeats and what rep
     [true, "2"],
   ]);
   const { ancestors, descendants, reruns, state } = await json(upload);
-  deepEqual([ancestors, descendants, reruns, state], [[], [sort, plot, again], [], "succeeded"]);
+  deepEqual([ancestors, descendants.sort(), reruns, state], [[], [plot, again, sort], [], "succeeded"]);
   deepEqual((await json(plot)).reruns, [again]);
 });
 
