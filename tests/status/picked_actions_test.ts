@@ -1,0 +1,122 @@
+/** Cancel and rerun of runs that were picked in a list: what is shown before, what is done, what is told after. */
+import { deepEqual, doesNotMatch, equal, match } from "node:assert/strict";
+import type { PickedAnswer } from "../../control.ts";
+import { aRecord, aRunView } from "../harness/fakes.ts";
+import { anApp, fakeView, ORIGIN, TOKEN } from "../harness/page_kit.ts";
+
+const LIVE = "sort-aaaaaaaa2345";
+const OVER = "sort-bbbbbbbb2345";
+const GONE = "sort-cccccccc2345";
+
+function app() {
+  const asked: unknown[][] = [];
+  const none = () => Promise.reject(new Error("not asked"));
+  const answerFor = (runNames: readonly string[]): PickedAnswer & { batch: string } => ({
+    batch: "b1",
+    done: runNames.length - 1,
+    exists: 0,
+    refused: 1,
+    waiting: 0,
+    results: runNames.map((run_name, at) =>
+      at === 0
+        ? { run_name, result: "refused", message: "<b>no</b>" }
+        : { run_name, result: "done", became: "sort-nnnnnnnn2345" }
+    ),
+  });
+  const kit = anApp({
+    view: fakeView({
+      live: [aRunView({ runName: LIVE, jobName: "sort" })],
+      ended: [aRecord({ run_name: OVER, job_name: "sort", status: "failed" })],
+    }),
+    actions: {
+      run: none,
+      cancel: none,
+      rerun: none,
+      cancelMany: (...words) => (asked.push(["cancel", ...words]), Promise.resolve(answerFor(words[0]))),
+      rerunMany: (...words) => (asked.push(["rerun", ...words]), Promise.resolve(answerFor(words[0]))),
+    },
+  });
+  const send = (action: string, runNames: readonly string[], fields: Record<string, string> = {}) => {
+    const body = new URLSearchParams([...runNames.map((name) => ["run_name", name]), ...Object.entries(fields)]);
+    return kit.get(`/actions/${action}`, kit.signedIn({ method: "POST", body, headers: { origin: ORIGIN } }));
+  };
+  return { ...kit, asked, send };
+}
+
+Deno.test("what was picked is shown before it is cancelled, and what has ended is left out with why", async () => {
+  const { send, asked } = app();
+  const answer = await send("cancel-many", [LIVE, OVER, GONE, LIVE], { do: "check" });
+  equal(answer.status, 200);
+  const text = await answer.text();
+  match(text, /<h1>Cancel 1 run<\/h1>/);
+  deepEqual([...text.matchAll(/name="run_name" value="([^"]+)"/g)].map(([, name]) => name), [LIVE]);
+  match(text, /Left as they are.*sort-bbbbbbbb2345.*It has ended.*sort-cccccccc2345.*There is no such run/s);
+  deepEqual(asked, []);
+});
+
+Deno.test("what was picked is shown before it runs again, under a batch that the form keeps", async () => {
+  const { send, asked } = app();
+  const text = await (await send("rerun-many", [LIVE, OVER], { do: "check" })).text();
+  match(text, /<h1>Run 1 run again<\/h1>/);
+  match(text, /sort-aaaaaaaa2345.*It has not ended/s);
+  const batch = /name="batch" value="([\w-]+)"/.exec(text)![1]!;
+  await send("rerun-many", [OVER], { do: "start", batch });
+  await send("rerun-many", [OVER], { do: "start", batch });
+  const call = ["rerun", [OVER], { requestedBy: "the status page", batch }];
+  deepEqual(asked, [call, call], "the names of its runs make one of the two");
+});
+
+Deno.test("after it is done each run says what became of it", async () => {
+  const { send, asked } = app();
+  const text = await (await send("rerun-many", [LIVE, OVER], { do: "start", batch: "b1" })).text();
+  match(text, /<h1>1 started, 1 not started<\/h1>/);
+  match(text, /not started<\/span><\/td><td[^>]*>&lt;b&gt;no/);
+  match(text, /href="\/runs\/sort-nnnnnnnn2345"/);
+  await send("cancel-many", [LIVE, OVER]);
+  deepEqual(asked.at(-1), ["cancel", [LIVE, OVER], "the status page"]);
+});
+
+Deno.test("a selection that is none is refused in words, and shows nothing of what was sent", async () => {
+  const { send, asked } = app();
+  const many = Array.from({ length: 201 }, (_, at) => `sort-${String(at).padStart(12, "a")}`);
+  const cases: [readonly string[], number, RegExp][] = [
+    [[], 400, /No run is picked: pick at least one/],
+    [many, 400, /201 runs are picked: pick at most 200/],
+    [["../x", LIVE], 400, /is no name of a run/],
+    [Array.from({ length: 2_000 }, () => LIVE), 400, /cannot be read/],
+  ];
+  for (const action of ["cancel-many", "rerun-many"]) {
+    for (const [names, status, words] of cases) {
+      for (const how of ["check", "start"]) {
+        const answer = await send(action, names, { do: how });
+        equal(answer.status, status);
+        const text = await answer.text();
+        match(text, words);
+        doesNotMatch(text, /method="post" action="\/actions/);
+      }
+    }
+  }
+  deepEqual(asked, []);
+});
+
+Deno.test("who is not signed in (any more) gets the selection again with the token, and programs send lists", async () => {
+  const { get, asked } = app();
+  const body = new URLSearchParams([["run_name", LIVE], ["do", "start"]]);
+  const answer = await get("/actions/cancel-many", { method: "POST", body, headers: { origin: ORIGIN } });
+  equal(answer.status, 401);
+  const text = await answer.text();
+  match(text, new RegExp(`name="run_name" value="${LIVE}"`));
+  match(text, /name="token" type="password"/);
+  deepEqual(asked, []);
+  const program = (fields: unknown) =>
+    get("/actions/cancel-many", {
+      method: "POST",
+      headers: { authorization: `Bearer ${TOKEN}`, "content-type": "application/json" },
+      body: JSON.stringify(fields),
+    });
+  equal((await (await program({ run_names: [LIVE, OVER] })).json()).done, 1);
+  deepEqual(asked, [["cancel", [LIVE, OVER], "the status page"]]);
+  const checked = await (await program({ run_names: [LIVE, OVER], do: "check" })).json();
+  deepEqual(checked.runs.map((run: { why?: string }) => run.why), [undefined, "It has ended"]);
+  equal((await program({ run_names: "x" })).status, 400);
+});
