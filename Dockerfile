@@ -34,7 +34,7 @@ RUN deno compile --no-config --no-lock --node-modules-dir=none --no-check \
     --allow-env \
     --allow-read=/etc/mqtt-job-listener,/etc/ssl/certs,/run/secrets,/var/run/secrets,/home/nonroot,/data \
     --allow-write=/data \
-    --allow-sys=osRelease,homedir \
+    --allow-sys=hostname,osRelease,homedir \
     --no-prompt \
     --output /out/mqtt-job-listener \
     dist/mqtt-job-listener.js

@@ -4,6 +4,7 @@
  * Must not open connections nor show a secret.
  */
 import { awsEnvOf, s3Of } from "./config/aws.ts";
+import { readName } from "./config/kinds.ts";
 import { type ConfigInput, Reader, shownPlace } from "./config/reader.ts";
 import { readBrokerUrl } from "./util/broker_url.ts";
 import { type SettingName, SETTINGS, type SettingValue } from "./config/settings.ts";
@@ -90,6 +91,8 @@ export interface Config {
   readonly leader?: { readonly leaseName: string; readonly times: LeaseTimes };
   /** Name of this replica, also where there is no election. */
   readonly replicaName: string;
+  /** Who asks by a command; absent: nobody is named. */
+  readonly requestedBy?: string;
   readonly status: {
     /** Header in which the proxy before the page names the user. */
     readonly userHeader?: string;
@@ -139,7 +142,13 @@ export class ConfigError extends Error {
 
 /** The process's own environment and arguments. */
 export function processInput(): ConfigInput & { readonly args: readonly string[] } {
-  return { env: Deno.env.toObject(), args: Deno.args, readTextFile: (path) => Deno.readTextFileSync(path) };
+  const mayKnowHost = Deno.permissions.querySync({ name: "sys", kind: "hostname" }).state === "granted";
+  return {
+    env: Deno.env.toObject(),
+    args: Deno.args,
+    readTextFile: (path) => Deno.readTextFileSync(path),
+    host: mayKnowHost ? Deno.hostname() : undefined,
+  };
 }
 
 /** Gives the AWS SDK what it can only read from the environment. */
@@ -238,6 +247,7 @@ function assemble(reader: Reader, input: ConfigInput): Config {
     ...(policyFile === undefined || policyText === undefined ? {} : { policy: { file: policyFile, text: policyText } }),
     ...leaderOf(reader),
     replicaName: reader.get("REPLICA_NAME") ?? replicaName(input),
+    ...requestedByOf(reader, input),
     status: statusOf(reader),
     ...webhookOf(reader),
     channels: reader.get("NOTIFY_CHANNELS") ?? new Map(),
@@ -283,6 +293,15 @@ function labelOf(topic: string): string {
 }
 
 /** The host's name may be shared (two processes, two containers on the host's network), so a random part follows. */
+/** Who asks by a command: the user of this machine, unless somebody else is named or nobody shall be. */
+function requestedByOf(reader: Reader, { env, host }: ConfigInput): Pick<Config, "requestedBy"> {
+  const named = reader.get("REQUESTED_BY");
+  if (named === "off") return {};
+  const user = env["USER"] || env["LOGNAME"] || env["USERNAME"];
+  const requestedBy = named ?? readName(host === undefined || !user ? user ?? "" : `${user}@${host}`);
+  return requestedBy === undefined ? {} : { requestedBy };
+}
+
 function replicaName({ env, random = () => crypto.randomUUID().slice(0, 8) }: ConfigInput): string {
   return `${env["HOSTNAME"] || "replica"}-${random()}`;
 }

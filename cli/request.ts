@@ -105,7 +105,8 @@ export async function request(
     if (await Promise.race([state.promise, delay(STATE_MS)]) === "offline") {
       throw new UnavailableError(`Nothing was asked: the service ${topicPrefix} says that it is offline; start it`);
     }
-    await client.publishAsync(`${topicPrefix}/request/${what}`, JSON.stringify({ ...asked, transaction }), { qos: 1 });
+    const body = JSON.stringify({ ...asked, ...compact({ requested_by: config.requestedBy }), transaction });
+    await client.publishAsync(`${topicPrefix}/request/${what}`, body, { qos: 1 });
     io.progress?.(`Asked; waiting up to ${timeoutMs / 1000} s for the answer`);
     return await orTimeout(answered.promise, timeoutMs, topicPrefix);
   } finally {

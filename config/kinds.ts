@@ -7,7 +7,7 @@ import { topicFault } from "../topics.ts";
 import { readBrokerUrl } from "../util/broker_url.ts";
 import { durationMs } from "../util/duration.ts";
 import { quantityAdvice, quantityValue } from "../util/quantities.ts";
-import { trimEnd } from "../util/text.ts";
+import { oneLine, trimEnd } from "../util/text.ts";
 
 /** A kind reads text; its issues say what would be right, as a clause that follows a colon. */
 export type Kind<T = unknown> = z.ZodType<T, string>;
@@ -209,6 +209,14 @@ export const clientId = kind(
   (value) => new TextEncoder().encode(value).length <= 65535 && !value.includes("\0") ? value : undefined,
   "write a shorter name",
 );
+
+/** A name that can be shown, of 1 to 200 characters; undefined: it is none. */
+export function readName(value: string): string | undefined {
+  const name = value.trim();
+  return name !== "" && name.length <= 200 && name.isWellFormed() && oneLine(name) === name ? name : undefined;
+}
+
+export const personName = kind(readName, "write 1 to 200 characters, without control characters; or off");
 
 /** What a header says that has a meaning of its own must not be taken for a name. */
 const HEADERS_OF_HTTP = /^(authorization|connection|content-.*|cookie|host|origin|referer|sec-.*|transfer-encoding)$/i;

@@ -18,6 +18,8 @@ export interface ConfigInput {
   readonly args?: readonly string[] | Arguments;
   /** For `*_FILE` and TLS files; throws if it cannot. */
   readonly readTextFile: (path: string) => string;
+  /** Name of this machine, where it may be known. */
+  readonly host?: string | undefined;
   /** Random part of a replica's name. */
   readonly random?: () => string;
 }

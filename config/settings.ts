@@ -402,6 +402,13 @@ export const SETTINGS = {
     meaning: "Whoever has this token may run, cancel and repeat runs on the page. At least 16 characters that " +
       "nobody can guess, such as `openssl rand -hex 24` prints.",
   },
+  REQUESTED_BY: {
+    kind: kinds.personName,
+    group: RUNS,
+    otherwise: "user and machine",
+    meaning: "Who asks, as the commands `run`, `rerun`, `cancel` and `replay` tell the service for the run's record; " +
+      "`off`: nobody is named.",
+  },
   STATUS_USER_HEADER: {
     kind: kinds.userHeader,
     group: PAGE,

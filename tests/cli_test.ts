@@ -818,9 +818,10 @@ Deno.test("run sends row and payload and prints the run's name", hasMosquitto, a
 Deno.test("run makes a JSON object of fields", hasMosquitto, async () => {
   await using broker = await startMosquitto();
   await using ear = await MqttEar.connect(broker.url, [`${PREFIX}/request/#`]);
-  const running = call(["run", "Align", "uuid=a b=c", "mode="], { MQTT_URL: broker.url });
+  const running = call(["run", "Align", "uuid=a b=c", "mode="], { MQTT_URL: broker.url, USER: "ada" });
   const asked = await answerOne(ear, "run", { status: "ok", data: { run_name: "align-a" } });
   deepEqual(asked["payload"], '{"uuid":"a b=c","mode":""}');
+  match(String(asked["requested_by"]), /^ada(@\S+)?$/);
   equal((await running).code, 0);
   const wrong = await call(["run", "Align", "uuid=a", "{}"], { MQTT_URL: broker.url });
   equal(wrong.code, 2);

@@ -140,6 +140,11 @@ Deno.test("loadConfig() reads values of each kind", async (t) => {
     [{ STATUS_ADDR: ":9000" }, (c) => c.status.listen, { hostname: "0.0.0.0", port: 9000 }],
     [{ STATUS_ADDR: "9000" }, (c) => c.status.listen, { hostname: "127.0.0.1", port: 9000 }],
     [{ STATUS_URL: "https://lab.example/jobs/" }, (c) => c.status.url, "https://lab.example/jobs"],
+    [{ STATUS_USER_HEADER: "X-Forwarded-User" }, (c) => c.status.userHeader, "X-Forwarded-User"],
+    [{ USER: "ada" }, (c) => c.requestedBy, "ada"],
+    [{ USER: "ada\u001b[2J" }, (c) => c.requestedBy, undefined],
+    [{ REQUESTED_BY: "Ada L.", USER: "ada" }, (c) => c.requestedBy, "Ada L."],
+    [{ REQUESTED_BY: "off", USER: "ada" }, (c) => c.requestedBy, undefined],
     [{ STATUS_HOSTS: "a.example, b.svc.cluster.local" }, (c) => c.status.hosts, ["a.example", "b.svc.cluster.local"]],
     [{ TOPIC_PREFIX: "a/b/" }, (c) => c.topicPrefix, "a/b"],
     [{ LOGS_URL: "s3://b/logs/" }, (c) => c.logs.url, "s3://b/logs"],
@@ -192,6 +197,10 @@ Deno.test("loadConfig() names the variable, its value and what would be right", 
     [
       { CATALOG_URL: "https://x/jobs.csv" },
       `CATALOG_URL "https://x/jobs.csv": write the table's s3://bucket/path/jobs.csv, or the path of a file`,
+    ],
+    [
+      { STATUS_USER_HEADER: "Authorization" },
+      'STATUS_USER_HEADER "Authorization": write the name of a header that the proxy sets, such as X-Forwarded-User',
     ],
     [
       { STATUS_HOSTS: "https://a.example" },
