@@ -1,6 +1,7 @@
 /**
  * All measurements of `deno task bench` by name, in the order in which they are made. Measures nothing itself.
  */
+import { CLI } from "./cli.ts";
 import { ENDS } from "./ends.ts";
 import { FLOWS } from "./flows.ts";
 import { LOGS } from "./log_node.ts";
@@ -17,4 +18,5 @@ export const MEASUREMENTS: Readonly<Record<string, Measurement>> = {
   ...MEMORY,
   ...LOGS,
   ...FLOWS,
+  ...CLI,
 };

@@ -2,6 +2,7 @@
  * Measurements of how fast the service is: messages to Jobs, one message to its Job, its start, its table.
  * The limits are taken by turns with the values.
  */
+import { makeBundle } from "./cli.ts";
 import { startService } from "../harness/service.ts";
 import { pause } from "../harness/wait.ts";
 import { parseTableInSlices, rowsFor } from "../../catalog.ts";
@@ -165,13 +166,6 @@ async function idle(repeats: number): Promise<Sample[]> {
     });
   }
   return samples;
-}
-
-async function makeBundle(): Promise<string> {
-  const project = new URL("../../", import.meta.url).pathname;
-  const output = await new Deno.Command(Deno.execPath(), { args: ["task", "bundle"], cwd: project }).output();
-  if (!output.success) throw new Error(`Cannot bundle: ${new TextDecoder().decode(output.stderr)}`);
-  return `${project}dist/mqtt-job-listener.js`;
 }
 
 const HEADER = "job_name,mqtt_topic,image,command,cpu_request,cpu_limit,memory_request,memory_limit,gpu,disk_request," +
