@@ -5,6 +5,7 @@
 import { processInput } from "../config.ts";
 import { redact } from "../util/redact.ts";
 import { oneLine, visible } from "../util/text.ts";
+import { textWidth } from "../util/text_width.ts";
 import type { Io } from "./context.ts";
 import { type Screen, styled } from "./table_text.ts";
 
@@ -51,13 +52,25 @@ export function processIo({ noColour = false }: { readonly noColour?: boolean } 
   };
 }
 
-/** From the upper left corner; what does not fit below is left out, for else it would scroll. */
+/** From the upper left corner. */
 function drawScreen(text: string): void {
-  const { rows } = consoleSize() ?? { rows: 0 };
-  const lines = text.split("\n");
-  const shown = rows > 1 && lines.length >= rows ? [...lines.slice(0, rows - 2), "…"] : lines;
+  const shown = fitScreen(text, consoleSize());
   // Each line is cleared to its end, and what is below the last: without a flicker.
   Deno.stdout.writeSync(new TextEncoder().encode(`\x1b[H${shown.map((line) => `${line}\x1b[K\n`).join("")}\x1b[J`));
+}
+
+/** The first lines, as many as there is room for, the cursor's own line left free: else the terminal would scroll. */
+export function fitScreen(text: string, size: { columns: number; rows: number } | undefined): string[] {
+  const lines = text.split("\n");
+  if (!size || size.rows < 2 || size.columns < 1) return lines;
+  // deno-lint-ignore no-control-regex
+  const rowsOf = (line: string) => Math.max(1, Math.ceil(textWidth(line.replace(/\x1b\[\d+m/g, "")) / size.columns));
+  const all = lines.map(rowsOf);
+  let left = size.rows - 1;
+  if (all.reduce((sum, rows) => sum + rows, 0) <= left) return lines;
+  left -= 1; // of the …
+  const fitting = all.findIndex((rows) => (left -= rows) < 0);
+  return [...lines.slice(0, fitting), "…"];
 }
 
 /** In columns; undefined: the terminal does not say. */

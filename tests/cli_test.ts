@@ -362,6 +362,34 @@ Deno.test("check --json gives line and column of an error, and exits with 1", as
   deepEqual([rows, errors, problem.line, problem.column, problem.value], [0, 1, 2, "gpu", "many"]);
 });
 
+Deno.test("check --watch prints a table's problems again when they change, until it is interrupted", async () => {
+  await inFolder(async (dir) => {
+    const path = `${dir}/jobs.csv`;
+    await Deno.writeTextFile(path, BAD_TABLE);
+    const child = new Deno.Command(Deno.execPath(), {
+      args: ["run", "-A", "main.ts", "check", path, "--watch"],
+      cwd: ROOT,
+      env: { NO_COLOR: "1" },
+      stdout: "piped",
+      stderr: "null",
+    }).spawn();
+    let out = "";
+    const reading = (async () => {
+      for await (const text of child.stdout.pipeThrough(new TextDecoderStream())) out += text;
+    })();
+    try {
+      await eventually(() => /: 0 good rows, 1 error, 0 warnings\n/.test(out), { what: "the first look" });
+      await Deno.writeTextFile(path, BAD_TABLE.replace("many", "1"));
+      await eventually(() => /: 1 good row, 0 errors, 0 warnings\n/.test(out), { what: "the second look" });
+    } finally {
+      child.kill("SIGINT");
+    }
+    equal((await child.status).code, 0);
+    await reading;
+    equal(out.match(/good row/g)?.length, 2);
+  });
+});
+
 Deno.test("check goes by the policy", async () => {
   await inFolder(async (dir) => {
     await Deno.writeTextFile(`${dir}/policy.yaml`, "limits_within_percent_of_requests: 20\n");

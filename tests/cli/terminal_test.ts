@@ -1,5 +1,5 @@
-import { equal } from "node:assert/strict";
-import { wantsColour } from "../../cli/terminal.ts";
+import { deepEqual, equal } from "node:assert/strict";
+import { fitScreen, wantsColour } from "../../cli/terminal.ts";
 
 Deno.test("wantsColour() goes by the terminal, NO_COLOR, FORCE_COLOR, TERM and --no-color", () => {
   const cases: [env: Record<string, string>, isTerminal: boolean, noColour: boolean, colour: boolean][] = [
@@ -18,4 +18,13 @@ Deno.test("wantsColour() goes by the terminal, NO_COLOR, FORCE_COLOR, TERM and -
   for (const [env, isTerminal, noColour, colour] of cases) {
     equal(wantsColour(env, { isTerminal, noColour }), colour, JSON.stringify([env, isTerminal, noColour]));
   }
+});
+
+Deno.test("fitScreen() shows no more rows than the terminal has, long lines and colours counted", () => {
+  const size = { columns: 10, rows: 5 };
+  deepEqual(fitScreen("a\nb\nc\nd", size), ["a", "b", "c", "d"]);
+  deepEqual(fitScreen("a\nb\nc\nd\ne", size), ["a", "b", "c", "…"]);
+  deepEqual(fitScreen(`a\n${"x".repeat(20)}\nc\nd`, size), ["a", "x".repeat(20), "…"]);
+  deepEqual(fitScreen("\x1b[31m0123456789\x1b[0m\nb\nc\nd", size).length, 4);
+  deepEqual(fitScreen("a\nb", undefined), ["a", "b"]);
 });
