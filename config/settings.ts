@@ -92,6 +92,15 @@ export const SETTINGS = {
     flagAlone: true,
     meaning: "Whether a retained message starts a run when the service subscribes.",
   },
+  OBSERVE_TOPICS: {
+    kind: kinds.filters,
+    group: BROKER,
+    otherwise: "none",
+    meaning:
+      "Filters of topics, with commas, such as `experiments/#`: messages there that no row is for are shown at " +
+      "`/messages`, with the topic that was probably meant. By a second connection (`MQTT_CLIENT_ID` and `-observer`) " +
+      "at QoS 0, which takes no message from anybody; payloads of at most 16 KiB are sent to it.",
+  },
   TOPIC_PREFIX: {
     kind: kinds.topicPrefix,
     group: BROKER,
