@@ -33,6 +33,7 @@ import { addSignIn } from "./status/sign_in.ts";
 import { TokenCheck } from "./status/token.ts";
 import { FormReader } from "./status/forms.ts";
 import { type VisitorOptions, Visitors } from "./status/visitors.ts";
+import { readRowPage } from "./status/row.ts";
 import { type StatusView, statusView } from "./status/view.ts";
 import { Scope } from "./util/abort.ts";
 import { compact } from "./util/compact.ts";
@@ -149,6 +150,10 @@ export function statusApp(options: StatusOptions, closing: AbortSignal): Hono<En
   });
   app.get("/table", (c) => answerPage(c, readTable(looking, new URL(c.req.url).searchParams)));
   const graphs = new GraphReading(view, closing);
+  app.get("/rows/:row", async (c) => {
+    const { page, status } = await readRowPage(view, c.req.param("row"), closing);
+    return answerPage(c, page, status);
+  });
   app.get("/graph", async (c) => answerPage(c, await graphs.page(new URL(c.req.url).searchParams)));
   app.get("/runs/:run", async (c) => {
     const run = c.req.param("run");

@@ -21,6 +21,8 @@ export interface StatusView {
   table(): Table | undefined;
   /** When rows with a schedule are due next, by their names. Absent: nothing is known of schedules. */
   nextDue?(): ReadonlyMap<string, Date>;
+  /** Where the table is, for people. */
+  readonly tableUrl?: string;
   /** Why the table in force is not what the store has; undefined: it is. */
   tableFailure(): string | undefined;
   /** Groups that have not ended. Absent: nothing is known of groups. */
@@ -69,6 +71,7 @@ export function statusView(
   return {
     table: () => service.catalog.table,
     nextDue: () => service.nextDue(),
+    tableUrl: service.catalog.url,
     tableFailure: () => service.catalog.failure?.message,
     openGroups: () => service.groups.views(),
     group: (name, signal) => service.groups.details(name, signal),

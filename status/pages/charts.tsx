@@ -40,6 +40,8 @@ export interface ChartInput {
   readonly series: readonly ChartSeries[];
   /** A line across, such as a limit. */
   readonly limit?: { readonly name: string; readonly value: number };
+  /** The page has a list that says the same. */
+  readonly tableElsewhere?: boolean;
 }
 
 const PLOT_PX = 150;
@@ -100,7 +102,7 @@ export function Chart(chart: ChartInput) {
           <Places chart={chart} />
         </svg>
       </div>
-      <ChartTable chart={chart} />
+      {chart.tableElsewhere !== true && <ChartTable chart={chart} />}
     </figure>
   );
 }
@@ -201,20 +203,22 @@ function Dots({ chart: { places, series }, y }: Part) {
 function PlaceLabels({ places }: { places: readonly ChartPlace[] }) {
   const every = Math.max(1, Math.ceil(places.length / MAX_LABELS));
   const middle = Math.floor((every - 1) / 2);
+  let before: string | undefined;
   return (
     <>
-      {places.map(({ label }, at) =>
-        at % every === middle && (
-          <text
-            class="muted"
-            x={`${round((at + 0.5) * 100 / places.length)}%`}
-            y={TOP_PX + PLOT_PX + 16}
-            text-anchor="middle"
-          >
+      {places.map(({ label }, at) => {
+        // The same day under several runs is said once.
+        if (at % every !== middle || label === before) return null;
+        before = label;
+        const x = (at + 0.5) * 100 / places.length;
+        // A word in the middle of the last place would go beyond the edge.
+        const isLast = x > 96;
+        return (
+          <text x={isLast ? "100%" : `${round(x)}%`} y={TOP_PX + PLOT_PX + 16} text-anchor={isLast ? "end" : "middle"}>
             {short(label, 12)}
           </text>
-        )
-      )}
+        );
+      })}
     </>
   );
 }
@@ -245,16 +249,16 @@ function Places({ chart }: { chart: ChartInput }) {
 }
 
 function placeWords({ series, unit }: ChartInput, at: number): string[] {
-  return series.flatMap(({ name, values }) => {
+  return series.flatMap(({ name, kind, values }) => {
     const value = values[at];
-    return value === undefined ? [] : [`${name} ${valueWords(value, unit)}`];
+    return value === undefined || (value === 0 && kind === "bars") ? [] : [`${name} ${valueWords(value, unit)}`];
   });
 }
 
 /** Places without any value are left out. */
-function ChartTable({ chart: { title, unit, placeName, places, series } }: { chart: ChartInput }) {
+function ChartTable({ chart: { id, title, unit, placeName, places, series } }: { chart: ChartInput }) {
   return (
-    <details>
+    <details id={`${id}-table`}>
       <summary>As a table</summary>
       <table>
         <caption>{title}</caption>

@@ -81,9 +81,7 @@ function Answer({ topic, rows, off, nearest }: AskedTopic) {
   }
   return (
     <p class="warn">
-      No row is for{" "}
-      <code>{short(topic)}</code>, so that nobody subscribes to it; a message there is seen here only where
-      OBSERVE_TOPICS has it.
+      No row is for <code>{short(topic)}</code>, so that nobody subscribes to it and a message there leaves no trace.
       {nearest !== undefined && (
         <>
           {" "}The nearest topic of the table is <code>{short(nearest)}</code>.
