@@ -61,6 +61,11 @@ export interface RunPageInput extends RunMessage {
 /** Characters of a Job's YAML shown at most; the rest is a page of its own. */
 const MAX_MANIFEST = 16 * 1024;
 
+/** Where the table is drawn with the runs of one message. */
+function graphHref(root: string): string {
+  return `/graph?root=${encodeURIComponent(root)}`;
+}
+
 /** The page as HTML text. */
 export function runPage(input: RunPageInput): string {
   const { runName, live, record } = input;
@@ -74,7 +79,6 @@ export function runPage(input: RunPageInput): string {
       <>
         <StateSection {...input} state={state} />
         <LogSection {...input} />
-        {input.actions && <ActionSection runName={runName} isOver={record !== undefined} />}
         <div class="cols">
           <section id="life" data-live aria-labelledby="life-h">
             <h2 id="life-h">{record ? "Its life" : "Its life so far"}</h2>
@@ -101,10 +105,13 @@ function StateSection(input: RunPageInput & { state: RunState }) {
   const repeats = record?.rerun_of ?? live?.rerunOf;
   return (
     <section id="state" data-live aria-labelledby="state-h">
-      <h2 id="state-h">
-        <span class="vh">State:</span> <StateWord state={state} />
-        {record && record.reason !== "Completed" && <span class="why">{short(record.reason, 100)}</span>}
-      </h2>
+      <div class="line">
+        <h2 id="state-h">
+          <span class="vh">State:</span> <StateWord state={state} />
+          {record && record.reason !== "Completed" && <span class="why">{short(record.reason, 100)}</span>}
+        </h2>
+        {input.actions && <Action runName={input.runName} isOver={record !== undefined} />}
+      </div>
       <p class="reason">{short(record?.message ?? live?.detail, 2_000)}</p>
       {record && <Warnings record={record} />}
       <ul class="facts-line">
@@ -277,7 +284,7 @@ function FamilySection(input: RunPageInput) {
       {(family.lines.length > 1 || family.left > 0) && <Gantt {...family} now={now} own={runName} />}
       {isFamilyCut && <p class="muted">Of this message more runs ended than are looked at here.</p>}
       <p>
-        <a href={rootHref(root)}>All of this message</a>
+        <a href={rootHref(root)}>All of this message</a>, <a href={graphHref(root)}>in the graph</a>
       </p>
     </section>
   );
@@ -348,17 +355,17 @@ function MessageSection({ runName, live, record, payload, payloadNote }: RunPage
   );
 }
 
-function ActionSection({ runName, isOver }: { runName: string; isOver: boolean }) {
+/** The one thing that can be done with it: to run it again, or to cancel it. */
+function Action({ runName, isOver }: { runName: string; isOver: boolean }) {
   const [action, title, button, what] = isOver
     ? ["/actions/rerun", "Run again with the same message", "Run again", "run it again"]
     : ["/actions/cancel", "Cancel this run", "Cancel the run", "cancel it"];
   return (
-    <section id="act" data-live aria-labelledby="act-h">
-      <h2 id="act-h">{title}</h2>
+    <div class="end">
       <ActionForm action={action} what={what!} label={title!} buttons={<button type="submit">{button}</button>}>
         <input type="hidden" name="run_name" value={runName} />
       </ActionForm>
-    </section>
+    </div>
   );
 }
 
