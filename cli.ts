@@ -33,7 +33,21 @@ const GUESSES: Readonly<Record<string, string>> = {
 };
 
 /** Switches that stand anywhere, before the command too. */
-const ANYWHERE = { json: "switch", "no-color": "switch", help: "switch", h: "switch", version: "switch", V: "switch" };
+const ANYWHERE: Readonly<Record<string, "switch" | "value">> = {
+  json: "switch",
+  "no-color": "switch",
+  help: "switch",
+  h: "switch",
+  version: "switch",
+  V: "switch",
+};
+
+/** The flags of all commands. */
+const ANY_FLAG: Readonly<Record<string, "switch" | "value">> = Object.fromEntries(
+  Object.values(COMMANDS).flatMap(({ flags }) =>
+    Object.entries(flags).map(([flag, { value }]) => [flag, value ? "value" : "switch"] as const)
+  ),
+);
 
 /** A command line, taken apart at its command. */
 export interface Asked {
@@ -73,8 +87,7 @@ function isFlag(arg: string): boolean {
 /** Of a setting, or of any command's flag; none has the name of another's switch. */
 function takesValue(flag: string): boolean {
   if (Object.hasOwn(ANYWHERE, flag)) return false;
-  const own = Object.values(COMMANDS).flatMap(({ flags }) => flags[flag] ?? []);
-  if (own.length > 0) return own.some(({ value }) => value !== undefined);
+  if (Object.hasOwn(ANY_FLAG, flag)) return ANY_FLAG[flag] === "value";
   const setting = flag.toUpperCase().replaceAll("-", "_");
   return knownNames().includes(setting) && !isFlagAlone(setting);
 }
@@ -125,13 +138,13 @@ async function runLine(line: readonly string[], { io, note }: Output): Promise<n
     if (!rest.includes("--json")) await io.write(shortHelp(io.screen), { styled: true });
     throw new CommandError(2, `Which command? See help. (The service starts by the command start.)`);
   }
-  const command = commandOf(known);
+  const command = commandOf(known, rest);
   if (wish === "help" && known !== "help") {
     return await (await import("./cli/help.ts")).printHelp(io, known, rest.includes("--json"));
   }
   // The switches have been seen to.
   const kinds = Object.entries(command.flags).map(([flag, { value }]) => [flag, value ? "value" : "switch"] as const);
-  const args = parseArgs(rest, Object.fromEntries([...Object.entries(ANYWHERE), ...kinds]) as Record<string, "switch">);
+  const args = parseArgs(rest, { ...ANYWHERE, ...Object.fromEntries(kinds) });
   const call = callOf(known, command, args, { io, note });
   if (args.own.get("watch") !== true) return await command.run(call);
   return await (await import("./cli/watch.ts")).watch(call, line, (one) => command.run(one));
@@ -143,8 +156,11 @@ function exitCodeOf(error: unknown): number {
   return error instanceof UnavailableError ? 3 : 1;
 }
 
-function commandOf(name: string): Command {
+/** `rest`: of a misspelt flag the value was taken for the command. */
+function commandOf(name: string, rest: readonly string[]): Command {
   if (Object.hasOwn(COMMANDS, name)) return COMMANDS[name]!;
+  const { faults } = parseArgs(rest, { ...ANY_FLAG, ...ANYWHERE });
+  if (faults.length > 0) throw new CommandError(2, faults.join("\n"));
   const guess = Object.hasOwn(GUESSES, name) ? GUESSES[name] : nearest(name, Object.keys(COMMANDS));
   const advice = guess === undefined ? "see help" : `did you mean "${guess}"?`;
   throw new CommandError(2, `Unknown command "${cut(name, 63)}": ${advice}`);

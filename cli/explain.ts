@@ -9,7 +9,7 @@ import type { Config } from "../config.ts";
 import type { TemplateFiles } from "../k8s/template_files.ts";
 import { RefusedError, type Row, type RunSpec } from "../ports.ts";
 import { cut } from "../util/text.ts";
-import { type Call, CommandError, counted, type Io, plain, printLine } from "./context.ts";
+import { type Call, CommandError, counted, hint, type Io, plain, printLine, shellWord } from "./context.ts";
 import { plannedRuns, runSpec } from "./items.ts";
 import { openTable } from "./table.ts";
 
@@ -59,6 +59,8 @@ export async function explain({ words: [topic = "", given = ""], json, io, ...ca
   if (planned.some((runs) => runs === undefined) || refused.length > 0) return 1;
   if (rows.length > 0) {
     io.tell(`${counted(rows.length, "row")} would run; each run gets a name of its own.${placeWords(config)}`);
+    const words = given === "" || given === "-" ? "" : ` ${shellWord(given)}`;
+    hint(io, `Start one by hand: mqtt-job-listener run ${shellWord(plain(rows[0]!.jobName))}${words}`);
     return 0;
   }
   if (filtered.length > 0) return 1;

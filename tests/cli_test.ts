@@ -141,6 +141,10 @@ Deno.test("what other programs call a command leads to ours", async () => {
   match((await call(["ls"])).err, /did you mean "runs"\?/);
   match((await call(["help", "chek"])).err, /^There is no command "chek": did you mean "check"\?/);
   match((await call(["constructor"])).err, /^Unknown command "constructor"/);
+  match(
+    (await call(["--mqtt-ulr", "mqtt://x", "runs"])).err,
+    /^--mqtt-ulr: there is no such flag; did you mean --mqtt-url\?/,
+  );
   match((await call(["check", "-x"])).err, /^-x: there is no such flag/);
 });
 
