@@ -150,6 +150,7 @@ export async function serviceOptions(
       logs: config.logs,
       data: config.data,
       channels: [...config.channels.keys()],
+      usageIntervalMs: config.usageIntervalMs,
       ...(config.traces ? { tracing: true } : {}),
       ...(config.policy ? { policy: parsePolicy(config.policy.text, config.policy.file) } : {}),
       info: {

@@ -87,6 +87,8 @@ export interface Config {
   readonly maxItems: number;
   /** Text of the policy file, for parsePolicy. */
   readonly policy?: { readonly file: string; readonly text: string };
+  /** How often it is asked what pods use; 0: never. */
+  readonly usageIntervalMs: number;
   /** Absent: no election. */
   readonly leader?: { readonly leaseName: string; readonly times: LeaseTimes };
   /** Name of this replica, also where there is no election. */
@@ -245,6 +247,7 @@ function assemble(reader: Reader, input: ConfigInput): Config {
     startingDeadlineMs: need("STARTING_DEADLINE"),
     maxItems: need("MAX_ITEMS"),
     ...(policyFile === undefined || policyText === undefined ? {} : { policy: { file: policyFile, text: policyText } }),
+    usageIntervalMs: need("USAGE_INTERVAL"),
     ...leaderOf(reader),
     replicaName: reader.get("REPLICA_NAME") ?? replicaName(input),
     ...requestedByOf(reader, input),

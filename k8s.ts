@@ -24,6 +24,7 @@ import { ANNOTATION, LABEL, ownLabels } from "./k8s/labels.ts";
 import { KubernetesLease } from "./k8s/lease.ts";
 import { buildJob, type JobOptions } from "./k8s/manifest.ts";
 import { jobFault, podFault } from "./k8s/own.ts";
+import { type PodMetricsList, podUsageIn } from "./k8s/pod_metrics.ts";
 import { isRunName } from "./run_spec.ts";
 import { cut } from "./util/text.ts";
 import { errorMessage } from "./util/errors.ts";
@@ -33,6 +34,7 @@ import {
   type EventFacts,
   type JobFacts,
   type LogOptions,
+  type PodUsage,
   RefusedError,
   type RunSpec,
   UnavailableError,
@@ -64,6 +66,8 @@ interface CallSignal {
 /** Pods whose events are shown; the first ones say what the others would. */
 const MAX_EVENT_PODS = 8;
 const MAX_EVENTS = 500;
+/** Of 40,000 pods. */
+const MAX_METRICS_BYTES = 32 * 1024 * 1024;
 /** Objects that are not this service's own though they have its labels: so many are named. */
 const MAX_STRANGERS_TOLD = 50;
 const LONGEST_NAME = 253;
@@ -82,6 +86,9 @@ export class KubernetesCluster implements Cluster, Disposable {
   readonly #watchOptions: NonNullable<KubernetesOptions["watch"]>;
   readonly #jobs: string;
   readonly #core: string;
+  readonly #metrics: string;
+  /** A selector of all that is this service's own. */
+  readonly #labels: string;
   #watches: readonly { readonly heardAt: Date | undefined }[] = [];
   readonly #events = new EventBook();
   /** Of the Jobs that the watch has shown. */
@@ -104,6 +111,8 @@ export class KubernetesCluster implements Cluster, Disposable {
     this.url = `${client.url} (namespace ${client.namespace})`;
     this.#jobs = `/apis/batch/v1/namespaces/${namespace}/jobs`;
     this.#core = `/api/v1/namespaces/${namespace}`;
+    this.#metrics = `/apis/metrics.k8s.io/v1beta1/namespaces/${namespace}/pods`;
+    this.#labels = Object.entries(ownLabels(instance)).map((pair) => pair.join("=")).join(",");
   }
 
   /** A Lease object in the same namespace, over the same connections. */
@@ -218,7 +227,7 @@ export class KubernetesCluster implements Cluster, Disposable {
       toList.delete(kind);
       if (toList.size === 0) events.onSynced();
     };
-    const labels = Object.entries(ownLabels(this.#jobOptions.instance)).map((pair) => pair.join("=")).join(",");
+    const labels = this.#labels;
     const strangers = new Strangers(this.namespace, (what) => events.onForeign?.(what));
     const jobs = this.#listWatch<Json<V1Job>>("Jobs", this.#jobs, labels, {
       tagOf: () => "",
@@ -326,6 +335,19 @@ export class KubernetesCluster implements Cluster, Disposable {
       ? this.#events.of(runName).filter(({ object }) => names.includes(object.slice(object.indexOf("/") + 1)))
       : (await Promise.all(names.map((name) => this.#eventsOf(name, signal)))).flat();
     return found.sort((a, b) => a.at.getTime() - b.at.getTime());
+  }
+
+  /** Measured every 15 s by metrics-server's preset; a pod that has just begun has no figures yet. */
+  async podUsage({ signal }: CallSignal = {}): Promise<PodUsage[]> {
+    const query = new URLSearchParams({ labelSelector: this.#labels });
+    const answer = await this.#client.call("GET", `${this.#metrics}?${query}`, { maxBytes: MAX_METRICS_BYTES, signal });
+    if (isSuccess(answer)) return podUsageIn(jsonOf<PodMetricsList>(answer));
+    const what = "ask what pods use (metrics.k8s.io)";
+    if (isMissing(answer)) throw new RefusedError(`Cannot ${what}: the cluster has no metrics-server`);
+    if (answer.status === 403) {
+      throw new RefusedError(`Cannot ${what}: its account may not; the last rule of deploy/role.yaml allows it`);
+    }
+    throw answerError(what, answer);
   }
 
   async #eventsOf(name: string, signal: AbortSignal | undefined): Promise<EventFacts[]> {

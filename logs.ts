@@ -39,6 +39,8 @@ export interface LogSummary {
   readonly missing: string | undefined;
   /** The last line that is not blank, by `{pod}/{container}`, of a few containers; absent where another process read. */
   readonly lastLines?: ReadonlyMap<string, string>;
+  /** What GNU time says of memory, summed over the containers that it says it of; undefined where it says nothing. */
+  readonly residentBytes?: number | undefined;
 }
 
 /** Pods have 30 s to end by default. */
@@ -146,6 +148,7 @@ export class LogCollector {
       bytes,
       complete: missing.length === 0,
       missing: missing.length === 0 ? undefined : named(missing),
+      residentBytes: sumOf(logs.flatMap(({ residentBytes }) => residentBytes ?? [])),
       lastLines: new Map(
         logs.filter(({ lastLine }) => lastLine !== "").slice(-MOST_LAST_LINES)
           .map(({ podName, container, lastLine }) => [`${podName}/${container}`, lastLine]),
@@ -361,4 +364,8 @@ function readSummary(head: string): LogSummary {
   const [, bytes, rest, missing] = /^log: {7}(\d+) bytes, (whole|not whole: (.*))$/m.exec(own) ?? [];
   if (rest === undefined) return { bytes: 0, complete: false, missing: "A former version of the service stored it" };
   return { bytes: Number(bytes), complete: rest === "whole", missing };
+}
+
+function sumOf(numbers: readonly number[]): number | undefined {
+  return numbers.length === 0 ? undefined : numbers.reduce((sum, one) => sum + one, 0);
 }

@@ -27,6 +27,8 @@ export interface LiveRun {
   disrupted?: Set<string>;
   /** What the cluster's events say is in the way of its pod; completion.ts keeps it. */
   trouble?: Trouble | undefined;
+  /** The most that it was seen to use, over all its pods at a time: cores and bytes; absent: nobody looked. */
+  peak?: { readonly cpu: number; readonly memory: number };
   /** Its record is in the store: it has ended, or a further attempt follows. */
   recorded?: "for good" | "retried";
 }

@@ -41,6 +41,7 @@ import { Actions, controlFilters, Requests } from "./control.ts";
 import { atMost, delay } from "./util/retry.ts";
 import { RunTable } from "./runs.ts";
 import { LiveList } from "./service/live_list.ts";
+import { sampleUsage } from "./service/usage.ts";
 import { withSafeWords } from "./service/safe_event.ts";
 import { NamedStarts, Starter } from "./starter.ts";
 import { compact } from "./util/compact.ts";
@@ -64,6 +65,8 @@ export interface ServiceSettings {
   readonly channels?: readonly string[];
   /** From the end of a first attempt to the second; see flows/retries.ts. */
   readonly retryDelayMs?: number;
+  /** How often it is asked what pods use; absent or 0: never. */
+  readonly usageIntervalMs?: number;
   /** Each run is a span of a trace, and says so; absent: traces that messages bring are handed on as they are. */
   readonly tracing?: boolean;
   /** Published retained on `info`; nothing secret. */
@@ -305,10 +308,17 @@ export class Service {
     const ending = this.#liveList.endVanished((job) => this.#completion.endVanished(job));
     await Promise.all([ending, this.#completion.unstarted.resume(), this.#flows.resume()]);
     void this.#liveList.keep().catch(() => {});
+    this.#sampleUsage();
     this.#schedules.run().catch((error) => signal.aborted || this.#failed.resolve(`Schedules ended: ${error}`));
     this.#flows.joins.look();
     await this.#connect();
     this.#started = true;
+  }
+
+  #sampleUsage(): void {
+    const { cluster, settings: { usageIntervalMs: intervalMs = 0 } } = this.#options;
+    if (intervalMs === 0 || !cluster.podUsage) return;
+    void sampleUsage({ cluster, runs: this.runs, intervalMs, signal: this.#abort.signal }).catch(() => {});
   }
 
   /**

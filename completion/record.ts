@@ -98,6 +98,7 @@ export function withLog(
     log_bytes: log.bytes,
     ...compact({
       log_missing: log.missing,
+      peak_memory: largest(record.peak_memory, log.residentBytes),
       pulled_at: pulledAt(events, record.started_at === null ? undefined : new Date(record.started_at))?.toISOString(),
       log_stored_at: storedAt?.toISOString(),
     }),
@@ -151,10 +152,17 @@ export function recordOf(
       released_at: releasedAt?.toISOString(),
       scheduled_at: scheduledAt?.toISOString(),
       disruptions: run.disrupted?.size,
+      peak_memory: run.peak && Math.round(run.peak.memory),
+      peak_cpu: run.peak && Math.round(run.peak.cpu * 1_000) / 1_000,
       owner: job.owner,
       output: job.output,
       result,
       job: job.manifest?.(),
     }),
   };
+}
+
+/** Of two figures that are both too low rather than too high, and may both be absent. */
+function largest(one: number | undefined, other: number | undefined): number | undefined {
+  return one === undefined || other === undefined ? one ?? other : Math.max(one, other);
 }

@@ -54,6 +54,16 @@ export function duration(least: string, most = "36500d"): Kind<number> {
   });
 }
 
+/** In milliseconds; 0 for `off`. */
+export function durationOrOff(least: string, most: string): Kind<number> {
+  const other = duration(least, most);
+  return kind((value) => {
+    if (/^(off|no|false|0)$/i.test(value)) return 0;
+    const read = other.safeParse(value);
+    return read.success ? read.data : undefined;
+  }, (value) => `${other.safeParse(value).error?.issues[0]?.message ?? ""}, or off`);
+}
+
 /** In whole seconds, rounded up. */
 export function seconds(least: string, most?: string): Kind<number> {
   return duration(least, most).transform((ms) => Math.ceil(ms / 1000));

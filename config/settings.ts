@@ -304,6 +304,13 @@ export const SETTINGS = {
     preset: "32",
     meaning: "Runs in a row that may start each other; the next one is refused.",
   },
+  USAGE_INTERVAL: {
+    kind: kinds.durationOrOff("1s", "1h"),
+    group: RUNS,
+    preset: "15s",
+    meaning:
+      "How often it is asked what all pods use (one call to metrics-server), for the peaks in records. `off`: never.",
+  },
   MAX_ITEMS: {
     kind: kinds.integer(1, 10_000),
     group: RUNS,

@@ -18,6 +18,7 @@ import {
   type JobFacts,
   type LogOptions,
   type PodFacts,
+  type PodUsage,
   type RunSpec,
   UnavailableError,
 } from "../ports.ts";
@@ -29,6 +30,7 @@ import { readRunLog, RunLog } from "./runner/log.ts";
 import { lackedMemory, readMessage } from "./runner/message.ts";
 import { killLeftBehind, signalGroup, startProcess } from "./runner/process.ts";
 import { linkMounts, readVariables } from "./runner/secrets.ts";
+import { ProcessUsage } from "./runner/usage.ts";
 import { endOf, factsOf, newRun, readRun, type Run, saveRun, type Stop } from "./runner/run.ts";
 
 export { processPlan } from "./runner/plan.ts";
@@ -62,6 +64,7 @@ export class LocalRunner implements Cluster {
   readonly #maxLogBytes: number;
   readonly #killAfterMs: number;
   readonly #runs = new Map<string, Run>();
+  readonly #usage = new ProcessUsage();
   /** Folders that cannot be read, and why. */
   readonly #unreadable = new Set<string>();
   readonly #watchers = new Set<ClusterEvents>();
@@ -183,6 +186,16 @@ export class LocalRunner implements Cluster {
       throw new UnavailableError(`Cannot read the log of "${podName}": its process has not started`);
     }
     return await readRunLog(this.#logPath(run, index), { ...options, live: run.logs.get(index) });
+  }
+
+  async podUsage(): Promise<PodUsage[]> {
+    const usage = await this.#usage.sample();
+    return [...this.#runs.values()].flatMap(({ job: { runName }, pods, groups }) =>
+      [...groups].flatMap(([index, group]) => {
+        const [pod, used] = [pods[index], usage.get(group)];
+        return pod && used ? [{ podName: pod.podName, runName, ...used }] : [];
+      })
+    );
   }
 
   /** This machine keeps no event log; the one thing to say is what of the row it cannot do. */

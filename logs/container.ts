@@ -5,6 +5,7 @@
  */
 import { isLater, LineReader, LONG_LINE_BYTES, type Position } from "./lines.ts";
 import { LastLine } from "./last_line.ts";
+import { residentBytesIn } from "./time_report.ts";
 import { Segments } from "./segments.ts";
 import type { Spool } from "./spool.ts";
 import type { Cluster, ContainerFacts, ObjectStore } from "../ports.ts";
@@ -81,6 +82,8 @@ export class ContainerLog {
   bytes = 0;
   /** Sentences, one for each place where something is or may be missing. */
   readonly missing: string[] = [];
+  /** What GNU time says of memory, see logs/time_report.ts. */
+  residentBytes: number | undefined;
   readonly #lastLine = new LastLine();
   readonly #options: ContainerLogOptions;
   readonly #seenMs = Date.now();
@@ -218,6 +221,8 @@ export class ContainerLog {
     const { quota } = this.#options;
     this.#lastRemark = undefined;
     this.#lastLine.take(text);
+    const resident = residentBytesIn(text);
+    if (resident !== undefined) this.residentBytes = Math.max(this.residentBytes ?? 0, resident);
     if (this.#isFullUp) return;
     const kept = text.subarray(0, quota.left);
     quota.left -= kept.length;

@@ -194,6 +194,16 @@ export interface LogOptions {
   readonly signal?: AbortSignal;
 }
 
+/** What a pod of a run uses, as its cluster has measured it. */
+export interface PodUsage {
+  readonly podName: string;
+  readonly runName: string;
+  /** Cores. */
+  readonly cpu: number;
+  /** Bytes that it cannot do without. */
+  readonly memory: number;
+}
+
 /** The place where runs run, seen through the runs of this service alone. */
 export interface Cluster {
   /** For messages to people: API server URL and namespace. */
@@ -225,6 +235,11 @@ export interface Cluster {
     container: string,
     options: LogOptions,
   ): Promise<ReadableStream<Uint8Array> | undefined>;
+  /**
+   * What the pods of all runs use, one call; absent: nobody measures here. RefusedError: there is nobody to ask, or no
+   * right to.
+   */
+  podUsage?(options?: { signal?: AbortSignal }): Promise<PodUsage[]>;
   /** Events of the run's Job and pods, oldest first; empty where they cannot be had. */
   events(runName: string, podNames: readonly string[], options?: { signal?: AbortSignal }): Promise<EventFacts[]>;
 }

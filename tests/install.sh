@@ -5,6 +5,7 @@
 #   builds        programs built by Go
 #   brokers       those beside mosquitto that CI tries: HiveMQ, RabbitMQ, Artemis, mochi
 #   all-brokers   and NATS and Moquette
+#   metrics-server
 # Built programs go to .cache/ of the project, or to MJL_CACHE. MJL_RELEASES=no: build all, fetch no released binary.
 set -euo pipefail
 project=$(cd "$(dirname "$0")/.." && pwd)
@@ -13,6 +14,7 @@ deno_version=2.9.6
 # tests/harness/cache.ts has the same versions.
 versitygw_version=v1.8.0
 kwok_version=v0.8.0
+metrics_server_version=v0.9.0
 mochi_version=v2.7.9
 nats_version=v2.15.2
 typos_version=1.52.0
@@ -228,11 +230,17 @@ install_all-brokers() {
   go_tool nats "$nats_version" github.com/nats-io/nats-server/v2
 }
 
+# As large as an API server: it takes minutes.
+install_metrics-server() {
+  [[ -x $cache/metrics-server-$metrics_server_version/metrics-server ]] || need_go
+  go_tool metrics-server "$metrics_server_version" sigs.k8s.io/metrics-server/cmd/metrics-server
+}
+
 parts=("$@")
 ((${#parts[@]})) || parts=(tools builds)
 for part in "${parts[@]}"; do
   case $part in
-    tools | builds | brokers | all-brokers) ;;
+    tools | builds | brokers | all-brokers | metrics-server) ;;
     *) die "unknown part: $part" ;;
   esac
 done

@@ -164,6 +164,7 @@ const CASES: readonly (readonly [string, Case])[] = [
       "batch/jobs: create delete get list patch watch",
       "coordination.k8s.io/leases mqtt-job-listener: get update",
       "coordination.k8s.io/leases: create",
+      "metrics.k8s.io/pods: list",
     ]);
   }],
 

@@ -9,6 +9,7 @@ const PROJECT = new URL("../../", import.meta.url).pathname.replace(/\/$/, "");
 const TOOLS = {
   versitygw: "v1.8.0",
   kwok: "v0.8.0",
+  "metrics-server": "v0.9.0",
   typos: "1.52.0",
   "docker-compose": "5.6.1.0",
   mochi: "v2.7.9",

@@ -35,6 +35,8 @@ export interface ClusterOptions {
   /** What pods on kwok's nodes do. Default: succeed at once. */
   fakePods?: FakePods;
   apiServerFlags?: readonly string[];
+  /** Other API servers may stand behind this one, see metrics_server.ts. */
+  aggregation?: boolean;
   controllerFlags?: readonly string[];
   schedulerFlags?: readonly string[];
 }
@@ -195,8 +197,22 @@ export class TestCluster implements AsyncDisposable {
       "--service-cluster-ip-range=10.0.0.0/24",
       "--allow-privileged=true",
       ...quick ? ["--default-not-ready-toleration-seconds=1", "--default-unreachable-toleration-seconds=1"] : [],
+      ...this.#options.aggregation ? this.#aggregationFlags() : [],
       ...this.#options.apiServerFlags ?? [],
     ], async () => await this.api.text("/readyz") === "ok");
+  }
+
+  /** https://kubernetes.io/docs/tasks/extend-kubernetes/configure-aggregation-layer/ */
+  #aggregationFlags(): string[] {
+    return [
+      `--requestheader-client-ca-file=${this.authority.caFile}`,
+      "--requestheader-allowed-names=kubelet-client",
+      "--requestheader-username-headers=X-Remote-User",
+      "--requestheader-group-headers=X-Remote-Group",
+      "--requestheader-extra-headers-prefix=X-Remote-Extra-",
+      `--proxy-client-cert-file=${this.dir}/kubelet-client.crt`,
+      `--proxy-client-key-file=${this.dir}/kubelet-client.key`,
+    ];
   }
 
   /** SIGKILL and a new start; resolves when it answers again. */

@@ -503,3 +503,18 @@ Deno.test("LocalRunner gives a run its secrets and config maps from a folder, an
     await Deno.remove(secretsDir, { recursive: true });
   }
 });
+
+Deno.test("what a run's processes use is seen, those that it has started included", async () => {
+  await withRunner(async ({ runner }) => {
+    // 40 MB in a process of the run's process.
+    await runner.create(spec("hungry", shell("head -c 40000000 /dev/zero | tail | sleep 30")));
+    const memory = await eventually(async () => {
+      const [used] = await runner.podUsage();
+      return used !== undefined && used.memory > 40_000_000 && used.memory;
+    }, { timeoutMs: 20_000 });
+    ok(memory < 200_000_000, `${memory} bytes`);
+    const [used] = await runner.podUsage();
+    equal(used!.podName.startsWith(used!.runName), true);
+    ok(used!.cpu >= 0 && used!.cpu < 64);
+  });
+});
