@@ -2,38 +2,15 @@
  * The core, put together on given ports: what a message sets off goes one way, broker → listener → starter → cluster,
  * and what the cluster says goes the other, cluster → runs → completion → store, broker. Knows no adapter.
  */
-import {
-  Catalog,
-  checkChannels,
-  checkRow,
-  checkTemplate,
-  conditionFor,
-  type Policy,
-  type RowRules,
-} from "./catalog.ts";
+import { Catalog, checkChannels, checkRow, checkTemplate, conditionFor } from "./catalog.ts";
 import { Completion } from "./completion.ts";
 import { Flows, type Groups, Limits, Schedules, type WaitingJoin } from "./flows.ts";
-import { becomeLeader, type Leadership, type LeaseTimes } from "./leader.ts";
+import { becomeLeader, type Leadership } from "./leader.ts";
 import { Listener } from "./listener.ts";
-import { type IndexPlace, KeptHistory } from "./history.ts";
-import { LogCollector, type LogSettings } from "./logs.ts";
+import { KeptHistory } from "./history.ts";
+import { LogCollector } from "./logs.ts";
 import type { MetricsSnapshot } from "./observers/metrics.ts";
-import type { GracePeriods } from "./outcome.ts";
-import type {
-  Broker,
-  Cluster,
-  Emit,
-  HeldFor,
-  Lease,
-  ObjectList,
-  ObjectLook,
-  ObjectStore,
-  Outcome,
-  Row,
-  RunSpec,
-  RunView,
-  ServiceEvent,
-} from "./ports.ts";
+import type { Emit, HeldFor, Outcome, Row, RunSpec, RunView, ServiceEvent } from "./ports.ts";
 import { RunRecords } from "./records.ts";
 import { tryOrder } from "./service/broker_trial.ts";
 import { EventTopics } from "./observers/event_topics.ts";
@@ -41,67 +18,14 @@ import { Actions, controlFilters, Requests } from "./control.ts";
 import { atMost, delay } from "./util/retry.ts";
 import { RunTable } from "./runs.ts";
 import { LiveList } from "./service/live_list.ts";
+import type { ServiceOptions } from "./service/options.ts";
 import { sampleUsage } from "./service/usage.ts";
 import { withSafeWords } from "./service/safe_event.ts";
 import { NamedStarts, Starter } from "./starter.ts";
 import { compact } from "./util/compact.ts";
 import { errorMessage } from "./util/errors.ts";
 
-export interface ServiceSettings {
-  readonly pollMs: number;
-  readonly handleRetained: boolean;
-  readonly createConcurrency: number;
-  readonly maxChainDepth: number;
-  /** How late a run by schedule may begin; 1 h unless given. */
-  readonly startingDeadlineMs?: number;
-  /** Items of one group. Default 1,000. */
-  readonly maxItems?: number;
-  readonly gracePeriods: GracePeriods;
-  readonly logs: LogSettings;
-  /** Where the index of ended runs is; memory unless given. */
-  readonly data?: IndexPlace;
-  readonly policy?: Policy;
-  /** Names of the channels that rows may have in `notify`. Default: none. */
-  readonly channels?: readonly string[];
-  /** From the end of a first attempt to the second; see flows/retries.ts. */
-  readonly retryDelayMs?: number;
-  /** How often it is asked what pods use; absent or 0: never. */
-  readonly usageIntervalMs?: number;
-  /** Each run is a span of a trace, and says so; absent: traces that messages bring are handed on as they are. */
-  readonly tracing?: boolean;
-  /** Published retained on `info`; nothing secret. */
-  readonly info: Readonly<Record<string, unknown>>;
-}
-
-/** How replicas elect a leader: by which lease, and under which name this one. */
-export interface Election {
-  readonly lease: Lease;
-  readonly identity: string;
-  readonly times: LeaseTimes;
-}
-
-export interface ServiceOptions {
-  readonly broker: Broker;
-  readonly stores: {
-    readonly catalog: ObjectStore;
-    readonly catalogKey: string;
-    readonly logs: ObjectStore;
-    readonly runs: ObjectStore;
-  };
-  readonly cluster: Cluster;
-  /** Looks for the outputs of runs. */
-  readonly look?: ObjectLook;
-  /** Lists the objects that rows name as their items. */
-  readonly list?: ObjectList;
-  /** Rules for rows beyond those of the policy. */
-  readonly rules?: RowRules;
-  /** Where replicas elect a leader; absent: this is the only one. */
-  readonly election?: Election;
-  readonly topicPrefix: string;
-  readonly settings: ServiceSettings;
-  /** Told everything that happens; must not throw nor block. */
-  readonly listeners?: readonly Emit[];
-}
+export type { Election, ServiceOptions, ServiceSettings } from "./service/options.ts";
 
 /** How long `stop` waits for what is under way. */
 const DRAIN_MS = 5_000;
