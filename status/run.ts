@@ -14,6 +14,7 @@ import { ancestorsOf, descendantsOf, familyLines, familyOf, type FamilyRun, pick
 import { waitData, waitsOf } from "./joins.ts";
 import { type LogTail, logTail } from "./log_stream.ts";
 import { runPage } from "./pages/run.tsx";
+import { liveRunData } from "./run_json.ts";
 import { liveTimeline, timelineOf } from "./timeline.ts";
 import type { StatusView } from "./view.ts";
 
@@ -117,28 +118,16 @@ function dataOf(
   };
 }
 
-/** A live run with names as records have them. */
-export function liveData(run: RunView): Record<string, unknown> {
-  const iso = (at: Date | undefined) => at?.toISOString();
+/** A live run with all that is known of it. */
+function liveData(run: RunView): Record<string, unknown> {
   return {
-    run_name: run.runName,
-    job_name: run.jobName,
-    state: run.state,
-    message: run.detail,
-    topic: run.topic,
+    ...liveRunData(run),
     ...recordedLineage(run),
-    image: run.image,
-    node: run.nodes.join(", ") || null,
-    requests: run.requests,
-    limits: run.limits,
-    gpu: run.gpu,
-    received_at: iso(run.receivedAt),
-    created_at: iso(run.createdAt),
-    started_at: iso(run.startedAt) ?? null,
+    created_at: run.createdAt,
     ...compact({
       held_for: run.heldBy,
-      released_at: iso(run.releasedAt),
-      scheduled_at: iso(run.scheduledAt),
+      released_at: run.releasedAt,
+      scheduled_at: run.scheduledAt,
       disruptions: run.disruptions,
     }),
   };
