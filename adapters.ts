@@ -102,6 +102,19 @@ export async function openBroker(
   });
 }
 
+/** Hears on which topics messages are published, until `signal` aborts. Does nothing where none is asked for. */
+export async function openObserver(
+  config: Config,
+  { onTopic, onTrouble }: { onTopic: (topic: string) => void; onTrouble: (reason: string) => void },
+  signal: AbortSignal,
+): Promise<void> {
+  const { files, ...mqtt } = config.mqtt;
+  if (config.observeTopics.length === 0) return;
+  const { observeTopics } = await import("./mqtt.ts");
+  const renew = files && Object.keys(files).length > 0 ? { renew: () => readCredentials(files) } : {};
+  await observeTopics({ ...mqtt, ...renew, filters: config.observeTopics, onTopic, onTrouble }, signal);
+}
+
 /** What the files hold now: secrets are renewed while the service runs. */
 async function readCredentials(files: NonNullable<Config["mqtt"]["files"]>) {
   const read = (path: string | undefined) => path === undefined ? undefined : Deno.readTextFile(path);

@@ -67,9 +67,9 @@ export interface LoadResult {
   readonly warnings: number;
 }
 
-/** Errors of one table that are told one by one; the rest are counted in one more report. */
+/** Problems of one table that are told one by one; the rest are counted in one more report. */
 const MAX_ROW_REPORTS = 20;
-/** Errors that are compared with those told before, so that a table that is all wrong stalls nothing. */
+/** Problems that are compared with those told before, so that a table that is all wrong stalls nothing. */
 const MAX_COMPARED = 1000;
 
 /** The table in force. Nothing happens before `start`. */
@@ -87,7 +87,7 @@ export class Catalog {
   readonly #ready = Promise.withResolvers<void>();
   #loadedAt: Date | undefined;
   #confirmedAt: Date | undefined;
-  #toldErrors = new Set<string>();
+  #told = new Set<string>();
   #signal: AbortSignal | undefined;
   #running: Promise<LoadResult> | undefined;
   #queued: Promise<LoadResult> | undefined;
@@ -238,8 +238,7 @@ export class Catalog {
     this.#options.emit({ type: "table", rows: result.rows, errors: result.errors, warnings: result.warnings });
     if (result.rows + result.errors === 0) {
       this.#emitError(`The table ${this.url} has no rows; nothing will run`, "TableUnusable");
-    }
-    this.#emitErrors(table);
+    } else this.#emitProblems(table);
     this.#options.onChange(table);
     return result;
   }
@@ -279,26 +278,27 @@ export class Catalog {
     return this.#result("failed", message);
   }
 
-  /** Tells each error that the table before this one did not have. */
-  #emitErrors(table: Table): void {
-    const all = table.problems.filter(({ severity }) => severity === "error");
-    const errors = all.slice(0, MAX_COMPARED);
-    const told = this.#toldErrors;
+  /** Tells each error, and then each warning, that the table before this one did not have. */
+  #emitProblems(table: Table): void {
+    const of = (severity: Problem["severity"]) => table.problems.filter((problem) => problem.severity === severity);
+    const all = [...of("error"), ...of("warning")];
+    const compared = all.slice(0, MAX_COMPARED);
+    const told = this.#told;
     // The line may shift by an edit above, which makes it no new error.
     const keyOf = ({ jobName, column, value, message }: Problem) => JSON.stringify([jobName, column, value, message]);
-    this.#toldErrors = new Set(errors.map(keyOf));
-    const fresh = errors.filter((problem) => !told.has(keyOf(problem)));
+    this.#told = new Set(compared.map(keyOf));
+    const fresh = compared.filter((problem) => !told.has(keyOf(problem)));
     for (const problem of fresh.slice(0, MAX_ROW_REPORTS)) {
-      this.#emitError(describeProblem(problem), "TableRow", problem);
+      this.#emitError(describeProblem(problem), problem.severity === "error" ? "TableRow" : "TableWarning", problem);
     }
     const rest = all.length - MAX_ROW_REPORTS;
-    const summary = `The table ${this.url} has ${rest} more errors: see them with the command check`;
+    const summary = `The table ${this.url} has ${rest} more errors and warnings: see them with the command check`;
     if (rest <= 0) return;
-    this.#toldErrors.add(summary);
+    this.#told.add(summary);
     if (!told.has(summary)) this.#emitError(summary, "TableRow");
   }
 
-  #emitError(message: string, reason: "TableRow" | "TableUnusable", problem?: Problem): void {
+  #emitError(message: string, reason: "TableRow" | "TableWarning" | "TableUnusable", problem?: Problem): void {
     this.#options.emit({
       type: "error",
       scope: "table",

@@ -42,6 +42,8 @@ export interface Config {
     };
   };
   readonly handleRetained: boolean;
+  /** Topic filters of which messages are shown that no row is for. */
+  readonly observeTopics: readonly string[];
   /** Without a trailing slash. */
   readonly topicPrefix: string;
   /** `storeUrl` (`s3://bucket/prefix`, `file:` URL or path) and `key` are the two halves of `url`. */
@@ -213,6 +215,7 @@ function assemble(reader: Reader, input: ConfigInput): Config {
       }),
     }),
     handleRetained: need("HANDLE_RETAINED"),
+    observeTopics: reader.get("OBSERVE_TOPICS") ?? [],
     topicPrefix,
     catalog: { url: catalogUrl, storeUrl, key, pollMs: need("CATALOG_POLL") },
     logs: optional({

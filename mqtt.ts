@@ -19,6 +19,7 @@ import { compact } from "./util/compact.ts";
 import type { Broker, BrokerEvents, Delivery, PublishOptions } from "./ports.ts";
 import { RefusedError, UnavailableError } from "./ports.ts";
 
+export { observeTopics } from "./mqtt/observer.ts";
 export type { MqttOptions } from "./mqtt/options.ts";
 
 const FAREWELL_MS = 1_500;

@@ -102,6 +102,11 @@ export const REPORT_REASONS = {
     meaning: "A row has an error and is left out. `line`, `column`, `value` say where.",
     whatToDo: "Correct the cell as the message says. See [table.md](table.md).",
   },
+  TableWarning: {
+    meaning:
+      "A row of the table may not do what is meant, such as one for the end of a row that there is not. It is used.",
+    whatToDo: "Look at the cell; `check` says the same before you upload.",
+  },
   SpoolUnusable: {
     meaning: "`SPOOL_DIR` cannot be written to or is full; output waits for the store in memory only.",
     whatToDo: "The message names the folder. With a slow store and much output, logs may get gaps, and say so.",

@@ -1,8 +1,8 @@
 /**
  * The wiring of the service: adapters → core → what observes it (log, metrics, webhook, page), as the configuration says.
  */
-import { rowNamed } from "../catalog.ts";
-import { serviceOptions } from "../adapters.ts";
+import { rowNamed, rowsFor } from "../catalog.ts";
+import { openObserver, serviceOptions } from "../adapters.ts";
 import type { Config } from "../config.ts";
 import { eventLog } from "../observers/event_log.ts";
 import { Metrics } from "../observers/metrics.ts";
@@ -10,6 +10,7 @@ import { Notices } from "../observers/notices.ts";
 import { Webhook } from "../observers/webhook.ts";
 import { Service } from "../service.ts";
 import { openPage } from "../status.ts";
+import { errorMessage } from "../util/errors.ts";
 import { getLogger } from "../util/log.ts";
 import { VERSION } from "../util/version.ts";
 import { cannotListen } from "./failures.ts";
@@ -37,11 +38,14 @@ export async function putTogether(config: Config) {
   const page = await openPage(service, { status, metrics, cluster, logs: options.stores.logs })
     .catch((cause) => Promise.reject(cannotListen(status.listen, cause)));
   if (page) log.info("Page and metrics at {url}", { url: page.url });
+  const closing = new AbortController();
+  observeWhenConnected(service, config, { onTrouble: warn, signal: closing.signal });
   return {
     service,
     broker: broker.url,
     cluster: cluster.url,
     async close({ drain }: { drain: boolean }) {
+      closing.abort(new DOMException("The service stops", "AbortError"));
       await Promise.all([page?.close(), service.stop({ drain })]);
       await Promise.all([notices.close({ withinMs: 2_000 }), spans?.close({ withinMs: 2_000 })]);
     },
@@ -58,6 +62,26 @@ async function openTraces({ url, headers, serviceName }: NonNullable<Config["tra
   const exporter = new SpanExporter({ url, headers, resource, onTrouble });
   const { emit } = new Traces((span) => exporter.add(span));
   return { emit, close: (options: { withinMs: number }) => exporter.close(options) };
+}
+
+/** Tells of messages that no row is for, from when this replica has its own connection: then it is the one that works. */
+function observeWhenConnected(
+  service: Service,
+  config: Config,
+  { onTrouble, signal }: { onTrouble: (reason: string) => void; signal: AbortSignal },
+): void {
+  let isObserving = false;
+  const own = `${config.topicPrefix}/`;
+  const onTopic = (topic: string) => {
+    const { table } = service.catalog;
+    if (topic.startsWith(own) || !table || rowsFor(table, topic).length > 0) return;
+    service.emit({ type: "message", topic, rows: 0, outcome: "ignored", observed: true });
+  };
+  service.subscribe((event) => {
+    if (event.type !== "broker" || !event.connected || isObserving) return;
+    isObserving = true;
+    openObserver(config, { onTopic, onTrouble }, signal).catch((error) => onTrouble(errorMessage(error)));
+  });
 }
 
 /** The webhooks that hear of ended runs. */

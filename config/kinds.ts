@@ -3,7 +3,7 @@
  * shows the value that it refuses, for it may be a secret. Pure.
  */
 import { z } from "zod";
-import { topicFault } from "../topics.ts";
+import { filterFault, topicFault } from "../topics.ts";
 import { readBrokerUrl } from "../util/broker_url.ts";
 import { durationMs } from "../util/duration.ts";
 import { quantityAdvice, quantityValue } from "../util/quantities.ts";
@@ -179,6 +179,12 @@ export const hostNames = kind((value) => {
   const names = value.split(",").map((name) => name.trim()).filter((name) => name !== "");
   return names.every((name) => name.length <= 253 && /^[\w-]+(\.[\w-]+)*$/.test(name)) ? names : undefined;
 }, "write names without scheme and port, with commas, such as jobs.lab.example,jobs.lab.svc.cluster.local");
+
+/** Topic filters. */
+export const filters = kind((value) => {
+  const all = value.split(",").map((filter) => filter.trim()).filter((filter) => filter !== "");
+  return all.length <= 20 && all.every((filter) => filterFault(filter) === undefined) ? all : undefined;
+}, "write at most 20 topic filters, with commas, such as experiments/#,lab/+/done");
 
 const CHANNELS_ADVICE = "write name=URL for each channel, parted by line breaks or `;`, as in " +
   "imaging=https://hooks.example/a";

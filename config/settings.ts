@@ -4,6 +4,7 @@
  */
 import type { z } from "zod";
 import * as kinds from "./kinds.ts";
+import { OBSERVER_SETTINGS } from "./observer_settings.ts";
 import type { Setting } from "./setting.ts";
 
 export { GROUPS, type Setting } from "./setting.ts";
@@ -13,10 +14,6 @@ const STORE = "Table and store";
 const CLUSTER = "Cluster";
 const RUNS = "Runs";
 const REPLICAS = "Replicas";
-const PAGE = "Page and metrics";
-const NOTICES = "Notices";
-const TRACES = "Traces";
-const LOG = "Log";
 
 /** All settings, in the order in which people are shown them. The key is the variable's name. */
 export const SETTINGS = {
@@ -91,6 +88,15 @@ export const SETTINGS = {
     preset: "false",
     flagAlone: true,
     meaning: "Whether a retained message starts a run when the service subscribes.",
+  },
+  OBSERVE_TOPICS: {
+    kind: kinds.filters,
+    group: BROKER,
+    otherwise: "none",
+    meaning:
+      "Filters of topics, with commas, such as `experiments/#`: messages there that no row is for are shown at " +
+      "`/messages`, with the topic that was probably meant. By a second connection (`MQTT_CLIENT_ID` and `-observer`) " +
+      "at QoS 0, which takes no message from anybody; payloads of at most 16 KiB are sent to it.",
   },
   TOPIC_PREFIX: {
     kind: kinds.topicPrefix,
@@ -356,6 +362,14 @@ export const SETTINGS = {
     meaning: "Output kept of one run; the rest is left out, and its log and its end say so.",
   },
 
+  REQUESTED_BY: {
+    kind: kinds.personName,
+    group: RUNS,
+    otherwise: "user and machine",
+    meaning: "Who asks, as the commands `run`, `rerun`, `cancel` and `replay` tell the service for the run's record; " +
+      "`off`: nobody is named.",
+  },
+
   LEADER_ELECT: {
     kind: kinds.bool,
     group: REPLICAS,
@@ -395,109 +409,7 @@ export const SETTINGS = {
     meaning: "Name of this replica; must be its own.",
   },
 
-  STATUS_ADDR: {
-    kind: kinds.address,
-    group: PAGE,
-    preset: "127.0.0.1:8080",
-    meaning: "Where the page, `/metrics` and `/healthz` are served; `off`: nowhere.",
-  },
-  STATUS_TOKEN: {
-    kind: kinds.text,
-    group: PAGE,
-    otherwise: "none: read-only",
-    secret: true,
-    meaning: "Whoever has this token may run, cancel and repeat runs on the page. At least 16 characters that " +
-      "nobody can guess, such as `openssl rand -hex 24` prints.",
-  },
-  REQUESTED_BY: {
-    kind: kinds.personName,
-    group: RUNS,
-    otherwise: "user and machine",
-    meaning: "Who asks, as the commands `run`, `rerun`, `cancel` and `replay` tell the service for the run's record; " +
-      "`off`: nobody is named.",
-  },
-  STATUS_USER_HEADER: {
-    kind: kinds.userHeader,
-    group: PAGE,
-    otherwise: "none",
-    meaning: "Header in which the proxy before the page gives the name of who asks, such as `X-Forwarded-User`: for " +
-      "records and the log. It allows nothing. The proxy must take it off what comes from outside.",
-  },
-  STATUS_HOSTS: {
-    kind: kinds.hostNames,
-    group: PAGE,
-    otherwise: "none",
-    meaning: "Other names under which the page is asked for, with commas, such as `jobs.lab.svc.cluster.local`. " +
-      "Addresses, names without a dot, names of loopback and that of `STATUS_URL` are always answered, others never.",
-  },
-  STATUS_URL: {
-    kind: kinds.pageUrl,
-    group: PAGE,
-    mayHoldSecret: true,
-    otherwise: "none",
-    meaning: "The page as people reach it; for links in notices.",
-  },
-
-  WEBHOOK_URL: {
-    kind: kinds.url("https", "http"),
-    group: NOTICES,
-    otherwise: "none",
-    secret: true,
-    meaning: "Slack-compatible webhook that hears of ended runs.",
-  },
-  WEBHOOK_ON: {
-    kind: kinds.choice("failed", "all"),
-    group: NOTICES,
-    preset: "failed",
-    meaning: "Which runs it hears of.",
-  },
-  NOTIFY_CHANNELS: {
-    kind: kinds.channels,
-    group: NOTICES,
-    otherwise: "none",
-    secret: true,
-    meaning:
-      "Further webhooks, `name=URL` each, parted by line breaks or `;`. Rows name them in the column `notify`, and " +
-      "they hear of those rows' failures instead of `WEBHOOK_URL`.",
-  },
-
-  OTEL_EXPORTER_OTLP_ENDPOINT: {
-    kind: kinds.url("https", "http"),
-    group: TRACES,
-    mayHoldSecret: true,
-    otherwise: "none",
-    meaning:
-      "OpenTelemetry receiver that takes OTLP over HTTP, such as `http://collector:4318`; `/v1/traces` is added. " +
-      "Absent: no traces are made.",
-  },
-  OTEL_EXPORTER_OTLP_TRACES_ENDPOINT: {
-    kind: kinds.url("https", "http"),
-    group: TRACES,
-    mayHoldSecret: true,
-    otherwise: "from `OTEL_EXPORTER_OTLP_ENDPOINT`",
-    meaning: "The same for traces alone, as the whole address.",
-  },
-  OTEL_EXPORTER_OTLP_HEADERS: {
-    kind: kinds.otlpHeaders,
-    group: TRACES,
-    otherwise: "none",
-    secret: true,
-    meaning: "Headers for it, `name=value` each, with commas; values may be percent-encoded.",
-  },
-  OTEL_SERVICE_NAME: {
-    kind: kinds.text,
-    group: TRACES,
-    preset: "mqtt-job-listener",
-    meaning: "What the service is called in traces.",
-  },
-
-  LOG_LEVEL: {
-    kind: kinds.level,
-    group: LOG,
-    preset: "info",
-    meaning: "`trace`, `debug`, `info`, `warning`, `error` or `fatal`.",
-  },
-  LOG_FORMAT: { kind: kinds.choice("text", "json"), group: LOG, preset: "text", meaning: "`json`: one object a line." },
+  ...OBSERVER_SETTINGS,
 } as const satisfies Readonly<Record<string, Setting>>;
 
 export type SettingName = keyof typeof SETTINGS;

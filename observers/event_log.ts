@@ -78,7 +78,11 @@ export function eventLog(): Emit {
         return log.info("Leader is {holder}", { holder: event.holder, leading: event.leading });
       case "error": {
         const { message, run_name: run, ...rest } = event.report;
-        return log.error("{message}", { message, ...(run === undefined ? {} : { run }), ...rest });
+        return log[rest.reason === "TableWarning" ? "warn" : "error"]("{message}", {
+          message,
+          ...(run === undefined ? {} : { run }),
+          ...rest,
+        });
       }
     }
   };

@@ -138,6 +138,7 @@ export class Metrics {
   #count(event: ServiceEvent): void {
     switch (event.type) {
       case "message":
+        if (event.observed) return;
         return this.#messages.inc({ outcome: event.outcome });
       case "created":
         this.#created.inc();
@@ -168,7 +169,7 @@ export class Metrics {
       case "broker":
         return event.connected ? undefined : this.#reconnects.inc();
       case "error":
-        return this.#errors.inc({ scope: event.scope });
+        return event.report.reason === "TableWarning" ? undefined : this.#errors.inc({ scope: event.scope });
       case "leader":
         return;
     }

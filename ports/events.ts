@@ -117,6 +117,8 @@ export type ServiceEvent =
     refusals?: readonly string[];
     /** It was kept by the broker, and such messages are not asked for (HANDLE_RETAINED). */
     retained?: true;
+    /** It was not sent to the service, which heard of it only (OBSERVE_TOPICS). */
+    observed?: true;
   }
   | { type: "created"; run: RunView; createMs: number; sinceReceiptMs: number }
   | { type: "waiting"; runName: string; jobName: string; reason: string }

@@ -222,6 +222,19 @@ Deno.test("Catalog tells each row's error once, with line, column and value", as
   equal((await catalog.refresh()).errors, 2);
 });
 
+Deno.test("Catalog tells each warning once too, such as of a misspelt completion topic", async () => {
+  const { store, catalog, reports } = setUp();
+  const topic = "services/mqtt_job_listener/job_complete/srot";
+  for (let time = 0; time < 2; time++) {
+    store.write(table("sort,x,i", `plot,${topic},i`, ...(time === 0 ? [] : ["more,y,i"])));
+    await catalog.refresh();
+  }
+  deepEqual(reports.map(({ reason, job_name, line, column }) => [reason, job_name, line, column]), [
+    ["TableWarning", "plot", 3, "mqtt_topic"],
+  ]);
+  match(reports[0]!.message, /did you mean "sort"/i);
+});
+
 Deno.test("Catalog does not flood with the errors of a table that is all wrong", async () => {
   const { store, catalog, reports } = setUp();
   store.write(table(...Array.from({ length: 3_000 }, (_, at) => `j${at},x,Upper`)));

@@ -3,12 +3,12 @@
  * function of its input. Lines are bounded where the window is read.
  */
 import type { Child } from "hono/jsx";
-import type { LogPart } from "../../logs.ts";
+import type { LogPart, LogText } from "../../logs.ts";
 import { visible } from "../../util/text.ts";
 import type { SearchAnswer } from "../log_search.ts";
 import type { LogQuery, LogShown } from "../log_view.ts";
 import type { LogLine, LogWindow } from "../log_window.ts";
-import { type Span, Terminal } from "../terminal.ts";
+import { plainText, type Span, Terminal } from "../terminal.ts";
 import { frame, runHref, type RunState, short, StateWord } from "./parts.tsx";
 
 /** Path of a run's log in the viewer. */
@@ -55,6 +55,29 @@ export function logPage(shown: LogShown): string {
 /** The lines alone, for a page that follows a log. */
 export function logLinesPage(shown: LogShown): string {
   return visible((<Lines {...shown} />).toString());
+}
+
+/** Lines that a run's page shows, and characters of each. */
+const END_LINES = 15;
+const END_TEXT = 400;
+
+/** The last lines that are not blank, for the page of a run; they grow while it runs. */
+export function LogEnd({ runName, output, window }: { runName: string; output: LogText; window: LogWindow }) {
+  const lines = window.lines.filter(({ text }) => plainText(text).trim() !== "").slice(-END_LINES);
+  const part = output.parts.find(({ name }) => name === output.part);
+  const query = part ? { part: part.name } : {};
+  return (
+    <>
+      {part && (
+        <p>
+          Of {short(part.pod, 70)} / {short(part.container, 70)} <PartState part={part} />, one of {output.parts.length}
+          {" "}
+          containers
+        </p>
+      )}
+      <Lines runName={runName} query={query} text={output} window={{ ...window, lines }} most={END_LINES} />
+    </>
+  );
 }
 
 function NoText({ failure, record, live, text }: LogShown) {
@@ -233,7 +256,10 @@ function SearchNote({ query, search, text }: LogShown & { search: SearchAnswer }
   );
 }
 
-function Lines({ query, text, window, search }: LogShown) {
+type LinesInput = Pick<LogShown, "runName" | "query" | "text" | "window" | "search">;
+
+/** `most`: so many of the last ones are shown, on a page of something else. */
+function Lines({ runName, query, text, window, search, most }: LinesInput & { most?: number }) {
   if (!text || !window) return <div id="log-lines" class="log"></div>;
   const terminal = new Terminal();
   const last = window.lines.at(-1);
@@ -244,8 +270,10 @@ function Lines({ query, text, window, search }: LogShown) {
       id="log-lines"
       class={query.nowrap ? "log nowrap" : "log"}
       role="group"
-      aria-label="Lines of the log"
-      tabindex={0}
+      aria-label={most === undefined ? "Lines of the log" : "Last lines of the log"}
+      tabindex={most === undefined ? 0 : undefined}
+      data-log={most === undefined ? undefined : logHref(runName)}
+      data-most={most}
       data-from={`${window.from}`}
       data-next={text.isLive ? `${isOpen ? last!.from : window.to}` : undefined}
       data-open={isOpen ? "" : undefined}
@@ -254,8 +282,9 @@ function Lines({ query, text, window, search }: LogShown) {
       {window.lines.map((line) => (
         <Line
           line={line}
-          spans={terminal.line(line.text)}
+          spans={most === undefined ? terminal.line(line.text) : cutTo(END_TEXT, terminal.line(line.text))}
           query={query}
+          log={most === undefined ? "" : logHref(runName)}
           isHit={isHit(line, query, marked)}
           nextLine={line === last ? window.nextLine : undefined}
         />
@@ -274,8 +303,10 @@ function isHit({ number, from, to }: LogLine, query: LogQuery, found: number | u
   return query.line !== undefined && query.line === number;
 }
 
-function Line({ line, spans, query, isHit, nextLine }: {
+function Line({ line, log, spans, query, isHit, nextLine }: {
   line: LogLine;
+  /** Path of the viewer; "": this page. */
+  log: string;
   spans: readonly Span[];
   query: LogQuery;
   isHit: boolean;
@@ -287,7 +318,7 @@ function Line({ line, spans, query, isHit, nextLine }: {
   const href = number === undefined || isRest ? { ...keep, from } : { ...keep, line: number };
   return (
     <div id={id} class={isHit ? "hit" : undefined}>
-      <a href={`${hrefOf(href)}#${id}`}>{number ?? from}</a>
+      <a href={`${log}${hrefOf(href)}#${id}`}>{number ?? from}</a>
       <code>
         {isRest && <i>… goes on from before:</i>}
         {markedSpans(spans, query.q)}
@@ -325,6 +356,18 @@ function markedSpans(spans: readonly Span[], words: string | undefined): Child[]
     begin = end;
   }
   return out;
+}
+
+/** So many characters of a line, with a mark where there are more. */
+function cutTo(most: number, spans: readonly Span[]): Span[] {
+  const kept: Span[] = [];
+  let left = most;
+  for (const { text, classes } of spans) {
+    if (text.length > left) return [...kept, { text: `${text.slice(0, left).toWellFormed()} …`, classes }];
+    kept.push({ text, classes });
+    left -= text.length;
+  }
+  return kept;
 }
 
 /** Marks in a line; the rest is not marked. */

@@ -31,6 +31,8 @@ text-decoration:none;user-select:none}.log>div>a:hover{text-decoration:underline
 export const LOG_SCRIPT = `(() => {
   const log = document.getElementById("log-lines");
   if (!log) return;
+  // On a run's page: the last lines, which do not move the page.
+  const most = Number(log.dataset.most) || 0;
   let whole = true;
   try { whole = localStorage.getItem("log-lines") !== "unbroken"; } catch { /* not allowed here */ }
   const wrap = () => {
@@ -42,7 +44,7 @@ export const LOG_SCRIPT = `(() => {
   if (location.search.includes("wrap=off")) whole = false;
   wrap();
   document.addEventListener("click", (event) => {
-    if (event.button || event.metaKey || event.ctrlKey || event.shiftKey || event.altKey) return;
+    if (most || event.button || event.metaKey || event.ctrlKey || event.shiftKey || event.altKey) return;
     const link = event.target.closest("a");
     if (!link) return;
     if (link.className === "log-wrap") {
@@ -59,15 +61,15 @@ export const LOG_SCRIPT = `(() => {
     }
   });
   const isAtEnd = () => scrollY + innerHeight >= document.documentElement.scrollHeight - 60;
-  const toEnd = () => scrollTo(scrollX, document.documentElement.scrollHeight);
+  const toEnd = () => most || scrollTo(scrollX, document.documentElement.scrollHeight);
   const hit = log.querySelector(".hit");
   if (hit) hit.scrollIntoView({ block: "center" });
   else if (!location.hash && !/[?&](from|to|next|previous)=/.test(location.search)) toEnd();
   const note = document.getElementById("log-follow");
-  if (!note || log.dataset.next === undefined) return;
-  const say = (text) => { if (note.textContent !== text) note.textContent = text; };
+  if (!most && !note || log.dataset.next === undefined) return;
+  const say = (text) => { if (note && note.textContent !== text) note.textContent = text; };
   const step = async () => {
-    const url = new URL(location.pathname, location.href);
+    const url = new URL(log.dataset.log || location.pathname, location.href);
     const asked = new URLSearchParams(location.search);
     const part = asked.get("part") || log.dataset.part;
     if (part) url.searchParams.set("part", part);
@@ -85,8 +87,13 @@ export const LOG_SCRIPT = `(() => {
     if (grew) {
       if (from > before) log.replaceChildren();
       else if (open) log.lastElementChild.remove();
-      log.append(...fresh.children);
-      while (log.childElementCount > 5000) log.firstElementChild.remove();
+      for (const line of [...fresh.children]) {
+        if (most && !line.lastElementChild.textContent.trim()) continue;
+        const link = line.firstElementChild;
+        if (most) link.setAttribute("href", log.dataset.log + link.getAttribute("href"));
+        log.append(line);
+      }
+      while (log.childElementCount > (most || 5000)) log.firstElementChild.remove();
       toEnd();
     }
     for (const name of ["next", "open", "part"]) {
@@ -97,7 +104,7 @@ export const LOG_SCRIPT = `(() => {
   };
   let paused = false;
   addEventListener("scroll", () => {
-    if (log.dataset.next === undefined) return;
+    if (most || log.dataset.next === undefined) return;
     paused = !isAtEnd();
     say(paused ? "Paused: go to the end to see what comes" : "New lines show by themselves");
   }, { passive: true });

@@ -81,7 +81,9 @@ function Answer({ topic, rows, off, nearest }: AskedTopic) {
   }
   return (
     <p class="warn">
-      No row is for <code>{short(topic)}</code>, so that nobody subscribes to it and a message there leaves no trace.
+      No row is for{" "}
+      <code>{short(topic)}</code>, so that nobody subscribes to it; a message there is seen here only where
+      OBSERVE_TOPICS has it.
       {nearest !== undefined && (
         <>
           {" "}The nearest topic of the table is <code>{short(nearest)}</code>.

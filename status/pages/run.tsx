@@ -7,6 +7,7 @@ import type { AttemptView } from "../attempts.ts";
 import type { FamilyLine, FamilyRun } from "../family.ts";
 import type { Wait } from "../joins.ts";
 import type { LogTail } from "../log_stream.ts";
+import { LogEnd, logHref } from "./log.tsx";
 import type { RunMessage } from "../run.ts";
 import { preciseWords, type Timeline } from "../timeline.ts";
 import { valueWords } from "./charts.tsx";
@@ -213,15 +214,26 @@ function LogSection({ runName, live, record, log }: RunPageInput) {
     );
   }
   const lines = log ? lastLines(log, { isStored: record !== undefined }) : "";
+  const head = (
+    <div class="line">
+      <h2 id="log-h">Last lines of its log</h2>
+      <span class="end" id="log-note" data-live>
+        <a href={`${logHref(runName)}#end`}>Open the log</a>, <a href={href}>as text</a>
+        {follows && " (grows while it runs)"}
+      </span>
+    </div>
+  );
+  if (log?.output && log.window && log.output.size > 0) {
+    return (
+      <section aria-labelledby="log-h">
+        {head}
+        <LogEnd runName={runName} output={log.output} window={log.window} />
+      </section>
+    );
+  }
   return (
     <section aria-labelledby="log-h">
-      <div class="line">
-        <h2 id="log-h">Last lines of its log</h2>
-        <span class="end" id="log-note" data-live>
-          <a href={href}>The whole log as text</a>
-          {follows && " (grows while it runs)"}
-        </span>
-      </div>
+      {head}
       <pre
         id="log"
         class="tail"

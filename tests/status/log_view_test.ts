@@ -170,6 +170,39 @@ Deno.test("the text of a log is downloaded under the run's name", async () => {
   match((await get(`/runs/${RUN}/log`)).headers.get("content-disposition")!, /^inline/);
 });
 
+Deno.test("a run's page shows the last lines in colour, each with its place in the log", async () => {
+  const content = `${LONG}${"x".repeat(900)}\n\n${ESC}[31mbad${ESC}[m end\n\n`;
+  const { get } = anApp({ view: viewOf(() => logTextOf(content)) });
+  const html = await (await get(`/runs/${RUN}`)).text();
+  match(html, /<a href="\/runs\/plot-qqqqqqqq2345\/log\/view#end">Open the log<\/a>/);
+  match(
+    html,
+    /<div id="L3003"><a href="\/runs\/plot-qqqqqqqq2345\/log\/view\?line=3003#L3003">3003<\/a><code><span class="a1">bad/,
+  );
+  match(html, /x{400} …<\/code>/);
+  equal(html.match(/<div id="L\d+">/g)?.length, 15);
+  const { log } = await (await get(`/runs/${RUN}.json`)).json();
+  deepEqual(Object.keys(log), ["text", "extent"]);
+});
+
+Deno.test("of several containers a run's page shows the end of the one that failed", async () => {
+  const parts: LogPart[] = ["a", "b", "c"].map((container) => ({
+    name: `p/${container}`,
+    pod: "p",
+    container,
+    state: "ended",
+    ...container === "b" ? { failure: "exit code 3" } : {},
+  }));
+  const view = viewOf(({ part }) => logTextOf(`end of ${part}\n`, { parts, ...part === undefined ? {} : { part } }));
+  const html = await (await anApp({ view }).get(`/runs/${RUN}`)).text();
+  match(
+    html.replaceAll(/\s+/g, " "),
+    /Of p \/ b <span class="tag bad">failed: exit code 3<\/span>, one of 3 containers/,
+  );
+  match(html, /end of p\/b/);
+  match(html, /\/log\/view\?part=p%2Fb&amp;line=1#L1/);
+});
+
 // ---------------------------------------------------------------- in a real browser
 
 async function withBrowser(
@@ -317,6 +350,23 @@ browserTest("a log that grows is followed, until one scrolls up, and to its end"
     isLive = false;
     await page.getByText("the last line").waitFor();
     await page.getByText("The run has ended").waitFor();
+    deepEqual(faults, []);
+    await close();
+  });
+});
+
+browserTest("a run's page shows the last lines of its log as they come", async () => {
+  let content = "first\n";
+  const view = viewOf(() => logTextOf(content, { isLive: true }), { liveRun: (name) => aRunView({ runName: name }) });
+  await withBrowser(view, async ({ url, browser }) => {
+    const { page, faults, close } = await openPage(browser, url.replace("/log/view", ""));
+    await page.locator("#L1", { hasText: "first" }).waitFor();
+    content += LINES.slice(0, 30).map((line) => `${line}\n`).join("") + "\n";
+    await page.locator("#L31", { hasText: "step 30" }).waitFor();
+    equal(await page.locator("#log-lines > div").count(), 15);
+    await page.getByRole("link", { name: "31", exact: true }).click();
+    await page.waitForURL("**/log/view?line=31#L31");
+    await page.locator("#L31.hit").waitFor();
     deepEqual(faults, []);
     await close();
   });
