@@ -8,6 +8,17 @@ export { endedRun } from "./history/ended_run.ts";
 export { MemoryHistory, selectRuns } from "./history/memory.ts";
 export { KeptHistory, type KeptHistoryOptions } from "./history/kept.ts";
 export type { IndexPlace } from "./history/open_index.ts";
+export {
+  adviceOf,
+  bytesWords,
+  coresWords,
+  type Peaks,
+  peaksOf,
+  usageBy,
+  usageCsv,
+  type UsageLine,
+  weekOf,
+} from "./history/usage.ts";
 
 /** Which ended runs are wanted; all that is set must hold. */
 export interface RunFilter {

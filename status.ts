@@ -28,6 +28,7 @@ import { findRun, type Looking, manifestOf, payloadOf, readRun } from "./status/
 import { runsList } from "./status/runs_list.ts";
 import { SharedPages } from "./status/shared_pages.ts";
 import { readTable } from "./status/table.ts";
+import { readUsage, readUsageCsv } from "./status/usage.ts";
 import { isRoot } from "./run_spec.ts";
 import { addSignIn } from "./status/sign_in.ts";
 import { TokenCheck } from "./status/token.ts";
@@ -149,6 +150,17 @@ export function statusApp(options: StatusOptions, closing: AbortSignal): Hono<En
     return answerPage(c, await shared.read(c.req.url, () => runsList(looking, params)));
   });
   app.get("/table", (c) => answerPage(c, readTable(looking, new URL(c.req.url).searchParams)));
+  app.get("/usage", async (c) => {
+    const url = new URL(c.req.url);
+    return answerPage(c, await shared.read(c.req.url, () => readUsage(looking, url.searchParams)));
+  });
+  app.get("/usage.csv", async (c) => {
+    const headers = {
+      "content-type": "text/csv; charset=utf-8",
+      "content-disposition": 'attachment; filename="usage.csv"',
+    };
+    return c.body(await readUsageCsv(looking, new URL(c.req.url).searchParams), 200, headers);
+  });
   const graphs = new GraphReading(view, closing);
   app.get("/rows/:row", async (c) => {
     const { page, status } = await readRowPage(view, c.req.param("row"), closing);

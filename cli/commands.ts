@@ -162,6 +162,17 @@ export const COMMANDS: Readonly<Record<string, Command>> = {
     flags: { json, watch },
     run: async (call) => await (await import("./messages.ts")).messages(call),
   },
+  usage: {
+    words: [],
+    meaning: "What runs asked for, by row, owner or week, what they used of it, and what would do; asks STATUS_ADDR",
+    flags: {
+      json,
+      weeks: { value: "N", meaning: "How far back: 1, 4 (unless given), 12 or 52", choices: ["1", "4", "12", "52"] },
+      by: { value: "WHAT", meaning: "row (unless given), owner or week", choices: ["row", "owner", "week"] },
+      csv: { meaning: "Print CSV for a spreadsheet, by week and row" },
+    },
+    run: async (call) => await (await import("./usage.ts")).usage(call),
+  },
   health: {
     words: [],
     meaning: "Ask the service at STATUS_ADDR whether it is well",

@@ -247,7 +247,7 @@ Deno.test("the demo serves its page, and takes a free port where its own is take
     const demos = await Promise.all(starts);
     try {
       for (const { url } of demos) {
-        const text = await (await fetch(url)).text();
+        const text = await (await fetch(new URL("/table", url))).text();
         ok(text.includes("Greet") && text.includes("Run a row"));
       }
       equal(new Set(demos.map(({ url }) => url)).size, 2);
