@@ -70,6 +70,7 @@ export async function startEmbeddedBed(
   return {
     folder,
     service,
+    runner,
     client,
     told,
     /** Stops the service alone: what it says at its end can still be heard. */
