@@ -86,7 +86,7 @@ function FindForm({ query: { find, root } }: { query: GraphQuery }) {
         <input id="find" name="find" list="row-names" value={short(find)} />
       </div>
       <div>
-        <button type="submit">Show its part</button> {find !== undefined && <a href="/graph">Whole table</a>}
+        <button type="submit">Show with neighbours</button> {find !== undefined && <a href="/graph">Whole table</a>}
       </div>
     </form>
   );

@@ -84,6 +84,7 @@ export function messageRunsPage({ now, root, runs, family, isCut, waits, reach, 
     title: "All runs of one message",
     heading: "All runs of one message",
     here: "runs",
+    beside: <a class="small" href={`/graph?root=${encodeURIComponent(root)}`}>on the graph</a>,
     children: (
       <>
         <section id="gantt" data-live aria-labelledby="gantt-h">

@@ -164,11 +164,11 @@ function Meaning({ jobName, row, sentences, before, after, noTable }: RowPageInp
       <Neighbours words="After" names={before} />
       <Neighbours words="Then" names={after} />
       {row?.owner !== undefined && <p>Whom to ask: {short(row.owner)}.</p>}
-      <p class="links-line">
+      <p>
         <a href={find}>Its part of the graph</a>
         {row && (
           <>
-            {" "}
+            {" · "}
             <a href={`/sheets/${encodeURIComponent(jobName)}.csv`}>Template of a sheet (CSV)</a>
           </>
         )}
