@@ -2,7 +2,7 @@
  * The shape of each payload below the service's topic prefix, said once: docs/schema/ is generated from it, and the
  * modules that publish take their types from it. Pure; must not know how a message is sent.
  */
-import { z } from "zod";
+import * as z from "zod";
 
 export { endProperties } from "./payloads/properties.ts";
 

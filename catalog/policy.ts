@@ -3,7 +3,7 @@
  * Pure. Must not know the cluster: what it would refuse by itself, it says itself.
  */
 import { LineCounter, parseDocument } from "yaml";
-import { z } from "zod";
+import * as z from "zod";
 import type { Row } from "../ports.ts";
 import { compact } from "../util/compact.ts";
 import { memoryAt, rungsOf } from "../run_spec.ts";

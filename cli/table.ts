@@ -69,7 +69,7 @@ async function tableText(config: Config, io: Io, where?: string): Promise<{ sour
   const { storeUrl, key } = where === undefined ? config.catalog : splitObjectUrl(where);
   const store = await openStore(storeUrl, config.s3);
   const url = where ?? `${store.url}/${key}`;
-  io.progress?.(`Reading ${url}`);
+  if (!store.url.startsWith("file:")) io.progress?.(`Reading ${url}`);
   const found = await store.get(key, { maxBytes: MAX_TABLE_BYTES }).finally(() => io.progress?.(""));
   if (found === undefined || found === "unchanged") {
     throw new CommandError(

@@ -46,9 +46,17 @@ export function processIo({ noColour = false }: { readonly noColour?: boolean } 
     ...(isTerminal && input.env["TERM"] !== "dumb" ? { redraw: (text: string) => drawScreen(text) } : {}),
     tell: (line, style) => console.error(styled(visible(redact(line)), style, errors)),
     read: async () => new Uint8Array(await new Response(Deno.stdin.readable).arrayBuffer()),
-    progress: Deno.stderr.isTerminal()
-      ? (line) => void Deno.stderr.writeSync(encoder.encode(`\r\x1b[K${oneLine(redact(line))}`))
-      : undefined,
+    progress: Deno.stderr.isTerminal() && input.env["TERM"] !== "dumb" ? progressLine() : undefined,
+  };
+}
+
+/** A line that each call replaces; an empty one takes it away. */
+function progressLine(): (line: string) => void {
+  let isShown = false;
+  return (line) => {
+    if (line === "" && !isShown) return;
+    isShown = line !== "";
+    Deno.stderr.writeSync(new TextEncoder().encode(`\r\x1b[K${oneLine(redact(line))}`));
   };
 }
 

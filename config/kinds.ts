@@ -2,7 +2,7 @@
  * Kinds of settings: each reads a text or says, as a clause that follows a colon, what would be right. A kind never
  * shows the value that it refuses, for it may be a secret. Pure.
  */
-import { z } from "zod";
+import * as z from "zod";
 import { filterFault, topicFault } from "../topics.ts";
 import { readBrokerUrl } from "../util/broker_url.ts";
 import { durationMs } from "../util/duration.ts";

@@ -2,7 +2,7 @@
  * The table of settings: each variable's name, kind, default and meaning. Pure data: how texts are read is kinds.ts,
  * what the settings make together config.ts.
  */
-import type { z } from "zod";
+import type * as z from "zod";
 import * as kinds from "./kinds.ts";
 import { OBSERVER_SETTINGS } from "./observer_settings.ts";
 import type { Setting } from "./setting.ts";

@@ -2,7 +2,7 @@
  * What a row that is needed leaves for the rows that need it: names and shapes of the marks, and the message that is
  * made of them. Pure. What comes from the store was written by anybody: it is checked here.
  */
-import { z } from "zod";
+import * as z from "zod";
 import type { Row, RunRecord, RunSpec } from "../ports.ts";
 import {
   inputHandedDown,

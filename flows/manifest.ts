@@ -2,7 +2,7 @@
  * What a group is made of, as `.groups/{group}.json` keeps it: row, message and items, so that a restart makes the same runs
  * of it. Whoever may write to the store may have written it: it is checked before it is believed. Pure.
  */
-import { z } from "zod";
+import * as z from "zod";
 import type { Lineage, Row, RunSpec } from "../ports.ts";
 import {
   inputHandedDown,

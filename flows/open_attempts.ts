@@ -3,7 +3,7 @@
  * that the Job before it may go. Whoever may write to the store may have written a note: it is checked before it is
  * believed. Starts nothing.
  */
-import { z } from "zod";
+import * as z from "zod";
 import type { FailedAttempt } from "../flows.ts";
 import type { ObjectStore, Row, RunRecord, RunSpec } from "../ports.ts";
 import type { RunRecords } from "../records.ts";

@@ -2,7 +2,7 @@
  * What a run's record and the list of live runs must look like to be believed: whoever may write to the store may have
  * written them. Pure.
  */
-import { z } from "zod";
+import * as z from "zod";
 import type { RunRecord } from "../ports.ts";
 import { isRunName } from "../run_spec.ts";
 

@@ -3,7 +3,7 @@
  * the folders of the local runner, may have written it. What a table would not let through is asked of the policy again
  * by who uses it (flows/retries.ts). Pure.
  */
-import { z } from "zod";
+import * as z from "zod";
 import type { Row } from "../ports.ts";
 import { errorMessage } from "../util/errors.ts";
 import { parseJson } from "../util/json.ts";

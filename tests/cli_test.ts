@@ -343,6 +343,30 @@ Deno.test("a terminal is shown what a job wrote, and takes no order from it; a p
   });
 });
 
+Deno.test("a terminal is shown colours of ours alone: what a table holds is made plain, and NO_COLOR ends them", async () => {
+  await inFolder(async (dir) => {
+    await Deno.writeTextFile(`${dir}/jobs.csv`, "job_name,mqtt_topic,image,gpu\na,t,i,\x1b[2J\x1b[31m\u202e\u009b5m\n");
+    const shown = async (env: Record<string, string>, flags = "") => {
+      const command = `${Deno.execPath()} run -A main.ts check ${dir}/jobs.csv ${flags}`;
+      const { stdout } = await new Deno.Command("script", {
+        args: ["-qec", command, "/dev/null"],
+        cwd: ROOT,
+        env: { TERM: "xterm", NO_COLOR: "", ...env },
+      }).output();
+      return new TextDecoder().decode(stdout);
+    };
+    const coloured = await shown({});
+    ok(coloured.includes("\x1b[31merror:\x1b[0m Line 2, gpu "), coloured);
+    // Of the table's own orders nothing is left.
+    for (const order of ["\x1b[2J", "\u202e", "\u009b"]) ok(!coloured.includes(order), coloured);
+    for (
+      const plain of [await shown({ NO_COLOR: "1" }), await shown({ TERM: "dumb" }), await shown({}, "--no-color")]
+    ) {
+      match(plain, /^error: Line 2, gpu /m);
+    }
+  });
+});
+
 // ---------------------------------------------------------------- table
 
 Deno.test("check finds the misspelt completion topic of the lab's own tables", async () => {
