@@ -10,19 +10,7 @@ import { ActionForm } from "./forms.tsx";
 import { Gantt } from "./gantt.tsx";
 import { type Column, hrefWith, List, pageOf, Pager } from "./lists.tsx";
 import { tookWords, whyWords } from "./message_runs.tsx";
-import {
-  ageWords,
-  frame,
-  groupHref,
-  MAX_SHOWN,
-  rootHref,
-  RowLink,
-  runHref,
-  RunLink,
-  short,
-  StateWord,
-  Time,
-} from "./parts.tsx";
+import { ageWords, frame, groupHref, rootHref, RowLink, runHref, RunLink, short, StateWord, Time } from "./parts.tsx";
 import { stateShape } from "./states.ts";
 
 /** How an item stands, as a page says it: a live run's own state where it has begun. */
@@ -75,9 +63,9 @@ export interface GroupPageInput {
   readonly actions: boolean;
 }
 
-const ITEMS_A_PAGE = 50;
+const ITEMS_A_PAGE = 25;
 /** Bars of items; more of them say nothing at a glance, and the strip has them all. */
-const MAX_BARS = 50;
+const MAX_BARS = 40;
 
 /** The page as HTML text. */
 export function groupPage({ now, group, items, runs, query, actions }: GroupPageInput): string {
@@ -135,10 +123,10 @@ export function groupPage({ now, group, items, runs, query, actions }: GroupPage
 
 /** A shape for each item, in their order, that leads to its run. */
 function LinkedStrip({ items }: { items: readonly ShownItem[] }) {
-  const rest = items.length - MAX_SHOWN;
+  const rest = items.length - MAX_STRIP;
   return (
     <p class="strip links" role="group" aria-label="Items, in their order">
-      {items.slice(0, MAX_SHOWN).map(({ index, state, run_name }) =>
+      {items.slice(0, MAX_STRIP).map(({ index, state, run_name }) =>
         run_name === undefined ? <span class={state} title={`item ${index}: ${state}`}>{stateShape(state)}</span> : (
           <a
             class={state}
@@ -174,7 +162,7 @@ function ItemsSection(
     { head: "Item", cell: ({ index }) => index },
     { head: "State", cell: ({ state }) => state === "waiting" ? "waiting" : <StateWord state={state} /> },
     { head: "Run", cell: ({ run_name }) => run_name === undefined ? "–" : <RunLink runName={run_name} /> },
-    { head: "What it is", cell: ({ item }) => <code>{short(item)}</code> },
+    { head: "What it is", cell: ({ item }) => <code>{short(item, 200)}</code> },
     { head: "Why", cell: ({ run }) => run ? whyWords(run) : "–" },
     { head: "Took", cell: ({ run }) => run ? tookWords(run, now) : "–", isNumber: true },
   ];

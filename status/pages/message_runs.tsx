@@ -31,7 +31,7 @@ export interface MessageRunsInput {
   readonly query: RunOrder;
 }
 
-const RUNS_A_PAGE = 50;
+const RUNS_A_PAGE = 25;
 const SORTS = ["began", "run", "row", "state", "took", "ended"] as const;
 type SortKey = (typeof SORTS)[number];
 

@@ -114,3 +114,38 @@ Deno.test("the items of a group can be had by their state, and its shapes lead t
   deepEqual(told[1], { index: 1, state: "failed", item: '"i1"', run_name: "sort-item1aaa2345", run: told[1].run });
   equal((await get(`/runs/${group.group}.json`)).headers.get("location"), `/groups/${group.group}.json`);
 });
+
+Deno.test("pages of many runs with long names are no heavier than 120 KB", async () => {
+  const name = (letter: string, at: number) => `${letter}-${at}${"a".repeat(63)}`.slice(0, 63);
+  const more = { jobName: "r".repeat(89), root: "rootrootroot" };
+  const numbers = Array.from({ length: 9_000 }, (_, number) => number);
+  const [payload, job] = [JSON.stringify(numbers), { numbers }];
+  const ended = Array.from({ length: 500 }, (_, at) =>
+    aRecord({
+      run_name: name("x", at),
+      job_name: more.jobName,
+      root: more.root,
+      parent_run: at === 0 ? null : name("x", Math.floor(at / 3)),
+      status: "failed",
+      message: "m".repeat(500),
+      payload,
+      job,
+    }));
+  const live = Array.from({ length: 100 }, (_, at) => aRunView({ ...more, runName: name("y", at) }));
+  const group: GroupDetails = {
+    group: name("g", 1),
+    topic: "t".repeat(500),
+    rootRun: name("g", 1),
+    receivedAt: new Date(),
+    isOpen: true,
+    isCancelled: false,
+    ...more,
+    items: ended.map(({ run_name }) => ({ state: "failed", item: JSON.stringify("i".repeat(500)), runName: run_name })),
+  };
+  const log = () => new Blob([`${"l".repeat(600)}\n`.repeat(100)]).stream();
+  const { get } = anApp({ view: { ...fakeView({ ended, live, log }), group: () => Promise.resolve(group) } });
+  for (const path of [`/runs/${name("x", 5)}`, `/?root=${more.root}`, `/groups/${group.group}`]) {
+    const { length } = await (await get(path)).text();
+    equal(length < 120 * 1024, true, `${path}: ${length}`);
+  }
+});
