@@ -7,6 +7,7 @@ import type { Table } from "../../catalog.ts";
 import type { PickedAnswer, PickedResult } from "../../control.ts";
 import type { Row } from "../../ports.ts";
 import type { Page } from "../answers.ts";
+import { lowerFirst } from "../../util/text.ts";
 import { ReplayForm, SheetForm } from "./batches.tsx";
 import { ActionForm, type FormFault, type Resent } from "./forms.tsx";
 import { frame, Heads, RunLink, type RunState, ScrollTable, short, StateWord } from "./parts.tsx";
@@ -39,12 +40,14 @@ export interface ActionPageInput extends Resent {
 /** The form of an action by itself. */
 export function actionPage({ action, table, row, ...resent }: ActionPageInput): Page {
   const { fault } = resent;
+  const title = action === "run" && row ? `Run ${short(row.jobName)}` : TITLES[action];
+  const heading = fault ? `Not done: ${lowerFirst(title)}` : title;
   const html = () =>
     frame({
-      title: fault ? `Not done: ${TITLES[action]}` : TITLES[action],
-      heading: fault ? "Not done" : TITLES[action],
+      title: heading,
+      heading,
       children: (
-        <section aria-label={TITLES[action]}>
+        <section aria-label={title} class="act">
           {fault && <FaultWords fault={fault} shown={fieldsShown(action, row)} withToken={resent.withToken === true} />}
           <FormOf action={action} row={row} {...resent} />
           {table && <RowNames rows={table.rows} />}
@@ -79,7 +82,7 @@ function FaultWords(
 ) {
   const { field, message } = fault;
   const isByField = field !== undefined && (shown(field) || field === "token" && withToken);
-  return isByField ? <p>See the field that is marked.</p> : <p class="fault" role="alert">{short(message, 1_000)}</p>;
+  return isByField ? null : <p class="fault" role="alert">{short(message, 1_000)}</p>;
 }
 
 function FormOf({ action, row, ...resent }: Resent & { action: OneAction; row: Row | undefined }) {
@@ -105,7 +108,7 @@ function OneRunForm({ action, fields = {}, fault, withToken }: Resent & { action
       what={action === "cancel" ? "cancel it" : "run it again"}
       label={TITLES[action]}
       {...{ fault, withToken }}
-      buttons={<button type="submit">{words}</button>}
+      buttons={<button type="submit" class="main">{words}</button>}
     >
       <p class="mono">{short(runName)}</p>
       <input type="hidden" name="run_name" value={runName} />
@@ -143,6 +146,7 @@ export function pickedPage({ action, picked, batch, fault, withToken }: PickedPa
     frame({
       title: TITLES[action],
       heading: fault ? "Not done" : words,
+      here: "runs",
       children: (
         <>
           <section aria-labelledby="will-h">
@@ -156,9 +160,11 @@ export function pickedPage({ action, picked, batch, fault, withToken }: PickedPa
                   what={action === "cancel-many" ? "cancel them" : "run them again"}
                   label={words}
                   {...{ fault, withToken }}
+                  tall
                   buttons={
                     <>
-                      <button type="submit" name="do" value="start">{words}</button> <a href="/runs">Leave them</a>
+                      <button type="submit" class="main" name="do" value="start">{words}</button>{" "}
+                      <a class="button" href="/runs">Leave them</a>
                     </>
                   }
                 >
@@ -214,6 +220,7 @@ export function pickedResultPage(action: ManyAction, answer: PickedAnswer): Page
     frame({
       title: TITLES[action],
       heading: counts.join(", "),
+      here: "runs",
       children: (
         <section aria-labelledby="became-h">
           <h2 id="became-h">What became of each</h2>

@@ -181,6 +181,11 @@ svg .s{fill:var(--good)}svg .f{fill:var(--bad)}svg .r{fill:var(--run)}
 svg a:hover .node{stroke:var(--link)}svg a:focus-visible{outline:none}
 svg a:focus-visible .node{stroke:var(--focus);stroke-width:4}
 /* forms that act */
+.act form,form.tall{display:grid;justify-items:start;gap:.6rem}.act form>div,.tall>*{max-width:100%}.act textarea{width:44rem;min-height:8rem}
+.bar .who form{flex-wrap:nowrap;align-items:center}.bar .who{font-size:.9rem}.bar .who button{min-height:1.75rem;padding:.1rem .5rem;font-weight:400}
+@media(max-width:40rem){.anon{display:none}.bar .who .name{max-width:6rem}}
+.picks{display:block}.picks p button{font-size:.85rem;min-height:1.75rem;padding:.1rem .5rem}.pick{display:inline-grid;place-items:center;min-width:24px;min-height:24px;vertical-align:middle;margin-right:.3rem}
+.pick-all{display:none}.scripted .pick-all{display:inline-block}
 .fault{color:var(--bad);font-weight:600;margin:.25rem 0 0;max-width:40rem}.fault:before{content:"\\2715  "}
 [aria-invalid=true]{border:2px solid var(--bad)}
 .done{background:var(--good-bg);color:var(--good);border-radius:.3rem;padding:.4rem .75rem;font-weight:600}
@@ -350,6 +355,16 @@ export const SCRIPT = `
       if (input.files[0] && text) text.value = await input.files[0].text();
     });
   }
+  document.body.classList.add("scripted");
+  document.addEventListener("click", (event) => {
+    const all = event.target.closest(".pick-all");
+    if (!all) return;
+    const boxes = [...all.form.querySelectorAll("input[name=run_name]")];
+    const pick = boxes.some((box) => !box.checked);
+    for (const box of boxes) box.checked = pick;
+  });
+  // A page that the browser has kept may be of who is signed out by now.
+  addEventListener("pageshow", (event) => { if (event.persisted) location.reload(); });
   if (navigator.clipboard) document.body.classList.add("copies");
   document.addEventListener("click", async (event) => {
     const button = event.target.closest("button[data-copy]");

@@ -37,10 +37,12 @@ export interface ActionFormInput extends Resent {
   readonly label: string;
   readonly buttons: Child;
   readonly children?: Child;
+  /** Its parts stand one below the other. */
+  readonly tall?: boolean | undefined;
 }
 
 /** A form that acts; for who has not signed in, the way there; nothing where nobody may act. */
-export function ActionForm({ action, what, label, buttons, children, withToken, fault }: ActionFormInput) {
+export function ActionForm({ action, what, label, buttons, children, withToken, fault, tall }: ActionFormInput) {
   const { mayAct, path } = theVisitor();
   if (mayAct === "never") return null;
   const wantsToken = mayAct !== "yes" && withToken === true;
@@ -52,7 +54,7 @@ export function ActionForm({ action, what, label, buttons, children, withToken, 
     );
   }
   return (
-    <form method="post" action={action} aria-label={label}>
+    <form method="post" action={action} aria-label={label} class={tall ? "tall" : undefined}>
       {children}
       {wantsToken && (
         <>

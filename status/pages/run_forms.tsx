@@ -37,7 +37,7 @@ export function RunForm({ id, fields = {}, fault, withToken }: Resent & { id: st
       what="run a row"
       label="Run a row"
       {...{ fault, withToken }}
-      buttons={<button type="submit">Run</button>}
+      buttons={<button type="submit" class="main">Run</button>}
     >
       <Field id={`${id}-row`} name="job_name" label="Row" fault={fault}>
         <input
@@ -67,7 +67,7 @@ export function RowForm({ row, id, fields = {}, fault, withToken }: Resent & { r
       what="run it"
       label={`Run ${short(jobName)}`}
       {...{ fault, withToken }}
-      buttons={<button type="submit">Run</button>}
+      buttons={<button type="submit" class="main">Run</button>}
     >
       <input type="hidden" name="job_name" value={jobName} />
       {inputs.map((input) => {

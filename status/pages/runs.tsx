@@ -8,6 +8,7 @@ import type { LiveLine } from "../live_lines.ts";
 import { RUN_SORTS, type RunsQuery, WANTED_STATES } from "../runs_query.ts";
 import { GroupLink, type ShownState, Strip } from "./group.tsx";
 import { type Column, hrefWith, List, Pager } from "./lists.tsx";
+import { PickBox, PickForm } from "./pick.tsx";
 import { ageWords, durationWords, frame, MAX_SHOWN, RowLink, RunLink, short, StateWord, Time } from "./parts.tsx";
 
 /** One line: a live run or an open group; or an ended run, which may stand for the items of its group. */
@@ -60,7 +61,11 @@ export function runsPage(input: RunsInput): string {
           <Filters {...input} />
           {input.pastFailure !== undefined && <p class="bad">{short(input.pastFailure, 2_000)}</p>}
           {input.lines.length > 0
-            ? <List caption="Runs that fit" columns={columnsOf(input)} rows={input.lines} />
+            ? (
+              <PickForm of="runs">
+                <List caption="Runs that fit" columns={columnsOf(input)} rows={input.lines} />
+              </PickForm>
+            )
             : <Nothing {...input} />}
           <Ways {...input} />
           {input.lines.length > 0 && <p class="muted small">{reachWords(input.reach)}</p>}
@@ -238,7 +243,15 @@ function Ways({ words, previous, next, newest, sorted, lines }: RunsInput) {
 
 function columnsOf({ now }: RunsInput): Column<RunLine>[] {
   return [
-    { head: "Run", cell: (line) => <NameOf line={line} /> },
+    {
+      head: "Run",
+      cell: (line) => (
+        <>
+          <PickBox runName={lineName(line)} />
+          <NameOf line={line} />
+        </>
+      ),
+    },
     { head: "Row", onPhone: "none", cell: (line) => <RowLink jobName={lineJob(line)} /> },
     { head: "State", onPhone: "inline", cell: (line) => <StateOf line={line} /> },
     { head: "Took", isNumber: true, onPhone: "inline", cell: (line) => tookWords(line, now) },
@@ -250,6 +263,12 @@ function columnsOf({ now }: RunsInput): Column<RunLine>[] {
     { head: "Why", onPhone: "plain", cell: whyOf },
     { head: "Node", onPhone: "none", cell: nodeOf },
   ];
+}
+
+/** Of the run, or of the group that the line stands for. */
+function lineName(line: RunLine): string {
+  if ("record" in line) return line.states ? line.record.group ?? line.record.run_name : line.record.run_name;
+  return "group" in line.live ? line.live.group.group : line.live.run.runName;
 }
 
 function lineJob(line: RunLine): string {

@@ -23,7 +23,7 @@ export function signInPage({ next, fault, elsewhere }: SignInInput): Page {
       title: "Sign in",
       heading: "Sign in",
       children: (
-        <section aria-label="Sign in">
+        <section aria-label="Sign in" class="act">
           {mayAct === "never"
             ? <p>This page is read-only: whoever runs the service sets STATUS_TOKEN to act by it.</p>
             : (
@@ -49,7 +49,7 @@ export function signInPage({ next, fault, elsewhere }: SignInInput): Page {
                     />
                   </Field>
                   <div class="buttons">
-                    <button type="submit">Sign in</button>
+                    <button type="submit" class="main">Sign in</button>
                   </div>
                 </form>
               </>

@@ -10,7 +10,7 @@ export function Who() {
   if (mayAct === "yes") {
     return (
       <form method="post" action="/sign-out" aria-label="Sign out">
-        <span class="name" title={name ?? ""}>{name ?? "Signed in"}</span>
+        {name === undefined ? <span class="anon">Signed in</span> : <span class="name" title={name}>{name}</span>}
         <button type="submit">Sign out</button>
       </form>
     );

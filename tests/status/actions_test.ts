@@ -193,5 +193,5 @@ Deno.test("a page says what was just done, in words of ours only", async () => {
   for (const done of ["<b>", "constructor", "__proto__", "toString", "nothing"]) {
     doesNotMatch(await (await get(`/?done=${encodeURIComponent(done)}`)).text(), /id="done"/);
   }
-  match(await (await get("/?row=a&done=run")).text(), /href="\/sign-in\?next=%2F%3Frow%3Da"/);
+  match(await (await get("/runs?row=a&done=run")).text(), /href="\/sign-in\?next=%2Fruns%3Frow%3Da"/);
 });
