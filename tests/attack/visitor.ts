@@ -176,4 +176,43 @@ export const VISITOR: readonly Attack[] = [
       return `${new Set(answers).size === 1 ? answers[0] : [...new Set(answers)].sort().join(" or ")} for each`;
     },
   },
+  {
+    actor: ACTOR,
+    name: "sessions guessed, planted and tossed; tokens guessed by signing in",
+    bound: "none opens a session, none acts; nothing starts",
+    short: true,
+    turnMs: null,
+    async run(bed) {
+      const before = bed.jobs.created("any").length;
+      const random = () => crypto.getRandomValues(new Uint8Array(32)).toBase64({ alphabet: "base64url" }).slice(0, 43);
+      const headers = { "sec-fetch-site": "same-origin", "content-type": "application/x-www-form-urlencoded" };
+      const send = async (path: string, body: string, cookie: string) => {
+        const answer = await fetch(bed.page + path, {
+          method: "POST",
+          headers: { ...headers, cookie },
+          body,
+          redirect: "manual",
+        });
+        await answer.body?.cancel();
+        return [answer.status, answer.headers.get("set-cookie")] as const;
+      };
+      const names = ["mjl-session", "__Host-mjl-session"];
+      const tossed = Array.from({ length: 200 }, (_, n) => `${names[n % 2]}=${random()}`).join("; ");
+      const cookies = [
+        ...Array.from({ length: 20 }, () => `${names[0]}=${random()}`),
+        tossed,
+        `${names[0]}=${bed.token}`,
+      ];
+      for (const cookie of cookies) {
+        const [status] = await send("/actions/run", "job_name=any", cookie);
+        ok(status >= 400 && status < 504, `${status}`);
+      }
+      const answers = await Promise.all(
+        Array.from({ length: 40 }, (_, n) => send("/sign-in", `token=${bed.token.slice(0, -1)}${n}`, tossed)),
+      );
+      ok(answers.every(([status, cookie]) => status >= 400 && status < 504 && cookie === null), answers.join());
+      equal(bed.jobs.created("any").length, before);
+      return `${cookies.length} cookies, ${answers.length} guesses`;
+    },
+  },
 ];
