@@ -31,8 +31,9 @@ export async function startMetricsServer(cluster: TestCluster): Promise<ManagedP
       "--kubelet-insecure-tls",
       "--kubelet-use-node-status-port",
       "--kubelet-preferred-address-types=InternalIP",
-      // The least that it takes.
+      // The least that it takes, and that must be longer than a call.
       "--metric-resolution=10s",
+      "--kubelet-request-timeout=5s",
     ],
     dir: cluster.dir,
   });
