@@ -20,7 +20,8 @@ export function eventLog(): Emit {
   return (event: ServiceEvent) => {
     switch (event.type) {
       case "message":
-        if (event.outcome === "ignored") {
+        // Of the trial of a broker's order, too, the service gets messages of its own back.
+        if (event.outcome === "ignored" || event.outcome === "duplicate" && event.rows === 0) {
           return log.debug("Ignored a message on {topic}: no row is for it", { topic: event.topic });
         }
         for (const { jobName: job, because } of event.filtered ?? []) {
@@ -69,8 +70,10 @@ export function eventLog(): Emit {
           ? log.warn(words, { run, job, state, total, succeeded })
           : log.info(words, { run, job, state, total, succeeded });
       }
-      case "table":
-        return log.info("Table: {rows} rows, {errors} errors, {warnings} warnings", { ...event });
+      case "table": {
+        const { rows, errors, warnings } = event;
+        return log.info("Table: {rows} rows, {errors} errors, {warnings} warnings", { rows, errors, warnings });
+      }
       case "broker":
         if (event.connected) return log.info("Connected to the broker");
         return log[event.planned ? "info" : "warn"]("Broker: {reason}", { reason: event.reason });

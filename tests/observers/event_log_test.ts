@@ -7,8 +7,12 @@ import { aRecord } from "../harness/fakes.ts";
 
 /** The lines at LOG_LEVEL=warning. */
 function warnings(...events: ServiceEvent[]): { level: string; message: string; why?: string }[] {
+  return linesAt("warning", events);
+}
+
+function linesAt(level: "info" | "warning", events: readonly ServiceEvent[]) {
   const lines: string[] = [];
-  setupLog({ level: "warning", format: "json", write: (line) => void lines.push(line) });
+  setupLog({ level, format: "json", write: (line) => void lines.push(line) });
   const tell = eventLog();
   for (const event of events) tell(event);
   return lines.map((line) => JSON.parse(line));
@@ -37,4 +41,10 @@ Deno.test("a lost connection is a warning; that the service connects a second ti
   const [one, ...more] = warnings(lost("Broker gone"), { ...lost("by itself"), planned: true } as ServiceEvent);
   match(one!.message, /Broker gone/);
   deepEqual(more, []);
+});
+
+Deno.test("a copy of a message that is for no row is no news", () => {
+  const copy = (rows: number): ServiceEvent => ({ type: "message", topic: "lab/up", rows, outcome: "duplicate" });
+  deepEqual(linesAt("info", [copy(0)]), []);
+  deepEqual(linesAt("info", [copy(1)]).map(({ message }) => message), ["Message on lab/up: duplicate"]);
 });
