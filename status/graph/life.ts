@@ -9,7 +9,7 @@ import { ageWords, agoWords, durationWords, groupHref, rowHref, runHref } from "
 import type { StripState } from "../pages/states.ts";
 
 /** Shapes of a row's strip. */
-export const STRIP_LENGTH = 12;
+const STRIP_LENGTH = 12;
 
 /** Live runs of a row, and its last ends, oldest first. */
 export interface RowState {

@@ -13,9 +13,10 @@ import { cut } from "../../util/text.ts";
 import type { Page } from "../answers.ts";
 import { type GraphLayout, layoutSteps, LIFE_LINES, MAX_DRAWN_ROWS, type RowLife } from "../graph.tsx";
 import { type RunsOfRoot, type Wait, waitsOf } from "../joins.ts";
+import { ENDS_SHOWN } from "../pages/ends.tsx";
 import { graphPage, type GraphQuery } from "../pages/graph.tsx";
 import type { StatusView } from "../view.ts";
-import { lifeOfRoot, lifeOfRow, type RowState, rowStates, STRIP_LENGTH } from "./life.ts";
+import { lifeOfRoot, lifeOfRow, type RowState, rowStates } from "./life.ts";
 import { partThatHolds, type TablePart, withNeighbours } from "./neighbours.ts";
 
 /** Layouts of parts of one table that are kept. */
@@ -118,7 +119,7 @@ export class GraphReading {
   ): Promise<{ life: Map<string, RowLife>; states: ReadonlyMap<string, RowState>; failure?: string }> {
     const view = this.#view;
     let failure: string | undefined;
-    const ends = await view.history.lastEnds(STRIP_LENGTH, signal).catch((error) => {
+    const ends = await view.history.lastEnds(ENDS_SHOWN, signal).catch((error) => {
       failure = `The history cannot be read now: ${errorMessage(error)}`;
       return new Map();
     });
