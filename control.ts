@@ -5,6 +5,7 @@
 import type { Catalog } from "./catalog.ts";
 import { describeProblem, rowNamed } from "./catalog.ts";
 import type { Groups } from "./flows.ts";
+import type { RunHistory } from "./history.ts";
 import type { Listener } from "./listener.ts";
 import { type BatchCounts, type BatchEntry, Batches } from "./control/batches.ts";
 import { type EachAnswer, type EachRequest, startEach } from "./control/each.ts";
@@ -46,6 +47,8 @@ export interface ActionParts {
   readonly catalog: Catalog;
   readonly listener: Listener;
   readonly records: RunRecords;
+  /** Chooses the runs of a replay; absent: records do. */
+  readonly history?: RunHistory;
   readonly payloads: ObjectStore;
   readonly cluster: Cluster;
   /** Live runs: what is run again already is not run again by a replay. */
@@ -143,10 +146,11 @@ export class Actions {
 
   /** Runs again what ended some way and has not been run again since, behind fresh messages. */
   async replay(request: ReplayRequest): Promise<ReplayAnswer> {
-    const { records, runs } = this.#parts;
+    const { records, history, runs } = this.#parts;
     const row = this.#rowOf(request.jobName);
     const { batch, runs: chosen, superseded, more } = await chooseRuns(request, {
       records,
+      ...compact({ history }),
       runs,
       signal: this.#signal,
     });

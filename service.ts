@@ -157,6 +157,7 @@ export class Service {
     this.actions = new Actions({
       catalog: this.catalog,
       listener: this.#listener,
+      history: this.history,
       records: this.records,
       payloads: stores.runs,
       cluster,

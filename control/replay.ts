@@ -2,11 +2,13 @@
  * Replay: runs of a row that ended some way are run again, where nobody has done so yet. Chooses them by their records,
  * of which it keeps names and times; must not start them itself.
  */
+import type { RunHistory, RunSearch } from "../history.ts";
 import type { RunRecord } from "../ports.ts";
 import type { RunRecords } from "../records.ts";
 import type { RunTable } from "../runs.ts";
 import { isRunNameOf, runNameBegin, shortHash } from "../run_spec.ts";
-import { durationMs } from "../util/duration.ts";
+import { compact } from "../util/compact.ts";
+import { momentMs } from "../util/duration.ts";
 import { cut } from "../util/text.ts";
 import { checkBatch, MAX_BATCH_ENTRIES } from "./batches.ts";
 
@@ -41,6 +43,9 @@ export interface Selection {
 
 const STATES: readonly string[] = ["succeeded", "failed", "cancelled"];
 const READS_AT_ONCE = 8;
+/** Runs that are asked of the history at a time, and how often. */
+const A_PAGE = 2_000;
+const MOST_PAGES = 500;
 /** Clocks of store and service may differ by so much. */
 const CLOCK_SLACK_MS = 3600_000;
 const MAX_REASON = 100;
@@ -48,8 +53,10 @@ const MAX_REASON = 100;
 /** Chooses the runs. RangeError: the request is not right. */
 export async function chooseRuns(
   request: ReplayRequest,
-  { records, runs, signal }: {
+  { records, history, runs, signal }: {
     readonly records: Pick<RunRecords, "list" | "get">;
+    /** Where it holds all runs, no record is read to choose. */
+    readonly history?: Pick<RunHistory, "find" | "reach">;
     readonly runs: Pick<RunTable, "values"> | undefined;
     readonly signal: AbortSignal;
   },
@@ -59,27 +66,68 @@ export async function chooseRuns(
   if (reason !== undefined && reason.length > MAX_REASON) throw new RangeError("The reason is too long");
   const sinceMs = readSince(since);
   const batch = checkBatch(request.batch) ?? shortHash(["replay", jobName, state, since, reason ?? ""]);
-  const { names, more } = await newest({ records, jobName, sinceMs, signal });
   const rerun = new Set([...runs?.values() ?? []].flatMap(({ job }) => job.rerunOf ?? []));
   const found: Chosen[] = [];
-  const look = async () => {
+  const look = (record: Looked) => {
+    if (record.job_name !== jobName) return;
+    if (record.rerun_of !== undefined) rerun.add(record.rerun_of);
+    if (record.status !== state || reason !== undefined && record.reason !== reason) return;
+    if (record.retried_as !== undefined || record.batch === batch) return;
+    if (!(Date.parse(record.finished_at) >= sinceMs) || found.length > MAX_BATCH_ENTRIES) return;
+    const { run_name, finished_at, reason: why, message } = record;
+    found.push(JSON.parse(JSON.stringify({ run_name, finished_at, reason: why, message: cut(message, 200) })));
+  };
+  const isWhole = history?.reach().kind === "all";
+  let more = isWhole
+    ? await lookInHistory(history, { jobName, since: new Date(sinceMs), signal }, look)
+    : await lookInRecords(records, { jobName, sinceMs, signal }, look);
+  found.sort((a, b) => Date.parse(b.finished_at) - Date.parse(a.finished_at) || (a.run_name < b.run_name ? -1 : 1));
+  more ||= found.length > MAX_BATCH_ENTRIES;
+  const newestFound = found.slice(0, MAX_BATCH_ENTRIES);
+  const chosen = newestFound.filter(({ run_name }) => !rerun.has(run_name));
+  return { batch, runs: chosen, superseded: newestFound.length - chosen.length, more };
+}
+
+type Looked = Pick<
+  RunRecord,
+  "run_name" | "job_name" | "status" | "reason" | "message" | "finished_at" | "rerun_of" | "retried_as" | "batch"
+>;
+
+/** Looks at each run of the row since then; true: there are more. */
+async function lookInHistory(
+  history: Pick<RunHistory, "find">,
+  { jobName, since, signal }: { jobName: string; since: Date; signal: AbortSignal },
+  look: (run: Looked) => void,
+): Promise<boolean> {
+  let olderThan: RunSearch["olderThan"];
+  for (let pages = 0; pages < MOST_PAGES; pages++) {
+    const search = { jobName, since, everyItem: true, limit: A_PAGE, ...compact({ olderThan }) } as const;
+    const runs = await history.find(search, signal);
+    runs.forEach(look);
+    const last = runs.at(-1);
+    if (runs.length < A_PAGE || !last) return false;
+    olderThan = { finishedAt: last.finished_at, runName: last.run_name };
+  }
+  return true;
+}
+
+/** The same with the records that were written last, where the history does not hold all. */
+async function lookInRecords(
+  records: Pick<RunRecords, "list" | "get">,
+  { jobName, sinceMs, signal }: { jobName: string; sinceMs: number; signal: AbortSignal },
+  look: (run: Looked) => void,
+): Promise<boolean> {
+  const { names, more } = await newest({ records, jobName, sinceMs, signal });
+  const read = async () => {
     for (let name = names.pop(); name !== undefined; name = names.pop()) {
       // What cannot be read is no reason to leave the others.
       const record = await records.get(name, signal).catch(() => undefined);
       signal.throwIfAborted();
-      if (record?.job_name !== jobName) continue;
-      if (record.rerun_of !== undefined) rerun.add(record.rerun_of);
-      if (record.status !== state || reason !== undefined && record.reason !== reason) continue;
-      if (record.retried_as !== undefined || record.batch === batch) continue;
-      if (!(Date.parse(record.finished_at) >= sinceMs)) continue;
-      const { run_name, finished_at, reason: why, message } = record;
-      found.push(JSON.parse(JSON.stringify({ run_name, finished_at, reason: why, message: cut(message, 200) })));
+      if (record) look(record);
     }
   };
-  await Promise.all(Array.from({ length: READS_AT_ONCE }, look));
-  const chosen = found.filter(({ run_name }) => !rerun.has(run_name))
-    .sort((a, b) => Date.parse(b.finished_at) - Date.parse(a.finished_at) || (a.run_name < b.run_name ? -1 : 1));
-  return { batch, runs: chosen, superseded: found.length - chosen.length, more };
+  await Promise.all(Array.from({ length: READS_AT_ONCE }, read));
+  return more;
 }
 
 /** Names of the newest records that may be of the row, by when they were written: never before the end. */
@@ -108,12 +156,8 @@ async function newest(
 }
 
 function readSince(text: string): number {
-  const ms = durationMs(text);
-  if (ms !== undefined) return Date.now() - ms;
-  const time = /^\d{4}-\d\d-\d\d(T\d\d:\d\d(:\d\d(\.\d{1,9})?)?(Z|[+-]\d\d:\d\d))?$/.test(text)
-    ? Date.parse(text)
-    : NaN;
-  if (Number.isFinite(time)) return time;
+  const ms = momentMs(text);
+  if (ms !== undefined) return ms;
   throw new RangeError(
     `The time "${cut(text, 40)}": write how long ago (2h, 3d), or a time such as 2026-03-01T12:00:00Z`,
   );

@@ -34,6 +34,7 @@ export function endedRun(record: RunRecord): EndedRun {
       attempt: record.attempt,
       retried_as: record.retried_as && short(record.retried_as),
       rerun_of: record.rerun_of && short(record.rerun_of),
+      batch: record.batch && short(record.batch),
       requested_by: record.requested_by && short(record.requested_by),
       group: record.group && short(record.group),
       index: record.index,

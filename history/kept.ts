@@ -35,11 +35,11 @@ export interface KeptHistoryOptions {
 /** Runs that an index in memory holds: the newest. */
 const HORIZON = 20_000;
 /** From one segment to the next. */
-const SEGMENT_MS = 5 * 60_000;
+const SEGMENT_MS = 60_000;
 /** From one comparison with the store to the next, and of segments that are put together. */
 const DAY_MS = 24 * 3600_000;
 /** Segments that are not full: with so many they are put together at once. */
-const MANY_SEGMENTS = 50;
+const MANY_SEGMENTS = 60;
 /** Ends that wait to be taken in: of more, the store is listed. */
 const MOST_WAITING = 5_000;
 /** How soon an end is in the index where nobody asks before, and how many at a time. */
@@ -99,7 +99,7 @@ export class KeptHistory implements GrowingHistory {
     const look = () => {
       this.#flush();
       const { index } = this.#opened;
-      const kind = !this.#isWhole ? "partly" : this.#leftOut || index.leftOut ? "newest" : "all";
+      const kind = !this.#isWhole || this.#mustCompare ? "partly" : this.#leftOut || index.leftOut ? "newest" : "all";
       return { runs: index.runs, kind, ...compact({ oldest: index.oldest() }) } as const;
     };
     try {

@@ -65,6 +65,7 @@ const CHECKS: Readonly<Record<keyof EndedRun, Check>> = {
   attempt: or(count),
   retried_as: or(name),
   rerun_of: or(name),
+  batch: or(text),
   requested_by: or(text),
   group: or(name),
   index: or(count),

@@ -11,11 +11,15 @@ import { pauses } from "./pauses.ts";
 
 /** Runs that a slice looks at: at first about as many as are wanted, then more and more. */
 const LEAST_LOOKED_AT = 60;
-const MOST_LOOKED_AT = 3_000;
+const MOST_LOOKED_AT = 2_000;
+/** Of a slice: the next one is smaller. */
+const LONG_MS = 10;
 /** Of counts, which read an index alone. */
 const MOST_COUNTED = 20_000;
 /** Runs of a row and day of which percentiles are made; of more, a sample. */
 const SAMPLE = 20_000;
+/** Rows of a day whose percentiles are made by reading all of it. */
+const MANY_ROWS = 4;
 /** Words of a search; more of them find no less. */
 const MOST_WORDS = 16;
 
@@ -29,7 +33,11 @@ interface Plan {
   /** Further conditions. */
   readonly where: string;
   readonly params: readonly Value[];
+  /** The condition on ids; two parameters. */
+  readonly range: string;
   readonly ids: readonly [number, number];
+  /** It looks at all runs. */
+  readonly isAll?: true;
   /** Id of the run so many further down. */
   readonly skip: string;
 }
@@ -52,9 +60,13 @@ export class Queries {
     const plan = this.#plan(filter);
     if (!plan) return 0;
     let count = 0;
-    const sql = `SELECT count(*) n FROM ${plan.source} AND r.id BETWEEN ? AND ? ${plan.where}`;
-    for await (const [low, high] of this.#slices(plan, MOST_COUNTED, MOST_COUNTED, signal)) {
-      count += this.#index.sql(sql).get(...plan.begin, low, high, ...plan.params)!["n"] as number;
+    // An index is read faster than the runs themselves.
+    const plans = plan.isAll ? STATUSES.map((_, status) => ({ ...plan, ...planOf(BY_STATUS, { status }) })) : [plan];
+    for (const one of plans) {
+      const sql = `SELECT count(*) n FROM ${one.source} AND ${one.range} ${one.where}`;
+      for await (const [low, high] of this.#slices(one, MOST_LOOKED_AT, MOST_COUNTED, signal)) {
+        count += this.#index.sql(sql).get(...one.begin, low, high, ...one.params)!["n"] as number;
+      }
     }
     return count;
   }
@@ -85,16 +97,14 @@ export class Queries {
     const job = jobName === undefined ? undefined : this.#index.words.find(jobName);
     if (jobName !== undefined && job === undefined) return [];
     const range = [dayAt(since), until ? dayAt(new Date(until.getTime() - 1)) : Number.MAX_SAFE_INTEGER] as const;
-    const sql = `SELECT job, day, stale FROM days WHERE ${
-      job === undefined ? "true" : "job = ?"
-    } AND day BETWEEN ? AND ?`;
-    const stale = this.#index.sql(`${sql} AND stale = 1`);
+    const where = `${job === undefined ? "true" : "job = ?"} AND day BETWEEN ? AND ?`;
+    const params = [...job === undefined ? [] : [job], ...range];
     const pause = pauses(signal);
-    for (const { job: one, day } of stale.all(...job === undefined ? [] : [job], ...range)) {
-      this.#refresh(one as number, day as number);
-      await pause();
-    }
-    const days = this.#index.sql(sql.replace("job, day, stale", "*")).all(...job === undefined ? [] : [job], ...range);
+    await this.#refresh(
+      this.#index.sql(`SELECT job, day FROM days WHERE stale = 1 AND ${where}`).all(...params),
+      pause,
+    );
+    const days = this.#index.sql(`SELECT * FROM days WHERE ${where}`).all(...params);
     const found: RowDay[] = [];
     for (const one of days) {
       found.push(this.#rowDay(one as never));
@@ -105,11 +115,39 @@ export class Queries {
 
   /** Makes the percentiles of days that have changed, so that nobody has to wait for it. */
   async refresh(signal?: AbortSignal): Promise<void> {
-    const pause = pauses(signal);
-    for (const { job, day } of this.#index.sql("SELECT job, day FROM days WHERE stale = 1").all()) {
-      this.#refresh(job as number, day as number);
+    const stale = this.#index.sql("SELECT job, day FROM days WHERE stale = 1").all();
+    await this.#refresh(stale, pauses(signal));
+  }
+
+  async #refresh(stale: readonly Record<string, unknown>[], pause: () => Promise<void> | undefined): Promise<void> {
+    const jobs = new Map<number, number[]>();
+    for (const { job, day } of stale as { job: number; day: number }[]) jobs.set(day, [...jobs.get(day) ?? [], job]);
+    for (const [day, ofDay] of jobs) {
+      // Of many rows all runs of the day are read, in their order, else those of each row.
+      if (ofDay.length >= MANY_ROWS) await this.#refreshDay(day, ofDay, pause);
+      else for (const job of ofDay) this.#refreshRow(job, day);
       await pause();
     }
+  }
+
+  async #refreshDay(day: number, jobs: readonly number[], pause: () => Promise<void> | undefined): Promise<void> {
+    const read = this.#index.sql(
+      `SELECT id, job, took_ms FROM runs NOT INDEXED
+       WHERE id BETWEEN ? AND ? AND status = 0 AND took_ms IS NOT NULL ORDER BY id LIMIT ?`,
+    );
+    const took = new Map<number, number[]>();
+    let [low, high] = idsOfDay(day);
+    for (let found = read.all(low, high, MOST_LOOKED_AT); found.length > 0;) {
+      for (const { job, took_ms } of found) {
+        const all = took.get(job as number);
+        if (!all) took.set(job as number, [took_ms as number]);
+        else if (all.length < SAMPLE) all.push(took_ms as number);
+      }
+      low = found.at(-1)!["id"] as number + 1;
+      await pause();
+      found = read.all(low, high, MOST_LOOKED_AT);
+    }
+    for (const job of jobs) this.#putPercentiles(job, day, took.get(job) ?? []);
   }
 
   #rowDay(day: Record<string, number> & { readonly median_ms: number | null; readonly p95_ms: number | null }): RowDay {
@@ -127,17 +165,20 @@ export class Queries {
     };
   }
 
-  #refresh(job: number, day: number): void {
-    const sql = (text: string) => this.#index.sql(text);
-    const counted = sql("SELECT succeeded FROM days WHERE job = ? AND day = ?").get(job, day);
+  #refreshRow(job: number, day: number): void {
+    const counted = this.#index.sql("SELECT succeeded FROM days WHERE job = ? AND day = ?").get(job, day);
     if (!counted) return;
     const every = Math.ceil(Math.max(1, counted["succeeded"] as number) / SAMPLE);
-    const ids = [day * DAY_MS / 1000 * IDS_A_SECOND, (day + 1) * DAY_MS / 1000 * IDS_A_SECOND - 1];
-    const took = sql(
+    const found = this.#index.sql(
       `SELECT took_ms FROM runs INDEXED BY by_job_status
        WHERE job = ? AND status = 0 AND id BETWEEN ? AND ? AND (id >> 1) % ? = 0 AND took_ms IS NOT NULL`,
-    ).all(job, ...ids, every).map(({ took_ms }) => took_ms as number).sort((a, b) => a - b);
-    sql("UPDATE days SET median_ms = ?, p95_ms = ?, stale = 0 WHERE job = ? AND day = ?")
+    ).all(job, ...idsOfDay(day), every);
+    this.#putPercentiles(job, day, found.map(({ took_ms }) => took_ms as number));
+  }
+
+  #putPercentiles(job: number, day: number, took: number[]): void {
+    took.sort((a, b) => a - b);
+    this.#index.sql("UPDATE days SET median_ms = ?, p95_ms = ?, stale = 0 WHERE job = ? AND day = ?")
       .run(percentile(took, 0.5) ?? null, percentile(took, 0.95) ?? null, job, day);
   }
 
@@ -148,7 +189,7 @@ export class Queries {
     const plan = this.#plan(search, cursor?.ms);
     if (!plan) return [];
     const found: StoredRun[] = [];
-    const sql = `SELECT ${COLUMNS} FROM ${plan.source} AND r.id BETWEEN ? AND ? ${plan.where}
+    const sql = `SELECT ${COLUMNS} FROM ${plan.source} AND ${plan.range} ${plan.where}
       ${cursor ? "AND (r.finished_ms, r.run_name) < (?, ?)" : ""}
       ORDER BY r.finished_ms DESC, r.run_name DESC LIMIT ?`;
     const first = Math.max(LEAST_LOOKED_AT, Math.min(2 * limit, MOST_LOOKED_AT));
@@ -168,11 +209,14 @@ export class Queries {
     const pause = pauses(signal);
     let size = first;
     for (let high = highest; high >= lowest;) {
+      const begunMs = performance.now();
       const last = skip.get(...plan.begin, lowest, high, size)?.["id"] as number | undefined;
       const low = last === undefined ? lowest : Math.max(lowest, last - last % IDS_A_SECOND);
       yield [low, high];
       high = low - 1;
-      size = Math.min(size * 4, Math.max(most, first));
+      const tookMs = performance.now() - begunMs;
+      // What it takes depends on the conditions, and on what is in memory.
+      size = tookMs > LONG_MS ? Math.max(LEAST_LOOKED_AT, size >> 1) : Math.min(size * 4, Math.max(most, first));
       await pause();
     }
   }
@@ -237,36 +281,44 @@ export class Queries {
       own.params.push(...newer.params);
     }
     const where = own.sql.map((one) => ` AND ${one}`).join("");
+    const rest = { where, params: own.params, ids };
     if (byText) {
       const range = "t.rowid >= CAST(? AS INTEGER) AND t.rowid <= CAST(? AS INTEGER)";
       return {
+        ...rest,
         source: "texts t CROSS JOIN runs r ON r.id = t.rowid WHERE texts MATCH ?",
+        range,
         skip: `SELECT t.rowid id FROM texts t WHERE texts MATCH ? AND ${range} ORDER BY t.rowid DESC LIMIT 1 OFFSET ?`,
         begin: [match],
-        where,
-        params: own.params,
-        ids,
       };
     }
-    const [index, columns] = INDEXES.find(([, columns]) => columns.every((one) => equal[one] !== undefined))!;
-    const source = `runs r ${index} WHERE ${["true", ...columns.map((one) => `r.${one} = ?`)].join(" AND ")}`;
-    return {
-      source,
-      skip: `SELECT r.id id FROM ${source} AND r.id BETWEEN ? AND ? ORDER BY r.id DESC LIMIT 1 OFFSET ?`,
-      begin: columns.map((one) => equal[one]!),
-      where,
-      params: own.params,
-      ids,
-    };
+    const way = INDEXES.find(([, columns]) => columns.every((one) => equal[one] !== undefined));
+    return { ...rest, ...way ? planOf(way, equal) : { ...planOf(["NOT INDEXED", []], {}), isAll: true } };
   }
+}
+
+/** How runs are looked for by an index. */
+function planOf([index, columns]: Way, equal: Record<string, Value | undefined>) {
+  const source = `runs r ${index} WHERE ${["true", ...columns.map((one) => `r.${one} = ?`)].join(" AND ")}`;
+  const range = "r.id BETWEEN ? AND ?";
+  return {
+    source,
+    range,
+    skip: `SELECT r.id id FROM ${source} AND ${range} ORDER BY r.id DESC LIMIT 1 OFFSET ?`,
+    begin: columns.map((one) => equal[one]!),
+  };
 }
 
 /** Rows whose last ends are kept. */
 const MOST_KEPT_ENDS = 300;
 const COLUMNS = RUN_COLUMNS.split(", ").map((column) => `r.${column}`).join(", ");
 
+/** An index, and the columns that it has. */
+type Way = readonly [string, readonly string[]];
+
+const BY_STATUS: Way = ["INDEXED BY by_status", ["status"]];
 /** The one that leaves the fewest first. */
-const INDEXES: readonly (readonly [string, readonly string[]])[] = [
+const INDEXES: readonly Way[] = [
   ["INDEXED BY by_root", ["root"]],
   ["INDEXED BY by_group", ["grp"]],
   ["INDEXED BY by_parent", ["parent"]],
@@ -274,9 +326,13 @@ const INDEXES: readonly (readonly [string, readonly string[]])[] = [
   ["INDEXED BY by_job", ["job"]],
   ["INDEXED BY by_reason", ["reason"]],
   ["INDEXED BY by_owner", ["owner"]],
-  ["INDEXED BY by_status", ["status"]],
-  ["NOT INDEXED", []],
+  BY_STATUS,
 ];
+
+/** The first and the last one. */
+function idsOfDay(day: number): [number, number] {
+  return [day, day + 1].map((one, at) => one * DAY_MS / 1000 * IDS_A_SECOND - at) as [number, number];
+}
 
 function dayAt(date: Date): number {
   return Math.floor(date.getTime() / DAY_MS);

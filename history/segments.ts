@@ -34,6 +34,7 @@ export interface Segment {
   readonly from: number;
   readonly to: number;
   readonly runs: number;
+  readonly writtenAt: Date;
 }
 
 /** A segment is not what it should be: what it holds is read from its records. */
@@ -52,11 +53,11 @@ export class Segments {
   /** Those with the newest ends first. */
   async list(signal?: AbortSignal): Promise<Segment[]> {
     const found: Segment[] = [];
-    for await (const { key, size } of this.#store.list(FOLDER, compact({ signal }))) {
+    for await (const { key, size, modifiedAt: writtenAt } of this.#store.list(FOLDER, compact({ signal }))) {
       const name = key.slice(FOLDER.length);
       const [, from, to, runs] = NAME.exec(name) ?? [];
       if (runs === undefined || size > MOST_BYTES) continue;
-      found.push({ name, from: Number(from), to: Number(to), runs: Number(runs) });
+      found.push({ name, from: Number(from), to: Number(to), runs: Number(runs), writtenAt });
     }
     return found.sort((a, b) => b.to - a.to || b.from - a.from);
   }

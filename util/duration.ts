@@ -17,6 +17,19 @@ export function durationMs(text: string): number | undefined {
   return sum;
 }
 
+/**
+ * A moment in milliseconds, as people write it: how long ago (`2h`, `3d`), or an RFC 3339 date or time; undefined: it is
+ * neither.
+ */
+export function momentMs(text: string, nowMs = Date.now()): number | undefined {
+  const ago = durationMs(text);
+  if (ago !== undefined) return nowMs - ago;
+  const time = /^\d{4}-\d\d-\d\d(T\d\d:\d\d(:\d\d(\.\d{1,9})?)?(Z|[+-]\d\d:\d\d))?$/.test(text)
+    ? Date.parse(text)
+    : NaN;
+  return Number.isFinite(time) ? time : undefined;
+}
+
 /** `42 s`, `3 min 5 s`, `2 h 10 min`, `4 d 3 h`; a negative one is `0 s`. */
 export function durationWords(ms: number): string {
   const seconds = Math.max(0, Math.round(ms / 1000));

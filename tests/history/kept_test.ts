@@ -375,16 +375,16 @@ function aRun(second: number) {
 Deno.test("many small segments are put together while the service runs", async () => {
   await using bed = new Bed();
   const segments = new Segments(bed.store);
-  for (let second = 0; second < 60; second++) {
+  for (let second = 0; second < 70; second++) {
     await segments.write([{ run: aRun(second), payload: "" }]);
     await bed.put(second);
   }
   const history = await bed.loaded({ segmentMs: 1, ...bed.place });
   await eventually(() => bed.segments().length === 1, { what: "one segment" });
-  equal(await history.count({}), 60);
+  equal(await history.count({}), 70);
   history.close();
   bed.reads();
   await Deno.remove(bed.file);
-  ok((await bed.loaded(bed.place)).reach().runs === 60);
+  ok((await bed.loaded(bed.place)).reach().runs === 70);
   equal(bed.reads(), 0);
 });
