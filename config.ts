@@ -58,6 +58,8 @@ export interface Config {
   readonly runs: { readonly url: string };
   /** Where the index of ended runs is. `ifThere`: only if the folder is there and can be used. */
   readonly data: { readonly folder: string; readonly ifThere?: true };
+  /** What is deleted by age; absent: nothing. */
+  readonly keep: { readonly runsMs?: number; readonly logsMs?: number };
   readonly s3: S3ServerOptions;
   /** AWS_* variables that came by flag or file; the SDK reads them from the environment: see exportAwsEnv. */
   readonly awsEnv: Readonly<Record<string, string>>;
@@ -227,6 +229,7 @@ function assemble(reader: Reader, input: ConfigInput): Config {
     }),
     runs: { url: reader.get("RUNS_URL") ?? `${beside}/runs` },
     data: dataOf(reader),
+    keep: optional({ runsMs: reader.get("KEEP_RUNS"), logsMs: reader.get("KEEP_LOGS") }),
     s3: s3Of(reader, input),
     awsEnv: awsEnvOf(reader),
     cluster: optional({
@@ -411,7 +414,7 @@ function tracesOf(reader: Reader): Pick<Config, "traces"> {
 }
 
 /** What is wrong, or probably not meant, though each setting is right in itself. */
-function crossCheck({ mqtt, cluster, runs, logs, log: _, webhook, leader }: Config, reader: Reader): void {
+function crossCheck({ mqtt, cluster, keep, runs, logs, log: _, webhook, leader }: Config, reader: Reader): void {
   const parsed = URL.parse(mqtt.url);
   if (parsed?.username && mqtt.username !== undefined) {
     reader.warnings.push("MQTT_USERNAME is used; the user in MQTT_URL is not");
@@ -426,6 +429,12 @@ function crossCheck({ mqtt, cluster, runs, logs, log: _, webhook, leader }: Conf
     reader.warnings.push(
       `${receive.source} ${mqtt.receiveMaximum} is more than MAX_WAITING_MESSAGES ${mqtt.maxWaiting}, which is what counts`,
     );
+  }
+  const keepRuns = reader.raw("KEEP_RUNS");
+  if (keepRuns && keep.runsMs !== undefined && keep.runsMs < mqtt.sessionExpirySeconds * 1000) {
+    const advice =
+      "must be at least MQTT_SESSION_EXPIRY: as long as the broker may send a message again, its record is needed";
+    reader.fault(keepRuns.source, keepRuns.text, advice);
   }
   const keyId = reader.raw("AWS_ACCESS_KEY_ID");
   const secret = reader.raw("AWS_SECRET_ACCESS_KEY");

@@ -241,6 +241,22 @@ export class RunRecords {
     }
   }
 
+  /** The newest revision of each session that there is; one that cannot be read is left out. */
+  async sessions(signal?: AbortSignal): Promise<SessionRecord[]> {
+    const newest = new Map<string, string>();
+    for await (const { key } of this.#store.list(SESSIONS, compact({ signal }))) {
+      newest.set(key.slice(0, key.lastIndexOf("/")), key);
+    }
+    const read = [...newest.values()].map(async (key) => {
+      const record = await this.#getJson(key, MAX_RECORD_BYTES, signal).catch((error) => {
+        if (error instanceof SyntaxError) return undefined;
+        throw error;
+      });
+      return isSessionRecord(record) ? [record] : [];
+    });
+    return (await Promise.all(read)).flat();
+  }
+
   async #putJson(key: string, value: unknown, signal?: AbortSignal): Promise<void> {
     const options = { contentType: "application/json", ...compact({ signal }) };
     await this.#store.put(key, JSON.stringify(value), options);

@@ -113,6 +113,12 @@ export const COMMANDS: Readonly<Record<string, Command>> = {
     },
     run: async (call) => await (await import("./runs.ts")).runs(call, STATES),
   },
+  prune: {
+    words: [],
+    meaning: "Which old records and logs the service will delete (KEEP_RUNS, KEEP_LOGS), and which stay, and why",
+    flags: { json, "dry-run": { meaning: "Delete nothing; the service itself does, once a day" } },
+    run: async (call) => await (await import("./prune.ts")).prune(call),
+  },
   logs: {
     words: ["RUN"],
     meaning: "The log of a run, from the store or, while it runs, from the cluster",

@@ -8,8 +8,10 @@ import { eventLog } from "../observers/event_log.ts";
 import { Metrics } from "../observers/metrics.ts";
 import { Notices } from "../observers/notices.ts";
 import { Webhook } from "../observers/webhook.ts";
-import { Service } from "../service.ts";
+import { pruneDaily, Retention } from "../history.ts";
+import { Service, type ServiceOptions } from "../service.ts";
 import { openPage } from "../status.ts";
+import { compact } from "../util/compact.ts";
 import { errorMessage } from "../util/errors.ts";
 import { getLogger } from "../util/log.ts";
 import { VERSION } from "../util/version.ts";
@@ -40,6 +42,7 @@ export async function putTogether(config: Config) {
   if (page) log.info("Page and metrics at {url}", { url: page.url });
   const closing = new AbortController();
   observeWhenConnected(service, config, { onTrouble: warn, signal: closing.signal });
+  keepAges(config, service, options, closing.signal);
   return {
     service,
     broker: broker.url,
@@ -51,6 +54,51 @@ export async function putTogether(config: Config) {
     },
   };
 }
+
+/** Ages by the settings. */
+export function retentionOptions({ keep, topicPrefix, startingDeadlineMs }: Config) {
+  return { ...compact({ keepRunsMs: keep.runsMs, keepLogsMs: keep.logsMs }), topicPrefix, startingDeadlineMs };
+}
+
+/** Deletes by age while the service runs; nothing where nothing is asked for. */
+function keepAges(
+  config: Config,
+  service: Service,
+  { stores }: Pick<ServiceOptions, "stores">,
+  signal: AbortSignal,
+): void {
+  if (config.keep.runsMs === undefined && config.keep.logsMs === undefined) return;
+  const { records, history } = service;
+  const log = getLogger("retention");
+  const retention = new Retention({
+    ...retentionOptions(config),
+    records,
+    store: stores.runs,
+    logs: stores.logs,
+    async runsOfRoot(root) {
+      const runs = await history.find({ root, limit: MOST_OF_ROOT });
+      // One that is not known may be there.
+      return history.reach().kind === "all" && runs.length < MOST_OF_ROOT ? runs : undefined;
+    },
+    signal,
+  });
+  pruneDaily(retention, {
+    isQuiet() {
+      const { leading, brokerConnected, waitingMessages } = service.snapshot();
+      return leading && brokerConnected && waitingMessages === 0 && history.reach().kind !== "partly";
+    },
+    async onPruned({ runs, logs, kept, names }) {
+      await history.forget(names);
+      const stay = [...kept].map(([guard, count]) => `${count} ${guard}`).join(", ") || "none";
+      log.info("Deleted {runs} records and {logs} logs by age; records that stay: {stay}", { runs, logs, stay });
+    },
+    onTrouble: (reason) => log.warn("{reason}", { reason }),
+    signal,
+  }).catch(() => {/* The service stops. */});
+}
+
+/** Ended runs of one message that are looked at. */
+const MOST_OF_ROOT = 5_000;
 
 /** Traces, sent where the settings say; not loaded where they say nothing. */
 async function openTraces({ url, headers, serviceName }: NonNullable<Config["traces"]>, onTrouble: Trouble) {

@@ -317,6 +317,20 @@ export const SETTINGS = {
     meaning:
       "How often it is asked what all pods use (one call to metrics-server), for the peaks in records. `off`: never.",
   },
+  KEEP_RUNS: {
+    kind: kinds.duration("1d"),
+    group: RUNS,
+    otherwise: "for ever",
+    meaning:
+      "Records of runs that ended longer ago are deleted once a day, with their payloads, but for those that still " +
+      "keep something from running twice; at least `MQTT_SESSION_EXPIRY`. `prune --dry-run` says which.",
+  },
+  KEEP_LOGS: {
+    kind: kinds.duration("1d"),
+    group: RUNS,
+    otherwise: "for ever",
+    meaning: "The same for logs.",
+  },
   MAX_ITEMS: {
     kind: kinds.integer(1, 10_000),
     group: RUNS,

@@ -120,6 +120,14 @@ export class KeptHistory implements GrowingHistory {
     return promise;
   }
 
+  /** Takes out runs whose records are no more. */
+  async forget(runNames: Iterable<string>): Promise<void> {
+    for (const runName of runNames) {
+      this.#opened.index.remove(runName);
+      await setImmediate();
+    }
+  }
+
   /** Takes in what was told, and gives the file up. */
   close(): void {
     if (this.#closed) return;

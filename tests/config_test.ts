@@ -345,6 +345,11 @@ Deno.test("settings that need each other are checked together", async (t) => {
     [{ ...tls, MQTT_CA_FILE: "/bad" }, ['MQTT_CA_FILE "/bad": the file is not PEM (-----BEGIN …)']],
     [{ ...tls, MQTT_CERT_FILE: "/c", MQTT_KEY_FILE: "/k" }, []],
     [{ AWS_ACCESS_KEY_ID: "A" }, ["AWS_ACCESS_KEY_ID: set AWS_SECRET_ACCESS_KEY as well"]],
+    [{ KEEP_RUNS: "3d" }, [
+      'KEEP_RUNS "3d": must be at least MQTT_SESSION_EXPIRY: as long as the broker may send a message again, its record ' +
+      "is needed",
+    ]],
+    [{ KEEP_RUNS: "3d", MQTT_SESSION_EXPIRY: "2d" }, []],
     [{ AWS_SECRET_ACCESS_KEY: "A" }, ["AWS_SECRET_ACCESS_KEY: set AWS_ACCESS_KEY_ID as well"]],
     [{ LOGS_URL: "s3://b/x", RUNS_URL: "s3://b/x/" }, ['RUNS_URL "s3://b/x": give it another folder than LOGS_URL']],
     [{ LEADER_ELECT: "true", CLUSTER: "local" }, ['LEADER_ELECT "true": needs CLUSTER=kubernetes, for the lease']],
