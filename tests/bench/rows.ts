@@ -4,6 +4,7 @@
 import { CLI } from "./cli.ts";
 import { ENDS } from "./ends.ts";
 import { FLOWS } from "./flows.ts";
+import { HISTORY } from "./history.ts";
 import { LOGS } from "./log_node.ts";
 import type { Measurement } from "./measure.ts";
 import { MEMORY } from "./memory.ts";
@@ -19,4 +20,5 @@ export const MEASUREMENTS: Readonly<Record<string, Measurement>> = {
   ...LOGS,
   ...FLOWS,
   ...CLI,
+  ...HISTORY,
 };
