@@ -3,7 +3,7 @@
  * runs of its message. What cannot be had leaves its part of the page out. Must not know HTTP, nor what pages look like.
  */
 import { stringify } from "yaml";
-import type { JobFacts, RunRecord, RunView } from "../ports.ts";
+import type { EventFacts, JobFacts, RunRecord, RunView } from "../ports.ts";
 import { isRunName, keptPayload, lineageOfRecord, recordedLineage } from "../run_spec.ts";
 import { pulledAt } from "../runs.ts";
 import { compact } from "../util/compact.ts";
@@ -35,6 +35,8 @@ export interface FoundRun {
 
 /** Runs of one message that are looked at. */
 export const MAX_OF_ROOT = 500;
+/** Events of the cluster on the page of a live run. */
+const MAX_EVENTS = 10;
 /** Bars on the page of a run. */
 const MAX_BARS = 60;
 const MAX_PAYLOAD_SHOWN = 96 * 1024;
@@ -56,12 +58,12 @@ export async function readRun(runName: string, looking: Looking): Promise<Page |
   const now = new Date();
   const { live, record } = found;
   const root = rootOf(found);
-  const [ended, attempts, log, message, timeline] = await Promise.all([
+  const [ended, attempts, log, message, events] = await Promise.all([
     view.history.find({ root, everyItem: true, limit: MAX_OF_ROOT }, signal()).catch(() => []),
     attemptsOf(view, found, signal()),
     readLog(runName, looking),
     record ? messageOfRecord(record) : liveMessage(runName, looking),
-    record ? timelineOf(record) : liveTimelineOf(live!, looking, now),
+    readEvents(found, looking),
   ]);
   const liveOnes = view.liveRuns().filter((run) => run.root === root);
   // Of the record itself the history may not know yet, or no more.
@@ -73,7 +75,8 @@ export async function readRun(runName: string, looking: Looking): Promise<Page |
     root,
     ...compact({ live, record, log }),
     ...message,
-    timeline,
+    timeline: record ? timelineOf(record) : liveTimeline(live!, { now, pulledAt: pulledAt(events, live!.startedAt) }),
+    events: events.slice(-MAX_EVENTS),
     attempts,
     waits,
     ancestors: ancestorsOf(runs, runName),
@@ -86,7 +89,22 @@ export async function readRun(runName: string, looking: Looking): Promise<Page |
 }
 
 function dataOf(
-  { runName, root, live, record, log, timeline, attempts, waits, ancestors, descendants, reruns, manifest, ...message }:
+  {
+    runName,
+    root,
+    live,
+    record,
+    log,
+    timeline,
+    events,
+    attempts,
+    waits,
+    ancestors,
+    descendants,
+    reruns,
+    manifest,
+    ...message
+  }:
     & FoundRun
     & RunMessage
     & {
@@ -94,6 +112,7 @@ function dataOf(
       readonly root: string;
       readonly log?: LogTail;
       readonly timeline: unknown;
+      readonly events: unknown;
       readonly attempts: unknown;
       readonly waits: Parameters<typeof waitData>[0][];
       readonly ancestors: readonly string[];
@@ -110,6 +129,7 @@ function dataOf(
     ...log ? { log: { text: log.text, extent: log.extent } } : {},
     ...compact({ payload: message.payload, payload_note: message.payloadNote }),
     timeline,
+    events,
     attempts,
     waits: waits.map(waitData),
     ancestors,
@@ -138,9 +158,10 @@ function rootOf({ live, record }: FoundRun): string {
   return record ? lineageOfRecord(record).root : live!.root;
 }
 
-async function liveTimelineOf(live: RunView, { view, signal }: Looking, now: Date) {
-  const events = await view.events?.(live.runName, signal()).catch(() => []) ?? [];
-  return liveTimeline(live, { now, pulledAt: pulledAt(events, live.startedAt) });
+/** What the cluster says of a live run, the last of it, oldest first. */
+async function readEvents({ live, record }: FoundRun, { view, signal }: Looking): Promise<readonly EventFacts[]> {
+  if (record || !live) return [];
+  return await view.events?.(live.runName, signal()).catch(() => []) ?? [];
 }
 
 async function readLog(runName: string, { view, signal }: Looking): Promise<LogTail | undefined> {

@@ -20,7 +20,7 @@ export interface Step {
   /** Milliseconds from the step before it. */
   readonly ms: number;
   /** It is not over. */
-  readonly isNow?: true;
+  readonly is_now?: true;
 }
 
 export interface Timeline {
@@ -122,7 +122,7 @@ export function liveTimeline(run: RunView, { now, pulledAt }: { now: Date; pulle
   const under: Moment = { name: "now", at: now.toISOString(), what, kind: isEnding ? "after" : next.kind };
   const seen = [...all.slice(0, last + 1).filter(({ at }) => at !== undefined), under];
   const { steps, ...rest } = toTimeline(run.receivedAt.toISOString(), seen, all);
-  return { ...rest, steps: steps.map((step, at) => at === steps.length - 1 ? { ...step, isNow: true } : step) };
+  return { ...rest, steps: steps.map((step, at) => at === steps.length - 1 ? { ...step, is_now: true } : step) };
 }
 
 const NOW_WORDS: Readonly<Record<string, string>> = {

@@ -2,7 +2,7 @@
  * The page `/runs/{run}`: why it stands as it does with the last lines of its log, its life as a timeline, the runs of its
  * message, attempts, message, facts, Job, and the form that acts on it. A pure function of its input.
  */
-import type { RunRecord, RunView } from "../../ports.ts";
+import type { EventFacts, RunRecord, RunView } from "../../ports.ts";
 import type { AttemptView } from "../attempts.ts";
 import type { FamilyLine, FamilyRun } from "../family.ts";
 import type { Wait } from "../joins.ts";
@@ -28,6 +28,7 @@ import {
   type RunState,
   short,
   StateWord,
+  Time,
 } from "./parts.tsx";
 import { TimelineView } from "./timeline.tsx";
 
@@ -40,6 +41,8 @@ export interface RunPageInput extends RunMessage {
   readonly live?: RunView;
   readonly record?: RunRecord;
   readonly timeline: Timeline;
+  /** What the cluster says of it while it lives. */
+  readonly events?: readonly EventFacts[];
   /** Rows that wait for it, or for others beside it. */
   readonly waits: readonly Wait[];
   /** Names of the runs and groups above it, the nearest first. */
@@ -85,7 +88,10 @@ export function runPage(input: RunPageInput): string {
             <h2 id="life-h">{record ? "Its life" : "Its life so far"}</h2>
             <TimelineView timeline={input.timeline} />
           </section>
-          <FactsSection {...input} />
+          <div>
+            <FactsSection {...input} />
+            <EventsSection {...input} />
+          </div>
         </div>
         <FamilySection {...input} />
         <AttemptsSection {...input} />
@@ -396,6 +402,23 @@ function FactsSection({ live, record }: RunPageInput) {
         <dd>{resourceWords({ ...run, gpu: run.gpu ?? 0 })}</dd>
         {record && <RecordFacts record={record} />}
       </dl>
+    </section>
+  );
+}
+
+function EventsSection({ events = [] }: RunPageInput) {
+  if (events.length === 0) return <section id="events" data-live hidden></section>;
+  return (
+    <section id="events" data-live aria-labelledby="events-h">
+      <h2 id="events-h">What the cluster says</h2>
+      <ul class="events">
+        {events.toReversed().map(({ at, type, reason, message, count }) => (
+          <li class={type === "Warning" ? "warn" : undefined}>
+            <Time at={at} /> <b>{short(reason, 100)}</b> {short(message, 300)}
+            {count > 1 && ` (${count} times)`}
+          </li>
+        ))}
+      </ul>
     </section>
   );
 }

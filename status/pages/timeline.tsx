@@ -45,7 +45,7 @@ export function TimelineView({ timeline }: { timeline: Timeline }) {
               </th>
               <td class="num">{preciseWords(step.ms)}</td>
               <td>
-                {step.isNow ? "now" : (
+                {step.is_now ? "now" : (
                   <>
                     <span class="wideonly">{`${step.name} `}</span>
                     <Time at={step.at} />

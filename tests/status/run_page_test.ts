@@ -60,7 +60,7 @@ Deno.test("an output is a link only where a browser can follow it", () => {
   );
 });
 
-Deno.test("the page of a live run says what it waits for, up to now", () => {
+Deno.test("the page of a live run says what it waits for, up to now, and what the cluster says", async () => {
   const now = new Date("2026-03-01T12:00:00Z");
   const live = aRunView({
     state: "pending",
@@ -69,11 +69,22 @@ Deno.test("the page of a live run says what it waits for, up to now", () => {
     createdAt: new Date(now.getTime() - 299_000),
   });
   const { startedAt: _, ...waiting } = live;
-  return anApp({ view: fakeView({ live: [waiting] }) }).get(`/runs/${live.runName}.json`).then(async (answer) => {
-    const { timeline, live: shown } = await answer.json();
-    equal(timeline.steps.at(-1).what, "waits for a free slot (max_runs)");
-    deepEqual([shown.run_name, shown.held_for, shown.started_at], [live.runName, "slot", null]);
-  });
+  const event = {
+    at: now,
+    type: "Warning",
+    object: "Pod/x",
+    reason: "FailedMount",
+    message: `no secret "<b>"`,
+    count: 3,
+  } as const;
+  const events = () => Promise.resolve([{ ...event, type: "Normal", reason: "Scheduled" } as const, event]);
+  const { get } = anApp({ view: { ...fakeView({ live: [waiting] }), events } });
+  const { timeline, live: shown, events: told } = await (await get(`/runs/${live.runName}.json`)).json();
+  equal(timeline.steps.at(-1).what, "waits for a free slot (max_runs)");
+  deepEqual([shown.run_name, shown.held_for, shown.started_at], [live.runName, "slot", null]);
+  deepEqual(told[1], { ...event, at: now.toISOString() });
+  const text = words(await (await get(`/runs/${live.runName}`)).text());
+  match(text, /What the cluster says .* FailedMount no secret &quot;&lt;b&gt;&quot; \(3 times\) .* Scheduled/);
 });
 
 Deno.test("the items of a group can be had by their state, and its shapes lead to their runs", async () => {

@@ -61,7 +61,7 @@ Deno.test("the last step of a live run is what goes on now", () => {
   const now = at(100);
   const last = (more: object, pulledAt?: Date) => {
     const { steps } = liveTimeline({ ...young, ...more }, { now, pulledAt });
-    equal(steps.filter(({ isNow }) => isNow).length, 1);
+    equal(steps.filter(({ is_now }) => is_now).length, 1);
     return [steps.at(-1)!.what, steps.at(-1)!.ms];
   };
   deepEqual(last({ heldBy: "queue" }), ["waits in a queue of the cluster", 99_000]);
