@@ -124,9 +124,12 @@ const receivedAt = (line: LiveLine) => ("group" in line ? line.group : line.run)
 const jobNameOf = (line: LiveLine) => ("group" in line ? line.group : line.run).jobName;
 const byName = (a: string, b: string) => a < b ? -1 : a > b ? 1 : 0;
 
+/** The order of durations is the same at any one time; the last one that a Date can be is after all of them. */
+const ANY_TIME = 8.64e15;
+
 const LIVE_ORDER: Readonly<Record<(typeof LIVE_SORTS)[number][0], (a: LiveLine, b: LiveLine) => number>> = {
   newest: (a, b) => receivedAt(b) - receivedAt(a),
-  longest: (a, b) => liveTookMs(b) - liveTookMs(a) || receivedAt(a) - receivedAt(b),
+  longest: (a, b) => liveTookMs(b, ANY_TIME) - liveTookMs(a, ANY_TIME) || receivedAt(a) - receivedAt(b),
   row: (a, b) => byName(jobNameOf(a), jobNameOf(b)) || receivedAt(b) - receivedAt(a),
 };
 

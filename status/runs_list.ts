@@ -174,7 +174,8 @@ async function pageSorted(
     ...live.map((one) => ({ live: one })),
     ...ended.slice(0, MOST_SORTED).map((record) => ({ record })),
   ];
-  const keyed = lines.map((line) => ({ line, took: tookOf(line), row: rowOf(line) }));
+  const now = Date.now();
+  const keyed = lines.map((line) => ({ line, took: tookOf(line, now), row: rowOf(line) }));
   if (sort === "longest") keyed.sort((a, b) => b.took - a.took);
   else keyed.sort((a, b) => a.row < b.row ? -1 : a.row > b.row ? 1 : 0);
   const from = (page - 1) * RUNS_A_PAGE;
@@ -188,8 +189,8 @@ async function pageSorted(
   };
 }
 
-function tookOf(line: RunLine): number {
-  if ("live" in line) return liveTookMs(line.live);
+function tookOf(line: RunLine, now: number): number {
+  if ("live" in line) return liveTookMs(line.live, now);
   const { started_at, finished_at } = line.record;
   return started_at === null ? 0 : Date.parse(finished_at) - Date.parse(started_at) || 0;
 }

@@ -40,7 +40,7 @@ section{background:var(--card);border:1px solid var(--line);border-radius:.5rem;
 section>:last-child{margin-bottom:0}
 .bare{background:none;border:0;padding:0}
 .cols{display:grid;grid-template-columns:repeat(2,minmax(0,1fr));gap:.8rem;align-items:start}
-.cols section{margin:0}.cols>div{display:grid;gap:.8rem;min-width:0}
+.cols section{margin:0}.cols>div{display:grid;grid-template-columns:minmax(0,1fr);gap:.8rem;min-width:0}
 .line{display:flex;flex-wrap:wrap;align-items:center;gap:.3rem .75rem}.line>.end{margin-left:auto}.line h2{margin:0}
 .tiles>li{flex:1 1 0;max-width:15rem}.tiles{display:flex;flex-wrap:wrap;gap:.6rem;margin:.8rem 0;padding:0;list-style:none}
 .tile{display:block;padding:.4rem .9rem;background:var(--card);border:1px solid var(--line);
@@ -58,7 +58,7 @@ color:var(--tone,var(--muted));background:var(--tone-bg,var(--sunk))}
 .good,.bad,.warn,.run{color:var(--tone)}
 p.good,p.bad,p.warn,span.good,span.bad,span.warn,span.run,td.bad,td.warn,li.bad,li.warn,div.bad,div.warn{font-weight:600}
 .muted{color:var(--muted)}.small{font-size:.85rem}
-.name{display:inline-block;max-width:100%;overflow:hidden;text-overflow:ellipsis;white-space:nowrap;vertical-align:bottom}td>.name{max-width:13rem}
+.name{display:inline-block;max-width:100%;overflow:hidden;text-overflow:ellipsis;white-space:nowrap;vertical-align:bottom}td>.name,th>.name{max-width:8rem}
 .cut{display:-webkit-box;-webkit-box-orient:vertical;-webkit-line-clamp:2;overflow:hidden;overflow-wrap:anywhere}
 code,pre,.mono{font-family:var(--mono);font-size:.85em}code,a{overflow-wrap:anywhere}
 pre{margin:0;padding:.75rem;border:1px solid var(--line);border-radius:.25rem;background:var(--sunk);white-space:pre-wrap;
@@ -93,7 +93,7 @@ summary{cursor:pointer;min-height:1.5rem}details>:nth-child(2){margin-top:.5rem}
 .lines>li:first-child,.rowlist>li:first-child{border:0}.lines .cut{margin:.1rem 0 0;font-size:.88rem}.line>.name{min-width:0}
 .rowlist>li{display:grid;grid-template-columns:minmax(0,1fr) auto 180px 5.5rem;gap:.25rem .75rem;align-items:center;
 min-height:2.1rem;border-top:1px solid var(--line)}
-.lines>li>.mono.name{max-width:60%}.stack th .mono{white-space:nowrap}.counts{display:flex;gap:.3rem}.rowlist>li>:last-child{text-align:right}
+.lines>li>.mono.name{max-width:60%}.counts{display:flex;gap:.3rem}.rowlist>li>:last-child{text-align:right}
 .find{background:var(--card);border:1px solid var(--line);border-radius:.5rem;padding:.6rem 1rem;margin:.8rem 0;align-items:start}
 .find .pair,.more{display:flex;flex-wrap:wrap;gap:.5rem .75rem}.find details{align-self:end}.find details[open]{order:9;width:100%}
 .find .acts{align-self:end}.find summary{padding:.35rem 0}
@@ -112,25 +112,25 @@ svg .odd{stroke:var(--bad);stroke-width:2;stroke-dasharray:5 3}
 svg .edge{fill:none;stroke:var(--muted)}svg .fails{stroke-dasharray:4 3}svg .needs{stroke-width:2.5px}svg .tip{fill:var(--muted)}
 footer{padding-bottom:1rem;font-size:.82rem}footer button{min-height:1.75rem;padding:.1rem .5rem;font-weight:400}
 @media(max-width:60rem){.cols{grid-template-columns:minmax(0,1fr)}}
-@media(max-width:40rem){
+@media(min-width:80rem){.stack th .mono{white-space:nowrap}td>.name,th>.name{max-width:13rem}}
+@media(max-width:48rem){
 .bar,main,footer{padding:0 .75rem}.bar{gap:0 .75rem;min-height:2rem}.brand{font-size:.9rem;line-height:2rem}
 nav{order:9;width:100%}nav ul{justify-content:space-between}nav a{padding:.25rem .3rem}
 .head{padding-top:.4rem}h1{font-size:1.1rem}section{padding:.5rem .75rem;margin:.5rem 0}h2{margin-bottom:.25rem}
 .cols,.cols>div{gap:.5rem}.tiles{gap:.4rem;margin:.5rem 0}.tile{min-width:0;padding:.25rem .6rem}.tile b{font-size:1.25rem}
-.few>:nth-child(n+4),.few+.pager,.wideonly{display:none}
-.listform{display:none}.rowlist>li{grid-template-columns:minmax(0,1fr) auto 180px;min-height:2rem}
-.find{padding:.5rem .75rem;margin:.5rem 0;gap:.4rem}.more>div{width:100%}.find .acts{width:auto;margin-left:auto}.stack th .mono{white-space:normal}
+.listform{order:9;width:100%;flex-wrap:nowrap}.listform :is(input,select){flex:1;min-width:0;width:0}.rowlist>li{grid-template-columns:minmax(0,1fr) auto 150px;min-height:2rem}
+.find{padding:.5rem .75rem;margin:.5rem 0;gap:.4rem}.more>div{width:100%}.find .acts{width:auto;margin-left:auto}.stack td>.name,.stack th>.name{max-width:100%}
 .lines>li>.mono.name{flex:1 1 0;max-width:none}.lines .detail{order:9;flex-basis:100%;display:block}.lines .detail:empty{display:none}
 dl{grid-template-columns:minmax(0,1fr)}dd{margin-bottom:.3rem}textarea,form>div:not(.box){width:100%}
 input:not([type=checkbox]),select{width:100%;font-size:16px}.pair{display:flex;gap:.5rem}.pair>*{flex:1;min-width:0}
-main :is(p,li,td,th,dd,dt,caption) a{display:inline-block;min-height:24px;min-width:24px;line-height:24px}
+main a{display:inline-block;min-height:24px;min-width:24px;line-height:24px}
 .stack,.stack tbody,.stack tr,.stack td,.stack th{display:block;width:auto}
 .stack thead{position:absolute;width:1px;height:1px;overflow:hidden;clip-path:inset(50%)}
 .stack tr{padding:.35rem 0;border-bottom:1px solid var(--line)}.stack tr:last-child{border:0}
 .stack th,.stack td{border:0;padding:.05rem 0;text-align:left;white-space:normal}
 .stack td[data-l]{display:grid;grid-template-columns:6.5rem minmax(0,1fr);gap:.5rem}
 .stack td[data-l]:before{content:attr(data-l);color:var(--muted)}.stack td[data-l]>*{justify-self:start;grid-column:2}
-.stack td:empty,.stack tr>.wideonly{display:none}.stack tr>.il{display:inline-block;margin-right:.75rem}
+.few>:nth-child(n+4),.few+.pager,.wideonly{display:none}.stack td:empty,.stack tr>.wideonly{display:none}.stack tr>.il{display:inline-block;margin-right:.75rem}
 }
 @media(prefers-reduced-motion:no-preference){a.tile,button,.button{transition:border-color .1s}}
 ${LOG_STYLE}/* charts */

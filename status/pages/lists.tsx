@@ -126,7 +126,7 @@ export function PagesOf<T>({ of, list, path }: { of: string; list: ListPage<T>; 
 
 /** The form by which a list is filtered and sorted in place; `resets`: words of the query that begin anew with it. */
 export function ListForm(
-  { of, path, filter, sort, resets, kept }: {
+  { of, path, filter, sort, resets, kept, wideOnly }: {
     /** What is listed. */
     of: string;
     path: string;
@@ -134,18 +134,29 @@ export function ListForm(
     sort: {
       readonly name: string;
       readonly value: string | undefined;
+      /** The first one is that of a query without the word. */
       readonly choices: readonly (readonly [string, string])[];
     };
     resets: string;
     /** Other words of the query. */
     kept: Readonly<Record<string, string | undefined>>;
+    /** Left out where the list is narrow. */
+    wideOnly?: boolean;
   },
 ) {
   const others = Object.entries(kept).filter(([name, value]) =>
     value && name !== filter.name && name !== sort.name && name !== resets
   );
   return (
-    <form class="listform" method="get" action={path} role="search" aria-label={of} data-in-place data-resets={resets}>
+    <form
+      class={`listform${wideOnly ? " wideonly" : ""}`}
+      method="get"
+      action={path}
+      role="search"
+      aria-label={of}
+      data-in-place
+      data-resets={resets}
+    >
       {others.map(([name, value]) => <input type="hidden" name={name} value={value} />)}
       <input
         id={`f-${filter.name}`}
@@ -156,7 +167,9 @@ export function ListForm(
         aria-label={filter.label}
       />
       <select id={`f-${sort.name}`} name={sort.name} aria-label={`Order of ${of}`}>
-        {sort.choices.map(([value, words]) => <option value={value} selected={value === sort.value}>{words}</option>)}
+        {sort.choices.map(([value, words], at) => (
+          <option value={at === 0 ? "" : value} selected={value === sort.value}>{words}</option>
+        ))}
       </select>
       <button type="submit">Show</button>
     </form>

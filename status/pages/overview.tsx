@@ -176,6 +176,7 @@ function LiveSection({ live, query, now, waits }: OverviewInput) {
           sort={{ name: "live_sort", value: query.live_sort, choices: LIVE_SORTS }}
           resets="live_page"
           kept={query}
+          wideOnly
         />
         <a class="end small" href={runsHref({ state: "live" })}>all live runs</a>
       </div>
