@@ -31,6 +31,7 @@ import { readTable } from "./status/table.ts";
 import { readUsage, readUsageCsv } from "./status/usage.ts";
 import { isRoot } from "./run_spec.ts";
 import { addSignIn } from "./status/sign_in.ts";
+import { sessionFile, type SessionPlace } from "./status/session_file.ts";
 import { TokenCheck } from "./status/token.ts";
 import { FormReader } from "./status/forms.ts";
 import { type VisitorOptions, Visitors } from "./status/visitors.ts";
@@ -60,12 +61,14 @@ export interface PageOptions {
   readonly metrics: StatusOptions["metrics"] & { refused(why: Refusal): void };
   readonly cluster: Cluster;
   readonly logs: ObjectStore;
+  /** Where sessions are kept over a restart; absent: nowhere. */
+  readonly data?: SessionPlace;
 }
 
 /** Serves the page, health and metrics of a service; undefined where nothing shall be served. */
 export async function openPage(
   service: Service,
-  { status, metrics, cluster, logs }: PageOptions,
+  { status, metrics, cluster, logs, data }: PageOptions,
 ): Promise<{ readonly url: string; close(): Promise<void> } | undefined> {
   if (!status.listen) return undefined;
   const events = new LiveEvents();
@@ -74,7 +77,7 @@ export async function openPage(
   const server = await serveStatus({
     listen: status.listen,
     ...compact({ token: status.token || undefined, publicUrl: status.url || undefined, hosts: status.hosts }),
-    ...compact({ userHeader: status.userHeader }),
+    ...compact({ userHeader: status.userHeader, keeper: data && sessionFile(data, logs.url) }),
     metrics,
     onRefusal: (why) => metrics.refused(why),
     health: () => service.health(),

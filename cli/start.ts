@@ -37,7 +37,7 @@ export async function putTogether(config: Config) {
   const spans = config.traces && await openTraces(config.traces, warn);
   if (spans) service.subscribe(spans.emit);
   const { cluster, broker } = options;
-  const page = await openPage(service, { status, metrics, cluster, logs: options.stores.logs })
+  const page = await openPage(service, { status, metrics, cluster, logs: options.stores.logs, data: config.data })
     .catch((cause) => Promise.reject(cannotListen(status.listen, cause)));
   if (page) log.info("Page and metrics at {url}", { url: page.url });
   const closing = new AbortController();

@@ -134,7 +134,8 @@ export const SETTINGS = {
     group: STORE,
     otherwise: "`/var/lib/mqtt-job-listener` where it is there and can be written to, else memory",
     meaning:
-      "Folder for the index of ended runs, about 1 KiB each; it is made anew from `RUNS_URL` where it is lost. " +
+      "Folder for the index of ended runs, about 1 KiB each; it is made anew from `RUNS_URL` where it is lost. Also " +
+      "for who is signed in to the page. " +
       "Memory holds the newest 20,000.",
   },
   AWS_ENDPOINT_URL: {

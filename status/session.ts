@@ -1,10 +1,10 @@
 /**
  * Sessions of the page: who has sent the token once acts without it until the session ends. Kept here and not in the
  * cookie, which is random: so a sign-out is final for every copy of it, nothing of the token can be guessed from it, and
- * their number is bounded. A restart ends them all, which costs each person one sign-in.
- * Must not know the token (status/token.ts), nor what a session allows.
+ * their number is bounded. Each is known by a digest of cookie and token, so that another token ends all of them; a file
+ * may keep these over a restart. Must not know what a session allows.
  */
-import { createHash, randomBytes } from "node:crypto";
+import { createHmac, randomBytes } from "node:crypto";
 
 /** How long a session lasts, however much it is used. */
 export const SESSION_MS = 12 * 3600_000;
@@ -18,32 +18,57 @@ const ID = /^[A-Za-z0-9_-]{43}$/;
 const MOST_VALUES = 8;
 
 interface Session {
-  /** By `now`. */
+  /** By the clock. */
   readonly endsAtMs: number;
   /** As the proxy named who opened it; it is nobody else's. */
   readonly user: string | undefined;
 }
 
+/** A session as a file has it. */
+export interface KeptSession extends Session {
+  readonly digest: string;
+}
+
+/** What keeps sessions over a restart. */
+export interface SessionKeeper {
+  load(): readonly KeptSession[];
+  /** All that are open. Never throws. */
+  save(all: readonly KeptSession[]): void;
+}
+
 export interface SessionOptions {
+  /** That the sessions are opened with. */
+  readonly token?: string | undefined;
+  /** Absent: a restart ends them all. */
+  readonly keeper?: SessionKeeper | undefined;
+
   /** The page as people reach it: where that is by https, the cookie is sent by https alone. */
   readonly publicUrl?: string | undefined;
-  /** In milliseconds, of a clock that nobody sets. */
+  /** As Date.now. */
   readonly now?: () => number;
 }
 
 export class Sessions {
   readonly #now: () => number;
+  readonly #token: string;
+  readonly #keeper: SessionKeeper | undefined;
   readonly #isSecure: boolean;
   /** By digests of what the cookies hold, oldest first: what is in memory opens nothing. */
   readonly #open = new Map<string, Session>();
   /** Name of the cookie. By `__Host-` a browser takes it from this very name alone, by https. */
   readonly cookie: string;
 
-  constructor({ publicUrl, now = () => performance.now() }: SessionOptions = {}) {
+  constructor({ publicUrl, token = "", keeper, now = () => Date.now() }: SessionOptions = {}) {
     this.#now = now;
+    this.#token = token;
+    this.#keeper = keeper;
     // Not by a header such as X-Forwarded-Proto, which anybody can send.
     this.#isSecure = publicUrl !== undefined && URL.parse(publicUrl)?.protocol === "https:";
     this.cookie = this.#isSecure ? "__Host-mjl-session" : "mjl-session";
+    for (const { digest, endsAtMs, user } of (keeper?.load() ?? []).slice(-MOST_SESSIONS)) {
+      // Whatever clock or hand has written it, none lasts longer than one of now.
+      if (endsAtMs > now()) this.#open.set(digest, { endsAtMs: Math.min(endsAtMs, now() + SESSION_MS), user });
+    }
   }
 
   /** How many are open, those too whose time is over and that nobody has asked for. */
@@ -59,7 +84,8 @@ export class Sessions {
       this.#open.delete(digest);
     }
     const id = randomBytes(ID_BYTES).toString("base64url");
-    this.#open.set(digestOf(id), { endsAtMs: now + SESSION_MS, user });
+    this.#open.set(this.#digestOf(id), { endsAtMs: now + SESSION_MS, user });
+    this.#save();
     return this.#cookieOf(id, SESSION_MS / 1000);
   }
 
@@ -74,7 +100,9 @@ export class Sessions {
 
   /** Ends the request's sessions, for all who have a copy. Gives the value of `Set-Cookie` that has it forgotten. */
   end(headers: Headers): string {
-    for (const digest of this.#digestsIn(headers)) this.#open.delete(digest);
+    let ended = 0;
+    for (const digest of this.#digestsIn(headers)) if (this.#open.delete(digest)) ended++;
+    if (ended > 0) this.#save();
     return this.#cookieOf("", 0);
   }
 
@@ -90,10 +118,14 @@ export class Sessions {
       .map((pair) => pair.slice(begin.length))
       .filter((value) => ID.test(value))
       .slice(0, MOST_VALUES)
-      .map(digestOf);
+      .map((id) => this.#digestOf(id));
   }
-}
 
-function digestOf(id: string): string {
-  return createHash("sha256").update(id).digest("base64");
+  #digestOf(id: string): string {
+    return createHmac("sha256", this.#token).update(id).digest("base64");
+  }
+
+  #save(): void {
+    this.#keeper?.save([...this.#open].map(([digest, session]) => ({ digest, ...session })));
+  }
 }

@@ -7,7 +7,7 @@ import { readRequester } from "../control.ts";
 import { compact } from "../util/compact.ts";
 import type { Env } from "./gate.ts";
 import type { Visitor } from "./pages/visitor.ts";
-import { Sessions } from "./session.ts";
+import { type SessionKeeper, Sessions } from "./session.ts";
 
 export interface VisitorOptions {
   /** Absent: nobody may act. */
@@ -15,6 +15,8 @@ export interface VisitorOptions {
   readonly publicUrl?: string;
   /** Header in which the proxy before the page gives the name of who asks. */
   readonly userHeader?: string;
+  /** Keeps sessions over a restart; absent: nothing does. */
+  readonly keeper?: SessionKeeper;
   /** For tests; otherwise new ones. */
   readonly sessions?: Sessions;
 }
@@ -27,8 +29,8 @@ export class Visitors {
   readonly #hasToken: boolean;
   readonly #userHeader: string | undefined;
 
-  constructor({ token, publicUrl, userHeader, sessions }: VisitorOptions) {
-    this.sessions = sessions ?? new Sessions({ publicUrl });
+  constructor({ token, publicUrl, userHeader, sessions, keeper }: VisitorOptions) {
+    this.sessions = sessions ?? new Sessions({ publicUrl, token, keeper });
     this.#hasToken = token !== undefined;
     this.#userHeader = userHeader;
   }

@@ -1,6 +1,7 @@
 /** Sessions of the page, and what is tried against them: each attack of SECURITY.md ("Visitor of the page") by itself. */
 import { deepEqual, doesNotMatch, equal, match, notEqual, ok } from "node:assert/strict";
 import { SESSION_MS, Sessions } from "../../status/session.ts";
+import { sessionFile } from "../../status/session_file.ts";
 import { pathOfPage } from "../../status/sign_in.ts";
 import { setupLog } from "../../util/log.ts";
 import { anApp, form, ORIGIN, TOKEN } from "../harness/page_kit.ts";
@@ -294,7 +295,56 @@ Deno.test("a thousand sessions are kept, and one more ends the oldest", () => {
   deepEqual([open[0], open[1], open[1_000]], [false, true, true]);
 });
 
-Deno.test("another process, or another token, knows none of the sessions", () => {
-  const cookie = new Sessions().open(undefined).split(";")[0]!;
-  ok(!new Sessions().isOpen(new Headers({ cookie }), undefined));
+Deno.test("a file keeps sessions over a restart, and no sign-out comes back", async () => {
+  const folder = await Deno.makeTempDir();
+  const start = (token = TOKEN, now = () => Date.now()) =>
+    new Sessions({ token, now, keeper: sessionFile({ folder }, "s3://lab/logs") });
+  const sessions = start();
+  const [ada, bob, gone] = ["ada", undefined, "eve"].map((user) => sessions.open(user).split(";")[0]!);
+  sessions.end(new Headers({ cookie: gone! }));
+  const isOpen = (of: Sessions, cookie: string, user?: string) => of.isOpen(new Headers({ cookie }), user);
+  const after = start();
+  deepEqual([isOpen(after, ada!, "ada"), isOpen(after, ada!), isOpen(after, bob!), isOpen(after, gone!, "eve")], [
+    true,
+    false,
+    true,
+    false,
+  ]);
+  ok(!isOpen(start("another token"), bob!), "another token ends all");
+  ok(!isOpen(start(TOKEN, () => Date.now() + SESSION_MS), bob!), "no session is prolonged");
+  const other = new Sessions({ token: TOKEN, keeper: sessionFile({ folder }, "s3://other/logs") });
+  ok(!isOpen(other, bob!), "another service has a file of its own");
+  const [file] = [...Deno.readDirSync(folder)].map(({ name }) => `${folder}/${name}`);
+  equal((await Deno.stat(file!)).mode! & 0o777, 0o600);
+  const text = await Deno.readTextFile(file!);
+  for (const secret of [TOKEN, ...[ada, bob, gone].map((cookie) => cookie!.split("=")[1]!)]) ok(!text.includes(secret));
+  await Deno.remove(folder, { recursive: true });
+});
+
+Deno.test("a file of sessions that is none, or that somebody has written, opens nothing and lasts no longer", async () => {
+  const folder = await Deno.makeTempDir();
+  const keeper = () => sessionFile({ folder }, "x")!;
+  const first = new Sessions({ token: TOKEN, keeper: keeper() });
+  const cookie = first.open(undefined).split(";")[0]!;
+  const file = `${folder}/${[...Deno.readDirSync(folder)][0]!.name}`;
+  const kept = JSON.parse(await Deno.readTextFile(file));
+  kept.sessions[0].ends_at = 1e15;
+  await Deno.writeTextFile(file, JSON.stringify(kept));
+  let now = Date.now();
+  const long = new Sessions({ token: TOKEN, keeper: keeper(), now: () => now });
+  ok(long.isOpen(new Headers({ cookie }), undefined));
+  now += SESSION_MS;
+  ok(!long.isOpen(new Headers({ cookie }), undefined));
+  for (const text of ["", "{", "[]", '{"sessions":[{"digest":1}]}', `{"sessions":[]}${" ".repeat(2_000_000)}`]) {
+    await Deno.writeTextFile(file, text);
+    equal(new Sessions({ token: TOKEN, keeper: keeper() }).size, 0);
+  }
+  await Deno.remove(folder, { recursive: true });
+});
+
+Deno.test("without a folder that can be written to, sessions are in memory alone", () => {
+  equal(sessionFile({ folder: "/nowhere/at/all", ifThere: true }, "x"), undefined);
+  const sessions = new Sessions({ token: TOKEN, keeper: sessionFile({ folder: "/proc/nowhere" }, "x") });
+  const cookie = sessions.open(undefined).split(";")[0]!;
+  ok(sessions.isOpen(new Headers({ cookie }), undefined));
 });
