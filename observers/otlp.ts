@@ -8,7 +8,7 @@
  */
 import { compact } from "../util/compact.ts";
 import { errorMessage, safeWords } from "../util/errors.ts";
-import { backoffMs, delay } from "../util/retry.ts";
+import { backoffMs, delayAtMost } from "../util/retry.ts";
 import { retryAfterMs } from "../util/retry_after.ts";
 import { startOf } from "../util/streams.ts";
 
@@ -36,7 +36,7 @@ export interface SpanExporterOptions {
   readonly resource: Readonly<Record<string, string>>;
   /** Hears, in a sentence, of spans that could not be sent; once until some are sent again. */
   readonly onTrouble: (reason: string) => void;
-  /** From the first span that waits to its call. Default 1,000. */
+  /** Between calls. Default 1,000. */
   readonly delayMs?: number;
   /** Wait before the first repetition, doubled for each further one up to ten seconds. Default 500. */
   readonly firstRetryMs?: number;
@@ -65,6 +65,7 @@ export class SpanExporter {
   /** Aborts when what waits should leave at once. */
   readonly #closing = new AbortController();
   #working: Promise<void> | undefined;
+  #sentAtMs = -Infinity;
   #dropped = 0;
   #isInTrouble = false;
 
@@ -94,9 +95,11 @@ export class SpanExporter {
 
   async #work(): Promise<void> {
     while (this.#waiting.length > 0) {
-      // More may join.
-      await delay(this.#options.delayMs, this.#closing.signal).catch(() => {});
+      // What comes after a silence leaves at once, for the process may be killed; of what comes often, more may join.
+      const waitMs = this.#sentAtMs + this.#options.delayMs - performance.now();
+      await delayAtMost(Math.max(0, waitMs), this.#closing.signal);
       while (this.#waiting.length > 0) await this.#send(this.#waiting.splice(0, BATCH));
+      this.#sentAtMs = performance.now();
     }
     this.#working = undefined;
   }
@@ -112,7 +115,7 @@ export class SpanExporter {
       }
       if (answer.isFinal || attempt + 1 >= attempts) return this.#drop(spans.length, answer.reason);
       const waitMs = answer.retryAfterMs ?? backoffMs(attempt, { firstMs: firstRetryMs, maxMs: LONGEST_RETRY_MS });
-      await delay(Math.min(waitMs, LONGEST_RETRY_MS), this.#ended.signal).catch(() => {});
+      await delayAtMost(Math.min(waitMs, LONGEST_RETRY_MS), this.#ended.signal);
     }
   }
 

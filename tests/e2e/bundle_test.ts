@@ -11,7 +11,7 @@ Deno.test({
   async fn() {
     await run(Deno.execPath(), ["task", "bundle"], { cwd: project });
     const { code, stdout, stderr } = await new Deno.Command(Deno.execPath(), {
-      args: ["test", "-A", "--quiet", "tests/e2e/e2e_test.ts"],
+      args: ["test", "-A", "--quiet", "tests/e2e/e2e_test.ts", "tests/e2e/traces_test.ts"],
       cwd: project,
       env: { E2E_ENTRY: `${project}dist/mqtt-job-listener.js`, NO_COLOR: "1" },
     }).output();

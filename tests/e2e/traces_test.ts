@@ -29,6 +29,10 @@ const TABLE = csv([
   row("fails", "lab/fails", "exit 3"),
 ]);
 
+/** main.ts, or the program that E2E_ENTRY names; see bundle_test.ts. */
+const entry = Deno.env.get("E2E_ENTRY");
+const program = entry === undefined ? {} : { entry };
+
 interface End {
   readonly run_name: string;
   readonly parent_run: string;
@@ -61,7 +65,7 @@ Deno.test({
     };
 
     {
-      await using killed = await startService(env);
+      await using killed = await startService(env, program);
       const userProperties = { traceparent: `00-${TRACE}-${GIVEN}-01`, tracestate: "lab=1" };
       await ear.publish("lab/first", "{}", { userProperties });
       await eventually(() => collector.spans.length > 0 && ear.on(`${PREFIX}/run/first/#`).length >= 2, {
@@ -70,7 +74,7 @@ Deno.test({
       });
       await killed.kill9();
     }
-    await using service = await startService(env);
+    await using service = await startService(env, program);
     const [first, second, last] = [await end("first"), await end("second"), await end("last")];
     await ear.publish("lab/fails", "");
     await eventually(() => ear.on(`${PREFIX}/job_failed/fails`).length > 0, { timeoutMs: 30_000 });

@@ -22,12 +22,21 @@ export interface EmbeddedBedOptions {
   readonly server?: { readonly url: string; close(): Promise<void> };
   readonly onMessage?: (topic: string, text: string) => void;
   readonly retryDelayMs?: number;
+  readonly tracing?: boolean;
 }
 
 /** A running service on parts of its own. */
 export async function startEmbeddedBed(
-  { table, dir = "", maxChainDepth = 3, info = { version: "test" }, server: given, onMessage = () => {}, retryDelayMs }:
-    EmbeddedBedOptions,
+  {
+    table,
+    dir = "",
+    maxChainDepth = 3,
+    info = { version: "test" },
+    server: given,
+    onMessage = () => {},
+    retryDelayMs,
+    tracing,
+  }: EmbeddedBedOptions,
 ) {
   const folder = dir || await Deno.makeTempDir({ prefix: "mjl-service-" });
   await Deno.writeTextFile(`${folder}/jobs.csv`, table);
@@ -54,7 +63,7 @@ export async function startEmbeddedBed(
       handleRetained: false,
       createConcurrency: 4,
       maxChainDepth,
-      ...compact({ retryDelayMs }),
+      ...compact({ retryDelayMs, tracing }),
       gracePeriods: { imagePullMs: 1000, unschedulableMs: 1000, nodeLostMs: 1000 },
       logs: { followers: 10, memoryBytes: 1 << 20, maxBytes: 1e9 },
       info,

@@ -85,9 +85,11 @@ Deno.test("a receiver that is away costs a bounded number of spans in memory", a
   equal(bed.troubles[0]!.includes("s3cret"), false, url);
 });
 
-Deno.test("close() sends what waits", async () => {
+Deno.test("what comes after a silence is sent at once, what follows waits for more, and close() sends it", async () => {
   await using bed = startBed({ delayMs: 3_600_000 });
-  bed.exporter.add(span(0));
+  for (const n of [0, 1]) bed.exporter.add(span(n));
+  await eventually(() => bed.collector.spans.length === 2);
+  for (const n of [2, 3]) bed.exporter.add(span(n));
   await bed.exporter.close({ withinMs: 5_000 });
-  equal(bed.collector.spans.length, 1);
+  deepEqual([bed.collector.spans.length, bed.collector.headers.length], [4, 2]);
 });

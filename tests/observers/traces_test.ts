@@ -5,6 +5,8 @@ import { Traces } from "../../observers/traces.ts";
 import type { RunRecord } from "../../ports.ts";
 import { originSpanIdOf, spanIdOf, traced, traceIdOf } from "../../run_spec.ts";
 import { aRecord, aRunView } from "../harness/fakes.ts";
+import { PREFIX, startEmbeddedBed } from "../harness/local_bed.ts";
+import { eventually } from "../harness/wait.ts";
 
 const TRACE = "11112222333344445555666677778888";
 const ROOT = "abcdefghijkl";
@@ -148,4 +150,27 @@ Deno.test("a group is a span above its items; a refused message is one that fail
   deepEqual([spans.length, all!.spanId, all!.parentSpanId], [2, spanIdOf("all-abcdefghijkl"), originSpanIdOf(ROOT)]);
   equal(all!.fault, "1 of 3 items have not succeeded");
   deepEqual([message!.fault, message!.parentSpanId], ["Refused", undefined]);
+});
+
+Deno.test("over a broker without user properties a chain is one trace all the same", async () => {
+  const table = `job_name,mqtt_topic,image,command
+first,lab/first,none,true
+second,${PREFIX}/job_complete/first,none,sh -c 'exit 3'
+`;
+  await using bed = await startEmbeddedBed({ table, tracing: true });
+  const spans: Span[] = [];
+  bed.service.subscribe(new Traces((span) => spans.push(span)).emit);
+  const traceparent = `00-${TRACE}-1111222233334444-01`;
+  await bed.client.publishAsync("lab/first", JSON.stringify({ traceparent }), { qos: 1 });
+  await eventually(() => spans.filter(({ name }) => name === "delete").length === 2, { timeoutMs: 20_000 });
+  deepEqual([...new Set(spans.map(({ traceId }) => traceId))], [TRACE]);
+  const [message, first, second] = ["process lab/first", "run first", "run second"].map((name) =>
+    spans.find((span) => span.name === name)!
+  );
+  deepEqual([message, first, second].map((span) => span!.parentSpanId), [
+    "1111222233334444",
+    message!.spanId,
+    first!.spanId,
+  ]);
+  ok(second!.fault !== undefined && first!.fault === undefined);
 });
