@@ -194,10 +194,9 @@ export function statusApp(options: StatusOptions, closing: AbortSignal): Hono<En
     const found = await findRun(run, looking);
     if (!found) return noRun(c);
     const params = new URL(c.req.url).searchParams;
-    return answerPage(
-      c,
-      await logView(view, run, found, params, AbortSignal.any([closing, AbortSignal.timeout(LOG_MS)])),
-    );
+    // A search ends with who asked for it.
+    const ends = [closing, AbortSignal.timeout(LOG_MS), ...c.env?.over ? [c.env.over] : []];
+    return answerPage(c, await logView(view, run, found, params, AbortSignal.any(ends)));
   });
   app.get("/messages", (c) => {
     const shown = readMessages(view, new URL(c.req.url).searchParams);

@@ -149,7 +149,7 @@ function Viewer(shown: LogShown) {
       {shown.search && <SearchNote search={shown.search} {...shown} />}
       <Lines {...shown} />
       <div id="end" tabindex={-1}>
-        <Ways {...shown} />
+        <Ways {...shown} isBelow />
         {text!.isLive && isAtEnd && (
           <p id="log-follow" class="muted" role="status">The run goes on: load this page again for what comes.</p>
         )}
@@ -159,7 +159,7 @@ function Viewer(shown: LogShown) {
 }
 
 /** Links to the other windows. */
-function Ways({ query, text, window }: LogShown) {
+function Ways({ query, text, window, isBelow = false }: LogShown & { isBelow?: boolean }) {
   const keep = kept(query);
   const { from, to } = window!;
   const isAll = from === 0 && to >= text!.size;
@@ -172,7 +172,8 @@ function Ways({ query, text, window }: LogShown) {
           <Way words="Later" query={to < text!.size && { ...keep, from: to }} />
         </>
       )}
-      <a href={to >= text!.size ? "#end" : `${hrefOf(keep)}#end`}>To the end</a>
+      {isBelow && <a href="#main">To the top</a>}
+      {!(isBelow && to >= text!.size) && <a href={to >= text!.size ? "#end" : `${hrefOf(keep)}#end`}>To the end</a>}
       <a class="log-wrap" href={hrefOf({ ...keep, from, nowrap: query.nowrap ? undefined : true })}>
         {query.nowrap ? "Break long lines" : "Do not break long lines"}
       </a>

@@ -161,6 +161,17 @@ Deno.test("numbers of a query that make no sense count as not given", async () =
   match(await htmlOf(LONG, "?line=0"), /step 1 of 3000/);
 });
 
+Deno.test("a search ends when its visitor has gone", async () => {
+  const text = logTextOf("no\n".repeat(3_000_000));
+  const gone = new AbortController();
+  const read = text.read;
+  const slow = { ...text, read: (from: number, length: number) => (gone.abort(), read(from, length)) };
+  const { ask } = anApp({ view: viewOf(() => slow) });
+  const request = new Request(`http://127.0.0.1:8080${PATH}?q=here&next=0`, { headers: { host: "127.0.0.1:8080" } });
+  await ask(request, { over: gone.signal });
+  ok(text.bytesRead <= 2 * 1024 * 1024, `${text.bytesRead} bytes`);
+});
+
 Deno.test("the text of a log is downloaded under the run's name", async () => {
   const view = { ...fakeView({ ended: [FAILED], log: () => ReadableStream.from([new TextEncoder().encode("x")]) }) };
   const { get } = anApp({ view });
