@@ -121,6 +121,7 @@ export class Bed implements AsyncDisposable {
       const { AWS_SESSION_TOKEN: _, ...usable } = canaries;
       const env: Record<string, string> = {
         ...usable,
+        OTEL_EXPORTER_OTLP_HEADERS: `api-key=${encodeURIComponent(canaries["OTEL_EXPORTER_OTLP_HEADERS"]!)}`,
         MQTT_URL: `mqtt://127.0.0.1:${brokerGate.port}`,
         MQTT_USERNAME: "service",
         AWS_ENDPOINT_URL: storeGate.url,

@@ -122,7 +122,8 @@ export const VISITOR: readonly Attack[] = [
         "/%",
         `/runs/${"x".repeat(10_000)}`,
         "http://evil.example/",
-        "/actions/run/../cancel",
+        "/actions/run/../../etc/passwd",
+        "/actions/nothing",
         "/__proto__",
         "/runs/__proto__",
       ];
