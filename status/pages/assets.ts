@@ -163,7 +163,8 @@ svg .step-after{fill:var(--card);stroke:var(--edge)}
 .gantt rect.off{fill:var(--card);stroke:var(--edge)}
 .events{list-style:none;padding:0;font-size:.88rem}.links{display:flex;flex-wrap:wrap}.links>*{display:inline-block;min-width:24px;min-height:24px;line-height:24px;text-align:center;text-decoration:none}
 .stack td .tag{justify-self:start}.states{display:flex;flex-wrap:wrap;gap:0 .25rem}
-@media(max-width:40rem){.gantt li{grid-template-columns:minmax(0,1fr)}.axis{grid-template-columns:minmax(0,1fr)}.axis svg{grid-column:1}
+@media(max-width:64rem){.gantt li,.axis{grid-template-columns:minmax(0,1fr)}.axis svg{grid-column:1}}
+@media(max-width:40rem){
 .d1,.d2,.d3,.d4,.d5,.d6{padding-left:.5rem;border-left:2px solid var(--line)}.d2{padding-left:.9rem}.d3,.d4,.d5,.d6{padding-left:1.3rem}
 .steps .wideonly{display:none}.steps th,.steps td{padding-right:.4rem}}
 /* a row */
