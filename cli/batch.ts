@@ -4,6 +4,7 @@
  */
 import { type Answer, readTimeout, request } from "./request.ts";
 import { type Call, CommandError, counted, plain, printLine } from "./context.ts";
+import { tableText } from "./table_text.ts";
 import type { Config } from "../config.ts";
 import { RUN_REASONS } from "../reasons.ts";
 import { errorMessage, safeWords } from "../util/errors.ts";
@@ -85,12 +86,10 @@ export async function replay(call: Call): Promise<number> {
   add(sum, data);
   if (json) await printLine(io, JSON.stringify(data));
   else {
-    for (const one of listIn(data, "runs")) {
-      const [name, at, message] = [one["run_name"], one["finished_at"], one["message"]].map((word) =>
-        String(word ?? "")
-      );
-      io.tell(plain(safeWords(`${name}  ${at}  ${message}`)));
-    }
+    const runs = listIn(data, "runs").map((one) =>
+      ["run_name", "finished_at", "message"].map((name) => safeWords(String(one[name] ?? "")))
+    );
+    if (runs.length > 0) io.tell(tableText(["RUN", "ENDED", "WHY"], runs, { ...io.screen, colour: false }));
     const rest = sum.total - listIn(data, "runs").length;
     if (rest > 0) io.tell(`… and ${rest} more`);
     const superseded = numberIn(data, "superseded");

@@ -23,6 +23,8 @@ export interface Column {
   readonly title: string;
   /** On a narrow terminal it is cut to no fewer columns than these. Default: 8, or the title's. */
   readonly least?: number;
+  /** Numbers, which end below each other. */
+  readonly isNumber?: true;
 }
 
 /** SGR codes that terminals with 8 colours have. */
@@ -83,7 +85,9 @@ export function tableText(
     const last = row.findLastIndex(({ text }) => text !== "");
     const parts = row.slice(0, last + 1).map(({ text, style }, at) => {
       const shown = cutToWidth(text, widths[at]!);
-      return styled(shown, style, screen) + (at === last ? "" : padToWidth("", widths[at]! - textWidth(shown)));
+      const blanks = padToWidth("", widths[at]! - textWidth(shown));
+      if (heads[at]!.isNumber) return blanks + styled(shown, style, screen);
+      return styled(shown, style, screen) + (at === last ? "" : blanks);
     });
     return parts.join(GAP);
   };

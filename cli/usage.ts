@@ -42,7 +42,8 @@ export async function usage({ json, io, ...call }: Call): Promise<number> {
   if (json) await printLine(io, JSON.stringify(lines));
   else if (lines.length === 0) io.tell(`No run ended within ${weeks} weeks`);
   else {
-    const heads = [by.toUpperCase(), "RUNS", "FAILED", "CORE-H", "GIB-H", "GPU-H"];
+    const numbers = ["RUNS", "FAILED", "CORE-H", "GIB-H", "GPU-H"].map((title) => ({ title, isNumber: true } as const));
+    const heads = [by.toUpperCase(), ...numbers];
     const more = by === "row" ? ["PEAK MEMORY", "WHAT WOULD DO"] : [];
     await printTable(io, [...heads, ...more], lines.map((line) => cellsOf(line, by === "row")));
     hint(io, "As a sheet, by week: mqtt-job-listener usage --csv");

@@ -69,3 +69,8 @@ Deno.test("tableText() lets no cell give the terminal an order", () => {
   const text = tableText(["A"], [["\x1b[2Jx\ny\u202ez\u009b31m"]], { colour: true });
   equal(text.split("\n")[1], " [2Jx y\\u202ez 31m");
 });
+
+Deno.test("tableText() lets numbers end below each other", () => {
+  const text = tableText(["A", { title: "N", isNumber: true }, "B"], [["x", "1", "y"], ["x", "1000", ""]]);
+  deepEqual(text.split("\n"), ["A     N  B", "x     1  y", "x  1000"]);
+});
