@@ -9,12 +9,26 @@ RUN deno install --frozen
 COPY *.ts ./
 COPY catalog ./catalog
 COPY cli ./cli
+COPY completion ./completion
 COPY config ./config
+COPY control ./control
+COPY flows ./flows
+COPY history ./history
 COPY k8s ./k8s
+COPY listener ./listener
 COPY local ./local
 COPY logs ./logs
 COPY mqtt ./mqtt
 COPY observers ./observers
+COPY outcome ./outcome
+COPY payloads ./payloads
+COPY ports ./ports
+COPY records ./records
+COPY run_spec ./run_spec
+COPY runs ./runs
+COPY s3 ./s3
+COPY service ./service
+COPY starter ./starter
 COPY status ./status
 COPY util ./util
 # One file first: `deno compile` would embed all of node_modules, and Deno 2.9 overflows its stack over a test file in a

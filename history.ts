@@ -5,7 +5,6 @@
 import type { Emit, Outcome, RunRecord } from "./ports.ts";
 
 export { endedRun } from "./history/ended_run.ts";
-export { MemoryHistory, selectRuns } from "./history/memory.ts";
 export { KeptHistory, type KeptHistoryOptions } from "./history/kept.ts";
 export { type Guard, type Pruned, pruneDaily, Retention } from "./history/retention.ts";
 export { searchStore, type StoreFindings } from "./history/store_search.ts";

@@ -56,17 +56,25 @@ export class ModelHistory implements RunHistory {
   }
 
   #select(search: RunSearch): EndedRun[] {
-    return selectRuns([...this.#lines.values()], search);
+    const runs = [...this.#lines.values()].map(({ run }) => run);
+    return selectRuns(runs, search, ({ run_name }) => this.#lines.get(run_name)?.payload ?? "");
   }
 }
 
-/** Ended runs that fit, newest first; among those of one time, by name downwards. */
-function selectRuns(lines: readonly HistoryLine[], search: RunSearch): EndedRun[] {
+/**
+ * Ended runs that fit, newest first; among those of one time, by name downwards. `payloadOf`: what is searched of a run
+ * besides its message.
+ */
+export function selectRuns<T extends EndedRun>(
+  runs: Iterable<T>,
+  search: RunSearch,
+  payloadOf: (run: T) => string = () => "",
+): T[] {
   const { parentRun, root, group, everyItem, olderThan, limit } = search;
-  const fits = lines.filter((line) => isWanted(line, search)).map(({ run }) => run);
+  const fits = [...runs].filter((run) => isWanted({ run, payload: payloadOf(run) }, search));
   fits.sort((a, b) => newerFirst(Date.parse(a.finished_at), a.run_name, Date.parse(b.finished_at), b.run_name));
   const listed = everyItem || [parentRun, root, group].some((one) => one !== undefined) ? fits : oneOfEachGroup(fits);
-  const isOlder = ({ finished_at, run_name }: EndedRun) =>
+  const isOlder = ({ finished_at, run_name }: T) =>
     newerFirst(Date.parse(olderThan!.finishedAt), olderThan!.runName, Date.parse(finished_at), run_name) < 0;
   return (olderThan ? listed.filter(isOlder) : listed).slice(0, limit);
 }
@@ -116,7 +124,7 @@ function rowDay(jobName: string, day: string, runs: readonly EndedRun[]): RowDay
 }
 
 /** The first one of each group, which stands on one page only. */
-function oneOfEachGroup(records: readonly EndedRun[]): EndedRun[] {
+function oneOfEachGroup<T extends EndedRun>(records: readonly T[]): T[] {
   const seen = new Set<string>();
   return records.filter(({ group }) => {
     if (group === undefined) return true;

@@ -16,6 +16,7 @@ import { startMosquitto } from "../harness/mosquitto.ts";
 import { needs } from "../harness/needs.ts";
 import { accepts, freePort } from "../harness/ports.ts";
 import { run, spawn } from "../harness/process.ts";
+import { productModules } from "../harness/project.ts";
 import { V8_FLAGS } from "../harness/service.ts";
 import { eventually } from "../harness/wait.ts";
 
@@ -167,6 +168,14 @@ Deno.test("what the Dockerfile copies is there and not ignored", async () => {
       if (!file.includes("*")) await Deno.stat(`${ROOT}/${file}`);
     }
   }
+});
+
+Deno.test("the Dockerfile copies each folder of the product", async () => {
+  const text = await Deno.readTextFile(`${ROOT}/Dockerfile`);
+  const folders = new Set(
+    (await productModules()).filter((module) => module.includes("/")).map((path) => path.split("/")[0]),
+  );
+  deepEqual([...folders].filter((folder) => !text.includes(`\nCOPY ${folder} ./${folder}\n`)), []);
 });
 
 Deno.test("the image and the compiled binary run with the start task's flags for V8", async () => {

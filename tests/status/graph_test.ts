@@ -2,7 +2,7 @@ import { deepEqual, doesNotMatch, equal, match, ok } from "node:assert/strict";
 import { chainGraph } from "../../catalog/chains.ts";
 import { drawGraph, drawGraphSteps, layoutSteps } from "../../status/graph.tsx";
 import { finish } from "../../util/slices.ts";
-import { selectRuns } from "../../history.ts";
+import { selectRuns } from "../harness/model_history.ts";
 import { aRecord, aRunView } from "../harness/fakes.ts";
 import { anApp, fakeView, PREFIX, tableOf } from "../harness/page_kit.ts";
 

@@ -3,7 +3,7 @@ import { deepEqual, doesNotMatch, match } from "node:assert/strict";
 import type { RunRecord, RunView } from "../../ports.ts";
 import { parseTable } from "../../catalog.ts";
 import { joinedRunName, rowKey } from "../../flows/join_marks.ts";
-import { selectRuns } from "../../history.ts";
+import { selectRuns } from "../harness/model_history.ts";
 import { waitsOf } from "../../status/joins.ts";
 import { aRecord, aRunView } from "../harness/fakes.ts";
 import { anApp, fakeView, PREFIX } from "../harness/page_kit.ts";

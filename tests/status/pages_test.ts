@@ -2,7 +2,7 @@ import type { SeenMessage } from "../../observers/messages.ts";
 import { deepEqual, doesNotMatch, equal, match, ok } from "node:assert/strict";
 import type { Browser, Page } from "playwright-core";
 import { parseTable } from "../../catalog.ts";
-import { selectRuns } from "../../history.ts";
+import { selectRuns } from "../harness/model_history.ts";
 import { LiveEvents } from "../../status/live_events.ts";
 import type { GroupDetails } from "../../flows.ts";
 import { groupPage } from "../../status/pages/group.tsx";

@@ -1,6 +1,6 @@
 import { deepEqual, doesNotMatch, equal, match, ok } from "node:assert/strict";
 import { keyOfCause, runNameFor } from "../../run_spec.ts";
-import { selectRuns } from "../../history.ts";
+import { selectRuns } from "../harness/model_history.ts";
 import { aRecord, aRunView } from "../harness/fakes.ts";
 import { lastLines } from "../../status/pages/run.tsx";
 import { anApp, fakeView } from "../harness/page_kit.ts";

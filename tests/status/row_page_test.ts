@@ -1,14 +1,13 @@
 import { deepEqual, doesNotMatch, equal, match, ok } from "node:assert/strict";
 import { parseTable, type Table } from "../../catalog.ts";
-import { MemoryHistory, selectRuns } from "../../history.ts";
+import { ModelHistory } from "../harness/model_history.ts";
 import type { RunRecord, RunView } from "../../ports.ts";
-import { RunRecords } from "../../records.ts";
 import { rowSentences } from "../../status/pages/row_words.ts";
 import { axeFindings, browserTest, launchBrowser, openPage } from "../harness/browser.ts";
 import { serveStatus } from "../../status.ts";
 import { LiveEvents } from "../../status/live_events.ts";
 import type { StatusView } from "../../status/view.ts";
-import { aRecord, aRunView, FakeStore, row } from "../harness/fakes.ts";
+import { aRecord, aRunView, row } from "../harness/fakes.ts";
 import { anApp, fakeView, PREFIX } from "../harness/page_kit.ts";
 
 const DAY_MS = 86_400_000;
@@ -62,13 +61,13 @@ function viewOf(
   } = {},
 ): StatusView {
   const ended = records(runs);
-  const history = new MemoryHistory(new RunRecords(new FakeStore()));
+  const history = new ModelHistory();
   for (const record of ended) history.emit({ type: "finished", record, completionMs: 0 });
   const view = fakeView({
     ...(table ? { table } : {}),
     live,
     ended,
-    find: (search) => Promise.resolve(selectRuns(history.values(), search)),
+    find: (search) => history.find(search),
   });
   return { ...view, ...more };
 }
