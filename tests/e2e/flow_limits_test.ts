@@ -48,6 +48,8 @@ interface RunEnd {
   readonly log_url: string;
   readonly payload: string;
   readonly started_at: string;
+  readonly held_for?: string;
+  readonly released_at?: string;
   readonly finished_at: string;
 }
 
@@ -228,6 +230,10 @@ async function deadline(bed: Bed): Promise<void> {
   const [long, brief] = await Promise.all([bed.record("long", 0), bed.record("brief", 0)]);
   deepEqual([long.reason, brief.reason], ["Completed", "Completed"]);
   ok(Date.parse(brief.started_at) >= Date.parse(long.finished_at));
+  equal(brief.held_for, "slot");
+  // The service's own clock has parts of a second.
+  const released = Date.parse(brief.released_at!);
+  ok(released >= Date.parse(long.finished_at) && released <= Date.parse(brief.started_at) + 1_000);
 }
 
 /** Messages of a paused row wait; one is cancelled by a person, the others run when the cell says yes. */
