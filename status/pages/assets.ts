@@ -168,8 +168,8 @@ svg .step-after{fill:var(--card);stroke:var(--edge)}
 .d1,.d2,.d3,.d4,.d5,.d6{padding-left:.5rem;border-left:2px solid var(--line)}.d2{padding-left:.9rem}.d3,.d4,.d5,.d6{padding-left:1.3rem}
 .steps .wideonly{display:none}.steps th,.steps td{padding-right:.4rem}}
 /* a row */
-.tiles>li{flex:1 1 7.5rem}.tiles>li>.tile{height:100%}.stack td:empty{display:none!important}
-@media(max-width:40rem){#days-table :is(th,td){padding-right:.3rem;font-size:.75rem;overflow-wrap:anywhere}}
+.tiles>li{flex:1 1 7.5rem}.tiles>li>.tile{height:100%}
+@media(max-width:40rem){.stack td:empty{display:none!important}#days-table :is(th,td){padding-right:.3rem;font-size:.75rem;overflow-wrap:anywhere}}
 /* graph */
 .canvas{overflow-x:auto;margin-top:.5rem}#graph-rows{overflow-wrap:anywhere}.canvas svg{display:block;zoom:var(--zoom,1)}
 .legend .strip{line-height:1.6}.zoom{white-space:nowrap}.zoom .button{min-width:2rem;text-align:center}

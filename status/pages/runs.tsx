@@ -290,16 +290,30 @@ function NameOf({ line }: { line: RunLine }) {
 
 function StateOf({ line }: { line: RunLine }) {
   if ("live" in line) {
-    return "group" in line.live ? <Strip states={line.live.group.states} /> : <StateWord state={line.live.run.state} />;
+    if ("group" in line.live) return <Strip states={line.live.group.states} />;
+    const { state, requestedBy } = line.live.run;
+    return (
+      <>
+        <StateWord state={state} />
+        <By name={requestedBy} />
+      </>
+    );
   }
-  const { record: { status, retried_as, rerun_of }, states } = line;
+  const { record: { status, retried_as, rerun_of, requested_by }, states } = line;
   if (states) return <Strip states={states} />;
   return (
     <>
       {retried_as === undefined ? <StateWord state={status} /> : <span class="tag again">tried again</span>}
       {rerun_of !== undefined && <span class="muted small">&nbsp;a rerun</span>}
+      <By name={requested_by} />
     </>
   );
+}
+
+/** Who asked for it by hand. */
+function By({ name }: { name: string | undefined }) {
+  if (name === undefined) return null;
+  return <span class="name muted small" title={short(name)}>&nbsp;by {short(name, 60)}</span>;
 }
 
 /** Why it ended so, or what it waits for; nothing where that is plain. */

@@ -174,6 +174,15 @@ browserTest("the user that a proxy names is who asked, on the page of the run to
     await page.getByRole("button", { name: "Run" }).click();
     await page.getByRole("main").getByText("ada@lab.example").first().waitFor();
     await shot(page, "named");
+    await page.goto(`${url}/runs`);
+    await page.getByText("by ada@lab.example").waitFor();
+    const heads = await page.locator("#runs thead th").count();
+    equal(
+      await page.locator("#runs tbody tr").first().locator(":is(td,th):visible").count(),
+      heads,
+      "cells by columns",
+    );
+    await shot(page, "named-list");
     await close();
   }, { userHeader: "X-Forwarded-User" });
 });
