@@ -5,8 +5,8 @@
 import { breaksIn, type LogText, STEP_BYTES } from "../logs.ts";
 
 /** A window has at most so much: with its markup that is a page of about 120 KB, of ordinary lines. */
-export const WINDOW_BYTES = 48 * 1024;
-export const WINDOW_LINES = 500;
+export const WINDOW_BYTES = 40 * 1024;
+export const WINDOW_LINES = 400;
 /** Shown before a line that was asked for. */
 const BEFORE_BYTES = WINDOW_BYTES / 4;
 const BEFORE_LINES = WINDOW_LINES / 5;

@@ -266,6 +266,8 @@ function Lines({ runName, query, text, window, search, most }: LinesInput & { mo
   const last = window.lines.at(-1);
   const isOpen = text.isLive && window.to >= text.size && last !== undefined && last.text.length > 0 && isUnended(last);
   const marked = search?.found?.from;
+  const spans = window.lines.map(({ text }) => terminal.line(text));
+  const marks = marksOf(spans, query.q);
   return (
     <div
       id="log-lines"
@@ -280,10 +282,11 @@ function Lines({ runName, query, text, window, search, most }: LinesInput & { mo
       data-open={isOpen ? "" : undefined}
       data-part={text.isLive ? text.part : undefined}
     >
-      {window.lines.map((line) => (
+      {window.lines.map((line, at) => (
         <Line
           line={line}
-          spans={most === undefined ? terminal.line(line.text) : cutTo(END_TEXT, terminal.line(line.text))}
+          spans={most === undefined ? spans[at]! : cutTo(END_TEXT, spans[at]!)}
+          marks={marks[at]!}
           query={query}
           log={most === undefined ? "" : logHref(runName)}
           isHit={isHit(line, query, marked)}
@@ -304,11 +307,12 @@ function isHit({ number, from, to }: LogLine, query: LogQuery, found: number | u
   return query.line !== undefined && query.line === number;
 }
 
-function Line({ line, log, spans, query, isHit, nextLine }: {
+function Line({ line, log, spans, marks, query, isHit, nextLine }: {
   line: LogLine;
   /** Path of the viewer; "": this page. */
   log: string;
   spans: readonly Span[];
+  marks: readonly Mark[];
   query: LogQuery;
   isHit: boolean;
   nextLine: number | undefined;
@@ -317,12 +321,14 @@ function Line({ line, log, spans, query, isHit, nextLine }: {
   const id = number === undefined ? `B${from}` : isRest ? `L${number}-${from}` : `L${number}`;
   const keep = { ...kept(query), q: undefined };
   const href = number === undefined || isRest ? { ...keep, from } : { ...keep, line: number };
+  // The name of a container in each link would be half of the page; the script puts it there at a click.
+  const isShort = log === "" && query.part !== undefined && number !== undefined;
   return (
     <div id={id} class={isHit ? "hit" : undefined}>
-      <a href={`${log}${hrefOf(href)}#${id}`}>{number ?? from}</a>
+      <a href={isShort ? `#${id}` : `${log}${hrefOf(href)}#${id}`}>{number ?? from}</a>
       <code>
         {isRest && <i>… goes on from before:</i>}
-        {markedSpans(spans, query.q)}
+        {markedSpans(spans, marks)}
         {goesOn && (
           <i>
             … the line goes on: <a href={hrefOf({ ...keep, from: to })}>its next part</a>
@@ -338,19 +344,18 @@ function Line({ line, log, spans, query, isHit, nextLine }: {
   );
 }
 
-/** Spans with what is searched for marked, over the borders of spans too. */
-function markedSpans(spans: readonly Span[], words: string | undefined): Child[] {
+/** Spans with what is marked, over the borders of spans too. */
+function markedSpans(spans: readonly Span[], marks: readonly Mark[]): Child[] {
   const text = spans.map((span) => span.text).join("");
-  const places = placesOf(text, words);
   const out: Child[] = [];
   let begin = 0;
   for (const { text: whole, classes } of spans) {
     const end = begin + whole.length;
-    const cuts = [begin, ...places.flat().filter((at) => at > begin && at < end), end];
+    const cuts = [begin, ...marks.flat().filter((at) => at > begin && at < end), end];
     for (let index = 0; index + 1 < cuts.length; index++) {
       const [from, to] = [cuts[index]!, cuts[index + 1]!];
       const piece = text.slice(from, to);
-      const isMarked = places.some(([start, stop]) => start <= from && to <= stop);
+      const isMarked = marks.some(([start, stop]) => start <= from && to <= stop);
       const inner = isMarked ? <mark>{piece}</mark> : piece;
       out.push(classes === "" ? inner : <span class={classes}>{inner}</span>);
     }
@@ -371,23 +376,27 @@ function cutTo(most: number, spans: readonly Span[]): Span[] {
   return kept;
 }
 
-/** Marks in a line; the rest is not marked. */
-const MOST_MARKS = 50;
+/** Marks in a window: a letter that is searched for would be half of the page; the rest is not marked. */
+const MOST_MARKS = 300;
 
-function placesOf(text: string, words: string | undefined): [from: number, to: number][] {
-  const lower = text.toLowerCase();
-  // Some letters have more characters in lower case.
-  if (words === undefined || lower.length !== text.length) return [];
-  const places: [number, number][] = [];
-  const wanted = words.toLowerCase();
-  for (
-    let at = lower.indexOf(wanted);
-    at >= 0 && places.length < MOST_MARKS;
-    at = lower.indexOf(wanted, at + wanted.length)
-  ) {
-    places.push([at, at + wanted.length]);
-  }
-  return places;
+type Mark = readonly [from: number, to: number];
+
+/** Where the words are in each line's text. */
+function marksOf(lines: readonly (readonly Span[])[], words: string | undefined): Mark[][] {
+  const wanted = words?.toLowerCase();
+  let left = MOST_MARKS;
+  return lines.map((spans) => {
+    const text = spans.map((span) => span.text).join("");
+    const lower = text.toLowerCase();
+    const marks: Mark[] = [];
+    // Some letters have more characters in lower case.
+    if (wanted === undefined || lower.length !== text.length) return marks;
+    for (let at = lower.indexOf(wanted); at >= 0 && left > 0; at = lower.indexOf(wanted, at + wanted.length)) {
+      marks.push([at, at + wanted.length]);
+      left--;
+    }
+    return marks;
+  });
 }
 
 /** Of a query, what holds for all windows of the log. */

@@ -55,7 +55,14 @@ export const LOG_SCRIPT = `(() => {
     } else if (link.parentElement.parentElement === log) {
       // The address of a line, without leaving this window of the log.
       event.preventDefault();
-      history.replaceState(null, "", link.href);
+      const url = new URL(link.href);
+      const number = /^#L(\\d+)$/.exec(url.hash);
+      if (number) {
+        const asked = url.searchParams;
+        for (const name of [...asked.keys()]) if (name !== "part" && name !== "wrap") asked.delete(name);
+        asked.set("line", number[1]);
+      }
+      history.replaceState(null, "", url);
       for (const line of log.querySelectorAll(".hit")) line.classList.remove("hit");
       link.parentElement.classList.add("hit");
     }

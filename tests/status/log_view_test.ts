@@ -49,7 +49,7 @@ Deno.test("the viewer shows the end of a log, with the ways to the rest of it", 
   match(html, /step 3000 of 3000/);
   doesNotMatch(html, /step 2 of 3000/);
   match(html, /<div id="L3000"><a href="\?line=3000#L3000">3000<\/a><code>/);
-  match(html, /Lines 2,501 to 3,000, up to 100 % of/);
+  match(html, /Lines 2,601 to 3,000, up to 100 % of/);
   match(html, /<a href="\?from=0">Beginning<\/a><a href="\?to=\d+">Earlier<\/a><span class="muted">Later<\/span>/);
   match(html, /href="\/runs\/plot-qqqqqqqq2345\/log\?download">Download</);
 });
@@ -130,9 +130,19 @@ Deno.test("an endless line is one window that says so, and a page stays small wh
   const endless = await htmlOf("x".repeat(5_000_000) + "\nlast\n", "?from=0");
   match(
     endless,
-    /… the line goes on: <a href="\?from=49152">its next part<\/a>, or <a href="\?from=5000001">the next line<\/a>, 4.72 MiB on/,
+    /… the line goes on: <a href="\?from=40960">its next part<\/a>, or <a href="\?from=5000001">the next line<\/a>, 4.73 MiB on/,
   );
-  const ordinary = [await htmlOf(LONG, "?from=0"), await htmlOf(LONG), await htmlOf("a line\n".repeat(9_000)), endless];
+  const part = "plot-qqqqqqqq2345-with-a-long-name-x/main";
+  const parts: LogPart[] = [{ name: part, pod: part, container: "main", state: "ended" }];
+  const ordinary = [
+    await htmlOf(LONG, "?from=0"),
+    await htmlOf(LONG),
+    await htmlOf("a line\n".repeat(9_000)),
+    await htmlOf(`${ESC}[32mtime${ESC}[m ${"word ".repeat(18)}\n`.repeat(9_000)),
+    await htmlOf(LONG, "?from=0&q=s"),
+    await htmlOf(logTextOf(LONG, { parts, part })),
+    endless,
+  ];
   for (const html of ordinary) ok(html.length <= 120 * 1024, `${html.length} bytes`);
   for (const rubbish of [`"<>&'`, `${ESC}[31ma${ESC}[1mb`, `${ESC}[999Cx\n`, "\u202e\u0000", "\n"]) {
     const html = await htmlOf(rubbish.repeat(200_000));
@@ -330,7 +340,7 @@ browserTest("with scripts: opens at the end, a line's link and unbroken lines ne
 });
 
 browserTest("a log that grows is followed, until one scrolls up, and to its end", async () => {
-  let content = LINES.slice(0, 400).map((line) => `${line}\n`).join("") + "loading  1%";
+  let content = LINES.slice(0, 300).map((line) => `${line}\n`).join("") + "loading  1%";
   let isLive = true;
   const view = viewOf(() => logTextOf(content, { isLive }), {
     liveRun: (name) => isLive ? aRunView({ runName: name }) : undefined,
@@ -338,12 +348,12 @@ browserTest("a log that grows is followed, until one scrolls up, and to its end"
   await withBrowser(view, async ({ url, browser }) => {
     const { page, faults, close } = await openPage(browser, url);
     await page.getByText("New lines show by themselves").waitFor();
-    equal(await page.locator("#L401").textContent(), "401loading  1%");
+    equal(await page.locator("#L301").textContent(), "301loading  1%");
     content += "\rloading 99%";
     await page.getByText("loading 99%").waitFor();
-    equal(await page.locator("#log-lines > div").count(), 401);
+    equal(await page.locator("#log-lines > div").count(), 301);
     content += "\nloaded\n";
-    await page.locator("#L402", { hasText: "loaded" }).waitFor();
+    await page.locator("#L302", { hasText: "loaded" }).waitFor();
     await page.waitForFunction("scrollY + innerHeight >= document.documentElement.scrollHeight - 2");
     await page.evaluate("scrollTo(0, 0)");
     await page.getByText("Paused: go to the end").waitFor();
@@ -352,9 +362,9 @@ browserTest("a log that grows is followed, until one scrolls up, and to its end"
     page.on("request", (request) => request.url().includes("only=lines") && asked.push(request.url()));
     await page.waitForTimeout(1_500);
     deepEqual(asked, []);
-    equal(await page.locator("#L403").count(), 0);
+    equal(await page.locator("#L303").count(), 0);
     await page.getByRole("link", { name: "To the end" }).first().click();
-    await page.locator("#L403", { hasText: "while nobody looks" }).waitFor();
+    await page.locator("#L303", { hasText: "while nobody looks" }).waitFor();
     content += "x".repeat(60) + "\n" + LINES.join("\n") + LINES.join("\n");
     await page.getByText("step 3000 of 3000").first().waitFor();
     content += "\nthe last line\n";
