@@ -32,6 +32,8 @@ const MAX_LABEL = 500;
 const MAX_NODES = 80;
 const MARGIN_PX = 16;
 const GAP_PX = 18;
+/** Edges into the node of an end: of more, as a wildcard has them, the node says of how many rows it is. */
+const MAX_INTO_END = 6;
 /** Parts stand side by side up to this width, which a screen of 1,440 px holds. */
 const SHELF_PX = 1340;
 
@@ -97,7 +99,7 @@ export function* layoutSteps(
 
 /**
  * The end of one row alone is no node of its own: an edge leads from the row to those that it starts. Chains are half as
- * wide so.
+ * wide so. Nor are there edges from each of many rows to one node.
  */
 function withoutPlainEnds(graph: ChainGraph): ChainGraph {
   const into = Map.groupBy(graph.edges, ({ to }) => to);
@@ -106,13 +108,21 @@ function withoutPlainEnds(graph: ChainGraph): ChainGraph {
     const [cause, ...others] = into.get(id) ?? [];
     if (kind === "end" && marks.length === 0 && cause && others.length === 0) plain.set(id, cause);
   }
+  const crowded = new Map(
+    graph.nodes.filter(({ id, kind }) => kind === "end" && (into.get(id)?.length ?? 0) > MAX_INTO_END)
+      .map(({ id }) => [id, new Set(into.get(id)!.map(({ from }) => from)).size]),
+  );
   const edges = graph.edges
-    .filter(({ to }) => !plain.has(to))
+    .filter(({ to }) => !plain.has(to) && !crowded.has(to))
     .map((edge) => {
       const cause = plain.get(edge.from);
       return cause ? { ...edge, from: cause.from, kind: cause.kind } : edge;
     });
-  return { ...graph, edges, nodes: graph.nodes.filter(({ id }) => !plain.has(id)) };
+  const nodes = graph.nodes.filter(({ id }) => !plain.has(id)).map((node) => {
+    const rows = crowded.get(node.id);
+    return rows === undefined ? node : { ...node, notes: [...node.notes ?? [], `the ends of ${rows} rows`] };
+  });
+  return { ...graph, edges, nodes };
 }
 
 function chooseNodes({ nodes, edges }: ChainGraph): readonly ChainNode[] {
@@ -193,6 +203,9 @@ function partsOf(nodes: readonly SizedNode[], edges: readonly ChainEdge[]): Part
   return [...all.filter(isChain), ...all.filter((part) => !isChain(part))];
 }
 
+/** No node of the graph has this name, a letter and a number. */
+const ORIGIN = "origin";
+
 interface LaidPart {
   readonly width: number;
   readonly height: number;
@@ -203,28 +216,35 @@ interface LaidPart {
 /** One connected part, its upper left corner at 0, 0. */
 function layPart({ nodes, edges }: Part): LaidPart {
   const layout = new dagre.graphlib.Graph({ multigraph: true });
-  layout.setGraph({ rankdir: "LR", nodesep: 14, ranksep: 44, marginx: 0, marginy: 0 });
+  layout.setGraph({ rankdir: "LR", nodesep: 14, edgesep: 8, ranksep: 44, marginx: 0, marginy: 0 });
   layout.setDefaultEdgeLabel(() => ({}));
   for (const { id, width, height } of nodes) layout.setNode(id, { width, height });
+  // What nothing leads to begins at the left, however far it is from what it leads to.
+  const reached = new Set(edges.filter(({ from, to }) => from !== to).map(({ to }) => to));
+  layout.setNode(ORIGIN, { width: 0, height: 0 });
+  for (const { id } of nodes) if (!reached.has(id)) layout.setEdge(ORIGIN, id, { weight: 100 });
   for (const { from, to, kind } of edges) {
     if (from === to) continue;
     layout.setEdge(from, to, WORDED.has(kind) ? { width: 40, height: 14, labelpos: "c" } : {}, kind);
   }
   dagre.layout(layout);
-  const { width = 0, height = 0 } = layout.graph();
-  const placed = nodes.map((node): PlacedNode => {
+  const boxes = nodes.map((node): PlacedNode => {
     const { x = 0, y = 0 } = layout.node(node.id);
     return { ...node, x: x - node.width / 2, y: y - node.height / 2 };
   });
+  // The origin and its edges have room of their own, which is not used.
+  const left = Math.min(...boxes.map(({ x }) => x));
+  const placed = boxes.map((node) => ({ ...node, x: node.x - left }));
+  const { width = 0, height = 0 } = layout.graph();
   return {
-    width,
+    width: width - left,
     height,
     nodes: placed.sort((a, b) => a.x - b.x || a.y - b.y),
     edges: edges.map((edge) => {
       if (edge.from === edge.to) return { ...edge, points: loopAt(placed.find(({ id }) => id === edge.from)!) };
       const { points = [], x, y } = layout.edge(edge.from, edge.to, edge.kind);
       const word = WORDED.has(edge.kind) && x !== undefined && y !== undefined ? { word: { x, y } } : {};
-      return { ...edge, points, ...word };
+      return moved({ ...edge, points, ...word }, -left, 0);
     }),
   };
 }

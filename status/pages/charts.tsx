@@ -40,6 +40,8 @@ export interface ChartInput {
   readonly series: readonly ChartSeries[];
   /** A line across, such as a limit. */
   readonly limit?: { readonly name: string; readonly value: number };
+  /** Room for so many places at least, so that few are not wide as a wall; it is free at the left. */
+  readonly room?: number;
   /** The page has a list that says the same. */
   readonly tableElsewhere?: boolean;
 }
@@ -55,7 +57,8 @@ const MAX_LABELS = 6;
 const LINE_UNITS = 1000;
 
 /** A chart with its legend, and its values as a table. */
-export function Chart(chart: ChartInput) {
+export function Chart(given: ChartInput) {
+  const chart = withRoom(given);
   const { id, title, summary, unit, series, limit } = chart;
   const scale = roundScale(Math.max(highest(chart), limit?.value ?? 0), unit);
   const y = (value: number) => round(TOP_PX + PLOT_PX * (1 - value / scale.top));
@@ -105,6 +108,17 @@ export function Chart(chart: ChartInput) {
       {chart.tableElsewhere !== true && <ChartTable chart={chart} />}
     </figure>
   );
+}
+
+function withRoom(chart: ChartInput): ChartInput {
+  const free = Math.max(0, (chart.room ?? 0) - chart.places.length);
+  if (free === 0) return chart;
+  const before = <T,>(values: readonly T[], none: T): T[] => [...new Array<T>(free).fill(none), ...values];
+  return {
+    ...chart,
+    places: before(chart.places, { label: "" }),
+    series: chart.series.map((one) => ({ ...one, values: before(one.values, undefined) })),
+  };
 }
 
 /** Legend's sample of a series: the shape that it has in the chart. */
@@ -208,7 +222,7 @@ function PlaceLabels({ places }: { places: readonly ChartPlace[] }) {
     <>
       {places.map(({ label }, at) => {
         // The same day under several runs is said once.
-        if (at % every !== middle || label === before) return null;
+        if (at % every !== middle || label === "" || label === before) return null;
         before = label;
         const x = (at + 0.5) * 100 / places.length;
         // A word in the middle of the last place would go beyond the edge.

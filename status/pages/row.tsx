@@ -19,6 +19,8 @@ const MAX_LISTED = 12;
 const MAX_LIVE = 20;
 /** Days of a chart at least, so that the first day is no wall. */
 const LEAST_DAYS = 14;
+/** Likewise of runs. */
+const LEAST_RUNS = 20;
 const MAX_NEIGHBOURS = 30;
 const MONTHS = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
 
@@ -303,6 +305,7 @@ function LastRunsChart({ ended }: RowPageInput) {
       unit="ms"
       placeName="Run"
       places={runPlaces(runs)}
+      room={LEAST_RUNS}
       series={series}
       tableElsewhere
     />
@@ -376,6 +379,7 @@ function EndsChart(input: RowPageInput) {
         tone,
         values: shown.map(({ day }) => day?.[name]),
       }))}
+      tableElsewhere
     />
   );
 }
@@ -426,6 +430,7 @@ function Memory(input: RowPageInput) {
           label: shortDate(finished_at),
           words: finished_at.slice(0, 16).replace("T", " "),
         }))}
+        room={LEAST_RUNS}
         series={[{ name: "peak", kind: "dots", tone: "plain", values: runs.map(({ peak_memory }) => peak_memory) }]}
         {...(limit === undefined ? {} : { limit: { name: `limit ${valueWords(limit, "bytes")}`, value: limit } })}
         tableElsewhere
@@ -435,6 +440,11 @@ function Memory(input: RowPageInput) {
 }
 
 // ---------------------------------------------------------------- runs
+
+function tookWords(run: EndedRun): string {
+  const ms = tookMs(run);
+  return ms === undefined ? "never started" : ms < 1_000 ? `${ms} ms` : ageWords(ms);
+}
 
 function Runs({ jobName, live, ended, now }: RowPageInput) {
   const columns: Column<EndedRun>[] = [
@@ -456,7 +466,7 @@ function Runs({ jobName, live, ended, now }: RowPageInput) {
     {
       head: "Took",
       isNumber: true,
-      cell: (run) => tookMs(run) === undefined ? "never started" : ageWords(tookMs(run)!),
+      cell: (run) => tookWords(run),
     },
     ...(ended.some(({ peak_memory }) => peak_memory !== undefined)
       ? [{

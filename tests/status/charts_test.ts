@@ -104,3 +104,9 @@ Deno.test("a chart of nothing has an axis and no faults", () => {
 Deno.test("a chart escapes the words of its places", () => {
   equal(drawn({ places: CHART.places.map(() => ({ label: "<img>", href: '"><img>' })) }).includes("<img>"), false);
 });
+
+Deno.test("a chart of few places has room for more, free at the left", () => {
+  const svg = drawn({ room: 20 });
+  match(svg, /<rect class="hit" x="85%" y="0" width="5%"/);
+  match(svg, /<tbody><tr><th scope="row">1 Mar</);
+});

@@ -1,5 +1,6 @@
 import { deepEqual, doesNotMatch, equal, match, ok } from "node:assert/strict";
 import { chainGraph } from "../../catalog/chains.ts";
+import { parseTable } from "../../catalog.ts";
 import { drawGraph, drawGraphSteps, layoutSteps } from "../../status/graph.tsx";
 import { finish } from "../../util/slices.ts";
 import { selectRuns } from "../harness/model_history.ts";
@@ -72,6 +73,34 @@ Deno.test("no two nodes of a drawing overlap, whatever their names, and a page o
     }
   }
   ok(width <= 1_366, `${width} px`);
+});
+
+Deno.test("what waits for the ends of many rows by a wildcard has no edge from each, and says of how many rows", () => {
+  const chain = Array.from(
+    { length: 9 },
+    (_, at) => `step${at},${at === 0 ? "lab/begin" : `${PREFIX}/job_complete/step${at - 1}`},lab/x:1,1,1Gi,0`,
+  );
+  const { nodes, edges, width } = layoutOf(...chain, `collect,${PREFIX}/job_complete/+,lab/x:1,1,1Gi,0`);
+  const wild = nodes.find(({ label }) => label === `${PREFIX}/job_complete/+`)!;
+  // The bad row has no end.
+  deepEqual(wild.notes, ["the ends of 18 rows"]);
+  deepEqual(edges.filter(({ to }) => to === wild.id), []);
+  ok(width < 3_000);
+});
+
+Deno.test("what nothing leads to begins at the left, however far what it leads to is", () => {
+  const done = `${PREFIX}/job_complete`;
+  const lines = ["a,lab/a,", `b,${done}/a,`, `c,${done}/b,`, `d,${done}/c,`, "late,lab/late,", 'join,,"d, late"'];
+  const table = parseTable(`job_name,mqtt_topic,needs,image\n${lines.map((line) => `${line},x:1`).join("\n")}\n`, {
+    topicPrefix: PREFIX,
+  });
+  const { nodes } = finish(layoutSteps(chainGraph(table), { topicPrefix: PREFIX }));
+  const middle = (label: string) => {
+    const { x, width } = nodes.find((node) => node.label === label)!;
+    return x + width / 2;
+  };
+  equal(middle("lab/late"), middle("lab/a"));
+  ok(middle("late") < middle("c"));
 });
 
 Deno.test("nodes are in the order in which they are read, each part from left to right", () => {
