@@ -154,5 +154,7 @@ function of(peak: number | undefined, allowed: number | undefined, words: (value
 }
 
 function hours(value: number): string {
-  return value >= 100 ? Math.round(value).toLocaleString("en") : value === 0 ? "0" : value.toPrecision(2);
+  if (value === 0) return "0";
+  if (value < 0.01) return "< 0.01";
+  return value >= 100 ? Math.round(value).toLocaleString("en") : value.toPrecision(2);
 }

@@ -16,8 +16,10 @@ const TOOLS = {
   nats: "v2.15.2",
 } as const;
 
-/** Of tests/look/audit, which tests/install.sh copies into the cache. */
-export const LIGHTHOUSE_VERSION = "13.5.0";
+/** Lighthouse and tests/look/audit, as tests/install.sh puts them into the cache; they may not exist yet. */
+export function lighthouseFolder(): string {
+  return `${cacheFolder()}/lighthouse-13.5.0`;
+}
 
 /** A program of the cache. */
 export type Tool = keyof typeof TOOLS;

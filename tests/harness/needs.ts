@@ -2,7 +2,7 @@
  * Says whether the real parts that a test wants are on this machine. Without them a test is left out with one line
  * that tells how to get them; where CI=true a missing part is an error, so that a green run has run everything.
  */
-import { clusterBinaryPath, commandPath, isFile, javaBrokerFolder, toolPath } from "./cache.ts";
+import { clusterBinaryPath, commandPath, isFile, javaBrokerFolder, lighthouseFolder, toolPath } from "./cache.ts";
 
 /** `cluster`: a control plane; `node`: real containers too (root); `kwok`: fake nodes; the others as they are called. */
 export type Part =
@@ -12,6 +12,7 @@ export type Part =
   | "node"
   | "kwok"
   | "chromium"
+  | "lighthouse"
   | "openssl"
   | "zsh"
   | "fish"
@@ -54,6 +55,8 @@ export async function needs(...parts: Part[]): Promise<boolean> {
 
 async function missingFor(part: Part): Promise<string[]> {
   switch (part) {
+    case "lighthouse":
+      return isFile(`${lighthouseFolder()}/node_modules/lighthouse/package.json`) ? [] : [part];
     case "s3":
       return toolPath("versitygw") === undefined ? ["versitygw"] : [];
     case "typos":

@@ -9,6 +9,10 @@ import { type Shown, showPipeline } from "./pages.ts";
 const LEAST = 95;
 const SHORT = ["overview", "run", "log"];
 const DOCS = new URL("../../docs/", import.meta.url).pathname;
+/** Shown in docs/, */
+const PHOTOGRAPHED = ["overview", "runs", "graph", "row", "run", "log", "messages", "usage"];
+/** and those also dark. */
+const DARK = ["overview", "run"];
 const SIZES = {
   desktop: { width: 1440, height: 900 },
   phone: { width: 390, height: 844 },
@@ -38,11 +42,13 @@ async function score({ url, paths }: Shown, names: readonly string[], forms: rea
 async function photograph({ url, paths }: Shown): Promise<void> {
   const browser = await launchBrowser();
   try {
-    for (const [name, path] of Object.entries(paths)) {
+    for (const name of PHOTOGRAPHED) {
+      const path = paths[name]!;
       for (const [size, viewport] of Object.entries(SIZES)) {
-        for (const colorScheme of size === "phone" ? ["light"] as const : ["light", "dark"] as const) {
+        const isDarkToo = size === "desktop" && DARK.includes(name);
+        for (const colorScheme of isDarkToo ? ["light", "dark"] as const : ["light"] as const) {
           const { page, close } = await openPage(browser, url + path, { viewport, colorScheme });
-          const file = ["page", name, size, ...(colorScheme === "dark" ? ["dark"] : [])].join("-");
+          const file = [name, size, ...(colorScheme === "dark" ? ["dark"] : [])].join("-");
           await page.screenshot({ path: `${DOCS}screenshots/${file}.png` });
           await close();
         }

@@ -16,7 +16,7 @@ import { runPage } from "../../status/pages/run.tsx";
 import type { StatusView } from "../../status/view.ts";
 import type { JobFacts, RunView } from "../../ports.ts";
 import { serveStatus } from "../../status.ts";
-import { axeFindings, browserTest, launchBrowser, noBrowser, openPage } from "../harness/browser.ts";
+import { axeFindings, browserTest, launchBrowser, openPage } from "../harness/browser.ts";
 import { aRecord, aRunView } from "../harness/fakes.ts";
 import { anApp, anOverview, aRunPage, fakeView, PREFIX, tableOf } from "../harness/page_kit.ts";
 
@@ -531,31 +531,4 @@ browserTest("the keyboard reaches the content first", async () => {
     equal(await page.evaluate("document.activeElement.id"), "main");
     await close();
   });
-});
-
-Deno.test({
-  name: "screenshots for docs/ are made when UPDATE_SCREENSHOTS is set",
-  ignore: noBrowser || !Deno.env.get("UPDATE_SCREENSHOTS"),
-  sanitizeOps: false,
-  sanitizeResources: false,
-  fn: () =>
-    withBrowser(async ({ url, browser }) => {
-      const shots = [["page", "/", "light"], ["page-dark", "/", "dark"], [
-        "page-run",
-        `/runs/${FAILED.run_name}`,
-        "light",
-      ]] as const;
-      for (const [name, path, colorScheme] of shots) {
-        const { page, close } = await openPage(browser, url + path, {
-          colorScheme,
-          viewport: { width: 1280, height: 800 },
-        });
-        if (name === "page-run") await page.getByText("As YAML").click();
-        const docs = new URL("../../docs/", import.meta.url).pathname;
-        await page.screenshot({ path: `${docs}${name}.png`, fullPage: true });
-        await close();
-      }
-    }, {
-      log: () => Promise.resolve(new Blob(["run plot-qqqqqqqq2345 on gpu-node-1\nreading spikes\nKilled\n"]).stream()),
-    }),
 });
