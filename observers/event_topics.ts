@@ -6,8 +6,21 @@ import type { Table } from "../catalog.ts";
 import { failedTopic } from "../topics.ts";
 import { compact } from "../util/compact.ts";
 import { cut, visible } from "../util/text.ts";
-import type { ErrorPayload, RefusedPayload, RunPayload, TablePayload } from "../payloads.ts";
-import { type Broker, type ErrorReport, type RunView, type ServiceEvent, TooLargeError } from "../ports.ts";
+import {
+  endProperties,
+  type ErrorPayload,
+  type RefusedPayload,
+  type RunPayload,
+  type TablePayload,
+} from "../payloads.ts";
+import {
+  type Broker,
+  type ErrorReport,
+  type PublishOptions,
+  type RunView,
+  type ServiceEvent,
+  TooLargeError,
+} from "../ports.ts";
 
 const MAX_QUEUED = 1_000;
 /** Of a cell in the retained table, in characters: a topic alone may have 64 KB. */
@@ -20,6 +33,8 @@ interface News {
   readonly topic: string;
   readonly body: string;
   readonly retain?: boolean;
+  readonly properties?: NonNullable<PublishOptions["properties"]>;
+  readonly contentType?: string;
   /** A shorter body for a broker that does not take this one; undefined: there is none. */
   readonly shorten?: (attempt: number) => unknown;
 }
@@ -78,7 +93,8 @@ export class EventTopics {
       const topic = failedTopic(this.#prefix, report.job_name).slice(this.#prefix.length + 1);
       const { job_name, reason, message } = report;
       const refused: RefusedPayload = { status: "failed", job_name, reason, message };
-      this.#say(topic, refused);
+      const facts = { what: "run", name: crypto.randomUUID(), status: "refused", jobName: job_name } as const;
+      this.#say(topic, refused, endProperties({ ...facts, finishedAt: error.at }, this.#prefix));
     }
   }
 
@@ -122,7 +138,7 @@ export class EventTopics {
     this.#say(`run/${run.jobName}/${run.runName}`, news);
   }
 
-  #say(topic: string, body: unknown, options: Pick<News, "retain" | "shorten"> = {}): void {
+  #say(topic: string, body: unknown, options: Partial<News> = {}): void {
     if (this.#queue.length >= MAX_QUEUED) this.#queue.shift();
     this.#queue.push({ topic: `${this.#prefix}/${topic}`, body: JSON.stringify(body), ...options });
     if (!this.#sending) void this.#send();
@@ -136,12 +152,12 @@ export class EventTopics {
     this.#sending = false;
   }
 
-  async #publish({ topic, body, retain = false, shorten }: News): Promise<void> {
+  async #publish({ topic, body, retain = false, shorten, ...more }: News): Promise<void> {
     // ERROR and what is retained must arrive; the rest is worth one write.
     const qos = retain || !topic.startsWith(`${this.#prefix}/run/`) ? 1 : 0;
     for (let attempt = 1;; attempt++) {
       try {
-        return await this.#broker.publish(topic, body, { qos, retain, signal: this.#signal });
+        return await this.#broker.publish(topic, body, { qos, retain, ...more, signal: this.#signal });
       } catch (error) {
         const shorter = error instanceof TooLargeError ? shorten?.(attempt) : undefined;
         if (shorter === undefined) throw error;

@@ -81,6 +81,8 @@ const END = JSON.stringify({
   root_run: "sort-abcdefgh2345",
   chain_depth: 0,
   input: '{"uuid":"x"}',
+  traceparent: "00-11112222333344445555666677778888-1111222233334444-01",
+  tracestate: "lab=1,other@lab=2",
 });
 
 const JOB = JSON.stringify(buildJob({
@@ -155,6 +157,8 @@ export const TARGETS: Targets = {
         for (const topic of ["lab/up", completeTopic(PREFIX, "sort")]) {
           const origin = originOf({ topic, payload }, PREFIX);
           ok(Number.isSafeInteger(origin.chainDepth) && origin.chainDepth >= 0, `depth ${origin.chainDepth}`);
+          ok(/^(00-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2})?$/.test(origin.traceparent ?? ""), "a trace context");
+          ok(/^[\x20-\x7e]{0,512}$/.test(origin.tracestate ?? ""), "a trace's state");
         }
         if (!payloadFits(payload)) return;
         const env = messageEnv({ message: { topic: "t", payload }, row: row(), runName: "r-abcdefgh2345" });
