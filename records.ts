@@ -132,8 +132,12 @@ export class RunRecords {
   }
 
   /** Names of the runs that ended, and when, of those whose names begin so; in the order of names. */
-  async *list(signal?: AbortSignal, prefix = ""): AsyncIterable<{ runName: string; modifiedAt: Date }> {
-    const after = prefix === "" ? AFTER_NOTES : undefined;
+  async *list(
+    signal?: AbortSignal,
+    prefix = "",
+    afterRun?: string,
+  ): AsyncIterable<{ runName: string; modifiedAt: Date }> {
+    const after = afterRun !== undefined ? `${afterRun}.json` : prefix === "" ? AFTER_NOTES : undefined;
     for await (const { key, modifiedAt } of this.#store.list(prefix, compact({ after, signal }))) {
       const runName = key.slice(0, -".json".length);
       if (key.endsWith(".json") && isRunName(runName)) yield { runName, modifiedAt };

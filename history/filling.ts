@@ -65,34 +65,38 @@ export class Filling {
    */
   async compare(leads: () => boolean): Promise<void> {
     const { index, records, signal } = this.#options;
-    for (;;) {
-      const before = index.runs;
-      let [known, missing] = [0, 0];
-      let names: { runName: string; modifiedAt: Date }[] = [];
-      const look = () => {
-        const unknown = names.filter(({ runName }) => {
-          const isThere = index.has(runName);
-          if (isThere) known++;
-          return !isThere && !index.knows(runName);
-        });
-        index.transaction(() => index.miss(unknown));
-        missing += unknown.length;
-        names = [];
-      };
-      for await (const one of records.list(signal)) {
+    const before = index.runs;
+    let known = 0;
+    let names: { runName: string; modifiedAt: Date }[] = [];
+    /** Gives how many are to be read. */
+    const look = () => {
+      const unknown = names.filter(({ runName }) => {
+        const isThere = index.has(runName);
+        if (isThere) known++;
+        return !isThere && !index.knows(runName);
+      });
+      index.transaction(() => index.miss(unknown));
+      names = [];
+      return unknown.length;
+    };
+    // A store may hold millions: some are listed, these are read, then the next ones.
+    for (let after: string | undefined, isEnd = false; !isEnd;) {
+      let missing = 0;
+      isEnd = true;
+      for await (const one of records.list(signal, "", after)) {
         names.push(one);
         if (names.length < NAMES_AT_ONCE) continue;
-        look();
+        missing += look();
         await this.#pause();
-        // The rest, when these are read: a store may hold millions.
-        if (missing >= MOST_MISSING) break;
+        if (missing < MOST_MISSING) continue;
+        after = one.runName;
+        isEnd = false;
+        break;
       }
       look();
       await this.#readMissing(leads);
-      if (missing >= MOST_MISSING) continue;
-      if (known < before) await this.#removeGone();
-      return;
     }
+    if (known < before) await this.#removeGone();
   }
 
   /** Writes what no segment holds; only the last segment is not full. */
