@@ -3,7 +3,7 @@
  * only digests that both of them make together. What cannot be read or written is as if there were no file.
  */
 import { join } from "node:path";
-import { z } from "zod";
+import * as z from "zod";
 import { shortHash } from "../run_spec.ts";
 import { errorMessage } from "../util/errors.ts";
 import { getLogger } from "../util/log.ts";

@@ -53,6 +53,11 @@ function arrows(from: (concern: string) => boolean, allowed: (to: string, one: I
   }).map((one) => `${one.from} -> ${one.to}`);
 }
 
+Deno.test("zod is imported as a module: its object `z` would bring 220 KB of languages into the bundle", async () => {
+  const modules = await Promise.all((await productModules()).map(async (path) => [path, await readProject(path)]));
+  deepEqual(modules.filter(([, text]) => /^import (type )?\{ z \} from "zod"/m.test(text!)).map(([path]) => path), []);
+});
+
 Deno.test("the imports are found", () => {
   ok(IMPORTS.some(({ from, to }) => from === "k8s/client.ts" && to === "ports.ts"));
   ok(IMPORTS.some(({ from, to }) => from === "main.ts" && to === "cli.ts"), "import() counts");
