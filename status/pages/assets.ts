@@ -93,7 +93,7 @@ summary{cursor:pointer;min-height:1.5rem}details>:nth-child(2){margin-top:.5rem}
 .lines>li:first-child,.rowlist>li:first-child{border:0}.lines .cut{margin:.1rem 0 0;font-size:.88rem}.line>.name{min-width:0}
 .rowlist>li{display:grid;grid-template-columns:minmax(0,1fr) auto 180px 5.5rem;gap:.25rem .75rem;align-items:center;
 min-height:2.1rem;border-top:1px solid var(--line)}
-.lines>li>.mono.name{max-width:60%}.counts{display:flex;gap:.3rem}.rowlist>li>:last-child{text-align:right}
+.lines>li.line{flex-wrap:nowrap}.lines>li>.mono.name{max-width:60%}.lines .muted{white-space:nowrap}td p{margin:0}.counts{display:flex;gap:.3rem}.rowlist>li>:last-child{text-align:right}
 .find{background:var(--card);border:1px solid var(--line);border-radius:.5rem;padding:.6rem 1rem;margin:.8rem 0;align-items:start}
 .find .pair,.more{display:flex;flex-wrap:wrap;gap:.5rem .75rem}.find details{align-self:end}.find details[open]{order:9;width:100%}
 .find .acts{align-self:end}.find summary{padding:.35rem 0}
@@ -120,7 +120,7 @@ nav{order:9;width:100%}nav ul{justify-content:space-between}nav a{padding:.25rem
 .cols,.cols>div{gap:.5rem}.tiles{gap:.4rem;margin:.5rem 0}.tile{min-width:0;padding:.25rem .6rem}.tile b{font-size:1.25rem}
 .listform{order:9;width:100%;flex-wrap:nowrap}.listform :is(input,select){flex:1;min-width:0;width:0}.rowlist>li{grid-template-columns:minmax(0,1fr) auto 150px;min-height:2rem}
 .find{padding:.5rem .75rem;margin:.5rem 0;gap:.4rem}.more>div{width:100%}.find .acts{width:auto;margin-left:auto}.stack td>.name,.stack th>.name{max-width:100%}
-.lines>li>.mono.name{flex:1 1 0;max-width:none}.lines .detail{order:9;flex-basis:100%;display:block}.lines .detail:empty{display:none}
+.lines>li>.mono.name{flex:1 1 0;max-width:none}.lines>li.line{flex-wrap:wrap}.lines .detail{order:9;flex-basis:100%;display:block}.lines .detail:empty{display:none}
 dl{grid-template-columns:minmax(0,1fr)}dd{margin-bottom:.3rem}textarea,form>div:not(.box){width:100%}
 input:not([type=checkbox]),select{width:100%;font-size:16px}.pair{display:flex;gap:.5rem}.pair>*{flex:1;min-width:0}
 main a{display:inline-block;min-height:24px;min-width:24px;line-height:24px}
@@ -168,7 +168,7 @@ svg .step-after{fill:var(--card);stroke:var(--edge)}
 .d1,.d2,.d3,.d4,.d5,.d6{padding-left:.5rem;border-left:2px solid var(--line)}.d2{padding-left:.9rem}.d3,.d4,.d5,.d6{padding-left:1.3rem}
 .steps .wideonly{display:none}.steps th,.steps td{padding-right:.4rem}}
 /* a row */
-.tiles>li{flex:1 1 7.5rem}.tiles>li>.tile{height:100%}
+#row-tiles>li{flex:1 1 7.5rem}.tiles>li>.tile{height:100%}
 @media(max-width:40rem){.stack td:empty{display:none!important}#days-table :is(th,td){padding-right:.3rem;font-size:.75rem;overflow-wrap:anywhere}}
 /* graph */
 .canvas{overflow-x:auto;margin-top:.5rem}#graph-rows{overflow-wrap:anywhere}.canvas svg{display:block;zoom:var(--zoom,1)}

@@ -10,7 +10,6 @@ import { EndStrip, endsWords } from "./ends.tsx";
 import { GroupLink, Strip } from "./group.tsx";
 import { hrefWith, ListForm, type ListPage, PagesOf } from "./lists.tsx";
 import { ageWords, Ago, frame, rootHref, rowHref, RowLink, runHref, short, StateWord } from "./parts.tsx";
-import { PickBox, PickForm } from "./pick.tsx";
 import { reachWords, runsHref } from "./runs.tsx";
 
 export const LIVE_SORTS = [["newest", "newest first"], ["longest", "longest first"], ["row", "by row"]] as const;
@@ -183,11 +182,7 @@ function LiveSection({ live, query, now, waits }: OverviewInput) {
       <div id="live" data-live>
         {live.total === 0
           ? <p class="muted">{isFiltered ? "No live run has this in it." : "Nothing runs now."}</p>
-          : (
-            <PickForm of="live runs" rerun={false}>
-              <ul class="lines few">{live.rows.map((line) => <LiveItem line={line} now={now} />)}</ul>
-            </PickForm>
-          )}
+          : <ul class="lines few">{live.rows.map((line) => <LiveItem line={line} now={now} />)}</ul>}
         <PagesOf of="live runs" list={live} path={(page) => hrefWith("/", query, { live_page: `${page}` })} />
         <Waits waits={waits} />
       </div>
@@ -201,7 +196,6 @@ function LiveItem({ line, now }: { line: LiveLine; now: Date }) {
     return (
       <li>
         <div class="line">
-          <PickBox runName={group} />
           <span class="grow">
             <GroupLink group={group} />
           </span>
@@ -215,7 +209,6 @@ function LiveItem({ line, now }: { line: LiveLine; now: Date }) {
   const since = state === "pending" ? receivedAt : startedAt ?? receivedAt;
   return (
     <li class="line">
-      <PickBox runName={runName} />
       <StateWord state={state} />
       <a class="mono name" title={short(runName)} href={runHref(runName)}>{short(runName)}</a>
       <span class="name grow muted small detail" title={short(detail) || undefined}>{short(detail, 200)}</span>

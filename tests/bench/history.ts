@@ -37,7 +37,7 @@ export const HISTORY: Readonly<Record<string, Measurement>> = {
 };
 
 /** Runs for each message that is asked for: a million with the preset. */
-const RUNS_A_MESSAGE = 200;
+export const RUNS_A_MESSAGE = 200;
 const ROWS = 60;
 /** Ends are so far apart: 10,000 a day. */
 const APART_MS = 8_640;
@@ -45,7 +45,7 @@ const NEWEST_MS = Date.UTC(2026, 10, 26);
 const DAY_MS = 24 * 3600_000;
 const ROUNDS = 12;
 
-interface Order {
+export interface Order {
   readonly step: "make" | "build" | "ask";
   readonly dir: string;
   readonly runs: number;
@@ -57,20 +57,25 @@ async function measure(_repeats: number, messages: number): Promise<Sample[]> {
   try {
     const sample: Record<string, { value: number }> = { "history-runs": { value: runs } };
     for (const step of ["make", "build", "ask"] as const) {
-      const { success, stdout } = await new Deno.Command(Deno.execPath(), {
-        args: ["run", "-A", "--no-check", "--v8-flags=--expose-gc", import.meta.filename!],
-        env: { HISTORY_BENCH: JSON.stringify({ step, dir, runs } satisfies Order) },
-        stdout: "piped",
-        stderr: "inherit",
-      }).output();
-      if (!success) throw new Error(`The step ${step} failed`);
-      const text = new TextDecoder().decode(stdout);
-      for (const [name, value] of Object.entries<number>(JSON.parse(text))) sample[`history-${name}`] = { value };
+      const figures = Object.entries(await stepOf({ step, dir, runs }));
+      for (const [name, value] of figures) sample[`history-${name}`] = { value };
     }
     return [sample];
   } finally {
     await removeFolder(dir);
   }
+}
+
+/** Takes a step in a process of its own. */
+export async function stepOf(order: Order): Promise<Readonly<Record<string, number>>> {
+  const { success, stdout } = await new Deno.Command(Deno.execPath(), {
+    args: ["run", "-A", "--no-check", "--v8-flags=--expose-gc", import.meta.filename!],
+    env: { HISTORY_BENCH: JSON.stringify(order) },
+    stdout: "piped",
+    stderr: "inherit",
+  }).output();
+  if (!success) throw new Error(`The step ${order.step} failed`);
+  return JSON.parse(new TextDecoder().decode(stdout));
 }
 
 /** The records' names are made up, the segments are in a folder. */
@@ -152,7 +157,8 @@ async function make({ dir, runs }: Order): Promise<Record<string, number>> {
   return {};
 }
 
-function openHistory({ dir, runs }: Order): KeptHistory {
+/** What the step `build` has left. */
+export function openHistory({ dir, runs }: Order): KeptHistory {
   const store = new BenchStore(dir, runs);
   return new KeptHistory({
     store,

@@ -8,6 +8,7 @@ import { HISTORY } from "./history.ts";
 import { LOGS } from "./log_node.ts";
 import type { Measurement } from "./measure.ts";
 import { MEMORY } from "./memory.ts";
+import { PAGES } from "./pages.ts";
 import { PEER } from "./peer.ts";
 import { SPEED } from "./speed.ts";
 
@@ -21,4 +22,5 @@ export const MEASUREMENTS: Readonly<Record<string, Measurement>> = {
   ...FLOWS,
   ...CLI,
   ...HISTORY,
+  ...PAGES,
 };
