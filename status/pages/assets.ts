@@ -364,6 +364,14 @@ export const SCRIPT = `
     const pick = boxes.some((box) => !box.checked);
     for (const box of boxes) box.checked = pick;
   });
+  // A second click sends nothing.
+  document.addEventListener("submit", (event) => {
+    const form = event.target;
+    if (form.method !== "post" || event.defaultPrevented) return;
+    if (form.dataset.sent) return event.preventDefault();
+    form.dataset.sent = "yes";
+    setTimeout(() => delete form.dataset.sent, 3000);
+  });
   // A page that the browser has kept may be of who is signed out by now.
   addEventListener("pageshow", (event) => { if (event.persisted) location.reload(); });
   if (navigator.clipboard) document.body.classList.add("copies");
