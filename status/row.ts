@@ -5,6 +5,7 @@
  */
 import type { BadRow } from "../catalog/chains.ts";
 import { type Problem, rowNamed, type Table } from "../catalog.ts";
+import type { WaitingJoin } from "../flows.ts";
 import type { EndedRun, RowDay } from "../history.ts";
 import type { Row, RunView } from "../ports.ts";
 import { compact } from "../util/compact.ts";
@@ -25,6 +26,8 @@ export const DAYS = 60;
 const LAST_RUNS = 50;
 /** Runs of which a month's median is made at most: the newest. */
 const MAX_OF_MONTH = 500;
+/** Messages for which it waits for others. */
+const MAX_WAITS = 20;
 const MONTH_DAYS = 30;
 const DAY_MS = 86_400_000;
 /** Rows that are compared with a name that nobody has. */
@@ -56,6 +59,8 @@ export interface RowPageInput {
   readonly after: readonly string[];
   readonly nextDue?: Date;
   readonly live: readonly RunView[];
+  /** Messages for which it waits for rows that it needs. */
+  readonly waits: readonly WaitingJoin[];
   /** The last ends, newest first. */
   readonly ended: readonly EndedRun[];
   /** Of the last `DAYS` days. */
@@ -85,7 +90,7 @@ export async function readRowPage(
   const now = new Date();
   const past = await pastOf(view, jobName, now, AbortSignal.any([closing, AbortSignal.timeout(LOOK_MS)]));
   if (!row && !bad && live.length === 0 && past.ended.length === 0 && past.failure === undefined) {
-    return { page: noRow(jobName, table), status: 404 };
+    return { page: noRow(jobName, table, view.history.reach().kind === "all"), status: 404 };
   }
   const input: RowPageInput = {
     ...compact({ row, bad, nextDue: view.nextDue?.().get(jobName), tableUrl: view.tableUrl }),
@@ -93,6 +98,7 @@ export async function readRowPage(
     now,
     jobName,
     live,
+    waits: view.waitingJoins().filter((wait) => wait.jobName === jobName).slice(0, MAX_WAITS),
     sentences: row && table ? rowSentences(row, table.topicPrefix) : [],
     problems: problemsOf(table, jobName, (row ?? bad)?.line),
     ...neighboursOf(table, row),
@@ -153,9 +159,12 @@ function neighboursOf(table: Table | undefined, row: Row | undefined): Pick<RowP
   };
 }
 
-function noRow(jobName: string, table: Table | undefined): Page {
+function noRow(jobName: string, table: Table | undefined, isWhole: boolean): Page {
   const guess = nearest(jobName, (table?.rows ?? []).slice(0, MAX_COMPARED).map(({ jobName }) => jobName));
-  const message = `There is no row "${cut(jobName, 200)}" in the table, and no run of it in the history` +
+  const message =
+    `There is no row "${cut(jobName, 200)}" in the table, and no run of it in ${
+      isWhole ? "the history" : "what is known of the history"
+    }` +
     (guess === undefined ? "." : `; did you mean "${guess}"?`);
   return messagePage({ title: "No such row", message });
 }
@@ -167,7 +176,7 @@ export function memoryLimitOf({ row, ended }: Pick<RowPageInput, "row" | "ended"
 }
 
 function dataOf(input: RowPageInput) {
-  const { jobName, row, bad, sentences, problems, before, after, nextDue, live, ended, days, failure } = input;
+  const { jobName, row, bad, sentences, problems, before, after, nextDue, live, waits, ended, days, failure } = input;
   const durations = (one: Durations | undefined) =>
     one && { runs: one.runs, median_ms: one.medianMs, p95_ms: one.p95Ms };
   return {
@@ -180,6 +189,7 @@ function dataOf(input: RowPageInput) {
     ),
     before,
     after,
+    waits: waits.map(({ root, missing }) => ({ root, missing })),
     live: live.map(({ runName, state, detail, receivedAt, startedAt }) =>
       compact({ run_name: runName, state, detail, received_at: receivedAt, started_at: startedAt })
     ),

@@ -40,13 +40,18 @@ export function rowStates(
 }
 
 /** What a row's node shows of all its runs. */
-export function lifeOfRow({ job_name, running, waiting, last }: RowState, now: Date): RowLife {
+export function lifeOfRow(
+  { job_name, running, waiting, last }: RowState,
+  { now, isWhole }: { readonly now: Date; /** The history goes back to the first run. */ readonly isWhole: boolean },
+): RowLife {
   const newest = last.at(-1);
   const words = running + waiting > 0
     ? [counted(running, "running"), counted(waiting, "waiting")].filter((one) => one !== "").join(", ")
     : newest
     ? `${newest.status} ${agoWords(now.getTime() - Date.parse(newest.finished_at))}`
-    : "no run yet";
+    : isWhole
+    ? "no run yet"
+    : "no run known";
   const tone = running > 0 ? "running" : newest?.status === "failed" ? "failed" : "quiet";
   const strip = last.map(({ status }) => status);
   return { strip, words, tone, href: rowHref(job_name) };

@@ -123,9 +123,10 @@ export class GraphReading {
       failure = `The history cannot be read now: ${errorMessage(error)}`;
       return new Map();
     });
+    const isWhole = failure === undefined && view.history.reach().kind === "all";
     const states = rowStates(names, view.liveRuns(), ends);
     return {
-      life: new Map(states.map((state) => [state.job_name, lifeOfRow(state, now)])),
+      life: new Map(states.map((state) => [state.job_name, lifeOfRow(state, { now, isWhole })])),
       states: new Map(states.map((state) => [state.job_name, state])),
       ...compact({ failure }),
     };

@@ -9,7 +9,7 @@ import type { Row } from "../../ports.ts";
 import { DAYS, type RowPageInput, tookMs } from "../row.ts";
 import { valueWords } from "./charts.tsx";
 import { type Column, List } from "./lists.tsx";
-import { ageWords, Ago, frame, rowHref, RunLink, short, StateWord, Time } from "./parts.tsx";
+import { ageWords, Ago, frame, rootHref, rowHref, RunLink, short, StateWord, Time } from "./parts.tsx";
 import { ActionForm, Field } from "./forms.tsx";
 import { Charts, Memory, sumOf } from "./row_charts.tsx";
 import { RowForm } from "./run_forms.tsx";
@@ -249,7 +249,7 @@ function tookWords(run: EndedRun): string {
   return ms === undefined ? "never started" : ms < 1_000 ? `${ms} ms` : ageWords(ms);
 }
 
-function Runs({ jobName, live, ended, now }: RowPageInput) {
+function Runs({ jobName, live, waits, ended, now }: RowPageInput) {
   const columns: Column<EndedRun>[] = [
     { head: "Run", cell: ({ run_name }) => <RunLink runName={run_name} /> },
     {
@@ -289,6 +289,15 @@ function Runs({ jobName, live, ended, now }: RowPageInput) {
         <h2 id="runs-h">Runs</h2>
         <a class="end" href={`/runs?${new URLSearchParams({ row: jobName })}`}>All its runs</a>
       </div>
+      {waits.length > 0 && (
+        <ul>
+          {waits.map(({ root, missing }) => (
+            <li>
+              Waits for {short(missing.join(", "))} (<a href={rootHref(root)}>all of this message</a>)
+            </li>
+          ))}
+        </ul>
+      )}
       {live.length > 0 && (
         <ul>
           {live.slice(0, MAX_LIVE).map(({ runName, state, detail, receivedAt }) => (

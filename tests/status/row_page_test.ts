@@ -160,6 +160,26 @@ Deno.test("the page of a row lists its live runs and last ends with their reason
   ]);
 });
 
+Deno.test("the page of a row says for which rows it waits", async () => {
+  const waiting = [
+    { root: "aaaabbbbcccc", jobName: "plot", missing: ["sort", "lfp"] },
+    { root: "aaaabbbbcccc", jobName: "other", missing: ["lfp"] },
+  ];
+  const app = rowApp({ more: { waitingJoins: () => waiting } });
+  const html = await app.html("plot");
+  match(html, /Waits for sort, lfp \(<a href="\/\?root=aaaabbbbcccc">all of this message<\/a>\)/);
+  deepEqual((await app.data("plot")).waits, [{ root: "aaaabbbbcccc", missing: ["sort", "lfp"] }]);
+});
+
+Deno.test("what is not known of the history is not said to be none of it", async () => {
+  const history = { ...viewOf().history, reach: () => ({ runs: 20_000, kind: "newest" }) as const };
+  const app = rowApp({ more: { history } });
+  match(await (await app.get("/rows/srot")).text(), /and no run of it in what is known of the history/);
+  const graph = await (await app.get("/graph")).text();
+  match(graph, /no run known/);
+  doesNotMatch(graph, /no run yet/);
+});
+
 Deno.test("the page of a row says when it is due next", async () => {
   const due = new Date(Date.now() + 2 * 3_600_000 + 30_000);
   const app = rowApp({ more: { nextDue: () => new Map([["nightly", due]]) } });
