@@ -17,19 +17,8 @@ import { GroupLink } from "./group.tsx";
 import { List } from "./lists.tsx";
 import { WaitList } from "./message_runs.tsx";
 import { Payload } from "./payload.tsx";
-import {
-  ageWords,
-  frame,
-  resourceWords,
-  rootHref,
-  RowLink,
-  runHref,
-  RunLink,
-  type RunState,
-  short,
-  StateWord,
-  Time,
-} from "./parts.tsx";
+import { ageWords, frame, rootHref, RowLink, runHref, RunLink, type RunState, short, StateWord } from "./parts.tsx";
+import { EventsSection, FactsSection, ManifestSection } from "./run_facts.tsx";
 import { TimelineView } from "./timeline.tsx";
 
 export interface RunPageInput extends RunMessage {
@@ -61,9 +50,6 @@ export interface RunPageInput extends RunMessage {
   readonly log?: LogTail;
   readonly actions: boolean;
 }
-
-/** Characters of a Job's YAML shown at most; the rest is a page of its own. */
-const MAX_MANIFEST = 16 * 1024;
 
 /** Where the table is drawn with the runs of one message. */
 function graphHref(root: string): string {
@@ -384,110 +370,5 @@ function Action({ runName, isOver }: { runName: string; isOver: boolean }) {
         <input type="hidden" name="run_name" value={runName} />
       </ActionForm>
     </div>
-  );
-}
-
-function FactsSection({ live, record }: RunPageInput) {
-  const run = record ?? live;
-  if (!run) return null;
-  return (
-    <section id="facts" data-live aria-labelledby="facts-h">
-      <h2 id="facts-h">Facts</h2>
-      <dl>
-        <dt>Image</dt>
-        <dd>
-          <code>{short(run.image)}</code>
-        </dd>
-        <dt>Requests and limits</dt>
-        <dd>{resourceWords({ ...run, gpu: run.gpu ?? 0 })}</dd>
-        {record && <RecordFacts record={record} />}
-      </dl>
-    </section>
-  );
-}
-
-function EventsSection({ events = [] }: RunPageInput) {
-  if (events.length === 0) return <section id="events" data-live hidden></section>;
-  return (
-    <section id="events" data-live aria-labelledby="events-h">
-      <h2 id="events-h">What the cluster says</h2>
-      <ul class="events">
-        {events.toReversed().map(({ at, type, reason, message, count }) => (
-          <li class={type === "Warning" ? "warn" : undefined}>
-            <Time at={at} /> <b>{short(reason, 100)}</b> {short(message, 300)}
-            {count > 1 && ` (${count} times)`}
-          </li>
-        ))}
-      </ul>
-    </section>
-  );
-}
-
-function RecordFacts({ record }: { record: RunRecord }) {
-  const { peak_memory, peak_cpu, owner, output, result, log_url } = record;
-  return (
-    <>
-      {(peak_memory !== undefined || peak_cpu !== undefined) && (
-        <Fact
-          name="Most that it used"
-          words={[
-            ...(peak_memory === undefined ? [] : [`memory ${valueWords(peak_memory, "bytes")}`]),
-            ...(peak_cpu === undefined ? [] : [`cpu ${valueWords(peak_cpu, "cores")}`]),
-          ].join(", ")}
-        />
-      )}
-      {owner !== undefined && <Fact name="Owner" words={owner} />}
-      {output !== undefined && (
-        <>
-          <dt>Output</dt>
-          <dd>
-            <Place url={output} /> {record.output_missing && <span class="warn">(nothing is there)</span>}
-          </dd>
-        </>
-      )}
-      {result !== undefined && <Fact name="Result" words={JSON.stringify(result)} />}
-      <dt>Log</dt>
-      <dd>{log_url === "" ? "–" : <Place url={log_url} />}</dd>
-    </>
-  );
-}
-
-function Fact({ name, words }: { name: string; words: string }) {
-  return (
-    <>
-      <dt>{name}</dt>
-      <dd>{short(words, MAX_MISSING)}</dd>
-    </>
-  );
-}
-
-/** Where something is: a link where a browser can follow it, else text that can be copied. */
-export function Place({ url }: { url: string }) {
-  const shown = short(url, 2_000);
-  if (/^https?:\/\//i.test(url)) return <a href={shown} rel="noreferrer">{shown}</a>;
-  return (
-    <>
-      <code>{shown}</code> <button type="button" class="copy" data-copy={shown}>Copy</button>
-    </>
-  );
-}
-
-function ManifestSection({ manifest, runName }: { manifest: string | undefined; runName: string }) {
-  const isCut = (manifest?.length ?? 0) > MAX_MANIFEST;
-  return (
-    <section aria-labelledby="job-h">
-      <h2 id="job-h">Job</h2>
-      {manifest === undefined ? <p class="muted">Its Job is not known any more.</p> : (
-        <details>
-          <summary>As YAML</summary>
-          <pre class="all" role="group" aria-labelledby="job-h">{short(manifest, MAX_MANIFEST)}</pre>
-          {isCut && (
-            <p>
-              <a href={`${runHref(runName)}/job`}>All of it</a>
-            </p>
-          )}
-        </details>
-      )}
-    </section>
   );
 }
