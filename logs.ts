@@ -148,7 +148,7 @@ export class LogCollector {
       bytes,
       complete: missing.length === 0,
       missing: missing.length === 0 ? undefined : named(missing),
-      residentBytes: sumOf(logs.flatMap(({ residentBytes }) => residentBytes ?? [])),
+      ...compact({ residentBytes: sumOf(logs.flatMap(({ residentBytes }) => residentBytes ?? [])) }),
       lastLines: new Map(
         logs.filter(({ lastLine }) => lastLine !== "").slice(-MOST_LAST_LINES)
           .map(({ podName, container, lastLine }) => [`${podName}/${container}`, lastLine]),

@@ -153,12 +153,12 @@ export class Segments {
     }));
     const waiting = this.#pieces.map(({ bytes, blocks, parked }): Source => ({
       bytes,
-      read: async (from, length) => joinBytes(blocks ?? [await parked!.read()]).subarray(from, from + length),
+      read: async (from, length) => partOf(blocks ?? [await parked!.read()], from, length),
     }));
     const held = this.#buffer.all();
     const buffer: Source = {
       bytes: this.#buffer.bytes,
-      read: (from, length) => Promise.resolve(joinBytes(held).subarray(from, from + length)),
+      read: (from, length) => Promise.resolve(partOf(held, from, length)),
     };
     return [...stored, ...waiting, buffer];
   }
@@ -297,6 +297,18 @@ export class Segments {
     this.#pieces = this.#pieces.slice(next.length);
     next.forEach((piece) => this.#free(piece));
   }
+}
+
+/** Bytes out of blocks that are not put together for that: they may be megabytes, and a page that follows asks often. */
+function partOf(blocks: readonly Uint8Array[], from: number, length: number): Uint8Array {
+  const found: Uint8Array[] = [];
+  let begin = 0;
+  for (const block of blocks) {
+    const [start, end] = [Math.max(from, begin), Math.min(from + length, begin + block.length)];
+    if (start < end) found.push(block.subarray(start - begin, end - begin));
+    begin += block.length;
+  }
+  return joinBytes(found);
 }
 
 /** What a piece's key says; `size`: of all pieces up to it, for keys of former versions. */

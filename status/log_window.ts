@@ -146,7 +146,8 @@ function wholeCharacters(bytes: Uint8Array): number {
 
 async function numbered(text: LogText, from: number, bytes: Uint8Array, isRest: boolean): Promise<LogWindow> {
   const decoder = new TextDecoder("utf-8", { ignoreBOM: true });
-  const first = await numberAt(text, from);
+  // A page that follows a log asks often, and mostly there is nothing new.
+  const first = bytes.length === 0 ? undefined : await numberAt(text, from);
   const to = from + bytes.length;
   const lines: LogLine[] = [];
   for (let start = 0; start < bytes.length;) {

@@ -21,6 +21,7 @@ text-decoration:none;user-select:none}.log>div>a:hover{text-decoration:underline
 .k8{background:var(--muted)}.log [class*=k]{color:var(--card)}
 .tb{font-weight:700}.ti{font-style:italic}.tu{text-decoration:underline}.ts{text-decoration:line-through}
 .tu.ts{text-decoration:underline line-through}#end{scroll-margin-bottom:1rem}
+@media(max-height:30rem){.logbar{position:static}}
 @media(max-width:40rem){.logbar{position:static}.log>div>a{min-width:3rem;padding-right:.5rem}.log>div{padding-right:.4rem}}
 `;
 

@@ -106,6 +106,9 @@ Deno.test("a window reads itself and one step of the map of lines", async () => 
   const text = logTextOf(LONG, { step: 4_096 });
   await windowFrom(text, 100_000);
   ok(text.bytesRead <= WINDOW_BYTES + 1 + 4_096, `${text.bytesRead} bytes`);
+  const before = text.bytesRead;
+  await windowFrom(text, text.size);
+  equal(text.bytesRead - before, 1);
 });
 
 const pieces = fc.oneof(
