@@ -71,11 +71,10 @@ tbody tr:last-child>*{border-bottom:0}
 thead th{color:var(--muted);font-weight:600;font-size:.82rem;overflow-wrap:normal;vertical-align:bottom}
 thead a{color:inherit}th[aria-sort=ascending] a:after{content:" \\2191"}th[aria-sort=descending] a:after{content:" \\2193"}
 tbody th{font-weight:400}.num{text-align:right;font-variant-numeric:tabular-nums;white-space:nowrap}.nowrap,time{white-space:nowrap}
-.fixed{table-layout:fixed}
 dl{display:grid;grid-template-columns:11rem minmax(0,1fr);gap:.2rem 1rem;margin:0}
 dt{color:var(--muted)}dd{margin:0;overflow-wrap:anywhere}dl+dl{margin-top:.25rem}
 form{display:flex;flex-wrap:wrap;gap:.5rem .75rem;align-items:end}
-label{display:block;font-size:.82rem;color:var(--muted)}label.box{display:flex;gap:.4rem;align-items:center;min-height:1.75rem}
+label{display:block;font-size:.82rem;color:var(--muted)}
 input,select,textarea,button,.button{font:inherit;color:inherit;background:var(--card);border:1px solid var(--edge);
 border-radius:.3rem;padding:.25rem .5rem;max-width:100%;min-height:2rem}
 textarea{width:24rem;min-height:4.5rem}input[type=checkbox]{min-height:0;width:1.15rem;height:1.15rem;margin:0}
@@ -97,10 +96,9 @@ min-height:2.1rem;border-top:1px solid var(--line)}
 .find{background:var(--card);border:1px solid var(--line);border-radius:.5rem;padding:.6rem 1rem;margin:.8rem 0;align-items:start}
 .find .pair,.more{display:flex;flex-wrap:wrap;gap:.5rem .75rem}.find details{align-self:end}.find details[open]{order:9;width:100%}
 .find .acts{align-self:end}.find summary{padding:.35rem 0}
-.reason{font-size:1.05rem}#reach{margin:.6rem 0 0}
+.reason{font-size:1.05rem}
 .ends{display:inline-block;vertical-align:middle;padding:.1rem 0;line-height:0;max-width:100%}
 .ends svg{max-width:100%}.ends .s{fill:var(--bar)}.ends .f{fill:var(--bad)}.ends .c{fill:none;stroke:var(--warn)}
-.ends .hit{fill:transparent}.ends a:hover .hit{fill:var(--line)}
 .strip{display:block;font-family:var(--mono);line-height:1.2;overflow-wrap:anywhere}
 td .strip:not(:last-child){display:inline}
 .strip .succeeded{color:var(--good)}.strip .failed{color:var(--bad);font-weight:600}.strip .running{color:var(--run)}
@@ -121,7 +119,7 @@ nav{order:9;width:100%}nav ul{justify-content:space-between}nav a{padding:.25rem
 .listform{order:9;width:100%;flex-wrap:nowrap}.listform :is(input,select){flex:1;min-width:0;width:0}.rowlist>li{grid-template-columns:minmax(0,1fr) auto 150px;min-height:2rem}
 .find{padding:.5rem .75rem;margin:.5rem 0;gap:.4rem}.more>div{width:100%}.find .acts{width:auto;margin-left:auto}.stack td>.name,.stack th>.name{max-width:100%}
 .lines>li>.mono.name{flex:1 1 0;max-width:none}.lines>li.line{flex-wrap:wrap}.lines .detail{order:9;flex-basis:100%;display:block}.lines .detail:empty{display:none}
-dl{grid-template-columns:minmax(0,1fr)}dd{margin-bottom:.3rem}textarea,form>div:not(.box){width:100%}
+dl{grid-template-columns:minmax(0,1fr)}dd{margin-bottom:.3rem}textarea,form>div{width:100%}
 input:not([type=checkbox]),select{width:100%;font-size:16px}.pair{display:flex;gap:.5rem}.pair>*{flex:1;min-width:0}
 main a{display:inline-block;min-height:24px;min-width:24px;line-height:24px}
 .stack,.stack tbody,.stack tr,.stack td,.stack th{display:block;width:auto}

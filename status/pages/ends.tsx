@@ -3,7 +3,6 @@
  * long it took. Pure.
  */
 import type { EndedRun } from "../../history.ts";
-import { ageWords, runHref, short } from "./parts.tsx";
 
 /** Ends in one strip. */
 export const ENDS_SHOWN = 30;
@@ -65,36 +64,6 @@ export function EndStrip({ ends }: { ends: readonly End[] }) {
         {classes.map(([name, status]) => {
           const drawn = path(status);
           return drawn !== "" && <path class={name} d={drawn} />;
-        })}
-      </svg>
-    </span>
-  );
-}
-
-/** The strip with a link for each end, wide enough to be hit. */
-export function LinkedEndStrip({ ends, label }: { ends: readonly End[]; label: string }) {
-  const [pitch, width] = [24, 14];
-  const shown = ends.slice(-ENDS_SHOWN);
-  const top = tops(shown);
-  const size = Math.max(1, shown.length) * pitch;
-  const classes = { succeeded: "s", failed: "f", cancelled: "c" } as const;
-  return (
-    <span class="ends wide" role="group" aria-label={label}>
-      <svg width={size} height={HEIGHT} viewBox={`0 0 ${size} ${HEIGHT}`}>
-        {shown.map((end, at) => {
-          const words = `${end.status}, ${end.started_at === null ? "never started" : `took ${ageWords(tookMs(end))}`}`;
-          return (
-            <a href={runHref(end.run_name)} aria-label={`${end.run_name}: ${words}`}>
-              <title>
-                {short(`${end.run_name}: ${words}${end.status === "failed" ? `. ${end.message}` : ""}`, 300)}
-              </title>
-              <rect class="hit" x={at * pitch} width={pitch} height={HEIGHT} />
-              <path
-                class={classes[end.status]}
-                d={barPath(end.status, { left: at * pitch + (pitch - width) / 2, width, top: top[at]! })}
-              />
-            </a>
-          );
         })}
       </svg>
     </span>

@@ -3,7 +3,8 @@
  * its input.
  */
 import type { SeenMessage } from "../../observers/messages.ts";
-import { frame, Heads, RunLink, ScrollTable, short, Time } from "./parts.tsx";
+import { type Column, List } from "./lists.tsx";
+import { frame, RunLink, short, Time } from "./parts.tsx";
 
 /** What a message on a topic would start, by the table in force. */
 export interface AskedTopic {
@@ -26,10 +27,10 @@ export interface MessagesInput {
 
 const WORDS: Readonly<Record<SeenMessage["outcome"], readonly [tone: string, words: string]>> = {
   runs: ["good", "runs"],
-  ignored: ["", "for no row"],
-  filtered: ["", "filtered"],
-  duplicate: ["", "known already"],
-  skipped: ["", "skipped"],
+  ignored: ["off", "for no row"],
+  filtered: ["off", "filtered"],
+  duplicate: ["off", "known already"],
+  skipped: ["off", "skipped"],
   refused: ["bad", "refused"],
 };
 
@@ -38,6 +39,7 @@ export function messagesPage({ messages, known, asked }: MessagesInput): string 
   return frame({
     title: "Messages",
     heading: "Messages",
+    here: "messages",
     children: (
       <>
         <section aria-labelledby="find-h">
@@ -53,17 +55,12 @@ export function messagesPage({ messages, known, asked }: MessagesInput): string 
         </section>
         <section id="messages" data-live aria-labelledby="messages-h">
           <h2 id="messages-h">The last messages</h2>
-          {messages.length === 0
-            ? <p class="muted">None that fits has come since the service began.</p>
-            : (
-              <ScrollTable label="The last messages">
-                <table>
-                  <caption>{messages.length} of {known}, newest first; since the service began</caption>
-                  <Heads names={["Received", "Topic", "What became of it", "Why"]} />
-                  <tbody>{messages.map((message) => <Line {...message} />)}</tbody>
-                </table>
-              </ScrollTable>
-            )}
+          {messages.length === 0 ? <p class="muted">None that fits has come since the service began.</p> : (
+            <>
+              <p class="muted small">{messages.length} of {known}, newest first; since the service began</p>
+              <List caption="The last messages" columns={COLUMNS} rows={messages} />
+            </>
+          )}
         </section>
       </>
     ),
@@ -93,26 +90,27 @@ function Answer({ topic, rows, off, nearest }: AskedTopic) {
   );
 }
 
-function Line({ at, topic, outcome, runs, why }: SeenMessage) {
+const COLUMNS: readonly Column<SeenMessage>[] = [
+  { head: "Topic", cell: ({ topic }) => <code>{short(topic)}</code> },
+  { head: "Received", onPhone: "inline", cell: ({ at }) => <Time at={at} /> },
+  { head: "What became of it", onPhone: "inline", cell: ({ outcome }) => <OutcomeTag outcome={outcome} /> },
+  {
+    head: "Runs",
+    onPhone: "plain",
+    cell: ({ runs }) => runs.length > 0 && runs.map((runName) => <RunOf runName={runName} />),
+  },
+  { head: "Why", onPhone: "plain", cell: ({ why }) => why.length > 0 && why.map((sentence) => <p>{sentence}</p>) },
+];
+
+function OutcomeTag({ outcome }: Pick<SeenMessage, "outcome">) {
   const [tone, words] = WORDS[outcome];
+  return <span class={`tag ${tone}`.trimEnd()}>{words}</span>;
+}
+
+function RunOf({ runName }: { runName: string }) {
   return (
-    <tr>
-      <td>
-        <Time at={at} />
-      </td>
-      <td>
-        <code>{topic}</code>
-      </td>
-      <td>
-        <span class={tone}>{words}</span>
-        {runs.map((runName) => (
-          <>
-            {" "}
-            <RunLink runName={runName} />
-          </>
-        ))}
-      </td>
-      <td>{why.map((sentence) => <p>{sentence}</p>)}</td>
-    </tr>
+    <div>
+      <RunLink runName={runName} />
+    </div>
   );
 }

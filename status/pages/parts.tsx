@@ -223,11 +223,6 @@ export function ScrollTable({ label, children }: { label: string; children: Chil
   return <div class="stack" role="group" aria-label={label}>{children}</div>;
 }
 
-/** The one thing that may be wider than the page: it scrolls by itself, also by keys. */
-export function Scroller({ label, children }: { label: string; children: Child }) {
-  return <div class="wide" tabindex={0} role="group" aria-label={label}>{children}</div>;
-}
-
 /** A table's head. */
 export function Heads({ names }: { names: readonly string[] }) {
   return (
