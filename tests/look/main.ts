@@ -1,10 +1,11 @@
 /**
- * How the pages look and score: Lighthouse on each kind of page, phone and desktop (`--short`: three of them), and the
- * screenshots of docs/ (`--screenshots`). Ends with `N passed, N failed`.
+ * How the pages look and score: Lighthouse on each kind of page, phone and desktop (`--short`: three of them), the screenshots
+ * of docs/ (`--screenshots`), and how many clicks eight questions take (`--questions`). Ends with `N passed, N failed`.
  */
 import { launchBrowser, openPage } from "../harness/browser.ts";
 import { audit, type Form, startBrowser } from "./lighthouse.ts";
 import { type Shown, showPipeline } from "./pages.ts";
+import { askAll } from "./questions.ts";
 
 const LEAST = 95;
 const SHORT = ["overview", "run", "log"];
@@ -64,7 +65,11 @@ if (import.meta.main) {
   let failed = 0;
   {
     await using shown = await showPipeline();
-    if (Deno.args.includes("--screenshots")) await photograph(shown);
+    if (Deno.args.includes("--questions")) {
+      for (const { question, actions, seconds } of await askAll(shown)) {
+        console.log(`${question.padEnd(42)} ${actions} actions, ${seconds.toFixed(1)} s`);
+      }
+    } else if (Deno.args.includes("--screenshots")) await photograph(shown);
     else {failed = await score(
         shown,
         isShort ? SHORT : Object.keys(shown.paths),
