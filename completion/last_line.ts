@@ -5,7 +5,7 @@
 import type { LogSummary } from "../logs.ts";
 import type { ContainerFacts, PodFacts, RunRecord } from "../ports.ts";
 import type { RunReason } from "../reasons.ts";
-import { cut } from "../util/text.ts";
+import { safeWords } from "../util/errors.ts";
 
 /** Characters of a line in a record and in a sentence. */
 const MAX_LINE = 200;
@@ -23,7 +23,8 @@ const CONTROL = /[\u0000-\u001f\u007f-\u009f\u2028\u2029]+/g;
 export function withLastLine(record: RunRecord, pods: readonly PodFacts[], { lastLines }: LogSummary): RunRecord {
   if (record.status === "succeeded") return record;
   const text = (lineOf(pods, lastLines) ?? "").replace(TERMINAL, "").replace(CONTROL, " ").trim();
-  const line = cut(text, MAX_LINE);
+  // It goes to whoever hears of ends: a program may print the link or the token that it was given.
+  const line = safeWords(text, MAX_LINE);
   if (line === "") return record;
   const isSaid = !OWN_FAULTS.has(record.reason) || record.message.includes(line);
   const message = isSaid ? record.message : `${record.message}; the last line of its log: ${line}`;
