@@ -349,7 +349,17 @@ export class Bed implements AsyncDisposable {
       topics: this.ear.heard.map(({ topic, text }) => `${topic} ${text}`).join("\n"),
     };
     this.#logRead = log.length;
-    for (const path of ["/", "/metrics", "/healthz", "/readyz", "/runs/nothing", "/?state=failed"]) {
+    const pages = [
+      "/",
+      "/index.json",
+      "/runs",
+      "/runs.json?state=failed",
+      "/table.json",
+      "/graph",
+      "/usage",
+      "/messages",
+    ];
+    for (const path of [...pages, "/metrics", "/healthz", "/readyz", "/runs/nothing"]) {
       const answer = await fetch(this.page + path).catch((error) => new Response(String(error)));
       outputs[`page ${path}`] = await answer.text();
     }

@@ -208,7 +208,9 @@ Deno.test({
           timeoutMs: 20_000,
           what: () => service.logTail(40),
         });
-        for (const path of ["/", "/runs", "/healthz", "/readyz", "/metrics", "/nothing"]) {
+        const pages = ["/", "/runs", "/table", "/graph", "/rows/named", "/messages", "/usage", "/nothing"];
+        const data = pages.map((path) => path === "/" ? "/index.json" : `${path}.json`);
+        for (const path of [...pages, ...data, "/healthz", "/readyz", "/metrics"]) {
           seen += await (await fetch(new URL(path, page))).text();
         }
         seen += await service.log();
