@@ -46,10 +46,11 @@ export class RecentMessages {
     this.#next = (this.#next + 1) % this.#most;
   };
 
-  /** Newest first. */
-  values(): SeenMessage[] {
+  /** Newest first; of one outcome where that is given, and at most so many. */
+  values({ outcome, limit = Infinity }: { outcome?: SeenMessage["outcome"]; limit?: number } = {}): SeenMessage[] {
     const newestFirst = [...this.#ring.slice(0, this.#next).reverse(), ...this.#ring.slice(this.#next).reverse()];
-    return newestFirst.map(({ topic, why, ...rest }) => ({
+    const wanted = outcome === undefined ? newestFirst : newestFirst.filter((message) => message.outcome === outcome);
+    return wanted.slice(0, limit).map(({ topic, why, ...rest }) => ({
       ...rest,
       topic: oneLine(safeWords(topic, MAX_TEXT)),
       why: why.map((words) => safeWords(words, MAX_TEXT)),

@@ -12,13 +12,19 @@ import { allWaits, type Wait } from "./joins.ts";
 import { type LiveLine, liveLines, liveTookMs } from "./live_lines.ts";
 import { ENDS_SHOWN } from "./pages/ends.tsx";
 import { pageOf } from "./pages/lists.tsx";
-import { LIVE_SORTS, type OverviewInput, overviewPage, ROW_SORTS, type RowLine } from "./pages/overview.tsx";
+import {
+  LIVE_SORTS,
+  MAX_FAILURES,
+  type OverviewInput,
+  overviewPage,
+  ROW_SORTS,
+  type RowLine,
+} from "./pages/overview.tsx";
 import { liveLineData } from "./run_json.ts";
 import type { Looking } from "./run.ts";
 import type { StatusView } from "./view.ts";
 
 const DAY_MS = 24 * 3600_000;
-const FAILURES = 5;
 const LIVE_A_PAGE = 7;
 const ROWS_A_PAGE = 15;
 /** Ended runs that are looked through for what a row waits for. */
@@ -60,6 +66,7 @@ export async function overview(
     running: runs.filter(({ state }) => state !== "pending").length,
     waiting: runs.filter(({ state }) => state === "pending").length,
     ...past,
+    refusals: view.messages({ outcome: "refused", limit: MAX_FAILURES }),
     reach: view.history.reach(),
     live: pageOf(lines.sort(LIVE_ORDER[query.live_sort ?? "newest"]), Number(query.live_page) || 1, LIVE_A_PAGE),
     rows: pageOf(rows.sort(ROW_ORDER[query.rows_sort ?? "activity"]), Number(query.rows_page) || 1, ROWS_A_PAGE),
@@ -78,7 +85,7 @@ async function pastOf({ history }: StatusView, since: Date, signal: AbortSignal)
   try {
     const [failed, failures, lastEnds] = await Promise.all([
       history.count({ ...filter, since }, signal),
-      history.find({ ...filter, limit: FAILURES }, signal),
+      history.find({ ...filter, limit: MAX_FAILURES }, signal),
       history.lastEnds(ENDS_SHOWN, signal),
     ]);
     return { failed, failures, lastEnds };
@@ -161,6 +168,7 @@ function dataOf(input: OverviewInput, health: HealthView) {
     waiting: input.waiting,
     failed_24h: input.failed ?? null,
     failures,
+    refusals: input.refusals ?? [],
     ...compact({ history_failure: input.pastFailure }),
     history: reach,
     live: live.rows.map(liveLineData),

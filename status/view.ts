@@ -30,7 +30,7 @@ export interface StatusView {
   /** A group with its items, be it open or not; undefined: there is none. */
   group?(name: string, signal: AbortSignal): Promise<GroupDetails | undefined>;
   /** The last messages, newest first. */
-  messages(): readonly SeenMessage[];
+  messages(which?: { readonly outcome?: SeenMessage["outcome"]; readonly limit?: number }): readonly SeenMessage[];
   liveRuns(): readonly RunView[];
   liveRun(runName: string): RunView | undefined;
   /** Runs that ended. */
@@ -75,7 +75,7 @@ export function statusView(
     tableFailure: () => service.catalog.failure?.message,
     openGroups: () => service.groups.views(),
     group: (name, signal) => service.groups.details(name, signal),
-    messages: () => messages.values(),
+    messages: (which) => messages.values(which),
     liveRuns: () => service.runs.views(),
     liveRun(runName) {
       const run = service.runs.get(runName);

@@ -28,6 +28,17 @@ export interface RowLine {
   readonly ends: readonly EndedRun[];
 }
 
+/** A message that a row refused: no run came of it. */
+export interface Refusal {
+  readonly topic: string;
+  readonly at: Date;
+  /** Sentences. */
+  readonly why: readonly string[];
+}
+
+/** Lines of failures. */
+export const MAX_FAILURES = 5;
+
 export interface OverviewInput {
   readonly now: Date;
   readonly health: HealthWords;
@@ -39,6 +50,8 @@ export interface OverviewInput {
   readonly failed?: number;
   /** The newest, however old. */
   readonly failures: readonly EndedRun[];
+  /** The last messages that a row refused, newest first. */
+  readonly refusals?: readonly Refusal[];
   /** Why the history cannot be shown; a sentence. */
   readonly pastFailure?: string;
   readonly reach: Reach;
@@ -128,14 +141,47 @@ function Figures({ running, waiting, failed }: OverviewInput) {
   );
 }
 
-function FailureSection({ failures, pastFailure, now, reach }: OverviewInput) {
+/** A run that failed, or a message that a row refused, as a line. */
+interface FailureLine {
+  readonly at: string;
+  readonly tag: string;
+  readonly href: string;
+  readonly name: string;
+  /** What the name stands for. */
+  readonly title: string;
+  readonly why: string;
+}
+
+function failureLines({ failures, refusals = [] }: OverviewInput): FailureLine[] {
+  const runs = failures.map(({ run_name, job_name, message, finished_at, reason }) => ({
+    at: finished_at,
+    tag: short(reason, 60),
+    href: runHref(run_name),
+    name: short(job_name),
+    title: short(run_name),
+    why: short(message),
+  }));
+  const messages = refusals.map(({ topic, at, why }) => ({
+    at: at.toISOString(),
+    tag: "refused",
+    href: `/messages?${new URLSearchParams({ topic })}`,
+    name: short(topic),
+    title: "a message",
+    why: short(why.join("; ")),
+  }));
+  return [...runs, ...messages].sort((a, b) => a.at < b.at ? 1 : -1).slice(0, MAX_FAILURES);
+}
+
+function FailureSection(input: OverviewInput) {
+  const { failures, pastFailure, now, reach } = input;
+  const lines = failureLines(input);
   return (
     <section id="failures" data-live aria-labelledby="failures-h">
       <div class="line">
         <h2 id="failures-h">Failures</h2>
         {failures.length > 0 && <a class="end small" href={runsHref({ state: "failed" })}>all failures</a>}
       </div>
-      {failures.length === 0
+      {lines.length === 0
         ? (
           <p class="muted">
             {pastFailure === undefined ? "No run has failed. " : ""}
@@ -144,16 +190,16 @@ function FailureSection({ failures, pastFailure, now, reach }: OverviewInput) {
         )
         : (
           <ul class="lines few">
-            {failures.map(({ run_name, job_name, message, finished_at, reason }) => (
+            {lines.map(({ at, tag, href, name, title, why }) => (
               <li>
                 <div class="line">
-                  <span class="tag bad">{short(reason, 60)}</span>
-                  <a class="name grow" title={short(run_name)} href={runHref(run_name)}>{short(job_name)}</a>
+                  <span class="tag bad">{tag}</span>
+                  <a class="name grow" title={title} href={href}>{name}</a>
                   <span class="muted small">
-                    <Ago at={finished_at} now={now} />
+                    <Ago at={at} now={now} />
                   </span>
                 </div>
-                <p class="cut">{short(message)}</p>
+                <p class="cut">{why}</p>
               </li>
             ))}
           </ul>

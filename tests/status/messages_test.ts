@@ -53,3 +53,19 @@ Deno.test("the page of messages shows 200 of them, and cuts a topic that is aske
   const long = await (await app.get(`/messages.json?topic=${"x".repeat(50_000)}`)).json();
   deepEqual([long.asked.topic.length, long.messages], [1_000, []]);
 });
+
+Deno.test("a message that a row refused is a line among the failures of the overview", async () => {
+  const refused = seen({
+    outcome: "refused",
+    topic: "lab/<b>",
+    why: ["The message has no field uuid, which sort needs"],
+  });
+  const text = await (await appOf([refused]).get("/")).text();
+  match(
+    text,
+    /refused<\/span><a class="name grow" title="a message" href="\/messages\?topic=lab%2F%3Cb%3E">lab\/&lt;b&gt;/,
+  );
+  match(text, /The message has no field uuid/);
+  const { refusals } = await (await appOf([refused]).get("/index.json")).json();
+  equal(refusals[0].topic, "lab/<b>");
+});
