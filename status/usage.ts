@@ -59,6 +59,7 @@ function readQuery(params: URLSearchParams): UsageQuery {
   return {
     weeks: WEEKS.find((weeks) => String(weeks) === params.get("weeks")) ?? 4,
     by: BY.find((by) => by === params.get("by")) ?? "row",
+    page: Number(params.get("page")) || 1,
   };
 }
 

@@ -4,13 +4,15 @@
  */
 import { bytesWords, coresWords, type Peaks, type Reach, type UsageLine } from "../../history.ts";
 import { Chart } from "./charts.tsx";
-import { type Column, hrefWith, List } from "./lists.tsx";
-import { frame, MAX_SHOWN, RowLink, short } from "./parts.tsx";
+import { type Column, hrefWith, List, pageOf, PagesOf } from "./lists.tsx";
+import { frame, RowLink, short } from "./parts.tsx";
 
 export interface UsageQuery {
   /** How far back. */
   readonly weeks: number;
   readonly by: "row" | "owner" | "week";
+  /** From 1. */
+  readonly page: number;
 }
 
 export interface UsageRow extends UsageLine {
@@ -33,12 +35,13 @@ export interface UsageInput {
   readonly failure?: string;
 }
 
+const ROWS_A_PAGE = 30;
 const PERIODS = [[1, "week"], [4, "4 weeks"], [12, "12 weeks"], [52, "year"]] as const;
 const GROUPINGS = [["row", "Row"], ["owner", "Owner"], ["week", "Week"]] as const;
 
 /** The page as HTML text. */
 export function usagePage({ query, rows, weeks, total, reach, failure }: UsageInput): string {
-  const shown = rows.slice(0, MAX_SHOWN);
+  const list = pageOf(rows, query.page, ROWS_A_PAGE);
   return frame({
     title: "Usage – MQTT Job Listener",
     heading: "Usage",
@@ -80,8 +83,8 @@ export function usagePage({ query, rows, weeks, total, reach, failure }: UsageIn
         {total && (
           <section aria-labelledby="usage-h">
             <h2 id="usage-h">By {query.by}</h2>
-            <List caption={`Usage by ${query.by}`} columns={columnsOf(query)} rows={shown} />
-            {rows.length > shown.length && <p class="muted">{rows.length - shown.length} more are in the CSV.</p>}
+            <List caption={`Usage by ${query.by}`} columns={columnsOf(query)} rows={list.rows} />
+            <PagesOf of="usage" list={list} path={(page) => hrefOf(query, { page: String(page) })} />
           </section>
         )}
         {!total && failure === undefined && <p class="muted">No run ended in this time.</p>}
@@ -94,9 +97,12 @@ export function usagePage({ query, rows, weeks, total, reach, failure }: UsageIn
   });
 }
 
+function hrefOf({ weeks, by }: UsageQuery, changes: Readonly<Record<string, string>>): string {
+  return hrefWith("/usage", { weeks: String(weeks), by }, changes);
+}
+
 function Choices({ query }: { query: UsageQuery }) {
-  const href = (changes: Record<string, string>) =>
-    hrefWith("/usage", { weeks: String(query.weeks), by: query.by }, changes);
+  const href = (changes: Record<string, string>) => hrefOf(query, changes);
   return (
     <nav class="pager" aria-label="What is counted">
       {PERIODS.map(([weeks, words]) => (
