@@ -144,7 +144,7 @@ export class Scene implements AsyncDisposable {
       row: rows.find(({ jobName }) => jobName === annotations[ANNOTATION.jobName])!,
       message: { topic, payload: new TextEncoder().encode(envOf(made)["MQTT_PAYLOAD"]) },
       messageHash: labels[LABEL.message]!,
-      root: "rootrootroot",
+      root: labels[LABEL.root]!,
       rootRun: name,
       chainDepth: 0,
       receivedAt: new Date(annotations[ANNOTATION.receivedAt]!),
