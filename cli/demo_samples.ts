@@ -52,8 +52,9 @@ const BROKEN = { uuid: "e1", experiments: { ...UPLOAD.experiments, rec4: { forma
 /** Splits a recording into three wells. */
 const SPLIT = "for well in 0 1 2; do echo $2 well $well > $1/$2_well$well.raw; done; echo three wells of $2";
 /** What 16 GB of memory are to some recordings, exit code 75 is to this stand-in: one well needs a second attempt. */
-const SORT = "case $1$ATTEMPT in *well1.raw1) echo no memory left; exit 75;; esac; " +
-  "test $4 != unreadable || exit 3; echo sorted $1 with $3 > $2; echo $1 is sorted";
+const SORT = 'echo "reading $1"; case $1$ATTEMPT in *well1.raw1) echo no memory left; exit 75;; esac; ' +
+  String.raw`test $4 != unreadable || { printf "\033[31merror\033[m: $1 has no format that is known\n"; exit 3; }; ` +
+  String.raw`printf "channels 1 of 3\rchannels 3 of 3\n"; echo sorted $1 with $3 > $2; echo $1 is sorted`;
 
 const pipeline: Sample = {
   topic: "experiments/upload",
@@ -75,7 +76,7 @@ const pipeline: Sample = {
   done: "The upload is sorted and reported, and the broken one has raised the alarm",
   table({ prefix, objects }) {
     const folder = decodeURIComponent(new URL(objects).pathname);
-    const sort = `"sh -c '${SORT}' -"`;
+    const sort = `"sh -c '${SORT.replaceAll('"', '""')}' -"`;
     const rest = `"1Gi, 2Gi",2,75`;
     return `job_name,mqtt_topic,image,command,args,for_each,when,needs,output,skip_existing,memory_limit,retries,retry_on
 split,experiments/upload,lab/split:1,"sh -c '${SPLIT}' -",'${folder}' {item.key},payload.experiments,"item.format == ""maxtwo""",,,,1Gi,,

@@ -6,6 +6,7 @@ import type { LogSummary } from "../logs.ts";
 import type { ContainerFacts, PodFacts, RunRecord } from "../ports.ts";
 import type { RunReason } from "../reasons.ts";
 import { safeWords } from "../util/errors.ts";
+import { withoutColours } from "../util/text.ts";
 
 /** Characters of a line in a record and in a sentence. */
 const MAX_LINE = 200;
@@ -13,16 +14,13 @@ const MAX_LINE = 200;
 const OWN_FAULTS: ReadonlySet<string> = new Set(
   ["ExitCode", "OOMKilled", "DeadlineExceeded"] satisfies RunReason[],
 );
-/** Colours and the like, as terminals obey them. */
-// deno-lint-ignore no-control-regex
-const TERMINAL = /\u001b\[[0-9;?]*[ -/]*[@-~]/g;
 // deno-lint-ignore no-control-regex
 const CONTROL = /[\u0000-\u001f\u007f-\u009f\u2028\u2029]+/g;
 
 /** Unchanged where the run succeeded, or nothing of its output was seen by this process. */
 export function withLastLine(record: RunRecord, pods: readonly PodFacts[], { lastLines }: LogSummary): RunRecord {
   if (record.status === "succeeded") return record;
-  const text = (lineOf(pods, lastLines) ?? "").replace(TERMINAL, "").replace(CONTROL, " ").trim();
+  const text = withoutColours(lineOf(pods, lastLines) ?? "").replace(CONTROL, " ").trim();
   // It goes to whoever hears of ends: a program may print the link or the token that it was given.
   const line = safeWords(text, MAX_LINE);
   if (line === "") return record;

@@ -6,7 +6,7 @@ import type { ContainerFacts, Outcome, PodFacts } from "../ports.ts";
 import type { RunReason } from "../reasons.ts";
 import { compact } from "../util/compact.ts";
 import { durationWords } from "../util/duration.ts";
-import { cut } from "../util/text.ts";
+import { cut, withoutColours } from "../util/text.ts";
 import { type Facts, isMain, nameOf } from "./verdict.ts";
 
 /** How the run failed, by what its Job and pods say. */
@@ -139,7 +139,10 @@ const CONTROL = /[\u0000-\u001f\u007f-\u009f\u2028\u2029]+/g;
 
 /** The last line that the program wrote, mostly the error itself: `: ValueError: no units found`. */
 function lastLine({ message = "" }: ContainerFacts): string {
-  const line = message.split("\n").map((one) => one.replace(CONTROL, " ").trim()).findLast((one) => one !== "");
+  const lines = withoutColours(message).split("\n")
+    // What follows a carriage return stands over what was before.
+    .map((one) => one.trim().split("\r").at(-1)!.replace(CONTROL, " ").trim());
+  const line = lines.findLast((one) => one !== "");
   return line === undefined ? "" : `: ${cut(line, MAX_LINE)}`;
 }
 

@@ -5,6 +5,7 @@
  */
 import type { LogText } from "../logs.ts";
 import { Semaphore } from "../util/semaphore.ts";
+import { withoutColours } from "../util/text.ts";
 import { plainText } from "./terminal.ts";
 
 /** Bytes read at a time: the work on them takes some milliseconds, in which nothing else is done. */
@@ -24,8 +25,6 @@ const MOST_HIDDEN = 50;
 export const MOST_WORDS = 200;
 
 const NEWLINE = 0x0a;
-// deno-lint-ignore no-control-regex
-const COLOURS = /\u001b\[[0-?]*[ -/]*[@-~]/g;
 
 export interface SearchQuery {
   readonly words: string;
@@ -114,7 +113,7 @@ function wholeLines(bytes: Uint8Array, { isBack, isLast }: { isBack: boolean; is
 
 function findIn(bytes: Uint8Array, wanted: string, isBack: boolean): Found | undefined {
   const raw = new TextDecoder("utf-8", { ignoreBOM: true }).decode(bytes).toLowerCase();
-  const text = raw.includes("\u001b") ? raw.replace(COLOURS, "") : raw;
+  const text = raw.includes("\u001b") ? withoutColours(raw) : raw;
   let hidden = 0;
   let at = isBack ? text.lastIndexOf(wanted) : text.indexOf(wanted);
   while (at >= 0) {

@@ -13,6 +13,15 @@ export function cut(text: string, most: number = LONGEST_WORDS): string {
   return rest > 0 ? `${text.slice(0, most).toWellFormed()}… (${rest} more characters)` : text;
 }
 
+/** Control sequences of terminals (ECMA-48, CSI): colours, cursor. */
+// deno-lint-ignore no-control-regex
+const SEQUENCES = /\u001b\[[0-?]*[ -/]*[@-~]/g;
+
+/** Without what colours text on a terminal or moves the cursor. */
+export function withoutColours(text: string): string {
+  return text.replace(SEQUENCES, "");
+}
+
 /** Without the `char`s at its end. A pattern such as /x+$/ takes quadratic time. */
 export function trimEnd(text: string, char: string): string {
   let end = text.length;

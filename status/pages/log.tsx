@@ -41,7 +41,7 @@ export function logPage(shown: LogShown): string {
         <p id="log-reason" class="reason" data-live>{short(record?.message ?? live?.detail, 2_000)}</p>
         {text && text.parts.length > 1 && <Parts parts={text.parts} {...shown} />}
         {text && text.head !== "" && (
-          <details id="log-head">
+          <details id="log-head" open={text.size === 0}>
             <summary>What the service wrote about the run</summary>
             <pre tabindex={0} role="group" aria-label="Head of the log">{short(text.head, MOST_HEAD)}</pre>
           </details>
@@ -82,8 +82,10 @@ export function LogEnd({ runName, output, window }: { runName: string; output: L
 
 function NoText({ failure, record, live, text }: LogShown) {
   const words = failure ??
-    (text || live
+    (text?.isLive ?? live
       ? "No output yet."
+      : text
+      ? "It wrote nothing."
       : record?.log_url === ""
       ? "It had no Job, so there is no log."
       : "There is no log of it in the store: nothing was written, or somebody or a rule of the bucket deleted it.");

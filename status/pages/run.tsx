@@ -15,6 +15,7 @@ import { ActionForm } from "./forms.tsx";
 import { Gantt } from "./gantt.tsx";
 import { GroupLink } from "./group.tsx";
 import { List } from "./lists.tsx";
+import { withoutColours } from "../../util/text.ts";
 import { WaitList } from "./message_runs.tsx";
 import { Payload } from "./payload.tsx";
 import { ageWords, frame, rootHref, RowLink, runHref, RunLink, type RunState, short, StateWord } from "./parts.tsx";
@@ -178,16 +179,13 @@ function RunList({ runs }: { runs: readonly FamilyRun[] }) {
 
 // ---------------------------------------------------------------- its log
 
-/** Control sequences of terminals, which colour logs and would be noise here. */
-// deno-lint-ignore no-control-regex
-const TERMINAL = /\u001b\[[0-9;?]*[ -/]*[@-~]/g;
 const MAX_LINES = 15;
 const MAX_LINE = 400;
 
 /** The last lines that are not blank, without the head of a stored log. */
 export function lastLines({ text, extent }: LogTail, { isStored }: { isStored: boolean }): string {
   const headEnd = isStored && extent === "whole" && text.startsWith("run: ") ? text.indexOf("\n\n") + 2 : 0;
-  const lines = text.slice(headEnd).replace(TERMINAL, "").split("\n")
+  const lines = withoutColours(text.slice(headEnd)).split("\n")
     // As a terminal shows it: what follows a carriage return stands over what was before.
     .map((line) => line.replace(/\r+$/, "").split("\r").at(-1)!)
     .filter((line) => line.trim() !== "");

@@ -157,6 +157,9 @@ Deno.test("what cannot be had is said: no log, none yet, a store that is away", 
   const away = anApp({ view: viewOf(() => Promise.reject(new Error("the store is away"))) });
   match(await (await away.get(PATH)).text(), /The log cannot be read now: the store is away/);
   match((await (await away.get(`/runs/${RUN}/log/view.json`)).json()).error, /the store is away/);
+  const silent = await htmlOf(logTextOf("", { head: HEAD }));
+  match(silent, /<details id="log-head" open="">/);
+  match(silent, /It wrote nothing/);
   const live = viewOf(() => undefined, { liveRun: () => aRunView({ runName: RUN }) });
   match(await (await anApp({ view: live }).get(PATH)).text(), /No output yet/);
 });
