@@ -268,11 +268,11 @@ const MOST_WAITING = { requests: 1_000, bytes: 16 * 1024 * 1024 };
 /** Carries out what comes on the control topics, a few at a time; refuses what is too much to be kept. */
 export class Requests {
   readonly #turns = new Semaphore(AT_ONCE);
-  readonly #parts: Parameters<typeof handleControl>[1];
+  readonly #parts: ControlParts;
   #waiting = 0;
   #bytes = 0;
 
-  constructor(parts: Parameters<typeof handleControl>[1]) {
+  constructor(parts: ControlParts) {
     this.#parts = parts;
   }
 
@@ -291,26 +291,41 @@ export class Requests {
     });
   }
 
-  async #refuse({ topic }: Delivery): Promise<void> {
-    const { broker, topicPrefix, signal } = this.#parts;
-    const begin = `${topicPrefix}/request/`;
-    if (!topic.startsWith(begin)) return;
+  async #refuse(delivery: Delivery): Promise<void> {
+    const begin = `${this.#parts.topicPrefix}/request/`;
+    if (!delivery.topic.startsWith(begin)) return;
     const answer: AnswerPayload = { status: "error", error: "Too many requests wait: send it again later" };
-    const body = JSON.stringify({ ...answer, transaction: null });
-    await broker.publish(`${topicPrefix}/response/${topic.slice(begin.length)}`, body, { qos: 1, signal });
+    await publishAnswer(delivery, { ...answer, transaction: null }, this.#parts);
   }
 }
 
-/** Carries out a message on one of the control topics; answers on `response/…`. */
-export async function handleControl(
-  delivery: Delivery,
-  { actions, broker, topicPrefix, signal }: {
-    actions: Actions;
-    broker: Broker;
-    topicPrefix: string;
-    signal: AbortSignal;
-  },
+interface ControlParts {
+  readonly actions: Actions;
+  readonly broker: Broker;
+  readonly topicPrefix: string;
+  readonly signal: AbortSignal;
+  /** Whether a message on the topic would start a row: no answer may. */
+  readonly startsRow?: (topic: string) => boolean;
+}
+
+/** On the topic that the request names, else on `response/…`. */
+async function publishAnswer(
+  { topic, responseTopic, correlationData }: Delivery,
+  answer: AnswerPayload & { readonly transaction: unknown },
+  { broker, topicPrefix, signal, startsRow = () => false }: ControlParts,
 ): Promise<void> {
+  const own = `${topicPrefix}/response/${topic.slice(`${topicPrefix}/request/`.length)}`;
+  // Whoever may send requests must not make the service say something where he may not publish himself: on topics of the
+  // service's own, of the broker's, or of rows.
+  const isFree = responseTopic !== undefined && !responseTopic.startsWith("$") && !startsRow(responseTopic) &&
+    (!responseTopic.startsWith(`${topicPrefix}/`) || responseTopic.startsWith(`${topicPrefix}/response/`));
+  const options = { qos: 1 as const, signal, ...compact({ correlationData }) };
+  await broker.publish(isFree ? responseTopic : own, JSON.stringify(answer), options);
+}
+
+/** Carries out a message on one of the control topics, and answers. */
+export async function handleControl(delivery: Delivery, parts: ControlParts): Promise<void> {
+  const { actions, topicPrefix } = parts;
   const own = controlFilters(topicPrefix);
   if (delivery.filters && !delivery.filters.some((filter) => own.includes(filter))) return;
   const word = delivery.topic.slice(topicPrefix.length + 1);
@@ -335,8 +350,7 @@ export async function handleControl(
   } catch (error) {
     answer = { status: "error", error: errorMessage(error) };
   }
-  const body = JSON.stringify({ ...answer, transaction });
-  await broker.publish(`${topicPrefix}/response/${what}`, body, { qos: 1, signal });
+  await publishAnswer(delivery, { ...answer, transaction }, parts);
 }
 
 /** What the caller wants to know his answer by; much of it would be sent back to everybody. */

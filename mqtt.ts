@@ -118,7 +118,11 @@ export class MqttBroker implements Broker {
       payload: typeof payload === "string" ? Buffer.from(payload) : asBuffer(payload),
       qos: options.qos ?? 1,
       retain: options.retain ?? false,
-      ...compact({ properties: options.properties, contentType: options.contentType }),
+      ...compact({
+        properties: options.properties,
+        contentType: options.contentType,
+        correlationData: options.correlationData,
+      }),
     }, options.signal);
     return told === undefined ? published : published.then(told);
   }
@@ -281,6 +285,8 @@ class PendingDelivery implements Delivery {
   readonly packetId?: number;
   readonly filters?: readonly string[];
   readonly idempotencyKey?: string;
+  readonly responseTopic?: string;
+  readonly correlationData?: Uint8Array;
   readonly traceparent?: string;
   readonly tracestate?: string;
   /** Until it is done. */
@@ -290,7 +296,7 @@ class PendingDelivery implements Delivery {
 
   constructor(arrival: Arrival, filters: readonly string[] | undefined, group: CopyGroup | undefined) {
     const { connection, topic, payload, qos, retain, dup, packetId, idempotencyKey } = arrival;
-    const { traceparent, tracestate } = arrival;
+    const { responseTopic, correlationData, traceparent, tracestate } = arrival;
     this.topic = topic;
     this.payload = payload;
     this.qos = qos;
@@ -299,6 +305,8 @@ class PendingDelivery implements Delivery {
     if (packetId !== undefined) this.packetId = packetId;
     if (filters !== undefined) this.filters = filters;
     if (idempotencyKey !== undefined) this.idempotencyKey = idempotencyKey;
+    if (responseTopic !== undefined) this.responseTopic = responseTopic;
+    if (correlationData !== undefined) this.correlationData = correlationData;
     if (traceparent !== undefined) this.traceparent = traceparent;
     if (tracestate !== undefined) this.tracestate = tracestate;
     this.#connection = connection;

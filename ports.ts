@@ -44,6 +44,9 @@ export interface Delivery extends Message {
   readonly filters?: readonly string[];
   /** MQTT 5 user property `idempotency-key`. */
   readonly idempotencyKey?: string;
+  /** Where the sender wants the answer, and what it knows it by (MQTT 5). */
+  readonly responseTopic?: string;
+  readonly correlationData?: Uint8Array;
   /** MQTT 5 user properties `traceparent` and `tracestate`, where they are a trace context. */
   readonly traceparent?: string;
   readonly tracestate?: string;
@@ -77,9 +80,10 @@ export interface PublishOptions {
   /** Default 1. */
   readonly qos?: 0 | 1;
   readonly retain?: boolean;
-  /** MQTT 5 user properties; left out where the connection speaks MQTT 3.1.1, as is the content type. */
+  /** MQTT 5 user properties; left out where the connection speaks MQTT 3.1.1, as are the two next ones. */
   readonly properties?: Readonly<Record<string, string>>;
   readonly contentType?: string;
+  readonly correlationData?: Uint8Array;
   readonly signal?: AbortSignal;
 }
 

@@ -166,7 +166,13 @@ export class Service {
       topicPrefix,
       signal,
     });
-    const requests = new Requests({ actions: this.actions, broker, topicPrefix, signal });
+    const requests = new Requests({
+      actions: this.actions,
+      broker,
+      topicPrefix,
+      signal,
+      startsRow: (topic) => this.catalog.match({ topic }).length > 0,
+    });
     this.#logs = new LogCollector({
       cluster,
       store: stores.logs,

@@ -11,6 +11,7 @@ import { type End, noRetainWords, reasonCode, sayings, sessionCutWords, tooLarge
 import { clientOptions, type Settled } from "./options.ts";
 import { PacketLimit } from "./packet_limit.ts";
 import { type TraceContext, traceContextIn } from "../run_spec.ts";
+import { topicFault } from "../topics.ts";
 
 /** Publications that may be unacknowledged, where the broker allows as many. */
 const PUBLISHES_AT_ONCE = 1_000;
@@ -18,6 +19,8 @@ const PUBLISHES_AT_ONCE = 1_000;
 const NO_RETAIN = 0x9a;
 /** Characters of an idempotency key. */
 const LONGEST_KEY = 1_024;
+/** Bytes of correlation data that are given back. */
+const LONGEST_CORRELATION = 1_024;
 /** How long a connection is given to end in order. */
 export const CLOSING_MS = 1_000;
 /** How long a few unfinished deliveries hold up fetching what was left with the broker. */
@@ -37,6 +40,8 @@ export interface Arrival {
   /** Subscription identifiers of this copy; undefined: the broker does not tell. */
   readonly identifiers: readonly number[] | undefined;
   readonly idempotencyKey: string | undefined;
+  readonly responseTopic: string | undefined;
+  readonly correlationData: Uint8Array | undefined;
   readonly traceparent: string | undefined;
   readonly tracestate: string | undefined;
   /** Its payload was thrown away: the bytes of the packet. */
@@ -321,6 +326,7 @@ export class Connection {
       identifiers: identifier === undefined ? undefined : [identifier].flat(),
       // No longer than what a payload may name (listener.ts): what is longer is no such key.
       idempotencyKey: key !== undefined && key.length <= LONGEST_KEY ? key : undefined,
+      ...answerIn(properties),
       traceparent: context.traceparent,
       tracestate: context.tracestate,
       tooLarge,
@@ -363,6 +369,16 @@ export class Connection {
 const NO_TRACE: TraceContext = {};
 
 /** Two of them name no parent; several tracestates are one list (https://www.w3.org/TR/trace-context/#tracestate-header). */
+/** Where the sender wants the answer; nothing where it is no topic, or larger than an answer is worth. */
+function answerIn(properties: IPublishPacket["properties"]): Pick<Arrival, "responseTopic" | "correlationData"> {
+  const { responseTopic, correlationData } = properties ?? {};
+  const isTopic = responseTopic !== undefined && topicFault(responseTopic) === undefined;
+  if (!isTopic || (correlationData?.length ?? 0) > LONGEST_CORRELATION) {
+    return { responseTopic: undefined, correlationData: undefined };
+  }
+  return { responseTopic, correlationData: correlationData && new Uint8Array(correlationData) };
+}
+
 function traceIn(said: NonNullable<NonNullable<IPublishPacket["properties"]>["userProperties"]>): TraceContext {
   const { traceparent, tracestate } = said;
   if (typeof traceparent !== "string") return NO_TRACE;

@@ -21,6 +21,7 @@ export interface Publication {
   /** User properties, and the type of its content; of MQTT 5. */
   readonly properties?: Readonly<Record<string, string>>;
   readonly contentType?: string;
+  readonly correlationData?: Uint8Array;
   /** Means nothing after this connection. */
   readonly onlyOn?: Connection;
 }
@@ -193,15 +194,22 @@ function propertiesOf(
   publication: Publication,
   { hasProperties, maximumPacketSize }: Connection,
 ): Pick<IPublishPacket, "properties"> {
-  const { properties, contentType } = publication;
-  if (!hasProperties || (properties === undefined && contentType === undefined)) return {};
+  const { properties, contentType, correlationData } = publication;
+  if (!hasProperties || [properties, contentType, correlationData].every((one) => one === undefined)) return {};
   if (bytesOf(publication) + propertyBytes(publication) > maximumPacketSize) return {};
-  return { properties: compact({ userProperties: properties && { ...properties }, contentType }) };
+  return {
+    properties: compact({
+      userProperties: properties && { ...properties },
+      contentType,
+      correlationData: correlationData && Buffer.from(correlationData),
+    }),
+  };
 }
 
 /** One has an identifier, and lengths of its texts; their own length together takes three bytes more at most. */
-function propertyBytes({ properties = {}, contentType }: Publication): number {
+function propertyBytes({ properties = {}, contentType, correlationData }: Publication): number {
   const entries = Object.entries(properties);
   const bytes = entries.reduce((sum, [name, value]) => sum + 5 + Buffer.byteLength(name) + Buffer.byteLength(value), 3);
-  return bytes + (contentType === undefined ? 0 : 3 + Buffer.byteLength(contentType));
+  return bytes + (contentType === undefined ? 0 : 3 + Buffer.byteLength(contentType)) +
+    (correlationData === undefined ? 0 : 3 + correlationData.length);
 }

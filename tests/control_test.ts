@@ -319,3 +319,36 @@ Deno.test("a request says who asks; what is no name is refused, and without one 
   }
   equal(ran.length, 3);
 });
+
+Deno.test("an answer goes where the request wants it, with what it is known by, but not where it would act", async () => {
+  const { actions } = setUp();
+  const published: { topic: string; correlationData?: Uint8Array }[] = [];
+  const broker = {
+    publish: (topic: string, _body: string, { correlationData }: { correlationData?: Uint8Array }) => {
+      published.push({ topic, ...(correlationData ? { correlationData } : {}) });
+      return Promise.resolve();
+    },
+  } as unknown as Broker;
+  const correlationData = new Uint8Array([1, 2]);
+  const wanted = [
+    "lab/me/answers",
+    `${PREFIX}/response/mine`,
+    "lab/uploaded",
+    `${PREFIX}/request/run`,
+    "$SYS/x",
+    `${PREFIX}/ERROR`,
+  ];
+  for (const responseTopic of wanted) {
+    const asked = delivery({ topic: `${PREFIX}/request/check`, payload: new Uint8Array() });
+    await handleControl({ ...asked, responseTopic, correlationData, done() {} }, {
+      actions,
+      broker,
+      topicPrefix: PREFIX,
+      signal: new AbortController().signal,
+      startsRow: (topic) => topic === "lab/uploaded",
+    });
+  }
+  const own = `${PREFIX}/response/check`;
+  deepEqual(published.map(({ topic }) => topic), ["lab/me/answers", `${PREFIX}/response/mine`, own, own, own, own]);
+  ok(published.every((one) => one.correlationData === correlationData));
+});

@@ -3,6 +3,7 @@
  * packets' headers and can cut the connection, so that order and number of acknowledgements are observed on the wire.
  */
 import { deepEqual, equal, ok, rejects } from "node:assert/strict";
+import { Buffer } from "node:buffer";
 import mqtt from "mqtt";
 import type { Broker, Delivery } from "../../ports.ts";
 import { eventually, pause } from "../harness/wait.ts";
@@ -356,6 +357,26 @@ const CASES: readonly Case[] = [
       equal((await client.received(1))[0]!.idempotencyKey, "k 1");
     } finally {
       await publisher.endAsync(true);
+    }
+  }, ["properties"]],
+
+  ["where the answer is wanted arrives with what it is known by, and goes out with the answer", async (bench) => {
+    const client = await bench.connect("asked", [`${bench.id}/#`]);
+    const { port } = bench.fixture;
+    const asker = await mqtt.connectAsync({ protocol: "mqtt", host: "127.0.0.1", port, protocolVersion: 5 });
+    try {
+      const heard = Promise.withResolvers<unknown>();
+      asker.on("message", (_topic, _payload, { properties }) => heard.resolve(properties));
+      const responseTopic = `answers/${bench.id}`;
+      await asker.subscribeAsync(responseTopic, { qos: 1 });
+      const correlationData = Buffer.from([1, 0, 255]);
+      await asker.publishAsync(`${bench.id}/x`, "", { qos: 1, properties: { responseTopic, correlationData } });
+      const [asked] = await client.received(1);
+      deepEqual([asked!.responseTopic, asked!.correlationData], [responseTopic, new Uint8Array([1, 0, 255])]);
+      await client.broker.publish(responseTopic, "{}", { correlationData: asked!.correlationData! });
+      deepEqual([...(await heard.promise as { correlationData: Buffer }).correlationData], [1, 0, 255]);
+    } finally {
+      await asker.endAsync(true);
     }
   }, ["properties"]],
 
