@@ -12,7 +12,7 @@ import { backoffMs, retryForever } from "./util/retry.ts";
 import type { RunTable } from "./runs.ts";
 import { viewOf } from "./runs.ts";
 import { fillsFromPayload, payloadFits, traced } from "./run_spec.ts";
-
+import { Pace } from "./starter/pace.ts";
 import { payloadKey, putPayload } from "./starter/payloads.ts";
 
 export { NamedStarts } from "./starter/named_starts.ts";
@@ -46,6 +46,8 @@ export interface Order {
   readonly row: Row;
   /** Of a batch: its turn is when nothing else can go on. */
   readonly later?: boolean;
+  /** One of many that one message has set off: few of them have their call under way at a time, see starter/pace.ts. */
+  readonly ofMany?: true;
   /** Called once. */
   spec(): RunSpec;
   /** Called once; never where the service stops first. */
@@ -84,6 +86,8 @@ export class Starter {
   /** Of what is of batches. */
   readonly #laterLanes = new Map<string, Lane>();
   #active = 0;
+  #activeOfMany = 0;
+  readonly #pace = new Pace();
   #waiting = 0;
   #timer: ReturnType<typeof setTimeout> | undefined;
   #wakeAtMs = Infinity;
@@ -143,6 +147,7 @@ export class Starter {
         }
         if (lane.failures > 0 && lane.busy > 0) continue; // one probe at a time
         if (this.#active >= concurrency) break;
+        if (task.order.ofMany && this.#activeOfMany >= this.#pace.atOnce) continue;
         if (!task.order.takesOver && (runs.size >= maxRuns || !this.#hasRoom(task))) continue;
         progress = true;
         lane.tasks.shift();
@@ -187,7 +192,9 @@ export class Starter {
   }
 
   async #run(lane: Lane, task: Task): Promise<void> {
+    const ofMany = task.order.ofMany ? 1 : 0;
     this.#active++;
+    this.#activeOfMany += ofMany;
     lane.busy++;
     const { runs } = this.#options;
     const spec = task.spec ??= this.#specOf(task.order);
@@ -211,6 +218,7 @@ export class Starter {
       }
     } finally {
       this.#active--;
+      this.#activeOfMany -= ofMany;
       lane.busy--;
       this.pump();
     }
@@ -231,6 +239,7 @@ export class Starter {
     const begunMs = performance.now();
     const result = await cluster.create(spec, { signal });
     const createMs = performance.now() - begunMs;
+    this.#pace.took(createMs);
     if (result === "exists") {
       runs.notCreated(spec.runName);
       gate?.through(spec.runName, result);

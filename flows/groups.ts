@@ -304,7 +304,8 @@ export class Groups {
     const payloadLink = manifest.isStored
       ? await this.#call(wait, "be started", () => this.#store.payloadLink(manifest.group))
       : undefined;
-    const order = { row, later: manifest.batch !== undefined, spec: () => itemSpec(manifest, index, payloadLink) };
+    const spec = () => itemSpec(manifest, index, payloadLink);
+    const order = { row, later: manifest.batch !== undefined, ofMany: true as const, spec };
     const begin = () => new Promise<StartResult>((settle) => starter.start({ ...order, settle }));
     const started = isNew && !runs.knows(runName)
       ? await begin()
