@@ -103,14 +103,23 @@ export class Actions {
   async run(
     jobName: string,
     payload: string | Uint8Array = "",
-    { topic, lineage, requestedBy }: { topic?: string; lineage?: Lineage; requestedBy?: string } = {},
+    { topic, lineage, requestedBy, key }: {
+      topic?: string;
+      lineage?: Lineage;
+      requestedBy?: string;
+      /** The same one starts the row once. */
+      key?: string;
+    } = {},
   ): Promise<{ run_name: string }> {
     const row = this.#rowOf(jobName);
     const message: Message = {
       topic: topic ?? `${this.#parts.topicPrefix}/request/run`,
       payload: typeof payload === "string" ? new TextEncoder().encode(payload) : payload,
     };
-    const started = await this.#parts.listener.run(row, message, compact({ lineage, requestedBy }));
+    const started = await this.#parts.listener.run(row, message, {
+      ...compact({ lineage, requestedBy }),
+      ...(key === undefined ? {} : { key: keyOfCause.asked(key) }),
+    });
     if (started.result === "refused") throw started.error;
     return { run_name: started.runName };
   }
@@ -386,7 +395,7 @@ function carryOut(
       return actions.run(
         wordIn(asked, "job_name"),
         typeof payload === "string" ? payload : JSON.stringify(payload ?? ""),
-        { requestedBy: who },
+        { requestedBy: who, ...compact({ key: keyIn(asked) }) },
       );
     }
     case "cancel":
@@ -418,6 +427,15 @@ function wordIn(asked: Record<string, unknown>, name: string): string {
   const value = asked[name];
   if (typeof value !== "string" || value === "") throw new TypeError(`The request needs the field "${name}"`);
   return value;
+}
+
+/** As long as an idempotency key of a message. */
+const LONGEST_KEY = 1_024;
+
+function keyIn(asked: Record<string, unknown>): string | undefined {
+  const key = optionalWord(asked, "key");
+  if (key === undefined || key.length <= LONGEST_KEY) return key;
+  throw new RangeError(`The field "key" has ${key.length} characters: write at most ${LONGEST_KEY}`);
 }
 
 function optionalWord(asked: Record<string, unknown>, name: string): string | undefined {

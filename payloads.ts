@@ -167,6 +167,7 @@ const ofRun = z.object({
 const ofRow = z.object({
   job_name: jobName.min(1),
   payload: z.unknown().optional().describe("Text goes to the run as it is; any other JSON value as JSON text"),
+  key: z.string().min(1).max(1024).optional().describe("The same key starts the row once; the answer names its run"),
   requested_by: requestedBy,
   transaction: transaction.optional(),
 });

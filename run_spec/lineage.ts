@@ -103,5 +103,7 @@ export const keyOfCause = {
   item: (group: string, index: number) => `item\0${group}\0${index}`,
   join: (root: string) => `join\0${root}`,
   due: (due: Date) => `due\0${due.toISOString()}`,
+  /** A request's own key. */
+  asked: (key: string) => `asked\0${key}`,
   batch: (batch: string, entry: string) => `batch\0${batch}\0${entry}`,
 } as const;

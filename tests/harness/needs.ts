@@ -14,6 +14,7 @@ export type Part =
   | "chromium"
   | "lighthouse"
   | "openssl"
+  | "python3"
   | "zsh"
   | "fish"
   | "typos"
