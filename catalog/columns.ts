@@ -234,7 +234,7 @@ export const COLUMNS = {
   diskMount: {
     kind: mountPath,
     examples: ["/tmp"],
-    meaning: "Where an empty folder of that size is mounted. Its content is gone with the run.",
+    meaning: "Where an empty folder of the size in `disk_limit` is mounted. Its content is gone with the run.",
     empty: NONE,
     kubernetes: "an `emptyDir` of the size of `disk_limit`, mounted there",
     since: "0.1.0",

@@ -20,6 +20,7 @@ import { VERSION } from "../util/version.ts";
 import { type Call, CommandError, plain, printLine, shellWord } from "./context.ts";
 import { isSampleName, type Sample, type SampleName, SAMPLES } from "./demo_samples.ts";
 import { Narrator } from "./narrator.ts";
+import { observeWhenConnected } from "./observe.ts";
 
 const PREFIX = "services/mqtt_job_listener";
 const ONCE_TIMEOUT_MS = 90_000;
@@ -136,6 +137,10 @@ async function run({ once, write, folder, port, sample, listeners, isEdited, sig
   try {
     write(`Broker ${local.url}, table ${config.catalog.url}`);
     write("Rows' commands run on this machine, images are not pulled: a wrong image shows on a cluster alone");
+    observeWhenConnected(service, config, {
+      onTrouble: (reason) => write(`broker     ${reason}`),
+      signal: AbortSignal.any([end, stop.signal]),
+    });
     await service.start();
     page = await openDemoPage(service, config, options);
     if (page) write(`Page ${page.url} (token to sign in with: ${TOKEN})`);
@@ -187,6 +192,7 @@ function settingsOf(folder: string, brokerUrl: string, { policy }: Sample): Reco
     MQTT_VERSION: "3.1.1", // all that the built-in broker speaks
     CATALOG_URL: join(folder, "jobs.csv"),
     CATALOG_POLL: "1s",
+    OBSERVE_TOPICS: "#",
     LOGS_URL: join(folder, "logs"),
     RUNS_URL: join(folder, "runs"),
     CLUSTER: "local",

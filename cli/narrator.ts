@@ -155,6 +155,8 @@ export class Narrator {
         return write(`retrying   ${run_name}: ${message}; tried again at ${at} as ${retried_as}`);
       }
       case "error":
+        // The table's own line has told it.
+        if (event.report.reason === "TableWarning") return;
         return write(`error      ${event.report.message}`);
       case "broker":
         if (!event.connected && !event.planned) write(`broker     ${event.reason ?? "connection lost"}`);

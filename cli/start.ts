@@ -1,8 +1,8 @@
 /**
  * The wiring of the service: adapters → core → what observes it (log, metrics, webhook, page), as the configuration says.
  */
-import { rowNamed, rowsFor } from "../catalog.ts";
-import { openObserver, serviceOptions } from "../adapters.ts";
+import { rowNamed } from "../catalog.ts";
+import { serviceOptions } from "../adapters.ts";
 import type { Config } from "../config.ts";
 import { eventLog } from "../observers/event_log.ts";
 import { Metrics } from "../observers/metrics.ts";
@@ -12,10 +12,10 @@ import { pruneDaily, Retention } from "../history.ts";
 import { Service, type ServiceOptions } from "../service.ts";
 import { openPage } from "../status.ts";
 import { compact } from "../util/compact.ts";
-import { errorMessage } from "../util/errors.ts";
 import { getLogger } from "../util/log.ts";
 import { VERSION } from "../util/version.ts";
 import { cannotListen } from "./failures.ts";
+import { observeWhenConnected } from "./observe.ts";
 
 /** Hears of what could not be told, in a sentence. */
 type Trouble = (reason: string, runName?: string) => void;
@@ -110,26 +110,6 @@ async function openTraces({ url, headers, serviceName }: NonNullable<Config["tra
   const exporter = new SpanExporter({ url, headers, resource, onTrouble });
   const { emit } = new Traces((span) => exporter.add(span));
   return { emit, close: (options: { withinMs: number }) => exporter.close(options) };
-}
-
-/** Tells of messages that no row is for, from when this replica has its own connection: then it is the one that works. */
-function observeWhenConnected(
-  service: Service,
-  config: Config,
-  { onTrouble, signal }: { onTrouble: (reason: string) => void; signal: AbortSignal },
-): void {
-  let isObserving = false;
-  const own = `${config.topicPrefix}/`;
-  const onTopic = (topic: string) => {
-    const { table } = service.catalog;
-    if (topic.startsWith(own) || !table || rowsFor(table, topic).length > 0) return;
-    service.emit({ type: "message", topic, rows: 0, outcome: "ignored", observed: true });
-  };
-  service.subscribe((event) => {
-    if (event.type !== "broker" || !event.connected || isObserving) return;
-    isObserving = true;
-    openObserver(config, { onTopic, onTrouble }, signal).catch((error) => onTrouble(errorMessage(error)));
-  });
 }
 
 /** The webhooks that hear of ended runs. */

@@ -110,7 +110,7 @@ function listenerTo(said: string[]) {
 
 /** What a provider says that was not asked for. */
 const BESIDE_THE_POINT =
-  /^(AWS_PROFILE is set|Unable to find environment|Skipping SSO|Web identity configuration not specified)|\[default\]|Profile default (could|was|did)|Instance Metadata|instance metadata|any providers/;
+  /^(AWS_PROFILE is set|AWS_EC2_METADATA|Unable to find environment|Skipping SSO|Web identity configuration not specified)|\[default\]|Profile default (could|was|did)|Instance Metadata|instance metadata|any providers/;
 
 /** Why there are no credentials: what ended the chain, else the first thing that was said to the point. */
 async function sentence(cause: unknown, said: readonly string[], files: readonly string[]): Promise<string> {
