@@ -73,8 +73,7 @@ export async function openPage(
   if (!status.listen) return undefined;
   const events = new LiveEvents();
   service.subscribe(events.emit);
-  const closing = new AbortController();
-  const server = await serveStatus({
+  return await serveStatus({
     listen: status.listen,
     ...compact({ token: status.token || undefined, publicUrl: status.url || undefined, hosts: status.hosts }),
     ...compact({ userHeader: status.userHeader, keeper: data && sessionFile(data, logs.url) }),
@@ -85,13 +84,6 @@ export async function openPage(
     actions: service.actions,
     events,
   });
-  return {
-    url: server.url,
-    close() {
-      closing.abort(new DOMException("The page closes", "AbortError"));
-      return server.close();
-    },
-  };
 }
 
 /** Serves until `close`. Rejects with an Error that names the address if it cannot be had. */

@@ -105,7 +105,7 @@ async function windowOf(text: LogText, { from, to, line }: LogQuery): Promise<Lo
 }
 
 /** Reads the query; what makes no sense counts as not given. */
-export function readLogQuery(params: URLSearchParams): LogQuery {
+function readLogQuery(params: URLSearchParams): LogQuery {
   const number = (name: string) => {
     const text = params.get(name);
     return text !== null && /^\d{1,15}$/.test(text) ? Number(text) : undefined;

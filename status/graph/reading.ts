@@ -158,7 +158,7 @@ function stateOf(name: string, life: ReadonlyMap<string, RowLife>, states: Reado
 }
 
 /** What makes no sense counts as not given. */
-export function readGraphQuery(params: URLSearchParams): GraphQuery {
+function readGraphQuery(params: URLSearchParams): GraphQuery {
   const root = params.get("root") ?? "";
   const zoom = Number(params.get("zoom") ?? NaN);
   return compact({

@@ -28,7 +28,7 @@ nav a:hover{color:var(--text)}nav a[aria-current]{color:var(--text);font-weight:
 #live-note[data-is=on]:before{content:"\\25cf  ";color:var(--good)}#live-note[data-is=off]:before{content:"\\25b2  ";color:var(--bad)}
 .head{display:flex;flex-wrap:wrap;align-items:baseline;gap:.1rem 1rem;padding-top:.8rem}
 h1{font-size:1.3rem;line-height:1.3;margin:0;overflow-wrap:anywhere}
-h2{font-size:1rem;margin:0 0 .5rem}h3{font-size:.95rem;margin:1rem 0 .4rem}
+h2{font-size:1rem;margin:0 0 .5rem}
 p{margin:.4rem 0}ul{margin:.4rem 0;padding-left:1.2rem}
 a{color:var(--link);text-underline-offset:.15em}
 a:focus-visible,button:focus-visible,input:focus-visible,select:focus-visible,textarea:focus-visible,
@@ -63,7 +63,6 @@ p.good,p.bad,p.warn,span.good,span.bad,span.warn,span.run,td.bad,td.warn,li.bad,
 code,pre,.mono{font-family:var(--mono);font-size:.85em}code,a{overflow-wrap:anywhere}
 pre{margin:0;padding:.75rem;border:1px solid var(--line);border-radius:.25rem;background:var(--sunk);white-space:pre-wrap;
 overflow-wrap:anywhere;max-height:32rem;overflow:auto}
-.wide{overflow-x:auto}
 table{border-collapse:collapse;width:100%;font-size:.88rem}
 caption{text-align:left;color:var(--muted);padding-bottom:.25rem}
 th,td{text-align:left;vertical-align:top;padding:.3rem .75rem .3rem 0;border-bottom:1px solid var(--line);overflow-wrap:anywhere}
@@ -72,7 +71,7 @@ thead th{color:var(--muted);font-weight:600;font-size:.82rem;overflow-wrap:norma
 thead a{color:inherit}th[aria-sort=ascending] a:after{content:" \\2191"}th[aria-sort=descending] a:after{content:" \\2193"}
 tbody th{font-weight:400}.num{text-align:right;font-variant-numeric:tabular-nums;white-space:nowrap}.nowrap,time{white-space:nowrap}
 dl{display:grid;grid-template-columns:11rem minmax(0,1fr);gap:.2rem 1rem;margin:0}
-dt{color:var(--muted)}dd{margin:0;overflow-wrap:anywhere}dl+dl{margin-top:.25rem}
+dt{color:var(--muted)}dd{margin:0;overflow-wrap:anywhere}
 form{display:flex;flex-wrap:wrap;gap:.5rem .75rem;align-items:end}
 label{display:block;font-size:.82rem;color:var(--muted)}
 input,select,textarea,button,.button{font:inherit;color:inherit;background:var(--card);border:1px solid var(--edge);
@@ -237,7 +236,6 @@ export const SCRIPT = `
   if (local) stamp(document);
   const renew = (part, fresh) => {
     const at = part.contains(document.activeElement) ? document.activeElement : undefined;
-    const sides = [...part.querySelectorAll(".wide")].map((one) => one.scrollLeft);
     const kept = [...part.querySelectorAll("input,select,textarea,details[id]")].flatMap((one) => {
       if (one.tagName === "DETAILS") return [["#" + CSS.escape(one.id), { open: one.open }]];
       if (one.type === "checkbox") {
@@ -249,7 +247,6 @@ export const SCRIPT = `
     });
     part.replaceWith(fresh);
     for (const [path, state] of kept) Object.assign(fresh.querySelector(path) || {}, state);
-    [...fresh.querySelectorAll(".wide")].forEach((one, index) => one.scrollLeft = sides[index] || 0);
     if (!at) return;
     const href = at.getAttribute("href");
     const same = at.id ? fresh.querySelector("#" + CSS.escape(at.id))

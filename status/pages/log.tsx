@@ -205,7 +205,7 @@ function figure(count: number): string {
 }
 
 /** `812 bytes`, `3.4 KiB`, `1.2 GiB`. */
-export function sizeWords(bytes: number): string {
+function sizeWords(bytes: number): string {
   const power = Math.min(4, Math.floor(Math.log2(Math.max(1, bytes)) / 10));
   if (power === 0) return `${bytes} bytes`;
   return `${Number((bytes / 1024 ** power).toPrecision(3))} ${["", "KiB", "MiB", "GiB", "TiB"][power]}`;
