@@ -29,9 +29,9 @@ export interface FamilyRun {
 }
 
 /** A line of the tree: a run, or a group whose items follow. */
-export type FamilyLine = RunLine | GroupLine;
+export type FamilyLine = FamilyRunLine | FamilyGroupLine;
 
-export interface RunLine {
+export interface FamilyRunLine {
   readonly run: FamilyRun;
   /** Levels below what began with the message. */
   readonly depth: number;
@@ -39,7 +39,7 @@ export interface RunLine {
   readonly queued_at: string;
 }
 
-export interface GroupLine {
+export interface FamilyGroupLine {
   readonly group: string;
   readonly depth: number;
   readonly items: readonly FamilyRun[];
@@ -62,7 +62,7 @@ function ofRecord(record: EndedRun): FamilyRun {
 }
 
 /** A live run as its family has it. */
-export function ofLive(run: RunView): FamilyRun {
+function ofLive(run: RunView): FamilyRun {
   return {
     run_name: run.runName,
     job_name: run.jobName,

@@ -11,7 +11,7 @@ export interface BrowserEvent {
   readonly data: Readonly<Record<string, string | number | boolean>>;
 }
 
-/** Passes what the core tells on to who listens now. Give the core its `tell`. */
+/** Passes what the core tells on to who listens now. Give the core its `emit`. */
 export class LiveEvents {
   readonly #listeners = new Set<(event: BrowserEvent) => void>();
 

@@ -1,7 +1,7 @@
 /**
  * Search in a log: plain words, in what a terminal would show, whatever their case; what a line has only since its parts
- * were written over each other is not found. Reads one piece after the other up to
- * a bound of bytes and time, and says how far it came. Must not hold more than a piece.
+ * were written over each other is not found. Reads one piece after the other up to a bound of bytes and time, and says
+ * how far it came. Must not hold more than a piece.
  */
 import type { LogText } from "../logs.ts";
 import { Semaphore } from "../util/semaphore.ts";

@@ -10,9 +10,8 @@ import type { Page } from "../answers.ts";
 import { lowerFirst } from "../../util/text.ts";
 import { ReplayForm, SheetForm } from "./batches.tsx";
 import { ActionForm, type FormFault, type Resent } from "./forms.tsx";
-import { frame, Heads, RunLink, type RunState, ScrollTable, short, StateWord } from "./parts.tsx";
+import { frame, Heads, Names, RunLink, type RunState, short, StackTable, StateWord } from "./parts.tsx";
 import { RowForm, RunForm } from "./run_forms.tsx";
-import { RowNames } from "./table.tsx";
 
 /** Actions that a form of one run or row asks for. */
 export type OneAction = "run" | "each" | "replay" | "cancel" | "rerun";
@@ -50,7 +49,7 @@ export function actionPage({ action, table, row, ...resent }: ActionPageInput): 
         <section aria-label={title} class="act">
           {fault && <FaultWords fault={fault} shown={fieldsShown(action, row)} withToken={resent.withToken === true} />}
           <FormOf action={action} row={row} {...resent} />
-          {table && <RowNames rows={table.rows} />}
+          {table && <Names id="row-names" names={table.rows.map(({ jobName }) => jobName)} />}
         </section>
       ),
     });
@@ -248,7 +247,7 @@ function PickedTable(
   { label, heads, rows }: { label: string; heads: readonly string[]; rows: readonly (readonly Child[])[] },
 ) {
   return (
-    <ScrollTable label={label}>
+    <StackTable label={label}>
       <table>
         <Heads names={heads} />
         <tbody>
@@ -260,6 +259,6 @@ function PickedTable(
           ))}
         </tbody>
       </table>
-    </ScrollTable>
+    </StackTable>
   );
 }

@@ -5,7 +5,7 @@
 import type { Table } from "../../catalog.ts";
 import type { EachAnswer, ReplayAnswer } from "../../control.ts";
 import { ActionForm, faultMarks, Field, type FormFault, type FormFields, isSignedIn, type Resent } from "./forms.tsx";
-import { frame, Heads, RunLink, ScrollTable, short, Time } from "./parts.tsx";
+import { frame, Heads, RunLink, short, StackTable, Time } from "./parts.tsx";
 
 /** Rows whose sheet can be had as a template. */
 const MAX_TEMPLATES = 50;
@@ -220,7 +220,7 @@ export function replayPage(
           <h2 id="chosen-h">Runs</h2>
           {superseded > 0 && <p>{superseded} more were run again already.</p>}
           {more && <p class="warn">There are older ones: ask again when these have begun.</p>}
-          <ScrollTable label="Runs that are run again">
+          <StackTable label="Runs that are run again">
             <table>
               {total > runs.length && <caption>{total - runs.length} more are not shown</caption>}
               <Heads names={["Run", "Ended", "Why"]} />
@@ -238,7 +238,7 @@ export function replayPage(
                 ))}
               </tbody>
             </table>
-          </ScrollTable>
+          </StackTable>
         </section>
         {dryRun && (
           <section aria-labelledby="again-h">

@@ -2,7 +2,7 @@
  * Runs of one message as bars over one axis of time: the part in which each waited against the part in which it ran. A
  * pure function of its input.
  */
-import type { FamilyLine, FamilyRun, GroupLine, RunLine } from "../family.ts";
+import type { FamilyGroupLine, FamilyLine, FamilyRun, FamilyRunLine } from "../family.ts";
 import { roundScale, valueWords } from "./charts.tsx";
 import { preciseWords } from "../timeline.ts";
 import { groupHref, isLiveState, RunLink, type RunState, short, StateWord } from "./parts.tsx";
@@ -98,7 +98,7 @@ interface BarInput<L> {
   readonly now: Date;
 }
 
-function RunBar({ line: { run, depth, queued_at }, span, now, isOwn }: BarInput<RunLine> & { isOwn: boolean }) {
+function RunBar({ line: { run, depth, queued_at }, span, now, isOwn }: BarInput<FamilyRunLine> & { isOwn: boolean }) {
   const to = endOf(run, now);
   const begun = run.started_at === null ? to : Date.parse(run.started_at);
   const queued = Math.min(Date.parse(queued_at), begun);
@@ -138,7 +138,7 @@ function barWords(run: FamilyRun, { queued, begun, to }: { queued: number; begun
   return `${isLiveState(run.state) ? "runs" : "ran"} ${ran}, waited ${wait}`;
 }
 
-function GroupBar({ line: { group, depth, items }, span, now }: BarInput<GroupLine>) {
+function GroupBar({ line: { group, depth, items }, span, now }: BarInput<FamilyGroupLine>) {
   const starts = items.flatMap(({ started_at }) => started_at === null ? [] : [Date.parse(started_at)]).filter(isTime);
   const to = Math.max(...items.map((item) => endOf(item, now)));
   const queued = Math.min(...items.map(({ received_at }) => Date.parse(received_at)).filter(isTime), to);

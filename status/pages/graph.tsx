@@ -6,9 +6,8 @@ import { raw } from "hono/html";
 import type { ChainEdge } from "../../catalog/chains.ts";
 import type { Row } from "../../ports.ts";
 import { drawLayout, type GraphLayout, MARK_WORDS, type RowLife } from "../graph.tsx";
-import { frame, rootHref, rowHref, short } from "./parts.tsx";
+import { frame, Names, rootHref, rowHref, short } from "./parts.tsx";
 import { stateShape, type StripState } from "./states.ts";
-import { RowNames } from "./table.tsx";
 
 /** What a reader asked to see. */
 export interface GraphQuery {
@@ -71,7 +70,7 @@ export function graphPage(input: GraphPageInput): string {
         {failure !== undefined && <p class="bad">{short(failure, 2_000)}</p>}
         {layout && query.as === undefined && <Drawing {...input} layout={layout} />}
         {layout && <Listed {...input} layout={layout} />}
-        <RowNames rows={input.tableRows.slice(0, MAX_NAMES)} />
+        <Names id="row-names" names={input.tableRows.slice(0, MAX_NAMES).map(({ jobName }) => jobName)} />
       </>
     ),
   });

@@ -22,8 +22,8 @@ export function isLiveState(state: RunState): state is RunView["state"] {
   return (LIVE_STATES as readonly string[]).includes(state);
 }
 
-/** Rows, problems and live runs shown at most; the rest is counted. */
-export const MAX_SHOWN = 300;
+/** Names that a field offers. */
+const MAX_OFFERED = 300;
 
 /** Characters of a name, topic or sentence shown at most: whoever sends them decides their length. */
 const MAX_TEXT = 500;
@@ -218,8 +218,8 @@ export function resourceWords(
   return short(words.join(", ")) || "none set";
 }
 
-/** A table that shows all it has: lists are cut into pages, and do not scroll within the page. */
-export function ScrollTable({ label, children }: { label: string; children: Child }) {
+/** A table whose rows become cards on a phone; it shows all it has, and does not scroll within the page. */
+export function StackTable({ label, children }: { label: string; children: Child }) {
   return <div class="stack" role="group" aria-label={label}>{children}</div>;
 }
 
@@ -230,6 +230,11 @@ export function Heads({ names }: { names: readonly string[] }) {
       <tr>{names.map((name) => <th scope="col">{name}</th>)}</tr>
     </thead>
   );
+}
+
+/** What a field offers for its text: `list` of the field is the `id`. */
+export function Names({ id, names }: { id: string; names: readonly string[] }) {
+  return <datalist id={id}>{names.slice(0, MAX_OFFERED).map((name) => <option value={name} />)}</datalist>;
 }
 
 /** A page that says why there is nothing else to show. */

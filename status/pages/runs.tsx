@@ -9,7 +9,7 @@ import { RUN_SORTS, type RunsQuery, WANTED_STATES } from "../runs_query.ts";
 import { GroupLink, type ShownState, Strip } from "./group.tsx";
 import { type Column, hrefWith, List, Pager } from "./lists.tsx";
 import { PickBox, PickForm } from "./pick.tsx";
-import { ageWords, durationWords, frame, MAX_SHOWN, RowLink, RunLink, short, StateWord, Time } from "./parts.tsx";
+import { ageWords, durationWords, frame, Names, RowLink, RunLink, short, StateWord, Time } from "./parts.tsx";
 
 /** One line: a live run or an open group; or an ended run, which may stand for the items of its group. */
 export type RunLine =
@@ -76,10 +76,6 @@ export function runsPage(input: RunsInput): string {
       </>
     ),
   });
-}
-
-function Names({ id, names }: { id: string; names: readonly string[] }) {
-  return <datalist id={id}>{names.slice(0, MAX_SHOWN).map((name) => <option value={name} />)}</datalist>;
 }
 
 const TIMES = [["", "any time"], ["1h", "last hour"], ["24h", "last 24 h"], ["7d", "last 7 days"], [

@@ -9,7 +9,7 @@ import { compact } from "../../util/compact.ts";
 import { MARK_WORDS } from "../graph.tsx";
 import { BatchSection } from "./batches.tsx";
 import { type Column, hrefWith, List, ListForm, type ListPage, pageOf, PagesOf } from "./lists.tsx";
-import { frame, MAX_SHOWN, resourceWords, RowLink, short, Time } from "./parts.tsx";
+import { frame, Names, resourceWords, RowLink, short, Time } from "./parts.tsx";
 import { RunSection } from "./run_forms.tsx";
 
 const ROWS_A_PAGE = 50;
@@ -52,7 +52,7 @@ export function tablePage(input: TablePageInput): string {
         {table && <RowSection {...input} table={table} />}
         {actions && table && <RunSection table={table} />}
         {actions && table && <BatchSection table={table} />}
-        {table && <RowNames rows={table.rows} />}
+        {table && <Names id="row-names" names={table.rows.map(({ jobName }) => jobName)} />}
       </>
     ),
   });
@@ -227,10 +227,4 @@ function rowResources(row: Row) {
     requests: compact({ cpu: row.cpuRequest, memory: row.memoryRequest, disk: row.diskRequest }),
     limits: compact({ cpu: row.cpuLimit, memory: row.memoryLimit, disk: row.diskLimit }),
   };
-}
-
-/** What the fields for a row's name offer. */
-export function RowNames({ rows }: { rows: readonly Row[] }) {
-  return <datalist id="row-names">{rows.slice(0, MAX_SHOWN).map(({ jobName }) => <option value={jobName} />)}
-  </datalist>;
 }
