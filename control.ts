@@ -313,23 +313,20 @@ interface ControlParts {
   readonly broker: Broker;
   readonly topicPrefix: string;
   readonly signal: AbortSignal;
-  /** Whether a message on the topic would start a row: no answer may. */
-  readonly startsRow?: (topic: string) => boolean;
 }
 
-/** On the topic that the request names, else on `response/…`. */
+/** On the topic below `response/` that the request names, else on that of its kind. */
 async function publishAnswer(
   { topic, responseTopic, correlationData }: Delivery,
   answer: AnswerPayload & { readonly transaction: unknown },
-  { broker, topicPrefix, signal, startsRow = () => false }: ControlParts,
+  { broker, topicPrefix, signal }: ControlParts,
 ): Promise<void> {
-  const own = `${topicPrefix}/response/${topic.slice(`${topicPrefix}/request/`.length)}`;
-  // Whoever may send requests must not make the service say something where he may not publish himself: on topics of the
-  // service's own, of the broker's, or of rows.
-  const isFree = responseTopic !== undefined && !responseTopic.startsWith("$") && !startsRow(responseTopic) &&
-    (!responseTopic.startsWith(`${topicPrefix}/`) || responseTopic.startsWith(`${topicPrefix}/response/`));
-  const options = { qos: 1 as const, signal, ...compact({ correlationData }) };
-  await broker.publish(isFree ? responseTopic : own, JSON.stringify(answer), options);
+  const answers = `${topicPrefix}/response/`;
+  // Whoever may send requests must not make the service speak where he may not: to rows, devices or other services.
+  const to = responseTopic?.startsWith(answers)
+    ? responseTopic
+    : answers + topic.slice(`${topicPrefix}/request/`.length);
+  await broker.publish(to, JSON.stringify(answer), { qos: 1, signal, ...compact({ correlationData }) });
 }
 
 /** Carries out a message on one of the control topics, and answers. */

@@ -171,7 +171,6 @@ export class Service {
       broker,
       topicPrefix,
       signal,
-      startsRow: (topic) => this.catalog.match({ topic }).length > 0,
     });
     this.#logs = new LogCollector({
       cluster,

@@ -22,6 +22,8 @@ export interface SeenMessage {
 
 /** Messages that are kept. */
 const MAX_MESSAGES = 1_000;
+/** Of those that no row is for (OBSERVE_TOPICS). */
+const MAX_OBSERVED = 200;
 /** Of one message: so many runs and reasons, */
 const MAX_NAMED = 5;
 /** so much text of each, in characters. */
@@ -30,31 +32,51 @@ const MAX_TEXT = 300;
 const MAX_KEPT = 2 * MAX_TEXT;
 
 export class RecentMessages {
-  readonly #most: number;
-  readonly #ring: SeenMessage[] = [];
-  /** Where the next one goes. */
-  #next = 0;
+  readonly #own: Ring;
+  /** Those that were only heard of: whoever publishes them must not push the others out. */
+  readonly #observed = new Ring(MAX_OBSERVED);
 
   constructor({ most = MAX_MESSAGES }: { most?: number } = {}) {
-    this.#most = most;
+    this.#own = new Ring(most);
   }
 
   /** Give it what the core tells. */
   readonly emit: Emit = (event) => {
-    if (event.type !== "message") return;
-    this.#ring[this.#next] = kept(event);
-    this.#next = (this.#next + 1) % this.#most;
+    if (event.type === "message") (event.observed ? this.#observed : this.#own).add(kept(event));
   };
 
   /** Newest first; of one outcome where that is given, and at most so many. */
   values({ outcome, limit = Infinity }: { outcome?: SeenMessage["outcome"]; limit?: number } = {}): SeenMessage[] {
-    const newestFirst = [...this.#ring.slice(0, this.#next).reverse(), ...this.#ring.slice(this.#next).reverse()];
+    const newestFirst = [...this.#own.values(), ...this.#observed.values()]
+      .sort((a, b) => b.at.getTime() - a.at.getTime());
     const wanted = outcome === undefined ? newestFirst : newestFirst.filter((message) => message.outcome === outcome);
     return wanted.slice(0, limit).map(({ topic, why, ...rest }) => ({
       ...rest,
       topic: oneLine(safeWords(topic, MAX_TEXT)),
       why: why.map((words) => safeWords(words, MAX_TEXT)),
     }));
+  }
+}
+
+/** The last ones. */
+class Ring {
+  readonly #most: number;
+  readonly #kept: SeenMessage[] = [];
+  /** Where the next one goes. */
+  #next = 0;
+
+  constructor(most: number) {
+    this.#most = most;
+  }
+
+  add(message: SeenMessage): void {
+    this.#kept[this.#next] = message;
+    this.#next = (this.#next + 1) % this.#most;
+  }
+
+  /** Newest first. */
+  values(): SeenMessage[] {
+    return [...this.#kept.slice(0, this.#next).reverse(), ...this.#kept.slice(this.#next).reverse()];
   }
 }
 

@@ -109,7 +109,7 @@ export class Traces {
 
   /** A run from its message to its announcement, with the parts of its time. */
   #run(record: RunRecord): void {
-    const { run_name: runName, job_name: jobName, status, message } = record;
+    const { run_name: runName, job_name: jobName, status, reason } = record;
     const start = this.#starts.get(runName);
     this.#starts.delete(runName);
     const place = placeOf(runName, lineageOfRecord(record));
@@ -123,7 +123,7 @@ export class Traces {
       startMs,
       endMs: parts.at(-1)?.endMs ?? startMs,
       attributes: attributesOf(record),
-      fault: status === "failed" ? cut(message, LONGEST_TEXT) : undefined,
+      fault: status === "failed" ? reason : undefined,
     });
     for (const part of parts) this.#part(place, runName, part);
   }

@@ -53,7 +53,8 @@ async function sampleOnce({ cluster, runs, signal }: Pick<UsageOptions, "cluster
   }
   for (const [runName, { cpu, memory }] of sums) {
     const run = runs.get(runName);
-    if (!run) continue;
+    // Of what an API server says, any sum may come.
+    if (!run || !Number.isFinite(cpu) || !Number.isFinite(memory)) continue;
     const { cpu: most = 0, memory: largest = 0 } = run.peak ?? {};
     run.peak = { cpu: Math.max(most, cpu), memory: Math.max(largest, memory) };
   }

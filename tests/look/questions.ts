@@ -27,6 +27,12 @@ class Walk {
     await this.page.locator(what).first().selectOption(value);
   }
 
+  /** Waits for what shows the answer. */
+  async see(what: string): Promise<void> {
+    await this.page.locator(what).first().waitFor();
+  }
+
+  /** Waits for words of the answer. */
   async read(words: RegExp): Promise<void> {
     await this.page.getByText(words).first().waitFor();
   }
@@ -39,7 +45,7 @@ const QUESTIONS: readonly (readonly [question: string, walk: (walk: Walk) => Pro
   ["What failed tonight, and why?", (walk) => walk.read(/exit code 3/)],
   ["Is sorting slower than last month?", async (walk) => {
     await walk.click('main a[href="/rows/sort"]');
-    await walk.read(/Ends by day|Durations/);
+    await walk.see("#row-charts figure");
   }],
   ["What became of this message?", async (walk) => {
     await walk.click('nav a[href="/messages"]');
@@ -59,7 +65,7 @@ const QUESTIONS: readonly (readonly [question: string, walk: (walk: Walk) => Pro
     await walk.read(/exit code 3/);
     await walk.click('input[type="checkbox"]');
     await walk.click('button:has-text("again")');
-    await walk.read(/again/);
+    await walk.see('main form[action*="rerun"], main form [name="batch"]');
   }],
   ["How much memory would do?", async (walk) => {
     await walk.click('nav a[href="/usage"]');

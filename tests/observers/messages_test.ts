@@ -1,4 +1,4 @@
-import { deepEqual, doesNotMatch, equal, match } from "node:assert/strict";
+import { deepEqual, doesNotMatch, equal, match, ok } from "node:assert/strict";
 import { RecentMessages } from "../../observers/messages.ts";
 import { forgetSecrets, registerSecret } from "../../util/redact.ts";
 
@@ -38,4 +38,15 @@ Deno.test("a message's text is bounded, made visible and shows no secret", () =>
   } finally {
     forgetSecrets();
   }
+});
+
+Deno.test("messages that were only heard of push out none of those that came", () => {
+  const messages = new RecentMessages();
+  messages.emit({ type: "message", topic: "lab/own", rows: 1, outcome: "runs" });
+  for (let n = 0; n < 5_000; n++) {
+    messages.emit({ type: "message", topic: `noise/${n}`, rows: 0, outcome: "ignored", observed: true });
+  }
+  const topics = messages.values().map(({ topic }) => topic);
+  equal(topics.length, 201);
+  ok(topics.includes("lab/own") && topics.includes("noise/4999"));
 });

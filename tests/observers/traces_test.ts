@@ -56,8 +56,10 @@ Deno.test("a run's time is parted without gaps, and no part begins before the on
 
 Deno.test("a run that never started, or was held back, says so in its parts", () => {
   const { spans, finish } = startBed();
-  finish({ started_at: null, status: "failed", message: "No node has such a GPU" });
-  equal(spans[0]!.fault, "No node has such a GPU");
+  // What a program wrote may stand in the sentence: the receiver hears the word alone.
+  finish({ started_at: null, status: "failed", reason: "Unschedulable", message: "No node; the last line: secret" });
+  equal(spans[0]!.fault, "Unschedulable");
+  ok(!JSON.stringify(spans).includes("secret"));
   deepEqual(spans.slice(1).map(({ name }) => name), ["create", "schedule", "pending", "log", "publish"]);
   spans.length = 0;
   finish({ held_for: "slot", released_at: "2026-01-01T00:00:00.950Z" });
