@@ -22,9 +22,9 @@ import type { HealthView } from "./status/health.ts";
 import { overview } from "./status/overview.ts";
 import { messagesPage } from "./status/pages/messages.tsx";
 import { groupHref, messagePage } from "./status/pages/parts.tsx";
-import { lookSignal } from "./status/look.ts";
+import { type Looking, lookSignal } from "./status/look.ts";
 import { readGroup, readMessageRuns } from "./status/message_runs.ts";
-import { findRun, type Looking, manifestOf, payloadOf, readRun } from "./status/run.ts";
+import { findRun, manifestOf, payloadOf, readRun } from "./status/run.ts";
 import { runsList } from "./status/runs_list.ts";
 import { SharedPages } from "./status/shared_pages.ts";
 import { readTable } from "./status/table.ts";
@@ -158,7 +158,7 @@ export function statusApp(options: StatusOptions, closing: AbortSignal): Hono<En
   });
   const graphs = new GraphReading(view, closing);
   app.get("/rows/:row", async (c) => {
-    const { page, status } = await readRowPage(view, c.req.param("row"), closing);
+    const { page, status } = await readRowPage(c.req.param("row"), looking);
     return answerPage(c, page, status);
   });
   app.get("/graph", async (c) => answerPage(c, await graphs.page(new URL(c.req.url).searchParams)));
@@ -214,7 +214,7 @@ export function statusApp(options: StatusOptions, closing: AbortSignal): Hono<En
     : new TokenCheck({ token, ...compact({ onWrong: onRefusal && (() => onRefusal("token")) }) });
   const acting = { visitors, check, forms: new FormReader(), publicUrl };
   addSignIn(app, acting);
-  addActions(app, { ...acting, actions: options.actions, view });
+  addActions(app, { ...acting, actions: options.actions, looking });
 
   app.notFound((c) => answerPage(c, messagePage({ title: "Not found", message: "There is no such page." }), 404));
   app.onError((error, c) => {

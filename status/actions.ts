@@ -13,6 +13,7 @@ import { answerPage, isJsonPath, type Page } from "./answers.ts";
 import { type BatchActions, sendReplay, sendSheet } from "./batch_actions.ts";
 import { FieldError, type Fields, FormError, type FormReader, isSameOrigin, type Sent } from "./forms.ts";
 import type { Env } from "./gate.ts";
+import type { Looking } from "./look.ts";
 import { actionPage, type OneAction } from "./pages/action.tsx";
 import type { FormFault, Resent } from "./pages/forms.tsx";
 import { messagePage } from "./pages/parts.tsx";
@@ -32,7 +33,7 @@ export interface StatusActions extends BatchActions, PickedActions {
 
 export interface ActionParts {
   readonly actions: StatusActions;
-  readonly view: StatusView;
+  readonly looking: Pick<Looking, "view" | "signal">;
   readonly visitors: Visitors;
   /** Absent: nobody may act. */
   readonly check: TokenCheck | undefined;
@@ -48,7 +49,8 @@ interface Action {
 
 /** Adds the routes below `/actions/`. */
 export function addActions(app: Hono<Env>, parts: ActionParts): void {
-  const { actions, view } = parts;
+  const { actions, looking } = parts;
+  const { view } = looking;
   const one = (name: OneAction, carryOut: Action["carryOut"]) => {
     const form: Action["form"] = ({ fields }, resent) => formOf(name, fields, { view, resent });
     app.post(`/actions/${name}`, (c) => new Answer(c, parts, { carryOut, form }).answer());
@@ -79,8 +81,8 @@ export function addActions(app: Hono<Env>, parts: ActionParts): void {
   const many = (name: ManyAction) => {
     app.post(`/actions/${name}`, (c) =>
       new Answer(c, parts, {
-        carryOut: (sent, who) => sendPicked(name, sent, { actions, view, who }),
-        form: (sent, resent) => pickedForm(name, sent, { view, resent }),
+        carryOut: (sent, who) => sendPicked(name, sent, { actions, looking, who }),
+        form: (sent, resent) => pickedForm(name, sent, { looking, resent }),
       }).answer());
     app.get(`/actions/${name}`, (c) => c.redirect("/runs", 303));
   };

@@ -1,9 +1,9 @@
 /**
  * Live runs as lists show them: a line each, and one for each group of items that has not ended. Pure.
  */
+import type { ItemState } from "../flows.ts";
 import type { RunView } from "../ports.ts";
 import type { ShownState } from "./pages/group.tsx";
-import { statesOf } from "./message_runs.ts";
 import type { StatusView } from "./view.ts";
 
 /** A group that has not ended, as one line. */
@@ -28,6 +28,14 @@ export function liveLines(view: StatusView, runs: readonly RunView[]): LiveLine[
     })),
     ...runs.filter(({ group }) => group === undefined || !drawn.has(group)).map((run) => ({ run })),
   ];
+}
+
+/** How items stand. One that has a run which is not known here has just begun, or is just ending. */
+export function statesOf(
+  states: readonly ItemState[],
+  live: ReadonlyMap<number | undefined, RunView> | undefined,
+): ShownState[] {
+  return states.map((state, index) => state === "begun" ? live?.get(index)?.state ?? "pending" : state);
 }
 
 /** How long it has been running, in ms; 0 for what has not begun. */

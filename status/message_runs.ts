@@ -2,15 +2,15 @@
  * What the pages `/?root=` and `/groups/{group}` show, gathered from the view: all runs of one message, and the items of a
  * group. Must not know HTTP beyond a query, nor what pages look like.
  */
-import type { GroupDetails, ItemState } from "../flows.ts";
-import type { RunView } from "../ports.ts";
+import type { GroupDetails } from "../flows.ts";
 import { isRunName } from "../run_spec.ts";
 import type { Page } from "./answers.ts";
 import { familyLines, familyOf, type FamilyRun, pickLines } from "./family.ts";
 import { waitData, waitsOf } from "./joins.ts";
+import { statesOf } from "./live_lines.ts";
 import { groupPage, type ShownState } from "./pages/group.tsx";
 import { messageRunsPage, readRunOrder, sortRuns } from "./pages/message_runs.tsx";
-import { type Looking, MAX_OF_ROOT } from "./run.ts";
+import { type Looking, MAX_OF_ROOT } from "./look.ts";
 
 /** Bars on the page of one message. */
 const MAX_BARS = 100;
@@ -88,12 +88,4 @@ function groupData(group: GroupDetails, items: readonly ShownItem[]): unknown {
     is_cancelled: isCancelled,
     items,
   };
-}
-
-/** One that has a run which is not known here has just begun, or is just ending. */
-export function statesOf(
-  states: readonly ItemState[],
-  live: ReadonlyMap<number | undefined, RunView> | undefined,
-): ShownState[] {
-  return states.map((state, index) => state === "begun" ? live?.get(index)?.state ?? "pending" : state);
 }

@@ -5,11 +5,11 @@
 import type { EndedRun } from "../history.ts";
 import type { RunView } from "../ports.ts";
 import { compact } from "../util/compact.ts";
-import { errorMessage } from "../util/errors.ts";
 import type { Page } from "./answers.ts";
 import { type HealthView, healthWords } from "./health.ts";
 import { allWaits, type Wait } from "./joins.ts";
 import { type LiveLine, liveLines, liveTookMs } from "./live_lines.ts";
+import { historyFailure, type Looking } from "./look.ts";
 import { ENDS_SHOWN } from "./pages/ends.tsx";
 import { pageOf } from "./pages/lists.tsx";
 import {
@@ -21,7 +21,6 @@ import {
   type RowLine,
 } from "./pages/overview.tsx";
 import { liveLineData } from "./run_json.ts";
-import type { Looking } from "./run.ts";
 import type { StatusView } from "./view.ts";
 
 const DAY_MS = 24 * 3600_000;
@@ -90,8 +89,7 @@ async function pastOf({ history }: StatusView, since: Date, signal: AbortSignal)
     ]);
     return { failed, failures, lastEnds };
   } catch (error) {
-    const pastFailure = `The history cannot be read now: ${errorMessage(error)}`;
-    return { failures: [], pastFailure, lastEnds: new Map() };
+    return { failures: [], pastFailure: historyFailure(error), lastEnds: new Map() };
   }
 }
 

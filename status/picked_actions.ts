@@ -6,9 +6,9 @@ import { checkPicked, type PickedAnswer } from "../control.ts";
 import { Semaphore } from "../util/semaphore.ts";
 import type { Page } from "./answers.ts";
 import { FieldError, type Sent } from "./forms.ts";
+import type { Looking } from "./look.ts";
 import { type ManyAction, type Picked, pickedPage, pickedResultPage } from "./pages/action.tsx";
 import type { Resent } from "./pages/forms.tsx";
-import type { StatusView } from "./view.ts";
 
 export type { ManyAction } from "./pages/action.tsx";
 
@@ -21,18 +21,19 @@ export interface PickedActions {
   cancelMany?(runNames: readonly string[], who: string): Promise<PickedAnswer>;
 }
 
-/** Records read at a time, and how long in all. */
+/** Records read at a time. */
 const READS_AT_ONCE = 16;
-const LOOK_MS = 5_000;
+
+type Looked = Pick<Looking, "view" | "signal">;
 
 /** Carries it out; of a form that asks to check it first (`do=check`), says what will be done. */
 export async function sendPicked(
   action: ManyAction,
   sent: Sent,
-  { actions, view, who }: { readonly actions: PickedActions; readonly view: StatusView; readonly who: string },
+  { actions, looking, who }: { readonly actions: PickedActions; readonly looking: Looked; readonly who: string },
 ): Promise<Page> {
   const runNames = namesIn(sent);
-  if (sent.fields["do"] === "check") return await pickedForm(action, sent, { view, resent: {} });
+  if (sent.fields["do"] === "check") return await pickedForm(action, sent, { looking, resent: {} });
   if (!actions.rerunMany || !actions.cancelMany) throw new RangeError("The page cannot do that here");
   if (action === "cancel-many") return pickedResultPage(action, await actions.cancelMany(runNames, who));
   const batch = sent.fields["batch"];
@@ -44,12 +45,12 @@ export async function sendPicked(
 export async function pickedForm(
   action: ManyAction,
   sent: Sent,
-  { view, resent: { fault, withToken } }: { readonly view: StatusView; readonly resent: Resent },
+  { looking, resent: { fault, withToken } }: { readonly looking: Looked; readonly resent: Resent },
 ): Promise<Page> {
   const batch = sent.fields["batch"] || crypto.randomUUID();
   const runNames = [...new Set(sent.runNames)];
   // Of names that are none there is nothing to see.
-  const picked = fault && !isPicked(runNames) ? [] : await look(action, namesIn(sent), view);
+  const picked = fault && !isPicked(runNames) ? [] : await look(action, namesIn(sent), looking);
   return pickedPage({ action, picked, batch, fault, withToken });
 }
 
@@ -71,8 +72,9 @@ function namesIn({ runNames }: Sent): string[] {
 }
 
 /** How each stands. What cannot be known in time is left to the action to say. */
-async function look(action: ManyAction, runNames: readonly string[], view: StatusView): Promise<Picked[]> {
-  const signal = AbortSignal.timeout(LOOK_MS);
+async function look(action: ManyAction, runNames: readonly string[], looking: Looked): Promise<Picked[]> {
+  const { view } = looking;
+  const signal = looking.signal();
   const turns = new Semaphore(READS_AT_ONCE);
   const groups = new Set(view.openGroups?.().map(({ group }) => group));
   return await Promise.all(runNames.map(async (run_name): Promise<Picked> => {

@@ -9,12 +9,12 @@ import type { WaitingJoin } from "../flows.ts";
 import type { EndedRun, RowDay } from "../history.ts";
 import type { Row, RunView } from "../ports.ts";
 import { compact } from "../util/compact.ts";
-import { errorMessage } from "../util/errors.ts";
 import { nearest } from "../util/nearest.ts";
 import { quantityValue } from "../util/quantities.ts";
 import { cut } from "../util/text.ts";
 import type { Page } from "./answers.ts";
 import { rowsAfter, rowsBefore } from "./graph/neighbours.ts";
+import { historyFailure, type Looking } from "./look.ts";
 import { messagePage } from "./pages/parts.tsx";
 import { rowPage } from "./pages/row.tsx";
 import { rowSentences } from "./pages/row_words.ts";
@@ -34,8 +34,6 @@ const DAY_MS = 86_400_000;
 const MAX_COMPARED = 5_000;
 /** Longer tables are not looked through for whose ends a wildcard means. */
 const MAX_LOOKED_THROUGH = 20_000;
-/** Longest wait for a store that the page asks. */
-const LOOK_MS = 5_000;
 
 /** How long the runs of a month took that succeeded. */
 export interface Durations {
@@ -78,9 +76,8 @@ export interface RowPageInput {
 
 /** The page of a row and its status: 404 where neither the table nor the history knows the name. */
 export async function readRowPage(
-  view: StatusView,
   jobName: string,
-  closing: AbortSignal,
+  { view, signal }: Pick<Looking, "view" | "signal">,
 ): Promise<{ page: Page; status: 200 | 404 }> {
   const table = view.table();
   const row = rowNamed(table?.rows, jobName);
@@ -88,7 +85,7 @@ export async function readRowPage(
   const live = view.liveRuns().filter((run) => run.jobName === jobName)
     .sort((a, b) => b.receivedAt.getTime() - a.receivedAt.getTime());
   const now = new Date();
-  const past = await pastOf(view, jobName, now, AbortSignal.any([closing, AbortSignal.timeout(LOOK_MS)]));
+  const past = await pastOf(view, jobName, now, signal());
   if (!row && !bad && live.length === 0 && past.ended.length === 0 && past.failure === undefined) {
     return { page: noRow(jobName, table, view.history.reach().kind === "all"), status: 404 };
   }
@@ -124,7 +121,7 @@ async function pastOf({ history }: StatusView, jobName: string, now: Date, signa
     ]);
     return { ended, days, ...compact({ month, monthBefore }) };
   } catch (error) {
-    return { ended: [], days: [], failure: `The history cannot be read now: ${errorMessage(error)}` };
+    return { ended: [], days: [], failure: historyFailure(error) };
   }
 }
 

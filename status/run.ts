@@ -13,19 +13,10 @@ import { attemptsOf } from "./attempts.ts";
 import { ancestorsOf, descendantsOf, familyLines, familyOf, type FamilyRun, pickLines } from "./family.ts";
 import { waitData, waitsOf } from "./joins.ts";
 import { type LogTail, logTail } from "./log_stream.ts";
+import { type Looking, MAX_OF_ROOT } from "./look.ts";
 import { runPage } from "./pages/run.tsx";
 import { liveRunData } from "./run_json.ts";
 import { liveTimeline, timelineOf } from "./timeline.ts";
-import type { StatusView } from "./view.ts";
-
-/** What the gathering of pages shares. */
-export interface Looking {
-  readonly view: StatusView;
-  /** Whether there is a token to act with. */
-  readonly actions: boolean;
-  /** Ends a look into store or cluster that takes too long. */
-  readonly signal: () => AbortSignal;
-}
 
 /** A run that lives or has ended. */
 export interface FoundRun {
@@ -33,8 +24,6 @@ export interface FoundRun {
   readonly record?: RunRecord;
 }
 
-/** Runs of one message that are looked at. */
-export const MAX_OF_ROOT = 500;
 /** Events of the cluster on the page of a live run. */
 const MAX_EVENTS = 10;
 /** Bars on the page of a run. */

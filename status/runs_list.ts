@@ -5,15 +5,14 @@
 import type { EndedRun, RunFilter } from "../history.ts";
 import type { RunView } from "../ports.ts";
 import { compact } from "../util/compact.ts";
-import { errorMessage } from "../util/errors.ts";
 import { nearest } from "../util/nearest.ts";
 import type { Page } from "./answers.ts";
 import { type LiveLine, liveLines, liveTookMs } from "./live_lines.ts";
+import { historyFailure, type Looking } from "./look.ts";
 import { type RunLine, type RunsInput, runsPage } from "./pages/runs.tsx";
 import type { ShownState } from "./pages/group.tsx";
 import { liveLineData } from "./run_json.ts";
 import { readRunsQuery, type RunsQuery, wantedKinds } from "./runs_query.ts";
-import type { Looking } from "./run.ts";
 import type { StatusView } from "./view.ts";
 
 const RUNS_A_PAGE = 50;
@@ -41,7 +40,7 @@ export async function runsList({ view, signal: look }: Looking, params: URLSearc
   };
   const found = await find().catch((error) => ({
     lines: liveOf(view, query, undefined).slice(0, RUNS_A_PAGE).map((live): RunLine => ({ live })),
-    pastFailure: `The history cannot be read now: ${errorMessage(error)}`,
+    pastFailure: historyFailure(error),
   }));
   const input: RunsInput = { ...shared, ...found };
   return { data: dataOf(input), html: () => runsPage(input) };

@@ -4,7 +4,7 @@
 import { compact } from "../util/compact.ts";
 import type { Page } from "./answers.ts";
 import { sortedProblems, tablePage } from "./pages/table.tsx";
-import type { Looking } from "./run.ts";
+import type { Looking } from "./look.ts";
 
 /** Problems that a program is told of. */
 const MOST_PROBLEMS = 1_000;

@@ -16,7 +16,7 @@ import { compact } from "../util/compact.ts";
 import { errorMessage } from "../util/errors.ts";
 import type { Page } from "./answers.ts";
 import { usagePage, type UsageQuery, type UsageRow } from "./pages/usage.tsx";
-import type { Looking } from "./run.ts";
+import type { Looking } from "./look.ts";
 
 const DAY_MS = 24 * 3600_000;
 const WEEKS = [1, 4, 12, 52] as const;

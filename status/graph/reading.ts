@@ -7,12 +7,12 @@ import type { Table } from "../../catalog.ts";
 import { rowNamed } from "../../catalog.ts";
 import { isRoot } from "../../run_spec.ts";
 import { compact } from "../../util/compact.ts";
-import { errorMessage } from "../../util/errors.ts";
 import { finishInSlices } from "../../util/slices.ts";
 import { cut } from "../../util/text.ts";
 import type { Page } from "../answers.ts";
 import { type GraphLayout, layoutSteps, LIFE_LINES, MAX_DRAWN_ROWS, type RowLife } from "../graph.tsx";
 import { type RunsOfRoot, type Wait, waitsOf } from "../joins.ts";
+import { historyFailure, lookSignal, MAX_OF_ROOT } from "../look.ts";
 import { ENDS_SHOWN } from "../pages/ends.tsx";
 import { graphPage, type GraphQuery } from "../pages/graph.tsx";
 import type { StatusView } from "../view.ts";
@@ -21,10 +21,7 @@ import { partThatHolds, type TablePart, withNeighbours } from "./neighbours.ts";
 
 /** Layouts of parts of one table that are kept. */
 const MOST_LAYOUTS = 30;
-const MAX_OF_ROOT = 500;
 const MAX_FIND = 500;
-/** Longest wait for a store that the page asks. */
-const LOOK_MS = 5_000;
 
 /** Zoom in percent. */
 const [LEAST_ZOOM, MOST_ZOOM] = [25, 400];
@@ -49,7 +46,7 @@ export class GraphReading {
       const failure = view.tableFailure() ?? "There is no usable table yet";
       return { data: { ...query, failure }, html: () => graphPage({ query, failure, tableRows: [] }) };
     }
-    const signal = AbortSignal.any([this.#closing, AbortSignal.timeout(LOOK_MS)]);
+    const signal = lookSignal(this.#closing);
     const followed = query.root === undefined ? undefined : await this.#runsOf(query.root, signal);
     const part = await this.#partOf(table, query, followed);
     const layout = await this.#layout(table, part);
@@ -120,7 +117,7 @@ export class GraphReading {
     const view = this.#view;
     let failure: string | undefined;
     const ends = await view.history.lastEnds(ENDS_SHOWN, signal).catch((error) => {
-      failure = `The history cannot be read now: ${errorMessage(error)}`;
+      failure = historyFailure(error);
       return new Map();
     });
     const isWhole = failure === undefined && view.history.reach().kind === "all";
@@ -136,7 +133,7 @@ export class GraphReading {
     const view = this.#view;
     let failure: string | undefined;
     const ended = await view.history.find({ root, everyItem: true, limit: MAX_OF_ROOT }, signal).catch((error) => {
-      failure = `The history cannot be read now: ${errorMessage(error)}`;
+      failure = historyFailure(error);
       return [];
     });
     const known = { root, live: view.liveRuns().filter((run) => run.root === root), ended };

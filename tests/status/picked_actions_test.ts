@@ -120,3 +120,18 @@ Deno.test("who is not signed in (any more) gets the selection again with the tok
   deepEqual(checked.runs.map((run: { why?: string }) => run.why), [undefined, "It has ended"]);
   equal((await program({ run_names: "x" })).status, 400);
 });
+
+Deno.test("a look at what was picked ends when the server closes", async () => {
+  const asked = Promise.withResolvers<AbortSignal>();
+  const record = (_: string, signal: AbortSignal) => {
+    asked.resolve(signal);
+    return new Promise<never>((_, reject) => signal.addEventListener("abort", () => reject(signal.reason)));
+  };
+  const { get, signedIn, closing } = anApp({ view: { ...fakeView(), record } });
+  const body = new URLSearchParams([["run_name", OVER], ["do", "check"]]);
+  const answer = get("/actions/cancel-many", signedIn({ method: "POST", body, headers: { origin: ORIGIN } }));
+  const signal = await asked.promise;
+  closing.abort();
+  equal(signal.aborted, true);
+  equal((await answer).status, 200);
+});
