@@ -16,16 +16,16 @@ import { GraphReading } from "./status/graph/reading.ts";
 import { HttpServer } from "./status/http_server.ts";
 import { eventStream, LiveEvents } from "./status/live_events.ts";
 import { boundToReader } from "./status/log_stream.ts";
-import { logView } from "./status/log_view.ts";
+import { readLogView } from "./status/log_view.ts";
 import { readMessages } from "./status/messages.ts";
 import type { HealthView } from "./status/health.ts";
-import { overview } from "./status/overview.ts";
+import { readOverview } from "./status/overview.ts";
 import { messagesPage } from "./status/pages/messages.tsx";
 import { groupHref, messagePage } from "./status/pages/parts.tsx";
 import { type Looking, lookSignal } from "./status/look.ts";
 import { readGroup, readMessageRuns } from "./status/message_runs.ts";
 import { findRun, manifestOf, payloadOf, readRun } from "./status/run.ts";
-import { runsList } from "./status/runs_list.ts";
+import { readRunsList } from "./status/runs_list.ts";
 import { SharedPages } from "./status/shared_pages.ts";
 import { readTable } from "./status/table.ts";
 import { readUsage, readUsageCsv } from "./status/usage.ts";
@@ -138,11 +138,11 @@ export function statusApp(options: StatusOptions, closing: AbortSignal): Hono<En
     if (["row", "state", "since", "until", "older"].some((word) => params.has(word))) {
       return c.redirect(`/runs${search}`, 303);
     }
-    return answerPage(c, await shared.read(c.req.url, () => overview(looking, options.health, params)));
+    return answerPage(c, await shared.read(c.req.url, () => readOverview(looking, options.health, params)));
   });
   app.get("/runs", async (c) => {
     const params = new URL(c.req.url).searchParams;
-    return answerPage(c, await shared.read(c.req.url, () => runsList(looking, params)));
+    return answerPage(c, await shared.read(c.req.url, () => readRunsList(looking, params)));
   });
   app.get("/table", (c) => answerPage(c, readTable(looking, new URL(c.req.url).searchParams)));
   app.get("/usage", async (c) => {
@@ -188,7 +188,7 @@ export function statusApp(options: StatusOptions, closing: AbortSignal): Hono<En
     const params = new URL(c.req.url).searchParams;
     // A search ends with who asked for it.
     const ends = [closing, AbortSignal.timeout(LOG_MS), ...c.env?.over ? [c.env.over] : []];
-    return answerPage(c, await logView(view, run, found, params, AbortSignal.any(ends)));
+    return answerPage(c, await readLogView(view, run, found, params, AbortSignal.any(ends)));
   });
   app.get("/messages", (c) => {
     const shown = readMessages(view, new URL(c.req.url).searchParams);

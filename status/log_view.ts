@@ -53,7 +53,7 @@ export interface LogShown {
 }
 
 /** The viewer's page, or, by `only=lines`, its lines alone. */
-export async function logView(
+export async function readLogView(
   view: StatusView,
   runName: string,
   run: { readonly live?: RunView; readonly record?: RunRecord },

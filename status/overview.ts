@@ -30,7 +30,7 @@ const ROWS_A_PAGE = 15;
 const MAX_KNOWN = 2_000;
 
 /** The page `/` for a query. */
-export async function overview(
+export async function readOverview(
   { view, signal: look }: Looking,
   health: () => HealthView,
   params: URLSearchParams,

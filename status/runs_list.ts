@@ -23,7 +23,7 @@ const MOST_ITEMS = 400;
 const MOST_SUGGESTIONS = 8;
 
 /** The page `/runs` for a query. */
-export async function runsList({ view, signal: look }: Looking, params: URLSearchParams): Promise<Page> {
+export async function readRunsList({ view, signal: look }: Looking, params: URLSearchParams): Promise<Page> {
   const { query, faults } = readRunsQuery(params);
   const signal = look();
   const now = new Date();
