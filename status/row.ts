@@ -6,7 +6,7 @@
 import type { BadRow } from "../catalog/chains.ts";
 import { type Problem, rowNamed, type Table } from "../catalog.ts";
 import type { WaitingJoin } from "../flows.ts";
-import type { EndedRun, RowDay } from "../history.ts";
+import { type EndedRun, percentile, type RowDay, tookMs } from "../history.ts";
 import type { Row, RunView } from "../ports.ts";
 import { compact } from "../util/compact.ts";
 import { nearest } from "../util/nearest.ts";
@@ -131,16 +131,8 @@ function startOfDay(at: Date): Date {
 
 function durationsOf(runs: readonly EndedRun[]): Durations | undefined {
   const took = runs.flatMap((run) => tookMs(run) ?? []).sort((a, b) => a - b);
-  if (took.length === 0) return undefined;
-  const rank = (part: number) => took[Math.max(0, Math.ceil(took.length * part) - 1)]!;
-  return { runs: took.length, medianMs: rank(0.5), p95Ms: rank(0.95) };
-}
-
-/** From start to end; undefined: it never started. */
-export function tookMs({ started_at, finished_at }: EndedRun): number | undefined {
-  if (started_at === null) return undefined;
-  const ms = Date.parse(finished_at) - Date.parse(started_at);
-  return Number.isNaN(ms) ? undefined : Math.max(0, ms);
+  const [medianMs, p95Ms] = [percentile(took, 0.5), percentile(took, 0.95)];
+  return medianMs === undefined || p95Ms === undefined ? undefined : { runs: took.length, medianMs, p95Ms };
 }
 
 function problemsOf(table: Table | undefined, jobName: string, line: number | undefined): Problem[] {

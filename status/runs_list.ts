@@ -2,7 +2,7 @@
  * What the page `/runs` shows, gathered from the view: live runs and ended ones that fit a query, in pages. What cannot be
  * had is said. Must not know HTTP beyond a query, nor what the page looks like.
  */
-import type { EndedRun, RunFilter } from "../history.ts";
+import { type EndedRun, type RunFilter, tookMs } from "../history.ts";
 import type { RunView } from "../ports.ts";
 import { compact } from "../util/compact.ts";
 import { nearest } from "../util/nearest.ts";
@@ -189,9 +189,7 @@ async function pageSorted(
 }
 
 function tookOf(line: RunLine, now: number): number {
-  if ("live" in line) return liveTookMs(line.live, now);
-  const { started_at, finished_at } = line.record;
-  return started_at === null ? 0 : Date.parse(finished_at) - Date.parse(started_at) || 0;
+  return "live" in line ? liveTookMs(line.live, now) : tookMs(line.record) ?? 0;
 }
 
 function rowOf(line: RunLine): string {

@@ -3,9 +3,10 @@
  */
 import type { EndedRun } from "../../history.ts";
 import type { RunView } from "../../ports.ts";
+import { durationWords } from "../../util/duration.ts";
 import type { RowLife } from "../graph.tsx";
 import type { RunsOfRoot, Wait } from "../joins.ts";
-import { ageWords, agoWords, durationWords, groupHref, rowHref, runHref } from "../pages/parts.tsx";
+import { agoWords, groupHref, rowHref, runHref, tookWords } from "../pages/parts.tsx";
 import type { StripState } from "../pages/states.ts";
 
 /** Shapes of a row's strip. */
@@ -84,14 +85,14 @@ export function lifeOfRoot(
   };
   for (const { jobName, state, runName, group, receivedAt, startedAt } of live) {
     const since = startedAt ?? receivedAt;
-    const words = `${state === "pending" ? "waiting" : state} for ${ageWords(now.getTime() - since.getTime())}`;
+    const words = `${state === "pending" ? "waiting" : state} for ${durationWords(now.getTime() - since.getTime())}`;
     add(jobName, { state, runName, group, at: receivedAt.getTime(), words });
   }
   for (const run of ended) {
     // What it was tried again as stands for it.
     if (run.retried_as !== undefined) continue;
     const { job_name, status, run_name, group, received_at } = run;
-    const words = `${status}, ${durationWords(run)}`;
+    const words = `${status}, ${tookWords(run)}`;
     add(job_name, { state: status, runName: run_name, group, at: Date.parse(received_at), words });
   }
   return new Map([...names].map((name) => [name, lifeOfRuns(name, runs.get(name) ?? [], { root, waits })]));

@@ -3,7 +3,8 @@
  * values, and a table that says the same. Pure functions of their input; what the values mean is the caller's business.
  * Widths are in percent and heights in px, so that a chart fits any screen without its words growing or shrinking.
  */
-import { ageWords, short } from "./parts.tsx";
+import { preciseWords } from "../timeline.ts";
+import { short } from "./parts.tsx";
 
 /** What values are counted in: `ms`, `bytes`, whole things, cores or hours. */
 export type ChartUnit = "ms" | "bytes" | "count" | "cores" | "hours";
@@ -359,9 +360,8 @@ export function valueWords(value: number, unit: ChartUnit): string {
   switch (unit) {
     case "ms":
       if (value === 0) return "0";
-      if (value < SECOND) return `${Math.round(value)} ms`;
       // Of a round value no more is said than is needed.
-      return ageWords(value).replace(/ 0 (s|min|h)$/, "");
+      return preciseWords(value).replace(/ 0 (s|min|h)$/, "");
     case "bytes": {
       const at = value < 1 ? 0 : Math.min(BINARY_UNITS.length - 1, Math.floor(Math.log2(value) / 10));
       return value === 0 ? "0" : `${figure(value / 1024 ** at)} ${BINARY_UNITS[at]}`;

@@ -2,7 +2,7 @@
  * The last ends of a row as a strip: a bar each, oldest first. Its colour and shape say how the run ended, its height how
  * long it took. Pure.
  */
-import type { EndedRun } from "../../history.ts";
+import { type EndedRun, tookMs } from "../../history.ts";
 
 /** Ends in one strip. */
 export const ENDS_SHOWN = 30;
@@ -13,11 +13,6 @@ const MARK = 6;
 const LEAST = 3;
 
 type End = Pick<EndedRun, "run_name" | "status" | "started_at" | "finished_at" | "message">;
-
-/** From start to end in ms; 0 where it never started. */
-function tookMs({ started_at, finished_at }: End): number {
-  return started_at === null ? 0 : Math.max(0, Date.parse(finished_at) - Date.parse(started_at)) || 0;
-}
 
 /** `last 30 ends: 28 succeeded, 2 failed; the last one failed` */
 export function endsWords(ends: readonly End[]): string {
@@ -40,7 +35,7 @@ function barPath(status: End["status"], at: { left: number; width: number; top: 
 }
 
 function tops(ends: readonly End[]): number[] {
-  const took = ends.map(tookMs);
+  const took = ends.map((end) => tookMs(end) ?? 0);
   const longest = Math.max(1, ...took);
   // Of the root, so that one that took very long does not make all others the same.
   return took.map((ms) => HEIGHT - Math.round(LEAST + Math.sqrt(ms / longest) * (HEIGHT - MARK - LEAST)));

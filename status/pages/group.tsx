@@ -4,13 +4,14 @@
  */
 import type { GroupDetails, ItemState } from "../../flows.ts";
 import type { RunView } from "../../ports.ts";
+import { durationWords } from "../../util/duration.ts";
 import type { FamilyRun } from "../family.ts";
 import type { ShownItem } from "../message_runs.ts";
 import { ActionForm } from "./forms.tsx";
 import { Gantt } from "./gantt.tsx";
 import { type Column, hrefWith, List, pageOf, Pager } from "./lists.tsx";
-import { tookWords, whyWords } from "./message_runs.tsx";
-import { ageWords, frame, groupHref, rootHref, RowLink, runHref, RunLink, short, StateWord, Time } from "./parts.tsx";
+import { familyTook, whyWords } from "./message_runs.tsx";
+import { frame, groupHref, rootHref, RowLink, runHref, RunLink, short, StateWord, Time } from "./parts.tsx";
 import { stateShape } from "./states.ts";
 
 /** How an item stands, as a page says it: a live run's own state where it has begun. */
@@ -93,7 +94,7 @@ export function groupPage({ now, group, items, runs, query, actions }: GroupPage
             </dd>
             <dt>Message came</dt>
             <dd>
-              <Time at={group.receivedAt} /> ({ageWords(now.getTime() - group.receivedAt.getTime())} ago) on{" "}
+              <Time at={group.receivedAt} /> ({durationWords(now.getTime() - group.receivedAt.getTime())} ago) on{" "}
               <code>{short(group.topic)}</code>
             </dd>
             <dt>Started by</dt>
@@ -164,7 +165,7 @@ function ItemsSection(
     { head: "Run", cell: ({ run_name }) => run_name === undefined ? "–" : <RunLink runName={run_name} /> },
     { head: "What it is", cell: ({ item }) => <code>{short(item, 200)}</code> },
     { head: "Why", cell: ({ run }) => run ? whyWords(run) : "–" },
-    { head: "Took", cell: ({ run }) => run ? tookWords(run, now) : "–", isNumber: true },
+    { head: "Took", cell: ({ run }) => run ? familyTook(run, now) : "–", isNumber: true },
   ];
   return (
     <section id="items" data-live aria-labelledby="items-h">

@@ -2,7 +2,7 @@
  * The page `/?root=`: all runs that one message from outside has set off, live and ended, as bars over time and as a list
  * that can be sorted, and rows that wait for some of them. A pure function of its input.
  */
-import type { Reach } from "../../history.ts";
+import { type Reach, tookMs } from "../../history.ts";
 import type { FamilyLine, FamilyRun } from "../family.ts";
 import type { Wait } from "../joins.ts";
 import { preciseWords } from "../timeline.ts";
@@ -58,7 +58,7 @@ export function sortRuns(runs: readonly FamilyRun[], { sort, isDown, state }: Ru
       : sort === "state"
       ? run.state
       : sort === "took"
-      ? tookMs(run) ?? -1
+      ? familyMs(run) ?? -1
       : sort === "ended"
       ? run.finished_at ?? "~"
       : run.started_at ?? run.received_at;
@@ -69,10 +69,8 @@ export function sortRuns(runs: readonly FamilyRun[], { sort, isDown, state }: Ru
     .map(([, run]) => run);
 }
 
-function tookMs({ started_at, finished_at }: FamilyRun): number | undefined {
-  return started_at === null || finished_at === undefined
-    ? undefined
-    : Date.parse(finished_at) - Date.parse(started_at);
+function familyMs({ started_at, finished_at }: FamilyRun): number | undefined {
+  return finished_at === undefined ? undefined : tookMs({ started_at, finished_at });
 }
 
 /** The page as HTML text. */
@@ -154,7 +152,7 @@ function RunsList(
     { head: "Why", cell: (run) => whyWords(run) },
     { head: "After", cell: ({ parent_run }) => parent_run === null ? "–" : <RunLink runName={parent_run} /> },
     { head: "Ended", cell: ({ finished_at }) => <Time at={finished_at} />, ...sorted("ended") },
-    { head: "Took", cell: (run) => tookWords(run, now), isNumber: true, ...sorted("took") },
+    { head: "Took", cell: (run) => familyTook(run, now), isNumber: true, ...sorted("took") },
   ];
   const to = (page: number) => rootQuery(root, query, { page: String(page) });
   return (
@@ -179,11 +177,11 @@ export function whyWords({ message, reason, state }: FamilyRun): string {
 }
 
 /** How long it took, or takes so far. */
-export function tookWords(run: FamilyRun, now: Date): string {
+export function familyTook(run: FamilyRun, now: Date): string {
   if (isLiveState(run.state)) {
     return run.started_at === null ? "waits" : `${preciseWords(now.getTime() - Date.parse(run.started_at))} so far`;
   }
-  const ms = tookMs(run);
+  const ms = familyMs(run);
   return ms === undefined ? "never started" : preciseWords(ms);
 }
 

@@ -3,13 +3,14 @@
  * A pure function of its input.
  */
 import type { EndedRun, Reach } from "../../history.ts";
+import { durationWords } from "../../util/duration.ts";
 import type { HealthWords } from "../health.ts";
 import type { Wait } from "../joins.ts";
 import type { LiveLine } from "../live_lines.ts";
 import { EndStrip, endsWords } from "./ends.tsx";
 import { GroupLink, Strip } from "./group.tsx";
 import { hrefWith, ListForm, type ListPage, PagesOf } from "./lists.tsx";
-import { ageWords, Ago, frame, rootHref, rowHref, RowLink, runHref, short, StateWord } from "./parts.tsx";
+import { Ago, frame, rootHref, rowHref, RowLink, runHref, short, StateWord } from "./parts.tsx";
 import { reachWords, runsHref } from "./runs.tsx";
 
 export const LIVE_SORTS = [["newest", "newest first"], ["longest", "longest first"], ["row", "by row"]] as const;
@@ -245,7 +246,7 @@ function LiveItem({ line, now }: { line: LiveLine; now: Date }) {
           <span class="grow">
             <GroupLink group={group} />
           </span>
-          <span class="muted small">{ageWords(now.getTime() - receivedAt.getTime())}</span>
+          <span class="muted small">{durationWords(now.getTime() - receivedAt.getTime())}</span>
         </div>
         <Strip states={states} />
       </li>
@@ -259,7 +260,7 @@ function LiveItem({ line, now }: { line: LiveLine; now: Date }) {
       <a class="mono name" title={short(runName)} href={runHref(runName)}>{short(runName)}</a>
       <span class="name grow muted small detail" title={short(detail) || undefined}>{short(detail, 200)}</span>
       <span class="muted small wideonly">{short(nodes.join(", "), 60)}</span>
-      <span class="muted small">{ageWords(now.getTime() - since.getTime())}</span>
+      <span class="muted small">{durationWords(now.getTime() - since.getTime())}</span>
     </li>
   );
 }

@@ -5,9 +5,11 @@
  */
 import type { Child } from "hono/jsx";
 import { raw } from "hono/html";
+import { tookMs } from "../../history.ts";
 import type { Outcome, RunView } from "../../ports.ts";
 import { cut, visible } from "../../util/text.ts";
 import type { Page } from "../answers.ts";
+import { preciseWords } from "../timeline.ts";
 import { SCRIPT, STYLE } from "./assets.ts";
 import { Done, Who } from "./who.tsx";
 
@@ -114,18 +116,10 @@ export function Time({ at }: { at: Date | string | null | undefined }) {
   return <time datetime={iso}>{iso.slice(0, 19).replace("T", " ")}</time>;
 }
 
-/** A length of time as people say it: `45 s`, `3 min 5 s`, `2 h 10 min`, `3 d 4 h`. */
-export function ageWords(ms: number): string {
-  const seconds = Math.max(0, Math.floor(ms / 1000));
-  if (seconds < 60) return `${seconds} s`;
-  if (seconds < 3600) return `${Math.floor(seconds / 60)} min ${seconds % 60} s`;
-  if (seconds < 86_400) return `${Math.floor(seconds / 3600)} h ${Math.floor(seconds / 60) % 60} min`;
-  return `${Math.floor(seconds / 86_400)} d ${Math.floor(seconds / 3600) % 24} h`;
-}
-
-/** How long an ended run took. */
-export function durationWords({ started_at, finished_at }: { started_at: string | null; finished_at: string }): string {
-  return started_at === null ? "never started" : ageWords(Date.parse(finished_at) - Date.parse(started_at));
+/** How long an ended run took, the same on every page. */
+export function tookWords(record: Parameters<typeof tookMs>[0]): string {
+  const ms = tookMs(record);
+  return ms === undefined ? "never started" : preciseWords(ms);
 }
 
 /** Path of a run's page. */

@@ -6,10 +6,11 @@ import type { Child } from "hono/jsx";
 import { describeProblem } from "../../catalog.ts";
 import type { EndedRun } from "../../history.ts";
 import type { Row } from "../../ports.ts";
-import { DAYS, type RowPageInput, tookMs } from "../row.ts";
+import { durationWords } from "../../util/duration.ts";
+import { DAYS, type RowPageInput } from "../row.ts";
 import { valueWords } from "./charts.tsx";
 import { type Column, List } from "./lists.tsx";
-import { ageWords, Ago, frame, rootHref, rowHref, RunLink, short, StateWord, Time } from "./parts.tsx";
+import { Ago, frame, rootHref, rowHref, RunLink, short, StateWord, Time, tookWords } from "./parts.tsx";
 import { ActionForm, Field } from "./forms.tsx";
 import { Charts, Memory, sumOf } from "./row_charts.tsx";
 import { RowForm } from "./run_forms.tsx";
@@ -101,7 +102,7 @@ function Tiles({ jobName, live, days, month, nextDue, row, now }: RowPageInput) 
       <Tile value={month ? valueWords(month.medianMs, "ms") : "–"} words="median of 30 days" />
       {row?.schedule && (
         <Tile
-          value={nextDue ? `in ${ageWords(nextDue.getTime() - now.getTime())}` : "–"}
+          value={nextDue ? `in ${durationWords(nextDue.getTime() - now.getTime())}` : "–"}
           words={nextDue
             ? (
               <>
@@ -244,11 +245,6 @@ function Pausing({ row, tableUrl, live }: RowPageInput) {
 
 // ---------------------------------------------------------------- runs
 
-function tookWords(run: EndedRun): string {
-  const ms = tookMs(run);
-  return ms === undefined ? "never started" : ms < 1_000 ? `${ms} ms` : ageWords(ms);
-}
-
 function Runs({ jobName, live, waits, ended, now }: RowPageInput) {
   const columns: Column<EndedRun>[] = [
     { head: "Run", cell: ({ run_name }) => <RunLink runName={run_name} /> },
@@ -266,11 +262,7 @@ function Runs({ jobName, live, waits, ended, now }: RowPageInput) {
       ),
     },
     { head: "Ended", cell: ({ finished_at }) => <Ago at={finished_at} now={now} /> },
-    {
-      head: "Took",
-      isNumber: true,
-      cell: (run) => tookWords(run),
-    },
+    { head: "Took", isNumber: true, cell: tookWords },
     ...(ended.some(({ peak_memory }) => peak_memory !== undefined)
       ? [{
         head: "Peak memory",

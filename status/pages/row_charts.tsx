@@ -2,8 +2,8 @@
  * The charts of a row's page: how long its runs took, how they ended, how much memory they had. Pure functions of what the
  * page shows.
  */
-import type { EndedRun, RowDay } from "../../history.ts";
-import { DAYS, type Durations, memoryLimitOf, type RowPageInput, tookMs } from "../row.ts";
+import { type EndedRun, type RowDay, tookMs } from "../../history.ts";
+import { DAYS, type Durations, memoryLimitOf, type RowPageInput } from "../row.ts";
 import { Chart, type ChartPlace, type ChartSeries, valueWords } from "./charts.tsx";
 import { Heads, runHref } from "./parts.tsx";
 

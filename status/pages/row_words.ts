@@ -4,7 +4,7 @@
 import { forEachText, scheduleText } from "../../catalog.ts";
 import type { Input, NodeRule, RetryRule, Row, Template } from "../../ports.ts";
 import { endOf } from "../../topics.ts";
-import { ageWords } from "./parts.tsx";
+import { durationWords } from "../../util/duration.ts";
 import { cut } from "../../util/text.ts";
 
 /** Characters of one cell. */
@@ -186,8 +186,8 @@ function failureSentences(row: Row): string[] {
     retries > 0 ? `A run that failed is tried again${on}, up to ${times(retries)}.` : "",
     backoffLimit > 0 ? `A pod that failed is made anew, up to ${times(backoffLimit)}.` : "",
     row.rerunAfterDisruption === false ? "A run whose pod the cluster takes away has failed." : "",
-    seconds === undefined ? "" : `A run that has not ended after ${ageWords(seconds * 1000)} fails.`,
-    grace === undefined ? "" : `It has ${ageWords(grace * 1000)} to end when it is told to.`,
+    seconds === undefined ? "" : `A run that has not ended after ${durationWords(seconds * 1000)} fails.`,
+    grace === undefined ? "" : `It has ${durationWords(grace * 1000)} to end when it is told to.`,
   ];
 }
 

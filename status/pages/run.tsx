@@ -3,13 +3,14 @@
  * message, attempts, message, facts, Job, and the form that acts on it. A pure function of its input.
  */
 import type { EventFacts, RunRecord, RunView } from "../../ports.ts";
+import { durationWords } from "../../util/duration.ts";
 import type { AttemptView } from "../attempts.ts";
 import type { FamilyLine, FamilyRun } from "../family.ts";
 import type { Wait } from "../joins.ts";
 import type { LogTail } from "../log_stream.ts";
 import { LogEnd, logHref } from "./log.tsx";
 import type { RunMessage } from "../run.ts";
-import { preciseWords, type Timeline } from "../timeline.ts";
+import type { Timeline } from "../timeline.ts";
 import { valueWords } from "./charts.tsx";
 import { ActionForm } from "./forms.tsx";
 import { Gantt } from "./gantt.tsx";
@@ -18,7 +19,7 @@ import { List } from "./lists.tsx";
 import { withoutColours } from "../../util/text.ts";
 import { WaitList } from "./message_runs.tsx";
 import { Payload } from "./payload.tsx";
-import { ageWords, frame, rootHref, RowLink, runHref, RunLink, type RunState, short, StateWord } from "./parts.tsx";
+import { frame, rootHref, RowLink, runHref, RunLink, type RunState, short, StateWord, tookWords } from "./parts.tsx";
 import { EventsSection, FactsSection, ManifestSection } from "./run_facts.tsx";
 import { TimelineView } from "./timeline.tsx";
 
@@ -112,7 +113,11 @@ function StateSection(input: RunPageInput & { state: RunState }) {
         <li>
           Row <RowLink jobName={jobName} />
         </li>
-        <li>{record ? tookWords(record) : live && `${ageWords(now.getTime() - live.receivedAt.getTime())} old`}</li>
+        <li>
+          {record
+            ? `${record.started_at === null ? "" : "ran "}${tookWords(record)}`
+            : live && `${durationWords(now.getTime() - live.receivedAt.getTime())} old`}
+        </li>
         {node && <li>on {short(node)}</li>}
         {record && record.exit_code !== null && record.exit_code !== 0 && <li>exit code {record.exit_code}</li>}
         {(record?.attempt ?? live?.attempt ?? 1) > 1 && <li>attempt {record?.attempt ?? live?.attempt}</li>}
@@ -135,14 +140,6 @@ function StateSection(input: RunPageInput & { state: RunState }) {
       <WaitList waits={waits} />
     </section>
   );
-}
-
-function tookWords(record: RunRecord): string {
-  return record.started_at === null ? "never started" : `ran ${took({ ...record, started_at: record.started_at })}`;
-}
-
-function took({ started_at, finished_at }: { started_at: string; finished_at: string }): string {
-  return preciseWords(Date.parse(finished_at) - Date.parse(started_at));
 }
 
 /** What is wrong with a run, however it ended. */
@@ -316,11 +313,7 @@ function AttemptsSection({ attempts = [], runName }: RunPageInput) {
     {
       head: "Took",
       cell: ({ started_at, finished_at }) =>
-        finished_at === undefined || started_at === undefined
-          ? "–"
-          : started_at === null
-          ? "never started"
-          : took({ started_at, finished_at }),
+        finished_at === undefined || started_at === undefined ? "–" : tookWords({ started_at, finished_at }),
     },
     { head: "Node", cell: ({ node }) => short(node) || "–" },
   ];

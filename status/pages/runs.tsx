@@ -4,12 +4,13 @@
 import type { Child } from "hono/jsx";
 import type { EndedRun, Reach } from "../../history.ts";
 import { RUN_REASONS } from "../../reasons.ts";
+import { durationWords } from "../../util/duration.ts";
 import type { LiveLine } from "../live_lines.ts";
 import { RUN_SORTS, type RunsQuery, WANTED_STATES } from "../runs_query.ts";
 import { GroupLink, type ShownState, Strip } from "./group.tsx";
 import { type Column, hrefWith, List, Pager } from "./lists.tsx";
 import { PickBox, PickForm } from "./pick.tsx";
-import { ageWords, durationWords, frame, Names, RowLink, RunLink, short, StateWord, Time } from "./parts.tsx";
+import { frame, Names, RowLink, RunLink, short, StateWord, Time, tookWords } from "./parts.tsx";
 
 /** One line: a live run or an open group; or an ended run, which may stand for the items of its group. */
 export type RunLine =
@@ -250,7 +251,7 @@ function columnsOf({ now }: RunsInput): Column<RunLine>[] {
     },
     { head: "Row", onPhone: "none", cell: (line) => <RowLink jobName={lineJob(line)} /> },
     { head: "State", onPhone: "inline", cell: (line) => <StateOf line={line} /> },
-    { head: "Took", isNumber: true, onPhone: "inline", cell: (line) => tookWords(line, now) },
+    { head: "Took", isNumber: true, onPhone: "inline", cell: (line) => lineTook(line, now) },
     {
       head: "Ended",
       onPhone: "inline",
@@ -322,12 +323,12 @@ function whyOf(line: RunLine): Child {
   return words === "" ? undefined : <span class="cut" title={short(words, 600)}>{short(words, 200)}</span>;
 }
 
-function tookWords(line: RunLine, now: Date): string {
-  if ("record" in line) return line.states ? "–" : durationWords(line.record);
-  if ("group" in line.live) return ageWords(now.getTime() - line.live.group.receivedAt.getTime());
+function lineTook(line: RunLine, now: Date): string {
+  if ("record" in line) return line.states ? "–" : tookWords(line.record);
+  if ("group" in line.live) return durationWords(now.getTime() - line.live.group.receivedAt.getTime());
   const { startedAt, receivedAt, state } = line.live.run;
   const since = state === "pending" ? receivedAt : startedAt ?? receivedAt;
-  return `${state === "pending" ? "waits " : ""}${ageWords(now.getTime() - since.getTime())}`;
+  return `${state === "pending" ? "waits " : ""}${durationWords(now.getTime() - since.getTime())}`;
 }
 
 function nodeOf(line: RunLine): Child {

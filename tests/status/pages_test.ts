@@ -9,7 +9,7 @@ import { groupPage } from "../../status/pages/group.tsx";
 import { familyOf } from "../../status/family.ts";
 import { messageRunsPage, readRunOrder } from "../../status/pages/message_runs.tsx";
 import { tablePage, type TablePageInput } from "../../status/pages/table.tsx";
-import { ageWords, messagePage } from "../../status/pages/parts.tsx";
+import { messagePage } from "../../status/pages/parts.tsx";
 import { renderFor, type Visitor } from "../../status/pages/visitor.ts";
 import { type RunsInput, runsPage } from "../../status/pages/runs.tsx";
 import { runPage } from "../../status/pages/run.tsx";
@@ -28,16 +28,6 @@ const HEALTH = { ok: true, ready: true, checks: { broker: "connected" } };
 function tablePageFor(input: TablePageInput, mayAct: Visitor["mayAct"] = "yes"): string {
   return renderFor({ mayAct, path: "/table" }, () => tablePage(input));
 }
-
-Deno.test("ageWords() says a length of time in at most two units", () => {
-  deepEqual([-5, 45_000, 185_000, 7_800_000, 270_000_000].map(ageWords), [
-    "0 s",
-    "45 s",
-    "3 min 5 s",
-    "2 h 10 min",
-    "3 d 3 h",
-  ]);
-});
 
 Deno.test("tablePage() has a form for each row that says which fields it takes", () => {
   const table = parseTable('job_name,mqtt_topic,image,inputs\n<b>a,x,i,"uuid, mode=fast|slow"\nb,x,i,\n', {

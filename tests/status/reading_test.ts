@@ -174,3 +174,17 @@ Deno.test("the list of a message's runs is sorted and filtered as its address sa
   const text = await (await get(`/?root=${root}&sort=took`)).text();
   match(text, /<th scope="col" class="num" aria-sort="ascending">\s*<a href="[^"]*sort=took\+down/);
 });
+
+Deno.test("each page says the same of how long a run took", async () => {
+  const root = "rootrootroot";
+  const [run_name, job_name, started_at] = ["sort-aaaaaaaa2345", "sort", "2026-03-01T10:00:00.000Z"];
+  for (const [ms, words] of [[59_700, "1 min 0 s"], [3_700, "3.7 s"], [400, "400 ms"]] as const) {
+    const finished_at = new Date(Date.parse(started_at) + ms).toISOString();
+    const { get } = anApp({
+      view: fakeView({ ended: [aRecord({ run_name, job_name, root, started_at, finished_at })] }),
+    });
+    for (const path of ["/runs", `/runs/${run_name}`, `/rows/${job_name}`, `/?root=${root}`]) {
+      match(await (await get(path)).text(), new RegExp(`>(ran )?${words}</(td|li)>`), path);
+    }
+  }
+});
