@@ -5,10 +5,11 @@
  */
 import type { LogText } from "../logs.ts";
 import { Semaphore } from "../util/semaphore.ts";
+import { finishInSlices } from "../util/slices.ts";
 import { withoutColours } from "../util/text.ts";
 import { plainText } from "./terminal.ts";
 
-/** Bytes read at a time: the work on them takes some milliseconds, in which nothing else is done. */
+/** Bytes read at a time. */
 const PIECE_BYTES = 1024 * 1024;
 /** One search looks at so much at most, for so long. */
 const MOST_BYTES = 128 * 1024 * 1024;
@@ -19,8 +20,10 @@ const SEARCHES = 2;
 const LONG_LINE_BYTES = 32 * 1024;
 /** Of a line that is larger than a piece, so much is looked at twice. */
 const OVERLAP_BYTES = 1024;
-/** Lines that have the words only in what a terminal does not show any more: of a piece no more are looked at. */
-const MOST_HIDDEN = 50;
+/** Characters searched at a time: backwards, each of them may be compared with all of the words. */
+const STRIDE = 64 * 1024;
+/** Lines counted at a time. */
+const LINES = 10_000;
 /** Characters of what is searched for. */
 export const MOST_WORDS = 200;
 
@@ -80,15 +83,22 @@ async function search(
   for (;;) {
     const isDone = isBack ? at === 0 : at >= text.size;
     const looked = { from: Math.min(start, at), to: Math.max(start, at) };
-    if (isDone || looked.to - looked.from >= mostBytes || performance.now() > untilMs) return { ...looked, isDone };
+    const isOver = at !== start && (looked.to - looked.from >= mostBytes || performance.now() > untilMs);
+    if (isDone || isOver) return { ...looked, isDone };
     const begin = isBack ? Math.max(0, at - PIECE_BYTES) : at;
     const bytes = await text.read(begin, isBack ? at - begin : PIECE_BYTES);
     if (bytes.length === 0) return { ...looked, isDone: true };
     const [from, to] = wholeLines(bytes, { isBack, isLast: isBack ? begin === 0 : begin + bytes.length >= text.size });
-    const found = findIn(bytes.subarray(from, to), wanted, isBack);
+    const { found, stopped } = await finishInSlices(findIn(bytes.subarray(from, to), wanted, { isBack, untilMs }), {
+      signal,
+    });
     if (found) {
       const here = { from: begin + from + found.from, to: begin + from + found.to };
       return { found: here, from: Math.min(start, here.from), to: Math.max(start, here.to), isDone: false };
+    }
+    if (stopped !== undefined) {
+      at = begin + from + stopped;
+      continue;
     }
     const isPart = from === 0 && to === bytes.length;
     const overlap = isPart && bytes.length > OVERLAP_BYTES && !bytes.subarray(0, -1).includes(NEWLINE)
@@ -111,44 +121,107 @@ function wholeLines(bytes: Uint8Array, { isBack, isLast }: { isBack: boolean; is
   return [0, bytes.lastIndexOf(NEWLINE) + 1 || bytes.length];
 }
 
-function findIn(bytes: Uint8Array, wanted: string, isBack: boolean): Found | undefined {
-  const raw = new TextDecoder("utf-8", { ignoreBOM: true }).decode(bytes).toLowerCase();
+/** `stopped`: where it was when its time was over, if it was over before the end; the next line begins or ends there. */
+interface FoundIn {
+  readonly found?: Found;
+  readonly stopped?: number;
+}
+
+/** Yields whenever some milliseconds of work may be done: after each line that was looked at, to begin with. */
+function* findIn(
+  bytes: Uint8Array,
+  wanted: string,
+  { isBack, untilMs }: { isBack: boolean; untilMs: number },
+): Generator<void, FoundIn> {
+  const written = new TextDecoder("utf-8", { ignoreBOM: true }).decode(bytes);
+  yield;
+  const raw = written.toLowerCase();
+  yield;
   const text = raw.includes("\u001b") ? withoutColours(raw) : raw;
-  let hidden = 0;
-  let at = isBack ? text.lastIndexOf(wanted) : text.indexOf(wanted);
+  yield;
+  const lines = isBack ? new LinesBack(bytes, text) : new LinesOn(bytes, text);
+  let at = yield* seek(text, wanted, isBack ? text.length : 0, isBack);
   while (at >= 0) {
-    const line = lineAt(bytes, text, at);
-    const long = line.to - line.from > LONG_LINE_BYTES;
-    if (long) return placeIn(bytes, line, wanted, isBack);
-    const end = line.to - (bytes[line.to - 1] === NEWLINE ? 1 : 0);
-    const shown = plainText(new TextDecoder().decode(bytes.subarray(line.from, end)));
-    if (shown.toLowerCase().includes(wanted) || ++hidden >= MOST_HIDDEN) return line;
-    if (isBack) {
-      const before = text.lastIndexOf("\n", at);
-      at = before < wanted.length ? -1 : text.lastIndexOf(wanted, before - wanted.length);
-    } else {
-      const after = text.indexOf("\n", at);
-      at = after < 0 ? -1 : text.indexOf(wanted, after);
+    yield* lines.goTo(at);
+    const { from, to } = lines;
+    if (to - from > LONG_LINE_BYTES) return { found: yield* placeIn(bytes, { from, to }, wanted, isBack) };
+    const end = to - (bytes[to - 1] === NEWLINE ? 1 : 0);
+    const shown = plainText(new TextDecoder().decode(bytes.subarray(from, end)));
+    if (shown.toLowerCase().includes(wanted)) return { found: { from, to } };
+    if (performance.now() > untilMs) return { stopped: isBack ? from : to };
+    yield;
+    // The words have no line break: the next ones are in another line.
+    at = yield* seek(text, wanted, isBack ? lines.textFrom - wanted.length : lines.textTo, isBack);
+  }
+  return {};
+}
+
+/** Where the words begin next, from this place on or back; -1: nowhere. */
+function* seek(text: string, wanted: string, from: number, isBack: boolean): Generator<void, number> {
+  const more = wanted.length - 1;
+  for (let at = from; isBack ? at >= 0 : at < text.length; at += isBack ? -STRIDE : STRIDE) {
+    const begin = isBack ? Math.max(0, at - STRIDE + 1) : at;
+    const part = text.slice(begin, (isBack ? at + 1 : at + STRIDE) + more);
+    const hit = isBack ? part.lastIndexOf(wanted) : part.indexOf(wanted);
+    if (hit >= 0) return begin + hit;
+    yield;
+  }
+  return -1;
+}
+
+/** The line that has a place of the text, and where it is in the bytes: both have the same line breaks. */
+class LinesOn {
+  from = 0;
+  to = 0;
+  textFrom = 0;
+  textTo = 0;
+
+  constructor(readonly bytes: Uint8Array, readonly text: string) {}
+
+  /** Goes on to the line with this place, which is no earlier one. */
+  *goTo(at: number): Generator<void, void> {
+    for (let count = 1; at >= this.textTo; count++) {
+      this.textFrom = this.textTo;
+      this.textTo = this.text.indexOf("\n", this.textFrom) + 1 || this.text.length;
+      this.from = this.to;
+      this.to = this.bytes.indexOf(NEWLINE, this.from) + 1 || this.bytes.length;
+      if (count % LINES === 0) yield;
     }
   }
-  return undefined;
 }
 
-/** The line of the bytes in which a place of their text lies: both have the same line breaks. */
-function lineAt(bytes: Uint8Array, text: string, at: number): Found {
-  let from = 0;
-  for (let index = text.indexOf("\n"); index >= 0 && index < at; index = text.indexOf("\n", index + 1)) {
-    from = bytes.indexOf(NEWLINE, from) + 1;
+/** The same from the end on. */
+class LinesBack {
+  from: number;
+  to: number;
+  textFrom: number;
+  textTo: number;
+
+  constructor(readonly bytes: Uint8Array, readonly text: string) {
+    this.from = this.to = bytes.length;
+    this.textFrom = this.textTo = text.length;
   }
-  const end = bytes.indexOf(NEWLINE, from);
-  return { from, to: end < 0 ? bytes.length : end + 1 };
+
+  /** Goes back to the line with this place, which is no later one. */
+  *goTo(at: number): Generator<void, void> {
+    for (let count = 1; at < this.textFrom; count++) {
+      this.textTo = this.textFrom;
+      // The break before the last one; a negative place would mean another.
+      this.textFrom = this.textTo < 2 ? 0 : this.text.lastIndexOf("\n", this.textTo - 2) + 1;
+      this.to = this.from;
+      this.from = this.to < 2 ? 0 : this.bytes.lastIndexOf(NEWLINE, this.to - 2) + 1;
+      if (count % LINES === 0) yield;
+    }
+  }
 }
 
-function placeIn(bytes: Uint8Array, line: Found, wanted: string, isBack: boolean): Found {
+function* placeIn(bytes: Uint8Array, line: Found, wanted: string, isBack: boolean): Generator<void, Found> {
   const text = new TextDecoder().decode(bytes.subarray(line.from, line.to));
+  yield;
   const lower = text.toLowerCase();
+  yield;
   // Its colours may stand within the words.
-  const at = Math.max(0, isBack ? lower.lastIndexOf(wanted) : lower.indexOf(wanted));
+  const at = Math.max(0, yield* seek(lower, wanted, isBack ? lower.length : 0, isBack));
   const bytesOf = (part: string) => new TextEncoder().encode(part).length;
   const hit = Math.min(line.from + bytesOf(text.slice(0, at)), line.to - 1);
   return { from: hit, to: Math.min(line.to, hit + bytesOf(wanted)) };

@@ -28,6 +28,13 @@ const CONTROLS = /[\u0000-\u0008\u000a-\u001f\u007f]/g;
 const COMBINING = /^[\p{M}\u200d\ufe0f]/u;
 /** The cursor goes to no further column beyond the text: blanks for a few bytes could fill a page. */
 const LAST_COLUMN = 400;
+/**
+ * Characters that are moved, blanked or filled in at most, for each one of the line: orders of a few bytes that change
+ * all of a long line would take quadratic time. What a line has beyond that is shown from left to right.
+ */
+const MOVES_PER_CHARACTER = 16;
+/** So many in any case: a short line may go far to the right. */
+const LEAST_MOVES = 1_000;
 
 /** Colours that both themes have, as the number of their classes; 0: that of the text, 7: of the text reversed. */
 type Colour = 0 | 1 | 2 | 3 | 4 | 5 | 6 | 7 | 8;
@@ -63,7 +70,7 @@ export class Terminal {
   line(text: string): Span[] {
     const line = text.endsWith("\r") ? text.slice(0, -1) : text;
     const moves = MOVES.test(line);
-    const to = moves ? new Cells() : new Row();
+    const to = moves ? new Cells(LEAST_MOVES + MOVES_PER_CHARACTER * line.length) : new Row();
     let at = 0;
     for (const order of line.matchAll(ORDER)) {
       if (order.index > at) to.write(shown(line.slice(at, order.index)), this.#classes);
@@ -106,20 +113,27 @@ class Row {
   }
 }
 
-/** Places of a line that may be written over. */
+const BLANK: Span = { text: " ", classes: "" };
+
+/** Places of a line that may be written over, until so many of them were moved. */
 class Cells {
   #cells: Span[] = [];
   #at = 0;
+  #moves: number;
+  /** What was written since there are no moves left. */
+  #rest: Row | undefined;
+
+  constructor(moves: number) {
+    this.#moves = moves;
+  }
 
   write(text: string, classes: string): void {
+    if (!this.#canMove(this.#at - this.#cells.length)) return this.#rest!.write(text, classes);
+    while (this.#cells.length < this.#at) this.#cells.push(BLANK);
     for (const char of text) {
       const before = this.#cells[this.#at - 1];
-      if (before && COMBINING.test(char)) {
-        this.#cells[this.#at - 1] = { text: before.text + char, classes: before.classes };
-        continue;
-      }
-      while (this.#cells.length < this.#at) this.#cells.push({ text: " ", classes: "" });
-      this.#cells[this.#at++] = { text: char, classes };
+      if (before && COMBINING.test(char)) this.#cells[this.#at - 1] = { ...before, text: before.text + char };
+      else this.#cells[this.#at++] = { text: char, classes };
     }
   }
 
@@ -127,15 +141,16 @@ class Cells {
   obey(final: string, count: number): void {
     const some = Math.max(1, count);
     const [at, cells] = [this.#at, this.#cells];
+    if (!this.#canMove(moved(final, count, cells.length, at))) return;
     if (final === "\r") this.#at = 0;
     else if (final === "\b") this.#at = Math.max(0, at - 1);
     else if (final === "C") this.#at = Math.min(at + some, Math.max(at, cells.length, LAST_COLUMN));
     else if (final === "D") this.#at = Math.max(0, at - some);
     else if (final === "G" || final === "`") this.#at = Math.min(some - 1, Math.max(cells.length, LAST_COLUMN));
     else if (final === "P") cells.splice(at, some);
-    else if (final === "X") cells.fill({ text: " ", classes: "" }, at, at + some);
+    else if (final === "X") cells.fill(BLANK, at, at + some);
     else if (final === "K") {
-      if (count === 1) cells.fill({ text: " ", classes: "" }, 0, at + 1);
+      if (count === 1) cells.fill(BLANK, 0, at + 1);
       else cells.length = count === 2 ? 0 : Math.min(cells.length, at);
     }
   }
@@ -143,8 +158,22 @@ class Cells {
   spans(): Span[] {
     const row = new Row();
     for (const { text, classes } of this.#cells) row.write(text, classes);
+    for (const { text, classes } of this.#rest?.spans() ?? []) row.write(text, classes);
     return row.spans();
   }
+
+  #canMove(count: number): boolean {
+    if (!this.#rest && count > 0) this.#moves -= count;
+    if (this.#moves < 0) this.#rest ??= new Row();
+    return this.#rest === undefined;
+  }
+}
+
+/** Characters of a line of this length that an order moves or blanks. */
+function moved(final: string, count: number, length: number, at: number): number {
+  if (final === "P") return length - at;
+  if (final === "X") return Math.min(Math.max(1, count), length - at);
+  return final === "K" && count === 1 ? Math.min(length, at + 1) : 0;
 }
 
 /** A look after Select Graphic Rendition (SGR) with these parameters. */

@@ -1,5 +1,6 @@
 /** Lines as a terminal shows them: colours, what is written over, and nothing that could be markup or an order. */
 import { deepEqual, equal, ok } from "node:assert/strict";
+import { threadCpuUsage } from "node:process";
 import fc from "fast-check";
 import { plainText, type Span, Terminal } from "../../status/terminal.ts";
 
@@ -99,6 +100,49 @@ Deno.test("what else a terminal would obey is left out or shown, and hides no ou
 Deno.test("the cursor cannot fill a page with blanks", () => {
   ok(plainText(`${ESC}[999999999Cx`.repeat(1_000)).length < 2_000);
   ok(plainText(`${ESC}[999999999Gx`.repeat(1_000)).length < 2_000);
+});
+
+Deno.test("a bar that is drawn again and again is the last one, by whatever order the one before is taken away", () => {
+  const bar = (done: number) => "#".repeat(done).padEnd(200, ".");
+  const away = {
+    "nothing but a return": "\r",
+    "from here on": `\r${ESC}[K`,
+    "up to here": `${ESC}[1K\r`,
+    "all of it": `${ESC}[2K${ESC}[G`,
+    "so many characters": `\r${ESC}[200P`,
+    "so many blanks": `\r${ESC}[200X`,
+    "backwards": "\b".repeat(200),
+  };
+  for (const [name, order] of Object.entries(away)) {
+    equal(plainText(Array.from({ length: 200 }, (_, at) => bar(at)).join(order)), bar(199), name);
+  }
+});
+
+/** Each of them changes all of a line by a few bytes. */
+const LARGE_ORDERS = [
+  `\r${ESC}[P`,
+  `${ESC}[P\b`,
+  `${ESC}[1K`,
+  `\r${ESC}[99999X`,
+  `${ESC}[2Kx`,
+  `${ESC}[1P`,
+  `\r${ESC}[K${ESC}[400Gx`,
+];
+const longLine = (order: string) => `${"x".repeat(20_000)}${order.repeat(20_000 / order.length)}end`;
+
+Deno.test("orders that change all of a long line are obeyed so often, and hide no output after that", () => {
+  for (const order of [`\r${ESC}[P`, `\r${ESC}[99999X`, `${ESC}[2Kx`]) {
+    ok(plainText(longLine(order)).endsWith("end"), order);
+  }
+  const text = plainText(longLine(`\r${ESC}[P`));
+  ok(text.length > 19_900 && text.length < 20_003, `${text.length} characters`);
+});
+
+Deno.test("no order makes a line a long computation", () => {
+  const before = threadCpuUsage();
+  for (const order of LARGE_ORDERS) plainText(longLine(order));
+  const { user, system } = threadCpuUsage(before);
+  ok(user + system < 250_000, `${user + system} µs`);
 });
 
 const PIECES = [
