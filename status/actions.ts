@@ -11,7 +11,15 @@ import { errorMessage } from "../util/errors.ts";
 import { getLogger } from "../util/log.ts";
 import { answerPage, isJsonPath, type Page } from "./answers.ts";
 import { type BatchActions, sendReplay, sendSheet } from "./batch_actions.ts";
-import { FieldError, type Fields, FormError, type FormReader, isSameOrigin, type Sent } from "./forms.ts";
+import {
+  FieldError,
+  type Fields,
+  FormError,
+  type FormReader,
+  isSameOrigin,
+  NOT_FROM_HERE,
+  type Sent,
+} from "./forms.ts";
 import type { Env } from "./gate.ts";
 import type { Looking } from "./look.ts";
 import { actionPage, type OneAction } from "./pages/action.tsx";
@@ -20,7 +28,7 @@ import { messagePage } from "./pages/parts.tsx";
 import { FIELD_PREFIX } from "./pages/run_forms.tsx";
 import { type ManyAction, type PickedActions, pickedForm, sendPicked } from "./picked_actions.ts";
 import { openSession } from "./sign_in.ts";
-import type { TokenCheck } from "./token.ts";
+import { TOKEN_FAULTS, type TokenCheck } from "./token.ts";
 import type { StatusView } from "./view.ts";
 import type { Visitors } from "./visitors.ts";
 
@@ -128,8 +136,7 @@ class Answer {
         const refusal = await this.#tokenRefusal(check, this.#bearer);
         if (refusal) return refusal;
       } else if (!isSameOrigin(raw, publicUrl)) {
-        const message = "The form was not sent from this page: open the page and try again.";
-        return await this.#refuse(403, { message });
+        return await this.#refuse(403, { message: NOT_FROM_HERE });
       }
       const isKnown = this.#bearer !== undefined || this.#c.get("visitor").mayAct === "yes";
       const stranger = isKnown ? undefined : this.#address;
@@ -158,16 +165,9 @@ class Answer {
     if (given === "") {
       return await this.#refuse(401, { field: "token", message: "You are not signed in (any more): write the token." });
     }
-    switch (await check.check(given, this.#address)) {
-      case "right":
-        return undefined;
-      case "wrong":
-        return await this.#refuse(401, { field: "token", message: "The token is not the right one." });
-      case "busy": {
-        const message = "Too many wrong tokens came from your address: try again in a moment.";
-        return await this.#refuse(429, { field: "token", message });
-      }
-    }
+    const found = await check.check(given, this.#address);
+    if (found === "right") return undefined;
+    return await this.#refuse(found === "wrong" ? 401 : 429, { field: "token", message: TOKEN_FAULTS[found] });
   }
 
   async #carryOut(sent: Sent, who: string): Promise<Response> {

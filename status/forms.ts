@@ -23,6 +23,9 @@ const MOST_FORMS = { all: 16, ofVisitor: 4 };
 /** Fields of a form: of a row's inputs, or of runs that were picked, and a few more. */
 const MAX_FIELDS = MAX_PICKED + 64;
 
+/** Told where `isSameOrigin` is not so. */
+export const NOT_FROM_HERE = "The form was not sent from this page: open the page and try again.";
+
 /** A field that is not given or not right; `status`: what HTTP says of it. */
 export class FieldError extends Error {
   override name = "FieldError";

@@ -7,11 +7,11 @@ import { compact } from "../util/compact.ts";
 import { getLogger } from "../util/log.ts";
 import { isLoopback } from "../util/loopback.ts";
 import { answerPage, isJsonPath } from "./answers.ts";
-import { FormError, type FormReader, isSameOrigin } from "./forms.ts";
+import { FormError, type FormReader, isSameOrigin, NOT_FROM_HERE } from "./forms.ts";
 import type { Env } from "./gate.ts";
 import { messagePage } from "./pages/parts.tsx";
 import { signInPage } from "./pages/sign_in.tsx";
-import type { TokenCheck } from "./token.ts";
+import { TOKEN_FAULTS, type TokenCheck } from "./token.ts";
 import type { Visitors } from "./visitors.ts";
 
 export interface SignInParts {
@@ -56,9 +56,9 @@ async function signIn(c: Context<Env>, { visitors, check, forms, publicUrl }: Si
       case "none":
         return refuse(401, "Write the token: whoever runs the service knows it (STATUS_TOKEN).");
       case "wrong":
-        return refuse(401, "The token is not the right one.");
+        return refuse(401, TOKEN_FAULTS.wrong);
       case "busy":
-        return refuse(429, "Too many wrong tokens came from your address: try again in a moment.");
+        return refuse(429, TOKEN_FAULTS.busy);
       case "right":
         openSession(c, visitors);
         return isJsonPath(c) ? c.json({ signed_in: true }) : c.redirect(next, 303);
@@ -85,8 +85,7 @@ function who(c: Context<Env>): { requested_by?: string } {
 }
 
 function notFromHere(c: Context<Env>): Response {
-  const message = "The form was not sent from this page: open the page and try again.";
-  return answerPage(c, messagePage({ title: "Not done", message }), 403);
+  return answerPage(c, messagePage({ title: "Not done", message: NOT_FROM_HERE }), 403);
 }
 
 /** Longest path that one is led back to. */

@@ -18,6 +18,12 @@ const MOST_WAITING = { all: 64, ofVisitor: 4 };
 /** At most one line of the log in this time. */
 const COMPLAINT_MS = 10_000;
 
+/** What people are told of a token that was not taken, by what `check` said of it. */
+export const TOKEN_FAULTS = {
+  wrong: "The token is not the right one.",
+  busy: "Too many wrong tokens came from your address: try again in a moment.",
+} as const;
+
 export class TokenCheck {
   readonly #digest: Uint8Array;
   readonly #delayMs: number;
