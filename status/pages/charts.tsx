@@ -3,6 +3,7 @@
  * values, and a table that says the same. Pure functions of their input; what the values mean is the caller's business.
  * Widths are in percent and heights in px, so that a chart fits any screen without its words growing or shrinking.
  */
+import { bytesWords } from "../../history.ts";
 import { preciseWords } from "../timeline.ts";
 import { short } from "./parts.tsx";
 
@@ -353,8 +354,6 @@ function decimalStep(least: number): number {
   )!;
 }
 
-const BINARY_UNITS = ["B", "KiB", "MiB", "GiB", "TiB", "PiB"];
-
 /** A value with its unit, as people say it: `2 min`, `9.1 GiB`, `12`. */
 export function valueWords(value: number, unit: ChartUnit): string {
   switch (unit) {
@@ -362,10 +361,9 @@ export function valueWords(value: number, unit: ChartUnit): string {
       if (value === 0) return "0";
       // Of a round value no more is said than is needed.
       return preciseWords(value).replace(/ 0 (s|min|h)$/, "");
-    case "bytes": {
-      const at = value < 1 ? 0 : Math.min(BINARY_UNITS.length - 1, Math.floor(Math.log2(value) / 10));
-      return value === 0 ? "0" : `${figure(value / 1024 ** at)} ${BINARY_UNITS[at]}`;
-    }
+    case "bytes":
+      if (value >= 1024 ** 2) return bytesWords(value);
+      return value === 0 ? "0" : value < 1024 ? `${figure(value)} B` : `${figure(value / 1024)} KiB`;
     case "hours":
       return value === 0 ? "0" : `${figure(value)} h`;
     default:
