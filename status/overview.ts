@@ -12,15 +12,9 @@ import { type LiveLine, liveLines, liveTookMs } from "./live_lines.ts";
 import { historyFailure, type Looking } from "./look.ts";
 import { ENDS_SHOWN } from "./pages/ends.tsx";
 import { pageOf } from "./pages/lists.tsx";
-import {
-  LIVE_SORTS,
-  MAX_FAILURES,
-  type OverviewInput,
-  overviewPage,
-  ROW_SORTS,
-  type RowLine,
-} from "./pages/overview.tsx";
+import { MAX_FAILURES, type OverviewInput, overviewPage, ROW_SORTS, type RowLine } from "./pages/overview.tsx";
 import { liveLineData } from "./run_json.ts";
+import { RUN_SORTS, type RunSort } from "./runs_query.ts";
 import type { StatusView } from "./view.ts";
 
 const DAY_MS = 24 * 3600_000;
@@ -38,7 +32,7 @@ export async function readOverview(
   const now = new Date();
   const query = compact({
     live: params.get("live")?.trim() || undefined,
-    live_sort: LIVE_SORTS.find(([name]) => name === params.get("live_sort"))?.[0],
+    live_sort: RUN_SORTS.find(([name]) => name === params.get("live_sort"))?.[0],
     live_page: params.get("live_page") ?? undefined,
     rows: params.get("rows")?.trim() || undefined,
     rows_sort: ROW_SORTS.find(([name]) => name === params.get("rows_sort"))?.[0],
@@ -132,7 +126,7 @@ const byName = (a: string, b: string) => a < b ? -1 : a > b ? 1 : 0;
 /** The order of durations is the same at any one time; the last one that a Date can be is after all of them. */
 const ANY_TIME = 8.64e15;
 
-const LIVE_ORDER: Readonly<Record<(typeof LIVE_SORTS)[number][0], (a: LiveLine, b: LiveLine) => number>> = {
+const LIVE_ORDER: Readonly<Record<RunSort, (a: LiveLine, b: LiveLine) => number>> = {
   newest: (a, b) => receivedAt(b) - receivedAt(a),
   longest: (a, b) => liveTookMs(b, ANY_TIME) - liveTookMs(a, ANY_TIME) || receivedAt(a) - receivedAt(b),
   row: (a, b) => byName(jobNameOf(a), jobNameOf(b)) || receivedAt(b) - receivedAt(a),

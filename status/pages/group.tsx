@@ -9,7 +9,7 @@ import type { FamilyRun } from "../family.ts";
 import type { ShownItem } from "../message_runs.ts";
 import { ActionForm } from "./forms.tsx";
 import { Gantt } from "./gantt.tsx";
-import { type Column, hrefWith, List, pageOf, Pager } from "./lists.tsx";
+import { type Column, hrefWith, List, pageOf, PagesOf } from "./lists.tsx";
 import { familyTook, whyWords } from "./message_runs.tsx";
 import { frame, groupHref, rootHref, RowLink, runHref, RunLink, short, StateWord, Time } from "./parts.tsx";
 import { stateShape } from "./states.ts";
@@ -158,7 +158,7 @@ function ItemsSection(
   // What has failed is what people look for.
   const all = items.filter((item) => state === undefined || item.state === state)
     .toSorted((a, b) => rank(a.state) - rank(b.state) || a.index - b.index);
-  const { rows, page, pages, words } = pageOf(all, query.page, ITEMS_A_PAGE);
+  const list = pageOf(all, query.page, ITEMS_A_PAGE);
   const columns: Column<ShownItem>[] = [
     { head: "Item", cell: ({ index }) => index },
     { head: "State", cell: ({ state }) => state === "waiting" ? "waiting" : <StateWord state={state} /> },
@@ -185,15 +185,8 @@ function ItemsSection(
               );
             })}
           </nav>
-          <List caption="Items of the group" columns={columns} rows={rows} />
-          {pages > 1 && (
-            <Pager
-              of="items"
-              words={words}
-              previous={page > 1 ? href({ page: String(page - 1) }) : undefined}
-              next={page < pages ? href({ page: String(page + 1) }) : undefined}
-            />
-          )}
+          <List caption="Items of the group" columns={columns} rows={list.rows} />
+          <PagesOf of="items" list={list} path={(page) => href({ page: `${page}` })} />
         </>
       )}
     </section>

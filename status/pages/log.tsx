@@ -58,8 +58,8 @@ export function logLinesPage(shown: LogShown): string {
 }
 
 /** Lines that a run's page shows, and characters of each. */
-const END_LINES = 15;
-const END_TEXT = 400;
+export const END_LINES = 15;
+export const END_TEXT = 400;
 
 /** The last lines that are not blank, for the page of a run; they grow while it runs. */
 export function LogEnd({ runName, output, window }: { runName: string; output: LogText; window: LogWindow }) {

@@ -7,7 +7,7 @@ import type { FamilyLine, FamilyRun } from "../family.ts";
 import type { Wait } from "../joins.ts";
 import { preciseWords } from "../timeline.ts";
 import { Gantt } from "./gantt.tsx";
-import { type Column, hrefWith, List, pageOf, Pager } from "./lists.tsx";
+import { type Column, hrefWith, List, pageOf, PagesOf } from "./lists.tsx";
 import { frame, isLiveState, RowLink, RunLink, short, StateWord, Time } from "./parts.tsx";
 
 /** How the list is shown. */
@@ -128,7 +128,7 @@ function RunsList(
     now: Date;
   },
 ) {
-  const { rows, page, pages, words } = pageOf(runs, query.page, RUNS_A_PAGE);
+  const list = pageOf(runs, query.page, RUNS_A_PAGE);
   const sorted = (key: SortKey): Pick<Column<FamilyRun>, "sortHref" | "sorted"> => {
     const isThis = query.sort === key;
     const next = isThis && !query.isDown ? `${key} down` : key;
@@ -154,18 +154,10 @@ function RunsList(
     { head: "Ended", cell: ({ finished_at }) => <Time at={finished_at} />, ...sorted("ended") },
     { head: "Took", cell: (run) => familyTook(run, now), isNumber: true, ...sorted("took") },
   ];
-  const to = (page: number) => rootQuery(root, query, { page: String(page) });
   return (
     <>
-      <List caption="Runs of the message" columns={columns} rows={rows} />
-      {pages > 1 && (
-        <Pager
-          of="runs"
-          words={words}
-          previous={page > 1 ? to(page - 1) : undefined}
-          next={page < pages ? to(page + 1) : undefined}
-        />
-      )}
+      <List caption="Runs of the message" columns={columns} rows={list.rows} />
+      <PagesOf of="runs" list={list} path={(page) => rootQuery(root, query, { page: `${page}` })} />
     </>
   );
 }

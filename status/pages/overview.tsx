@@ -7,13 +7,13 @@ import { durationWords } from "../../util/duration.ts";
 import type { HealthWords } from "../health.ts";
 import type { Wait } from "../joins.ts";
 import type { LiveLine } from "../live_lines.ts";
-import { EndStrip, endsWords } from "./ends.tsx";
+import { RUN_SORTS } from "../runs_query.ts";
+import { ENDS_SHOWN, EndStrip, endsWords } from "./ends.tsx";
 import { GroupLink, Strip } from "./group.tsx";
 import { hrefWith, ListForm, type ListPage, PagesOf } from "./lists.tsx";
 import { Ago, frame, rootHref, rowHref, RowLink, runHref, short, StateWord } from "./parts.tsx";
 import { reachWords, runsHref } from "./runs.tsx";
 
-export const LIVE_SORTS = [["newest", "newest first"], ["longest", "longest first"], ["row", "by row"]] as const;
 export const ROW_SORTS = [["activity", "last active first"], ["failures", "most failures first"], [
   "name",
   "by name",
@@ -219,7 +219,7 @@ function LiveSection({ live, query, now, waits }: OverviewInput) {
           of="live runs"
           path="/"
           filter={{ name: "live", value: query.live, label: "Filter live runs" }}
-          sort={{ name: "live_sort", value: query.live_sort, choices: LIVE_SORTS }}
+          sort={{ name: "live_sort", value: query.live_sort, choices: RUN_SORTS }}
           resets="live_page"
           kept={query}
           wideOnly
@@ -303,7 +303,7 @@ function RowSection({ rows, query, now }: OverviewInput) {
           : <ul class="rowlist">{rows.rows.map((row) => <RowItem row={row} now={now} />)}</ul>}
         <PagesOf of="rows" list={rows} path={(page) => hrefWith("/", query, { rows_page: `${page}` })} />
         <p class="legend muted small">
-          <span>The last 30 ends, the newest at the right; the higher, the longer it took.</span>
+          <span>The last {ENDS_SHOWN} ends, the newest at the right; the higher, the longer it took.</span>
           <span class="good">▮ succeeded</span>
           <span class="bad">▼ failed</span>
           <span class="warn">▯ cancelled</span>

@@ -8,7 +8,7 @@ import type { AttemptView } from "../attempts.ts";
 import type { FamilyLine, FamilyRun } from "../family.ts";
 import type { Wait } from "../joins.ts";
 import type { LogTail } from "../log_stream.ts";
-import { LogEnd, logHref } from "./log.tsx";
+import { END_LINES, END_TEXT, LogEnd, logHref } from "./log.tsx";
 import type { RunMessage } from "../run.ts";
 import type { Timeline } from "../timeline.ts";
 import { valueWords } from "./charts.tsx";
@@ -176,9 +176,6 @@ function RunList({ runs }: { runs: readonly FamilyRun[] }) {
 
 // ---------------------------------------------------------------- its log
 
-const MAX_LINES = 15;
-const MAX_LINE = 400;
-
 /** The last lines that are not blank, without the head of a stored log. */
 export function lastLines({ text, extent }: LogTail, { isStored }: { isStored: boolean }): string {
   const headEnd = isStored && extent === "whole" && text.startsWith("run: ") ? text.indexOf("\n\n") + 2 : 0;
@@ -186,7 +183,7 @@ export function lastLines({ text, extent }: LogTail, { isStored }: { isStored: b
     // As a terminal shows it: what follows a carriage return stands over what was before.
     .map((line) => line.replace(/\r+$/, "").split("\r").at(-1)!)
     .filter((line) => line.trim() !== "");
-  return lines.slice(-MAX_LINES).map((line) => short(line, MAX_LINE)).join("\n");
+  return lines.slice(-END_LINES).map((line) => short(line, END_TEXT)).join("\n");
 }
 
 function LogSection({ runName, live, record, log }: RunPageInput) {
@@ -227,7 +224,7 @@ function LogSection({ runName, live, record, log }: RunPageInput) {
         role="group"
         aria-labelledby="log-h"
         data-follow={follows ? href : undefined}
-        data-lines={follows ? MAX_LINES + 1 : undefined}
+        data-lines={follows ? END_LINES + 1 : undefined}
       >
         {lines === "" ? log && record ? "It wrote nothing." : "No output yet." : lines}
       </pre>

@@ -2,9 +2,12 @@
  * The page `/sign-in`. A pure function of its input and of the visitor.
  */
 import type { Page } from "../answers.ts";
+import { SESSION_MS } from "../session.ts";
 import { faultMarks, Field, type FormFault } from "./forms.tsx";
 import { frame, short } from "./parts.tsx";
 import { theVisitor } from "./visitor.ts";
+
+const HOUR_MS = 3600_000;
 
 export interface SignInInput {
   /** Path that one is led to afterwards. */
@@ -33,7 +36,10 @@ export function signInPage({ next, fault, elsewhere }: SignInInput): Page {
                     Browsers keep a sign-in by https only: open <a href={elsewhere}>{short(elsewhere)}</a>
                   </p>
                 )}
-                <p>Who has the token may run rows, cancel runs and run them again. It is asked for once in 12 hours.</p>
+                <p>
+                  Who has the token may run rows, cancel runs and run them again. It is asked for once in{" "}
+                  {SESSION_MS / HOUR_MS} hours.
+                </p>
                 {fault && fault.field === undefined && <p class="fault" role="alert">{short(fault.message)}</p>}
                 <form method="post" action="/sign-in" aria-label="Sign in">
                   <input type="hidden" name="next" value={next} />
