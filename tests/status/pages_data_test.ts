@@ -1,3 +1,4 @@
+/** What the pages and their JSON have in them, gathered through the routes from a view of records and live runs. */
 import { deepEqual, doesNotMatch, equal, match, ok } from "node:assert/strict";
 import { keyOfCause, runNameFor } from "../../run_spec.ts";
 import { selectRuns } from "../harness/model_history.ts";
