@@ -33,10 +33,17 @@ const TOO_LARGE = 0x95;
  * which may be large) and was under way so often is believed to be that; ends of runs are sent for ever.
  */
 const MOST_CUTS = 3;
+/**
+ * How long a first message with user properties is waited for. A broker that leaves it unanswered, or cuts the connection
+ * at it, as mochi does, gets none from then on: the message matters more.
+ */
+const PROPERTIES_MS = 5_000;
 
 interface Pending extends Publication {
   /** Connections that ended while it was under way. */
   cuts: number;
+  /** It went out with its properties. */
+  hadProperties?: boolean;
   /** Its caller waits no longer; the packet identifier stays taken until the broker answers. */
   abandoned: boolean;
   readonly settled: PromiseWithResolvers<void>;
@@ -53,6 +60,9 @@ export class Outbox {
   readonly #sent = new Map<number, Pending>();
   #lastId = HIGHEST_CLIENT_ID;
   #connection: Connection | undefined;
+  /** Of this broker. */
+  #properties: "untried" | "answered" | "left out" = "untried";
+  #patience: ReturnType<typeof setTimeout> | undefined;
 
   constructor(onTrouble: (reason: string) => void) {
     this.#onTrouble = onTrouble;
@@ -87,7 +97,11 @@ export class Outbox {
   /** `code`: the DISCONNECT's, where there was one. */
   detach(connection: Connection, code?: number | string): void {
     this.#connection = undefined;
+    this.#endPatience();
     this.#giveUpTooLarge(code === TOO_LARGE);
+    if ([...this.#sent.values()].some(({ hadProperties, cuts }) => hadProperties && cuts > 1)) {
+      this.#leaveOutProperties();
+    }
     const lost = new UnavailableError("Connection lost");
     for (const pending of [...this.#sent.values(), ...this.#waiting.items()]) {
       if (pending.onlyOn !== connection) continue;
@@ -101,6 +115,10 @@ export class Outbox {
     const pending = this.#sent.get(packetId);
     if (!pending) return; // MQTT.js' own
     this.#sent.delete(packetId);
+    if (pending.hadProperties) {
+      this.#properties = "answered";
+      this.#endPatience();
+    }
     if (code === TOO_LARGE) pending.settled.reject(tooLarge(pending, reasonCode(code)));
     else if (code >= 0x80) pending.settled.reject(publishRefusal(pending.topic, reasonCode(code)));
     else pending.settled.resolve();
@@ -109,6 +127,7 @@ export class Outbox {
 
   fail(error: Error): void {
     this.#connection = undefined;
+    this.#endPatience();
     for (const pending of [...this.#sent.values(), ...this.#waiting.items()]) pending.settled.reject(error);
     this.#sent.clear();
     this.#waiting.clear();
@@ -146,6 +165,9 @@ export class Outbox {
 
   #write(connection: Connection, pending: Pending, packetId: number | undefined, dup: boolean): void {
     const { topic, payload, qos, retain } = pending;
+    const properties = this.#properties === "left out" ? {} : propertiesOf(pending, connection);
+    if (properties.properties?.userProperties && qos === 1) this.#tryProperties(pending, connection);
+    else pending.hadProperties = false;
     try {
       connection.write({
         cmd: "publish",
@@ -155,7 +177,7 @@ export class Outbox {
         // A broker that keeps none closes the connection at one [MQTT-3.2.2-14].
         retain: retain && connection.retains,
         dup,
-        ...propertiesOf(pending, connection),
+        ...properties,
         ...(packetId === undefined ? {} : { messageId: packetId }),
       });
       if (qos === 0) pending.settled.resolve();
@@ -164,6 +186,29 @@ export class Outbox {
       this.#onTrouble(`Cannot write a message for "${topic}": ${errorMessage(error)}`);
       pending.settled.reject(error);
     }
+  }
+
+  #tryProperties(pending: Pending, connection: Connection): void {
+    pending.hadProperties = true;
+    if (this.#properties !== "untried") return;
+    this.#patience ??= setTimeout(() => {
+      this.#leaveOutProperties();
+      // What is under way goes out again, without them.
+      connection.renew();
+    }, PROPERTIES_MS);
+  }
+
+  #endPatience(): void {
+    clearTimeout(this.#patience);
+    this.#patience = undefined;
+  }
+
+  #leaveOutProperties(): void {
+    if (this.#properties !== "untried") return;
+    this.#properties = "left out";
+    this.#onTrouble(
+      "The broker does not answer messages with user properties, so ends go out without those of CloudEvents",
+    );
   }
 
   #nextId(): number {

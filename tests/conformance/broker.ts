@@ -389,9 +389,9 @@ const CASES: readonly Case[] = [
       ...more,
     });
     await client.broker.publish(`${bench.id}/b`, "{}", { properties: { traceparent: "00-1-2-3", tracestate: "a=1" } });
+    if (bench.lacks.includes("properties")) return; // Both were acknowledged: such a broker gets none.
     const contexts = (await client.received(2)).map(({ traceparent, tracestate }) => [traceparent, tracestate]);
-    const isTold = !bench.lacks.includes("properties");
-    deepEqual(contexts, [isTold ? [traceparent, "a=1"] : [undefined, undefined], [undefined, undefined]]);
+    deepEqual(contexts, [[traceparent, "a=1"], [undefined, undefined]]);
   }, []],
 
   ["user properties and a content type are on the wire", async (bench) => {
