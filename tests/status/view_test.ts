@@ -12,7 +12,12 @@ Deno.test("of a stored log's end nothing else is read", async () => {
   try {
     const logs = new LocalStore(folder);
     await logs.put("count-abc.txt", "a line\n".repeat(200_000) + "the end\n");
-    const service = { records: new RunRecords(new FakeStore()), subscribe: () => {}, runs: new Map() };
+    const service = {
+      catalog: { url: "s3://lab/jobs.csv" },
+      records: new RunRecords(new FakeStore()),
+      subscribe: () => {},
+      runs: new Map(),
+    };
     const options = { cluster: new FakeCluster(), logs };
     const view = statusView(service as unknown as Service, options);
     const read = async (tail: { tailBytes?: number }) => {
