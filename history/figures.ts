@@ -5,16 +5,27 @@ import type { EndedRun } from "../history.ts";
 import { quantityValue } from "../util/quantities.ts";
 
 const GIB = 1024 ** 3;
+/**
+ * What one run counts for at most: a hundred years, and so many cores, GiB and GPUs. What a record says is anybody's word,
+ * and sums must stay finite.
+ */
+const MOST_MS = 100 * 365 * 24 * 3600_000;
+const MOST_WORTH = 1e9;
 
 /** From start to end, in milliseconds; undefined: it never started. */
 export function tookMs({ started_at, finished_at }: Pick<EndedRun, "started_at" | "finished_at">): number | undefined {
-  return started_at === null ? undefined : Math.max(0, Date.parse(finished_at) - Date.parse(started_at));
+  if (started_at === null) return undefined;
+  return Math.min(Math.max(0, Date.parse(finished_at) - Date.parse(started_at)), MOST_MS);
 }
 
 /** Cores, GiB and GPUs that a run had requested, or was limited to where it requested none; 0 where neither is said. */
 export function requestedOf({ requests, limits, gpu = 0 }: Pick<EndedRun, "requests" | "limits" | "gpu">) {
-  const worth = (name: string) => Math.max(0, quantityValue(requests[name] ?? limits[name] ?? "0") ?? 0);
-  return { cores: worth("cpu"), gib: worth("memory") / GIB, gpus: gpu };
+  const worth = (name: string) => quantityValue(requests[name] ?? limits[name] ?? "0") ?? 0;
+  return { cores: within(worth("cpu")), gib: within(worth("memory") / GIB), gpus: within(gpu) };
+}
+
+function within(worth: number): number {
+  return Math.min(Math.max(0, worth), MOST_WORTH);
 }
 
 /** Nearest rank; undefined: there are none. */

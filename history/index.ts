@@ -16,6 +16,8 @@ export const STATUSES = ["succeeded", "failed", "cancelled"] as const;
 export const IDS_A_SECOND = 2 ** 20;
 /** Ids that a run is tried with. */
 const MOST_TRIES = 100;
+/** SQLITE_CONSTRAINT: a value that a column cannot have. */
+const REFUSED = 19;
 /** Later ends than 2239 stand there, so that an id is a safe integer. */
 const LAST_SECOND = 8_500_000_000;
 export const DAY_MS = 24 * 3600_000;
@@ -35,6 +37,8 @@ export interface StoredRun {
   readonly rest: string;
 }
 export const RUN_COLUMNS = "run_name, job, status, reason, owner, parent, root, grp, finished_ms, requested, rest";
+
+type FoundRun = StoredRun & { readonly id: number };
 
 interface Figures {
   readonly job: number;
@@ -101,7 +105,7 @@ export class RunIndex {
   add(lines: readonly HistoryLine[], { stored }: { readonly stored: boolean }): void {
     const figures = new Map<string, Figures>();
     for (const line of lines) {
-      this.#add(line, figures);
+      this.#tryAdd(line, figures);
       if (!stored) this.keepUnstored([line]);
       else if (this.#unstored > 0) this.#dropUnstored(line.run.run_name);
     }
@@ -121,7 +125,7 @@ export class RunIndex {
   /** Takes a run out. */
   remove(runName: string): void {
     const found = this.#find(runName);
-    if (found) this.#remove(found.id, this.runOf(found));
+    if (found) this.#remove(found);
     this.#dropUnstored(runName);
   }
 
@@ -130,7 +134,7 @@ export class RunIndex {
     while (this.#runs > most) {
       const oldest = this.sql(`SELECT id, ${RUN_COLUMNS} FROM runs ORDER BY id LIMIT 1`).get();
       if (!oldest) return;
-      this.#remove(oldest["id"] as number, this.runOf(oldest as unknown as StoredRun));
+      this.#remove(oldest as unknown as FoundRun);
     }
   }
 
@@ -217,6 +221,17 @@ export class RunIndex {
     return new Set(this.sql("SELECT name FROM segments").all().map(({ name }) => name as string));
   }
 
+  /** Leaves a run out that SQLite refuses: it would do so again in any other index, and the other runs must be found. */
+  #tryAdd(line: HistoryLine, figures: Map<string, Figures>): void {
+    try {
+      this.#add(line, figures);
+    } catch (error) {
+      const { errcode = 0 } = error as { errcode?: number };
+      if ((errcode & 0xff) !== REFUSED) throw error;
+      this.#leaveOut(line.run.run_name);
+    }
+  }
+
   #add({ run, payload }: HistoryLine, figures: Map<string, Figures>): void {
     const {
       run_name,
@@ -252,7 +267,7 @@ export class RunIndex {
     for (let tries = 0; !this.#insert(id, stored, took ?? null, run.retried_as !== undefined); tries++) {
       const known = this.#find(run_name);
       if (known && isSame(known, stored)) return;
-      if (known) this.#remove(known.id, this.runOf(known));
+      if (known) this.#remove(known);
       // Two names of that second have the same hash.
       else if (tries < MOST_TRIES) id += 2;
       // Hundreds of thousands of one second, as of a clock that stands still: there is no room for all.
@@ -279,18 +294,19 @@ export class RunIndex {
     return Number(statement.run(id, took, Number(retried), ...values).changes) === 1;
   }
 
-  #find(runName: string): (StoredRun & { readonly id: number }) | undefined {
+  #find(runName: string): FoundRun | undefined {
     return this.sql(`SELECT id, ${RUN_COLUMNS} FROM runs WHERE run_name = ?`).get(runName) as never;
   }
 
-  #remove(id: number, run: EndedRun): void {
+  #remove(found: FoundRun): void {
+    const { id, job, status } = found;
+    const run = this.runOf(found);
     this.sql("DELETE FROM runs WHERE id = ?").run(id);
     this.sql("DELETE FROM texts WHERE rowid = CAST(? AS INTEGER)").run(id);
     this.#runs--;
-    const job = this.words.idOf(run.job_name);
     this.onChange(job);
     const figures = new Map<string, Figures>();
-    tally(figures, { job, day: dayOf(id), status: STATUSES.indexOf(run.status), run, took: tookMs(run) ?? 0 });
+    tally(figures, { job, day: dayOf(id), status, run, took: tookMs(run) ?? 0 });
     for (const one of figures.values()) this.#count(one, -1);
   }
 
@@ -347,7 +363,7 @@ function idOf({ finished_ms, run_name, grp }: StoredRun): number {
 }
 
 /** FNV-1a. */
-export function hashOf(text: string): number {
+function hashOf(text: string): number {
   let hash = 0x811c9dc5;
   for (let at = 0; at < text.length; at++) hash = Math.imul(hash ^ text.charCodeAt(at), 0x01000193);
   return hash;

@@ -143,6 +143,7 @@ export class KeptHistory implements GrowingHistory {
   }
 
   async #work(signal: AbortSignal, onWhole: () => void): Promise<void> {
+    let isTold = false;
     for (let failures = 0; !signal.aborted && !this.#closed;) {
       const opened = this.#opened;
       const filling = this.#filling(signal);
@@ -150,15 +151,18 @@ export class KeptHistory implements GrowingHistory {
         await this.#fill(filling);
         onWhole();
         failures = 0;
+        isTold = false;
         await this.#keep(filling, signal);
       } catch (error) {
         if (signal.aborted || this.#closed) return;
-        if (opened !== this.#opened) continue;
-        if (isOfIndex(error)) this.#replace(opened, error);
-        else {
-          if (failures === 0) this.#options.onTrouble(`The history of runs is not whole: ${errorMessage(error)}`);
-          await delay(backoffMs(failures++), signal);
+        const isReplaced = opened !== this.#opened;
+        if (!isReplaced && isOfIndex(error)) this.#replace(opened, error);
+        else if (!isReplaced && !isTold) {
+          isTold = true;
+          this.#options.onTrouble(`The history of runs is not whole: ${errorMessage(error)}`);
         }
+        // The next index may break of the same, and it is all of the store that is read.
+        await delay(backoffMs(failures++), signal);
       }
     }
   }
@@ -272,6 +276,8 @@ export class KeptHistory implements GrowingHistory {
     }
     this.#isWhole = false;
     this.#leftOut = false;
+    // Memory does not break by itself: these would break the next one too. They are in the store.
+    if (!broken.isFile) this.#waiting.length = 0;
     this.#open(again ? place : undefined);
   }
 

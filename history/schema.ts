@@ -9,7 +9,7 @@
 /** Says that a file is ours, in its head (https://sqlite.org/fileformat2.html#application_id). */
 export const APPLICATION_ID = 0x4d4a4c48;
 /** Of the tables: raise it with each change of them, or of what is kept in them. */
-export const SCHEMA_VERSION = 1;
+export const SCHEMA_VERSION = 2;
 
 export const SCHEMA = `
 CREATE TABLE about(key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;

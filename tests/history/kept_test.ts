@@ -1,7 +1,9 @@
 /** The history that a service keeps: whatever is lost or broken, what it finds is what the store has. */
 import { deepEqual, equal, match, ok } from "node:assert/strict";
 import { DatabaseSync } from "node:sqlite";
+import { setImmediate } from "node:timers/promises";
 import { KeptHistory, type KeptHistoryOptions } from "../../history.ts";
+import { RunIndex } from "../../history/index.ts";
 import { indexFile } from "../../history/open_index.ts";
 import { Segments } from "../../history/segments.ts";
 import type { RunHistory } from "../../history.ts";
@@ -147,6 +149,89 @@ for (const where of ["memory", "a file"] as const) {
     equal(await namesIn(await bed.loaded(placeOf(bed))), "run-5");
   });
 }
+
+for (
+  const [what, more] of [
+    ["more cores than a number can say, and no start", { requests: { cpu: "9e999" }, started_at: null }],
+    ["more memory than a number can say", { requests: { memory: "9e999" } }],
+    ["more GPUs than there are, for a long time", { gpu: 1e308, started_at: "1970-01-01T00:00:00Z" }],
+    ["taken half a million years", {
+      started_at: "-271821-04-20T00:00:00.000Z",
+      finished_at: "+275760-09-13T00:00:00.000Z",
+      requests: { cpu: "1e300" },
+    }],
+  ] as const
+) {
+  Deno.test(`a record that says a run has ${what} does the history no harm, and goes as it came`, async () => {
+    await using bed = new Bed();
+    await bed.put(1);
+    await bed.records.put(endAt(2, more));
+    const history = await bed.loaded({ ...bed.place, segmentMs: 1 });
+    equal((await namesIn(history)).split(" ").sort().join(" "), "run-1 run-2");
+    await eventually(() => bed.segments().length === 1, { what: "a segment" });
+    const since = new Date("1970-01-01T00:00:00Z");
+    for (const { coreHours, gibHours, gpuHours } of await history.days({ since })) {
+      ok(Number.isFinite(coreHours) && Number.isFinite(gibHours) && Number.isFinite(gpuHours));
+    }
+    await history.forget(["run-2"]);
+    equal(await namesIn(history), "run-1");
+    history.close();
+    await Deno.remove(bed.file);
+    equal((await bed.loaded(bed.place)).reach().runs, 2, "its segment can be read");
+    history.close();
+    deepEqual(bed.troubles, []);
+  });
+}
+
+Deno.test("a run of a row that no name can stand for is counted and taken out as its own", async () => {
+  await using bed = new Bed();
+  // SQLite ends a text there when it is read.
+  await bed.records.put(endAt(1, { job_name: "sort" }));
+  await bed.records.put(endAt(2, { job_name: "sort\0x", status: "failed" }));
+  (await bed.loaded(bed.place)).close();
+  const history = bed.history(bed.place);
+  await history.forget(["run-2"]);
+  const days = await history.days({ since: new Date("1970-01-01T00:00:00Z") });
+  deepEqual(days.map(({ jobName, succeeded, failed }) => [jobName, succeeded, failed]), [["sort", 1, 0]]);
+});
+
+Deno.test("a run that SQLite refuses is left out, and the index stays", async () => {
+  await using bed = new Bed();
+  (await bed.loaded(bed.place)).close();
+  using db = new DatabaseSync(bed.file);
+  db.exec(
+    "CREATE TRIGGER no BEFORE INSERT ON runs WHEN NEW.run_name = 'run-2' BEGIN SELECT RAISE(ABORT, 'refused'); END",
+  );
+  db.close();
+  await bed.put(1, 2);
+  const history = await bed.loaded(bed.place);
+  for (const second of [2, 3]) history.emit({ type: "finished", record: endAt(second), completionMs: 1 });
+  equal(await namesIn(history), "run-3 run-1");
+  equal(history.reach().kind, "newest", "which says that some are missing");
+  deepEqual(bed.troubles, []);
+});
+
+Deno.test("where each index breaks of what the store has, the store is not read over and over without a pause", async () => {
+  await using bed = new Bed();
+  await bed.put(1);
+  const { add } = RunIndex.prototype;
+  let breaks = 0;
+  RunIndex.prototype.add = () => {
+    breaks++;
+    throw Object.assign(new Error("disk I/O error"), { code: "ERR_SQLITE_ERROR", errcode: 10 });
+  };
+  try {
+    const history = bed.history(bed.place);
+    const loaded = history.load(new AbortController().signal);
+    for (let turn = 0; turn < 500; turn++) await setImmediate();
+    ok(breaks >= 1 && breaks <= 10, `${breaks} times in 500 turns of the event loop`);
+    RunIndex.prototype.add = add;
+    await loaded;
+    equal(await namesIn(history), "run-1");
+  } finally {
+    RunIndex.prototype.add = add;
+  }
+});
 
 Deno.test("an index in memory holds the newest ends and says from when on", async () => {
   await using bed = new Bed();
