@@ -92,6 +92,11 @@ export function isRunName(text: string): boolean {
 /** How a run's name ends, see runNameFor. */
 const NAME_END = /-([a-z2-7]{12}|[a-z2-7]{16})$/;
 
+/** Whether runNameFor can have made the name, of whatever row. */
+export function isMadeRunName(text: string): boolean {
+  return isRunName(text) && NAME_END.test(text);
+}
+
 /** Whether runNameFor can have made the name for a run of that row. */
 export function isRunNameOf(runName: string, jobName: string): boolean {
   const suffix = isRunName(runName) ? NAME_END.exec(runName)?.[1] : undefined;

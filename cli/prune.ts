@@ -16,6 +16,7 @@ const WHY: Readonly<Record<Guard, string>> = {
   rerun: "say that a run, which is known still, was run again",
   join: "are of rows with needs, of which something is known still",
   due: "are of due times that may be made good yet",
+  unreadable: "cannot be read",
 };
 
 /** Says what would go by the settings. */
@@ -40,7 +41,11 @@ export async function prune({ json, io, ...call }: Call): Promise<number> {
       io,
       `${counted(runs, "record")} of runs that ended more than ${durationWords(runsMs)} ago would go`,
     );
-    for (const [guard, count] of kept) await printLine(io, `  ${counted(count, "record")} stay which ${WHY[guard]}`);
+    for (const [guard, count] of kept) {
+      // Which runs a join needed is known to the service, which has the index.
+      const most = guard === "join" ? "at most " : "";
+      await printLine(io, `  ${most}${counted(count, "record")} stay which ${WHY[guard]}`);
+    }
   }
   if (logsMs !== undefined) {
     await printLine(io, `${counted(logs, "log")} that are older than ${durationWords(logsMs)} would go`);

@@ -1,15 +1,18 @@
 /**
  * What may be deleted by age: records (KEEP_RUNS) with their payloads, and logs (KEEP_LOGS). Owns the answer to "does this
  * record still keep something from running twice?", for records say what has happened: of a delivery, a key, a parent, a
- * group, a join, a due time. What cannot be told stays. Notes are not touched.
+ * group, a join, a due time. What cannot be told stays, and what segments say is only where to look: the record itself
+ * decides. Notes are not touched, nor what the service has not written.
  */
 import type { EndedRun } from "../history.ts";
 import type { ObjectStore } from "../ports.ts";
 import type { RunRecords, SessionRecord } from "../records.ts";
-import { deliveryHash, deliveryPartsOf, isRunName } from "../run_spec.ts";
+import { deliveryHash, deliveryPartsOf, isMadeRunName } from "../run_spec.ts";
 import { isJoinTopic, scheduleTopic } from "../topics.ts";
 import { errorMessage } from "../util/errors.ts";
 import { delay } from "../util/retry.ts";
+import { endedRun } from "./ended_run.ts";
+import type { HistoryLine } from "./line.ts";
 import { SegmentError, Segments } from "./segments.ts";
 
 export interface RetentionOptions {
@@ -29,7 +32,7 @@ export interface RetentionOptions {
 }
 
 /** Why a record stays though it is old enough. */
-export type Guard = "open" | "delivery" | "key" | "batch" | "child" | "rerun" | "join" | "due";
+export type Guard = "open" | "delivery" | "key" | "batch" | "child" | "rerun" | "join" | "due" | "unreadable";
 
 export interface Pruned {
   readonly runs: number;
@@ -42,7 +45,10 @@ export interface Pruned {
 
 /** Records that go at a time: of more, the rest goes the next day. */
 const MOST_RUNS = 50_000;
+/** Reads, too. */
 const DELETES_AT_ONCE = 8;
+/** Bytes of a log that say whose it is. */
+const HEAD_BYTES = 256;
 
 export class Retention {
   readonly #options: RetentionOptions;
@@ -61,11 +67,13 @@ export class Retention {
     const { keepRunsMs, keepLogsMs } = this.#options;
     const kept = new Map<Guard, number>();
     const names = new Set<string>();
+    const gone = new Set<string>();
     if (keepRunsMs !== undefined) {
       const before = new Date(now.getTime() - keepRunsMs);
-      await this.#pruneRuns({ before, now, dryRun, kept, names });
-      if (!dryRun && names.size > 0) {
-        const isGone = (name: string) => Promise.resolve(names.has(name));
+      const open = await openThings(this.#options.records, this.#options.signal);
+      await this.#pruneRuns({ before, now, dryRun, kept, names, gone, open, seen: new Set() });
+      if (!dryRun && names.size + gone.size > 0) {
+        const isGone = (name: string) => Promise.resolve(names.has(name) || gone.has(name));
         const rewriteBefore = before.getTime() / 1000;
         await this.#segments.compact({ isGone, rewriteBefore, signal: this.#options.signal });
       }
@@ -76,43 +84,70 @@ export class Retention {
     return { runs: names.size, logs, kept, names };
   }
 
-  async #pruneRuns(
-    { before, now, dryRun, kept, names }: {
-      before: Date;
-      now: Date;
-      dryRun: boolean;
-      kept: Map<Guard, number>;
-      names: Set<string>;
-    },
-  ): Promise<void> {
-    const { records, store, signal } = this.#options;
-    const open = await openThings(records, signal);
-    const seen = new Set<string>();
+  async #pruneRuns(round: Round): Promise<void> {
+    const { signal } = this.#options;
     // The oldest first: a child can go when its parent has.
     for (const segment of (await this.#segments.list(signal)).reverse()) {
-      if (segment.from * 1000 >= before.getTime() || names.size >= MOST_RUNS) continue;
+      if (segment.from * 1000 >= round.before.getTime() || round.names.size >= MOST_RUNS) continue;
       try {
-        for await (const lines of this.#segments.read(segment, signal)) {
-          const old = lines.map(({ run }) => run).filter(({ run_name, finished_at }) =>
-            Date.parse(finished_at) < before.getTime() && !seen.has(run_name)
-          );
-          for (const run of old) {
-            seen.add(run.run_name);
-            const guard = await this.#guardOf(run, { open, now, names });
-            if (guard === undefined) names.add(run.run_name);
-            else kept.set(guard, (kept.get(guard) ?? 0) + 1);
-          }
-          if (dryRun) continue;
-          await atOnce(old.filter(({ run_name }) => names.has(run_name)), async ({ run_name }) => {
-            // The record last: while it is there, all of this is found again.
-            await store.delete(`.payloads/${run_name}`, { signal });
-            await store.delete(`${run_name}.json`, { signal });
-          });
-        }
+        for await (const lines of this.#segments.read(segment, signal)) await this.#pruneLines(lines, round);
       } catch (error) {
         if (!(error instanceof SegmentError)) throw error;
       }
     }
+  }
+
+  async #pruneLines(lines: readonly HistoryLine[], round: Round): Promise<void> {
+    const { store, signal } = this.#options;
+    const { before, dryRun, kept, names, gone } = round;
+    const isOld = ({ finished_at }: EndedRun) => Date.parse(finished_at) < before.getTime();
+    const stays = (guard: Guard) => kept.set(guard, (kept.get(guard) ?? 0) + 1);
+    // What stays by its line is not read each day.
+    const likely: string[] = [];
+    const likelyNames = new Set(names);
+    for (const { run } of lines) {
+      if (!isOld(run) || !isMadeRunName(run.run_name) || round.seen.has(run.run_name)) continue;
+      round.seen.add(run.run_name);
+      const guard = await this.#guardOf(run, { ...round, names: likelyNames });
+      if (guard !== undefined) stays(guard);
+      else {
+        likely.push(run.run_name);
+        likelyNames.add(run.run_name);
+      }
+    }
+    // Whoever may write to the store may have written the line; what goes, goes by its record.
+    const found = await this.#read(likely);
+    const going: string[] = [];
+    for (const name of likely) {
+      const run = found.get(name);
+      if (run === undefined) gone.add(name);
+      else if (run === "unreadable") stays(run);
+      else if (isOld(run)) {
+        const guard = await this.#guardOf(run, round);
+        if (guard !== undefined) stays(guard);
+        else {
+          names.add(name);
+          going.push(name);
+        }
+      }
+    }
+    if (dryRun) return;
+    await atOnce(going, async (name) => {
+      // The record last: while it is there, all of this is found again.
+      await store.delete(`.payloads/${name}`, { signal });
+      await store.delete(`${name}.json`, { signal });
+    });
+  }
+
+  /** What the records of these runs say; of one without a record, nothing. */
+  async #read(runNames: readonly string[]): Promise<Map<string, EndedRun | "unreadable">> {
+    const { records, signal } = this.#options;
+    const found = new Map<string, EndedRun | "unreadable">();
+    await atOnce(runNames, async (name) => {
+      const record = await records.find(name, signal);
+      if (record !== undefined) found.set(name, record === "unreadable" ? record : endedRun(record));
+    });
+    return found;
   }
 
   /** What its record keeps from running twice; undefined: nothing any more. */
@@ -180,6 +215,9 @@ export class Retention {
     let old: string[] = [];
     const remove = async () => {
       await atOnce(old, async (runName) => {
+        if (!await this.#isLogOf(runName)) return;
+        count++;
+        if (dryRun) return;
         await logs.delete(`.lines/${runName}.json`, { signal });
         await logs.delete(`${runName}.txt`, { signal });
       });
@@ -187,14 +225,34 @@ export class Retention {
     };
     for await (const { key, modifiedAt } of logs.list("", { after: AFTER_PARTS, signal })) {
       const runName = key.slice(0, -".txt".length);
-      if (!key.endsWith(".txt") || !isRunName(runName) || live.has(runName)) continue;
+      if (!key.endsWith(".txt") || !isMadeRunName(runName) || live.has(runName)) continue;
       if (modifiedAt.getTime() >= before.getTime()) continue;
-      count++;
-      if (!dryRun && old.push(runName) >= 1_000) await remove();
+      if (old.push(runName) >= 1_000) await remove();
     }
     await remove();
     return count;
   }
+
+  /** Whether it begins as the service begins the log of that run: anybody may have put another file there. */
+  async #isLogOf(runName: string): Promise<boolean> {
+    const { logs, signal } = this.#options;
+    const part = await logs.readPart(`${runName}.txt`, { from: 0, length: HEAD_BYTES, signal });
+    return part !== undefined && /^run: +(\S+)\n/.exec(new TextDecoder().decode(part.bytes))?.[1] === runName;
+  }
+}
+
+/** What is known, and comes to be known, while records are looked at. */
+interface Round {
+  readonly before: Date;
+  readonly now: Date;
+  readonly dryRun: boolean;
+  readonly open: OpenThings;
+  readonly kept: Map<Guard, number>;
+  /** Whose records go. */
+  readonly names: Set<string>;
+  /** Of which segments tell though there is no record: there is nothing to delete. */
+  readonly gone: Set<string>;
+  readonly seen: Set<string>;
 }
 
 /** Behind `.lines/` and `.parts/`. */

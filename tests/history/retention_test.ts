@@ -202,6 +202,69 @@ Deno.test("the run of a due time goes when that can be made good no more", async
   deepEqual([...(await bed.retention().prune({ dryRun: true, now: NOW })).names], [run_name]);
 });
 
+/** Puts a segment that says something else of a run, or of one that has no record. */
+async function forge(bed: Bed, run_name: string, more: Partial<RunRecord>): Promise<void> {
+  const at = new Date(NOW.getTime() - 200 * DAY_MS).toISOString();
+  const times = { received_at: at, created_at: at, started_at: at, finished_at: at };
+  const record = aRecord({ run_name, job_name: "sort", root: shortHash(["forged"]), ...times, ...more });
+  await new Segments(bed.store).write([lineOf(record)!]);
+}
+
+for (
+  const [what, more] of [
+    ["a run by hand", { topic: `${PREFIX}/request/run` }],
+    ["a second attempt", { attempt: 2 }],
+    ["an item of a group", { group: delivered(5) }],
+    ["the child of a run that is no more", { parent_run: delivered(6) }],
+    ["of a due time long ago", { topic: `${PREFIX}/schedule/sort` }],
+  ] as const
+) {
+  Deno.test(`a record is not deleted because a segment says that it is ${what}`, async () => {
+    const bed = new Bed();
+    const ofKey = await bed.put(100, { run_name: keyed("key\0lab/a\0k1") });
+    const ofSheet = await bed.put(100, { run_name: keyed("sheet"), batch: "b" });
+    const [first, again] = [keyed("key\0a\0b"), keyed("again")];
+    await bed.put(101, { run_name: first });
+    await bed.put(100, { run_name: again, rerun_of: first });
+    for (const name of [ofKey, ofSheet, again]) await forge(bed, name, more);
+    deepEqual(await bed.prune(), {
+      kept: { key: 2, batch: 1, rerun: 1 },
+      left: [ofKey, ofSheet, first, again].sort(),
+    });
+  });
+}
+
+Deno.test("a record stays that is younger than a segment says, or that cannot be read", async () => {
+  const bed = new Bed();
+  const young = await bed.put(10, { run_name: delivered(7) });
+  await forge(bed, young, {});
+  const broken = await bed.put(100, { run_name: delivered(8) });
+  await bed.store.put(`${broken}.json`, "{");
+  await bed.store.put(`.payloads/${young}`, "large");
+  deepEqual(await bed.prune(), { kept: { unreadable: 1 }, left: [young, broken].sort() });
+  equal(bed.store.text(`.payloads/${young}`), "large");
+});
+
+Deno.test("a segment that tells of what has no record has nothing deleted, and lifts no guard", async () => {
+  const bed = new Bed();
+  const [waiting, group] = [delivered(7), delivered(3)];
+  await bed.store.put(`.payloads/${waiting}`, "of a run that waits");
+  await bed.records.putNote(".groups", group, {});
+  const child = await bed.put(100, { run_name: keyed("group\0a"), parent_run: group });
+  for (const name of [waiting, group]) await forge(bed, name, {});
+  deepEqual(await bed.prune(), { kept: { child: 1 }, left: [child] });
+  equal(bed.store.text(`.payloads/${waiting}`), "of a run that waits");
+});
+
+Deno.test("an object that has not the name of a run is not deleted because a segment tells of it", async () => {
+  const bed = new Bed();
+  for (const name of ["settings", "notes-2024", "package-lock"]) {
+    // Somebody's, whatever it says.
+    await bed.put(100, { run_name: name, topic: `${PREFIX}/request/run` });
+  }
+  deepEqual(await bed.prune(), { kept: {}, left: ["notes-2024", "package-lock", "settings"] });
+});
+
 Deno.test("notes of groups, joins, sessions and schedules are not touched", async () => {
   const bed = new Bed();
   await bed.put(1_000, { run_name: delivered(3) });
@@ -231,27 +294,39 @@ Deno.test("logs go by their age, with what lies beside them; those of runs under
   const folder = await Deno.makeTempDir();
   try {
     const logs = new LocalStore(folder);
-    const old = new Date(NOW.getTime() - 40 * DAY_MS);
-    for (const name of ["old-a.txt", ".lines/old-a.json", "live-a.txt", "README.txt", "young-a.txt"]) {
-      await logs.put(name, "x");
-      await Deno.utime(`${folder}/${name}`, old, name.startsWith("young") ? NOW : old);
+    const [old, live, young, foreign, copied] = [1, 2, 3, 4, 5].map((number) => delivered(number));
+    const files = {
+      [`${old}.txt`]: `run:       ${old}\njob:       sort\n\nreading\n`,
+      [`.lines/${old}.json`]: "{}",
+      [`${live}.txt`]: `run:       ${live}\n\n`,
+      [`${young}.txt`]: `run:       ${young}\n\n`,
+      [`${foreign}.txt`]: "Dear diary\n",
+      [`${copied}.txt`]: `run:       ${old}\n\n`,
+      "README.txt": "x",
+      "readme.txt": "run:       readme\n\n",
+      "notes-2024.txt": "run:       notes-2024\n\n",
+    };
+    for (const [name, text] of Object.entries(files)) {
+      await logs.put(name, text);
+      const at = name.startsWith(young!) ? NOW : new Date(NOW.getTime() - 40 * DAY_MS);
+      await Deno.utime(`${folder}/${name}`, at, at);
     }
     const bed = new Bed();
-    await bed.records.putLive([job({ runName: "live-a" })]);
-    const ages = { logs, keepLogsMs: 30 * DAY_MS };
+    await bed.records.putLive([job({ runName: live! })]);
     const retention = new Retention({
       records: bed.records,
       store: bed.store,
+      logs,
+      keepLogsMs: 30 * DAY_MS,
       topicPrefix: PREFIX,
       startingDeadlineMs: 1,
       signal: new AbortController().signal,
-      ...ages,
     });
     equal((await retention.prune({ dryRun: true, now: NOW })).logs, 1);
     const { runs, logs: count } = await retention.prune({ dryRun: false, now: NOW });
     deepEqual([runs, count], [0, 1]);
     const left = await Array.fromAsync(logs.list(""), ({ key }) => key);
-    deepEqual(left, ["README.txt", "live-a.txt", "young-a.txt"]);
+    deepEqual(left, Object.keys(files).filter((name) => !name.includes(old!)).sort());
   } finally {
     await Deno.remove(folder, { recursive: true });
   }
