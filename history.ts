@@ -7,8 +7,8 @@ import type { Emit, Outcome, RunRecord } from "./ports.ts";
 export { endedRun } from "./history/ended_run.ts";
 export { percentile, tookMs } from "./history/figures.ts";
 export { KeptHistory, type KeptHistoryOptions } from "./history/kept.ts";
-export { type Guard, type Pruned, pruneDaily, Retention } from "./history/retention.ts";
-export { searchStore, type StoreFindings } from "./history/store_search.ts";
+export { type Guard, pruneDaily, Retention } from "./history/retention.ts";
+export { searchStore } from "./history/store_search.ts";
 export type { IndexPlace } from "./history/open_index.ts";
 export {
   adviceOf,

@@ -8,7 +8,7 @@ import { type Cell, printTable } from "./table_text.ts";
 
 /** More than the service answers: some thousand rows. */
 const LONGEST_ANSWER = 16 * 1024 * 1024;
-const LEAST_WEEKS = 4;
+const PRESET_WEEKS = 4;
 
 interface Line {
   readonly job_name?: string;
@@ -26,7 +26,7 @@ interface Line {
 
 /** Prints them, most expensive first; with `--csv` by week and row. */
 export async function usage({ json, io, ...call }: Call): Promise<number> {
-  const weeks = String(call.flag("weeks") ?? LEAST_WEEKS);
+  const weeks = String(call.flag("weeks") ?? PRESET_WEEKS);
   const by = String(call.flag("by") ?? "row");
   const config = call.config();
   if (call.flag("csv")) {

@@ -15,7 +15,7 @@ export interface HistoryLine {
 }
 
 /** Characters of a payload by which its run can be found. */
-export const SEARCHED_PAYLOAD = 2_000;
+const SEARCHED_PAYLOAD = 2_000;
 /** Characters of a line at most: JSON may write one character as six. */
 export const LONGEST_LINE = 100_000;
 /** Of a text of an EndedRun, which says how much of it was cut off. */

@@ -44,7 +44,7 @@ const LITTLE = 0.6;
 const MUCH = 0.9;
 const MIB = 1024 ** 2;
 
-/** Sums of days, by a name that each has; the largest first, weeks by time. */
+/** Sums of days, by a name that each has, weeks too; the largest first. */
 export function usageBy(days: readonly RowDay[], nameOf: (day: RowDay) => string): UsageLine[] {
   const lines = new Map<string, UsageLine>();
   for (const day of days) {
@@ -94,7 +94,9 @@ export function peaksOf(ends: readonly EndedRun[]): Peaks {
 }
 
 function quantityOf(text: string | undefined): number | undefined {
-  return text === undefined ? undefined : quantityValue(text);
+  const value = text === undefined ? undefined : quantityValue(text);
+  // 9e999 is a quantity by its grammar.
+  return Number.isFinite(value) ? value : undefined;
 }
 
 /** What could be changed in the row's cells, in sentences; [] where nothing is to be said. */
@@ -167,7 +169,7 @@ export function* usageCsv(days: readonly RowDay[], ownerOf: (jobName: string) =>
 }
 
 /** Three digits after the point. */
-export function hoursText(hours: number): string {
+function hoursText(hours: number): string {
   return hours.toFixed(3);
 }
 

@@ -22,7 +22,7 @@ const WAITING = [
   "tests/e2e/rights_test.ts",
 ];
 /** Folders without a test that does anything where no part is wanted, or that is about more than the product's code. */
-const NOT_UNIT = /^tests\/(attack|bench|chaos|e2e|fuzz|harness|mqtt|project|s3)\//;
+const NOT_UNIT = /^tests\/(attack|bench|chaos|clients|e2e|fuzz|harness|look|mqtt|project|s3)\//;
 
 async function* testFiles(path: string): AsyncGenerator<string> {
   const { isFile } = await Deno.stat(new URL(path, PROJECT));

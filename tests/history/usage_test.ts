@@ -62,6 +62,7 @@ Deno.test("what is advised never is more than what is there, and more than the p
 Deno.test("peaks are those of the runs that were watched, against the newest run's cells", () => {
   const found = [...ends(2, { peak_memory: 5, peak_cpu: 2 }), ...ends(1, { limits: { memory: "1Gi" } })];
   deepEqual(peaksOf(found), { runs: 2, memory: 5, memoryAllowed: GIB, cpu: 2, cpuRequested: 4 });
+  deepEqual(peaksOf(ends(1, { requests: { cpu: "9e999", memory: "9e999" }, limits: {} })), { runs: 0 }, "no amount");
   deepEqual(peaksOf([]), { runs: 0 });
 });
 
