@@ -98,8 +98,11 @@ export function statusView(
     events: (runName, signal) => cluster.events(runName, [...service.runs.get(runName)?.pods.keys() ?? []], { signal }),
     job: (runName, signal) => cluster.get(runName, { signal }),
     async log(runName, { follow, tailBytes, signal }) {
-      if (!service.runs.get(runName)) {
-        return await logs.read(`${runName}.txt`, { ...compact({ tail: tailBytes }), signal });
+      const run = service.runs.get(runName);
+      // Who hears of an end asks for its log before its Job is gone.
+      if (!run || run.state === "ending") {
+        const stored = await logs.read(`${runName}.txt`, { ...compact({ tail: tailBytes }), signal });
+        if (stored || !run) return stored;
       }
       return ReadableStream.from(liveOutput(service, cluster, { runName, follow, signal }));
     },

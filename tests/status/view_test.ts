@@ -4,7 +4,7 @@ import { LocalStore } from "../../local/store.ts";
 import { RunRecords } from "../../records.ts";
 import type { Service } from "../../service.ts";
 import { statusView } from "../../status/view.ts";
-import { FakeCluster, FakeStore } from "../harness/fakes.ts";
+import { FakeCluster, FakeStore, job } from "../harness/fakes.ts";
 
 Deno.test("of a stored log's end nothing else is read", async () => {
   const folder = await Deno.makeTempDir();
@@ -30,4 +30,26 @@ Deno.test("of a stored log's end nothing else is read", async () => {
     closing.abort();
     await Deno.remove(folder, { recursive: true });
   }
+});
+
+Deno.test("of a run whose end is told, and whose Job is there still, the log is the stored one", async () => {
+  const logs = new FakeStore();
+  await logs.put("count-abc.txt", "run: count-abc\n\nthe end\n");
+  const run = { job: job(), pods: new Map(), adopted: false, state: "ending", detail: "" };
+  const service = {
+    catalog: { url: "s3://lab/jobs.csv" },
+    records: new RunRecords(new FakeStore()),
+    subscribe: () => {},
+    runs: new Map([["count-abc", run]]),
+  };
+  const view = statusView(service as unknown as Service, { cluster: new FakeCluster(), logs });
+  const { signal } = new AbortController();
+  const read = async () =>
+    await new Response(
+      await view.log("count-abc", { follow: false, signal }) as ReadableStream<Uint8Array<ArrayBuffer>>,
+    )
+      .text();
+  equal((await read()).endsWith("the end\n"), true);
+  run.state = "running";
+  equal(await read(), "");
 });
