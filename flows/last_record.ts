@@ -22,7 +22,11 @@ export async function lastRecord(
     if (runs.get(name)) return undefined;
     const record: RunRecord | "unreadable" | undefined = await records.find(name, signal);
     if (record === "unreadable") return record;
-    if (record === undefined) break;
+    if (record === undefined) {
+      // One that waits for its place has a note instead of a Job, see open_attempts.ts; its note goes when it is there.
+      if (last && (await records.hasNote(".open-attempts", name, signal) || runs.get(name))) return undefined;
+      break;
+    }
     last = record;
   }
   return last;

@@ -382,12 +382,12 @@ Deno.test("a group of items and what waits for its end come to the same, whichev
 });
 
 Deno.test("as many failed runs as the namespace may have Jobs are all tried again, whichever of their calls is the last", async (t) => {
-  const row: ModelRow = { cause: { on: "message", topic: 0 }, items: "list", retries: 2, rungs: 1, ends: ["exit"] };
-  for (const fate of FATES) {
-    await t.step(fate, async () => {
-      for (let call = 0; call < 60; call++) {
+  const first: ModelRow = { cause: { on: "message", topic: 0 }, items: "list", retries: 2, rungs: 1, ends: ["exit"] };
+  for (const [fate, ends] of FATES.flatMap((fate) => [[fate, ["exit"]], [fate, ["exit", "ok"]]] as [Fate, End[]][])) {
+    await t.step(`${fate}, ${ends}`, async () => {
+      for (let call = 0; call < 80; call++) {
         await play({
-          rows: [row],
+          rows: [{ ...first, ends }],
           messages: [{ topic: 0, items: 4 }],
           steps: [],
           turns: [{ after: call, fate }],
