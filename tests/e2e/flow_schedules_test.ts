@@ -55,7 +55,7 @@ async function newRow(kit: Kit): Promise<void> {
   await using _service = await startService(env);
   const notes = async () => await kit.s3.list(`${env["RUNS_URL"]}/.schedules/`);
   await eventually(async () => (await notes()).length === 1);
-  const page = await (await fetch(`http://127.0.0.1:${port}/`)).text();
+  const page = await (await fetch(`http://127.0.0.1:${port}/table`)).text();
   match(page, /Next by schedule/);
   match(page, /<code>@hourly<\/code> Europe\/Berlin, next <time/);
   const minutes = new Date().getUTCMinutes();
