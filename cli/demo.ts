@@ -115,7 +115,12 @@ async function run({ once, write, folder, port, sample, listeners, isEdited, sig
   const local = await openBroker(port);
   const settings = settingsOf(folder, local.url, SAMPLES[sample]);
   const config = loadConfig({
-    env: { ...settings, STATUS_ADDR: once ? "off" : `127.0.0.1:${PAGE_PORT}`, STATUS_TOKEN: TOKEN },
+    env: {
+      ...settings,
+      OBSERVE_TOPICS: "#",
+      STATUS_ADDR: once ? "off" : `127.0.0.1:${PAGE_PORT}`,
+      STATUS_TOKEN: TOKEN,
+    },
     readTextFile: Deno.readTextFileSync,
   });
   const stop = new AbortController();
@@ -192,7 +197,6 @@ function settingsOf(folder: string, brokerUrl: string, { policy }: Sample): Reco
     MQTT_VERSION: "3.1.1", // all that the built-in broker speaks
     CATALOG_URL: join(folder, "jobs.csv"),
     CATALOG_POLL: "1s",
-    OBSERVE_TOPICS: "#",
     LOGS_URL: join(folder, "logs"),
     RUNS_URL: join(folder, "runs"),
     CLUSTER: "local",
