@@ -203,41 +203,27 @@ function simple(code: number, sub: number | undefined): Partial<Look> {
   if (code >= 90 && code <= 97) return { ink: ofPalette(code - 82, false) };
   if (code >= 40 && code <= 47) return { ground: ofPalette(code - 40, true) };
   if (code >= 100 && code <= 107) return { ground: ofPalette(code - 92, true) };
-  switch (code) {
-    case 0:
-      return PLAIN;
-    case 1:
-      return { bold: true };
-    case 2:
-      return { dim: true };
-    case 3:
-      return { italic: true };
-    case 4:
-      return { underlined: sub !== 0 };
-    case 7:
-      return { reversed: true };
-    case 9:
-      return { struck: true };
-    case 21:
-      return { underlined: true };
-    case 22:
-      return { bold: false, dim: false };
-    case 23:
-      return { italic: false };
-    case 24:
-      return { underlined: false };
-    case 27:
-      return { reversed: false };
-    case 29:
-      return { struck: false };
-    case 39:
-      return { ink: 0 };
-    case 49:
-      return { ground: 0 };
-    default:
-      return {};
-  }
+  if (code === 4) return { underlined: sub !== 0 };
+  return SIMPLE[code] ?? {};
 }
+
+/** What the other codes change. */
+const SIMPLE: Readonly<Record<number, Partial<Look>>> = {
+  0: PLAIN,
+  1: { bold: true },
+  2: { dim: true },
+  3: { italic: true },
+  7: { reversed: true },
+  9: { struck: true },
+  21: { underlined: true },
+  22: { bold: false, dim: false },
+  23: { italic: false },
+  24: { underlined: false },
+  27: { reversed: false },
+  29: { struck: false },
+  39: { ink: 0 },
+  49: { ground: 0 },
+};
 
 /** One of 256: the 16 named ones, a cube of 6 × 6 × 6, and greys. */
 function ofPalette(code: number, isGround: boolean): Colour {
