@@ -117,14 +117,7 @@ export function descendantsOf(runs: readonly FamilyRun[], runName: string): Fami
 }
 
 function groupsOf(runs: readonly FamilyRun[]): ReadonlyMap<string, FamilyRun[]> {
-  const groups = new Map<string, FamilyRun[]>();
-  for (const run of runs) {
-    if (run.group === undefined) continue;
-    const items = groups.get(run.group);
-    if (items) items.push(run);
-    else groups.set(run.group, [run]);
-  }
-  return groups;
+  return Map.groupBy(runs.filter(({ group }) => group !== undefined), ({ group }) => group!);
 }
 
 class Tree {

@@ -4,6 +4,7 @@
  */
 import type { Child } from "hono/jsx";
 import type { LogPart, LogText } from "../../logs.ts";
+import { compact } from "../../util/compact.ts";
 import { visible } from "../../util/text.ts";
 import type { SearchAnswer } from "../log_search.ts";
 import type { LogQuery, LogShown } from "../log_view.ts";
@@ -403,7 +404,7 @@ function marksOf(lines: readonly (readonly Span[])[], words: string | undefined)
 
 /** Of a query, what holds for all windows of the log. */
 function kept({ part, q, nowrap }: LogQuery): { part?: string; q?: string; nowrap?: true } {
-  return { ...part === undefined ? {} : { part }, ...q === undefined ? {} : { q }, ...nowrap ? { nowrap } : {} };
+  return compact({ part, q, nowrap });
 }
 
 function hrefOf({ nowrap, ...query }: { readonly [name in keyof LogQuery]: LogQuery[name] | undefined }): string {
