@@ -38,6 +38,34 @@ export function statesOf(
   return states.map((state, index) => state === "begun" ? live?.get(index)?.state ?? "pending" : state);
 }
 
+/** The row of the run or group. */
+export function lineJob(line: LiveLine): string {
+  return ("group" in line ? line.group : line.run).jobName;
+}
+
+/** The order in which their messages came, the last one first. */
+export function newestFirst(a: LiveLine, b: LiveLine): number {
+  const at = (line: LiveLine) => ("group" in line ? line.group : line.run).receivedAt.getTime();
+  return at(b) - at(a);
+}
+
+/** Live runs of one row. */
+export interface LiveCount {
+  readonly running: number;
+  readonly waiting: number;
+}
+
+/** By rows, those that have live runs; what ends counts as running. */
+export function liveCounts(runs: readonly RunView[]): ReadonlyMap<string, LiveCount> {
+  const counts = new Map<string, { running: number; waiting: number }>();
+  for (const { jobName, state } of runs) {
+    let count = counts.get(jobName);
+    if (!count) counts.set(jobName, count = { running: 0, waiting: 0 });
+    count[state === "pending" ? "waiting" : "running"]++;
+  }
+  return counts;
+}
+
 /** How long it has been running, in ms; 0 for what has not begun. */
 export function liveTookMs(line: LiveLine, now = Date.now()): number {
   return "run" in line && line.run.startedAt ? Math.max(0, now - line.run.startedAt.getTime()) : 0;

@@ -7,8 +7,8 @@ import type { RunView } from "../ports.ts";
 import { compact } from "../util/compact.ts";
 import type { Page } from "./answers.ts";
 import { type HealthView, healthWords } from "./health.ts";
-import { allWaits, type Wait } from "./joins.ts";
-import { type LiveLine, liveLines, liveTookMs } from "./live_lines.ts";
+import { allWaits, type Wait, waitData } from "./joins.ts";
+import { lineJob, liveCounts, type LiveLine, liveLines, liveTookMs, newestFirst } from "./live_lines.ts";
 import { historyFailure, type Looking } from "./look.ts";
 import { ENDS_SHOWN } from "./pages/ends.tsx";
 import { pageOf } from "./pages/lists.tsx";
@@ -94,12 +94,7 @@ async function waitsOf(view: StatusView, signal: AbortSignal): Promise<Wait[]> {
 
 /** Rows of the table in force, or where there is none, those that have ended runs. */
 function rowLines(view: StatusView, runs: readonly RunView[], ends: Past["lastEnds"]): RowLine[] {
-  const live = new Map<string, { running: number; waiting: number }>();
-  for (const { jobName, state } of runs) {
-    const count = live.get(jobName) ?? { running: 0, waiting: 0 };
-    count[state === "pending" ? "waiting" : "running"]++;
-    live.set(jobName, count);
-  }
+  const live = liveCounts(runs);
   const rows = view.table()?.rows ?? [...ends.keys()].map((jobName) => ({ jobName, owner: undefined }));
   return rows.map(({ jobName, owner }) => ({
     jobName,
@@ -119,17 +114,15 @@ function isAbout(line: LiveLine, wanted: string): boolean {
   return holds([runName, jobName, topic, detail, state, ...nodes], wanted);
 }
 
-const receivedAt = (line: LiveLine) => ("group" in line ? line.group : line.run).receivedAt.getTime();
-const jobNameOf = (line: LiveLine) => ("group" in line ? line.group : line.run).jobName;
 const byName = (a: string, b: string) => a < b ? -1 : a > b ? 1 : 0;
 
 /** The order of durations is the same at any one time; the last one that a Date can be is after all of them. */
 const ANY_TIME = 8.64e15;
 
 const LIVE_ORDER: Readonly<Record<RunSort, (a: LiveLine, b: LiveLine) => number>> = {
-  newest: (a, b) => receivedAt(b) - receivedAt(a),
-  longest: (a, b) => liveTookMs(b, ANY_TIME) - liveTookMs(a, ANY_TIME) || receivedAt(a) - receivedAt(b),
-  row: (a, b) => byName(jobNameOf(a), jobNameOf(b)) || receivedAt(b) - receivedAt(a),
+  newest: newestFirst,
+  longest: (a, b) => liveTookMs(b, ANY_TIME) - liveTookMs(a, ANY_TIME) || newestFirst(b, a),
+  row: (a, b) => byName(lineJob(a), lineJob(b)) || newestFirst(a, b),
 };
 
 const failedOf = ({ ends }: RowLine) => ends.filter(({ status }) => status === "failed").length;
@@ -173,6 +166,6 @@ function dataOf(input: OverviewInput, health: HealthView) {
       last_ends: ends.map(ended),
     })),
     rows_total: rows.total,
-    waits: waits.map(({ root, jobName, words, runNames }) => ({ root, job_name: jobName, words, run_names: runNames })),
+    waits: waits.map(waitData),
   };
 }

@@ -7,9 +7,9 @@ import type { RunView } from "../ports.ts";
 import { compact } from "../util/compact.ts";
 import { nearest } from "../util/nearest.ts";
 import type { Page } from "./answers.ts";
-import { type LiveLine, liveLines, liveTookMs } from "./live_lines.ts";
+import { type LiveLine, liveLines, liveTookMs, newestFirst } from "./live_lines.ts";
 import { historyFailure, type Looking } from "./look.ts";
-import { type RunLine, type RunsInput, runsPage } from "./pages/runs.tsx";
+import { jobOf, type RunLine, type RunsInput, runsPage } from "./pages/runs.tsx";
 import type { ShownState } from "./pages/group.tsx";
 import { liveLineData } from "./run_json.ts";
 import { readRunsQuery, type RunsQuery, wantedKinds } from "./runs_query.ts";
@@ -103,11 +103,6 @@ function liveOf(view: StatusView, query: RunsQuery, jobName: string | undefined)
     .sort(newestFirst);
 }
 
-function newestFirst(a: LiveLine, b: LiveLine): number {
-  const at = (line: LiveLine) => ("group" in line ? line.group : line.run).receivedAt.getTime();
-  return at(b) - at(a);
-}
-
 function filterOf(query: RunsQuery, jobName: string | undefined, now: Date): RunFilter {
   const { state, reason, owner, root, text, time, since, until, took } = query;
   const status = state === "succeeded" || state === "failed" || state === "cancelled" ? state : undefined;
@@ -174,7 +169,7 @@ async function pageSorted(
     ...ended.slice(0, MOST_SORTED).map((record) => ({ record })),
   ];
   const now = Date.now();
-  const keyed = lines.map((line) => ({ line, took: tookOf(line, now), row: rowOf(line) }));
+  const keyed = lines.map((line) => ({ line, took: tookOf(line, now), row: jobOf(line) }));
   if (sort === "longest") keyed.sort((a, b) => b.took - a.took);
   else keyed.sort((a, b) => a.row < b.row ? -1 : a.row > b.row ? 1 : 0);
   const from = (page - 1) * RUNS_A_PAGE;
@@ -190,11 +185,6 @@ async function pageSorted(
 
 function tookOf(line: RunLine, now: number): number {
   return "live" in line ? liveTookMs(line.live, now) : tookMs(line.record) ?? 0;
-}
-
-function rowOf(line: RunLine): string {
-  if ("record" in line) return line.record.job_name;
-  return "group" in line.live ? line.live.group.jobName : line.live.run.jobName;
 }
 
 /** Records that stand for their group get how its items stand, as far as the history knows them. */

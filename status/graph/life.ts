@@ -6,6 +6,7 @@ import type { RunView } from "../../ports.ts";
 import { durationWords } from "../../util/duration.ts";
 import type { RowLife } from "../graph.tsx";
 import type { RunsOfRoot, Wait } from "../joins.ts";
+import { type LiveCount, liveCounts } from "../live_lines.ts";
 import { agoWords, groupHref, rowHref, runHref, tookWords } from "../pages/parts.tsx";
 import type { StripState } from "../pages/states.ts";
 
@@ -13,10 +14,8 @@ import type { StripState } from "../pages/states.ts";
 const STRIP_LENGTH = 12;
 
 /** Live runs of a row, and its last ends, oldest first. */
-export interface RowState {
+export interface RowState extends LiveCount {
   readonly job_name: string;
-  readonly running: number;
-  readonly waiting: number;
   readonly last: readonly Pick<EndedRun, "run_name" | "status" | "finished_at">[];
 }
 
@@ -26,12 +25,7 @@ export function rowStates(
   live: readonly RunView[],
   lastEnds: ReadonlyMap<string, readonly EndedRun[]>,
 ): RowState[] {
-  const counts = new Map<string, { running: number; waiting: number }>();
-  for (const { jobName, state } of live) {
-    let count = counts.get(jobName);
-    if (!count) counts.set(jobName, count = { running: 0, waiting: 0 });
-    count[state === "pending" ? "waiting" : "running"]++;
-  }
+  const counts = liveCounts(live);
   return [...names].map((job_name) => ({
     job_name,
     ...counts.get(job_name) ?? { running: 0, waiting: 0 },

@@ -5,7 +5,7 @@ import type { Child } from "hono/jsx";
 import type { EndedRun, Reach } from "../../history.ts";
 import { RUN_REASONS } from "../../reasons.ts";
 import { durationWords } from "../../util/duration.ts";
-import type { LiveLine } from "../live_lines.ts";
+import { lineJob, type LiveLine } from "../live_lines.ts";
 import { RUN_SORTS, type RunsQuery, WANTED_STATES } from "../runs_query.ts";
 import { GroupLink, type ShownState, Strip } from "./group.tsx";
 import { type Column, hrefWith, List, Pager } from "./lists.tsx";
@@ -249,7 +249,7 @@ function columnsOf({ now }: RunsInput): Column<RunLine>[] {
         </>
       ),
     },
-    { head: "Row", onPhone: "none", cell: (line) => <RowLink jobName={lineJob(line)} /> },
+    { head: "Row", onPhone: "none", cell: (line) => <RowLink jobName={jobOf(line)} /> },
     { head: "State", onPhone: "inline", cell: (line) => <StateOf line={line} /> },
     { head: "Took", isNumber: true, onPhone: "inline", cell: (line) => lineTook(line, now) },
     {
@@ -268,9 +268,9 @@ function lineName(line: RunLine): string {
   return "group" in line.live ? line.live.group.group : line.live.run.runName;
 }
 
-function lineJob(line: RunLine): string {
-  if ("record" in line) return line.record.job_name;
-  return "group" in line.live ? line.live.group.jobName : line.live.run.jobName;
+/** Its row. */
+export function jobOf(line: RunLine): string {
+  return "record" in line ? line.record.job_name : lineJob(line.live);
 }
 
 function NameOf({ line }: { line: RunLine }) {
