@@ -11,15 +11,7 @@ import { errorMessage } from "../util/errors.ts";
 import { getLogger } from "../util/log.ts";
 import { answerPage, isJsonPath, type Page } from "./answers.ts";
 import { type BatchActions, sendReplay, sendSheet } from "./batch_actions.ts";
-import {
-  FieldError,
-  type Fields,
-  FormError,
-  type FormReader,
-  isSameOrigin,
-  NOT_FROM_HERE,
-  type Sent,
-} from "./forms.ts";
+import { FieldError, type Fields, FormError, isSameOrigin, NOT_FROM_HERE, type Sent } from "./forms.ts";
 import type { Env } from "./gate.ts";
 import type { Looking } from "./look.ts";
 import { actionPage, type OneAction } from "./pages/action.tsx";
@@ -27,10 +19,9 @@ import type { FormFault, Resent } from "./pages/forms.tsx";
 import { messagePage } from "./pages/parts.tsx";
 import { FIELD_PREFIX } from "./pages/run_forms.tsx";
 import { type ManyAction, type PickedActions, pickedForm, sendPicked } from "./picked_actions.ts";
-import { openSession } from "./sign_in.ts";
+import { openSession, type SignInParts } from "./sign_in.ts";
 import { TOKEN_FAULTS, type TokenCheck } from "./token.ts";
 import type { StatusView } from "./view.ts";
-import type { Visitors } from "./visitors.ts";
 
 /** What a token allows. Answers hold the run's name. RangeError: no such row or run. */
 export interface StatusActions extends BatchActions, PickedActions {
@@ -39,14 +30,9 @@ export interface StatusActions extends BatchActions, PickedActions {
   rerun(runName: string, who: string): Promise<{ run_name: string }>;
 }
 
-export interface ActionParts {
+export interface ActionParts extends SignInParts {
   readonly actions: StatusActions;
   readonly looking: Pick<Looking, "view" | "signal">;
-  readonly visitors: Visitors;
-  /** Absent: nobody may act. */
-  readonly check: TokenCheck | undefined;
-  readonly forms: FormReader;
-  readonly publicUrl?: string | undefined;
 }
 
 /** An action, and its form as it was sent. */

@@ -16,6 +16,7 @@ export interface Sent {
   readonly token: string;
 }
 
+/** By the names of a form's fields. */
 export type Fields = Readonly<Record<string, string>>;
 
 /** Forms of strangers that are read at a time, of all and of one. */

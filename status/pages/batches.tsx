@@ -4,7 +4,8 @@
  */
 import type { Table } from "../../catalog.ts";
 import type { EachAnswer, ReplayAnswer } from "../../control.ts";
-import { ActionForm, faultMarks, Field, type FormFault, type FormFields, isSignedIn, type Resent } from "./forms.tsx";
+import type { Fields } from "../forms.ts";
+import { ActionForm, faultMarks, Field, type FormFault, isSignedIn, type Resent } from "./forms.tsx";
 import { frame, Heads, RunLink, short, StackTable, Time } from "./parts.tsx";
 
 /** Rows whose sheet can be had as a template. */
@@ -79,7 +80,7 @@ export function SheetForm({ fields = {}, fault, withToken }: Resent) {
   );
 }
 
-function RowField({ id, fields, fault }: { id: string; fields: FormFields; fault: FormFault | undefined }) {
+function RowField({ id, fields, fault }: { id: string; fields: Fields; fault: FormFault | undefined }) {
   return (
     <Field id={id} name="job_name" label="Row" fault={fault}>
       <input
@@ -104,7 +105,7 @@ function BatchButtons({ check }: { check: string }) {
   );
 }
 
-function BatchField({ id, fields, fault }: { id: string; fields: FormFields; fault: FormFault | undefined }) {
+function BatchField({ id, fields, fault }: { id: string; fields: Fields; fault: FormFault | undefined }) {
   return (
     <Field id={id} name="batch" label="Batch, to begin anew" fault={fault}>
       <input id={id} name="batch" value={fields["batch"] ?? ""} {...faultMarks(id, "batch", fault)} />
@@ -169,7 +170,7 @@ interface Counts {
 /** What became of a sheet, or would. */
 export function sheetPage(
   answer: EachAnswer,
-  { fields, dryRun }: { fields: FormFields; dryRun: boolean },
+  { fields, dryRun }: { fields: Fields; dryRun: boolean },
 ): string {
   const { problems, errors } = answer;
   return frame({
@@ -207,7 +208,7 @@ export function sheetPage(
 /** What became of a replay, or would. */
 export function replayPage(
   answer: ReplayAnswer,
-  { fields, dryRun }: { fields: FormFields; dryRun: boolean },
+  { fields, dryRun }: { fields: Fields; dryRun: boolean },
 ): string {
   const { runs, total, superseded, more } = answer;
   return frame({

@@ -3,11 +3,9 @@
  * keep what was typed and say what is wrong with it. Pure functions of their input and of the visitor.
  */
 import type { Child } from "hono/jsx";
+import type { Fields } from "../forms.ts";
 import { short } from "./parts.tsx";
 import { signInHref, theVisitor } from "./visitor.ts";
-
-/** What a form was sent with, by the names of its fields. */
-export type FormFields = Readonly<Record<string, string>>;
 
 /** Why it was not done. */
 export interface FormFault {
@@ -18,7 +16,7 @@ export interface FormFault {
 
 /** How a form is shown again that was sent and refused. */
 export interface Resent {
-  readonly fields?: FormFields | undefined;
+  readonly fields?: Fields | undefined;
   readonly fault?: FormFault | undefined;
   /** Who sent it has not signed in (any more): it is sent again with the token, and nothing that was typed is lost. */
   readonly withToken?: boolean | undefined;
@@ -58,16 +56,7 @@ export function ActionForm({ action, what, label, buttons, children, withToken, 
       {children}
       {wantsToken && (
         <>
-          <Field id="again-token" name="token" label="Token" fault={fault}>
-            <input
-              id="again-token"
-              name="token"
-              type="password"
-              required
-              autocomplete="current-password"
-              {...faultMarks("again-token", "token", fault)}
-            />
-          </Field>
+          <TokenField id="again-token" fault={fault} />
           <input type="hidden" name="sign_in" value="yes" />
         </>
       )}
@@ -92,6 +81,25 @@ export function Field(
       {children}
       {fault?.field === name && <p id={`${id}-fault`} class="fault" role="alert">{short(fault.message, 1_000)}</p>}
     </div>
+  );
+}
+
+/** Where the token is written, by hand or by the browser. */
+export function TokenField(
+  { id, fault, autofocus }: { id: string; fault: FormFault | undefined; autofocus?: boolean },
+) {
+  return (
+    <Field id={id} name="token" label="Token" fault={fault}>
+      <input
+        id={id}
+        name="token"
+        type="password"
+        required
+        autofocus={autofocus}
+        autocomplete="current-password"
+        {...faultMarks(id, "token", fault)}
+      />
+    </Field>
   );
 }
 

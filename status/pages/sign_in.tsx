@@ -3,7 +3,7 @@
  */
 import type { Page } from "../answers.ts";
 import { SESSION_MS } from "../session.ts";
-import { faultMarks, Field, type FormFault } from "./forms.tsx";
+import { type FormFault, TokenField } from "./forms.tsx";
 import { frame, short } from "./parts.tsx";
 import { theVisitor } from "./visitor.ts";
 
@@ -43,17 +43,7 @@ export function signInPage({ next, fault, elsewhere }: SignInInput): Page {
                 {fault && fault.field === undefined && <p class="fault" role="alert">{short(fault.message)}</p>}
                 <form method="post" action="/sign-in" aria-label="Sign in">
                   <input type="hidden" name="next" value={next} />
-                  <Field id="sign-in-token" name="token" label="Token" fault={fault}>
-                    <input
-                      id="sign-in-token"
-                      name="token"
-                      type="password"
-                      required
-                      autofocus
-                      autocomplete="current-password"
-                      {...faultMarks("sign-in-token", "token", fault)}
-                    />
-                  </Field>
+                  <TokenField id="sign-in-token" fault={fault} autofocus />
                   <div class="buttons">
                     <button type="submit" class="main">Sign in</button>
                   </div>
