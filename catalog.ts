@@ -15,6 +15,7 @@ import { rowsFor, type Table, type TableOptions } from "./catalog/table.ts";
 export { MAX_TABLE_BYTES } from "./catalog/csv.ts";
 export { conditionFor, readTable } from "./catalog/compile.ts";
 export { forEachText, scheduleText } from "./catalog/cells/flows.ts";
+export { nodeRuleText } from "./catalog/cells/nodes.ts";
 export type { CompiledTable } from "./catalog/compile.ts";
 export type { Timetable } from "./catalog/timetables.ts";
 export { conditionValues } from "./catalog/condition_values.ts";

@@ -56,6 +56,28 @@ function checked(rule: NodeRule): NodeRule | Fault {
   return fault === undefined ? rule : { fault };
 }
 
+/** The rule as a cell has it; "" for an operator that is none. */
+export function nodeRuleText({ key, operator, values }: NodeRule): string {
+  const [value = ""] = values;
+  switch (operator) {
+    case "Exists":
+      return key;
+    case "DoesNotExist":
+      return `!${key}`;
+    case "Gt":
+      return `${key}>${value}`;
+    case "Lt":
+      return `${key}<${value}`;
+    case "In":
+      return values.length === 1 ? `${key}=${value}` : `${key} in (${values.join(",")})`;
+    case "NotIn":
+      return values.length === 1 ? `${key}!=${value}` : `${key} notin (${values.join(",")})`;
+    default:
+      // No operator of Kubernetes': the text reads back to nothing.
+      return "";
+  }
+}
+
 const EFFECTS = ["NoSchedule", "PreferNoSchedule", "NoExecute"] as const;
 
 export const tolerations = listOf<Toleration>(readToleration, {

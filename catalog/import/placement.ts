@@ -5,6 +5,7 @@
  */
 import type { NodeRule, Toleration } from "../../ports.ts";
 import { compact } from "../../util/compact.ts";
+import { nodeRuleText } from "../cells/nodes.ts";
 import { type Fields, isMap, mapOf, mapsOf } from "./documents.ts";
 import { type Draft, readsBack } from "./draft.ts";
 import { taker } from "./container.ts";
@@ -40,14 +41,14 @@ function readNodes(spec: Fields, draft: Draft): void {
   const isModel = models.length === 1 && model?.operator === "In" && draft.has("gpu") &&
     readsBack("gpuProduct", model.values.join(", "), model.values);
   const others = isModel ? rules.filter((rule) => rule !== model) : rules;
-  if (!others.every((rule) => readsBack("nodeSelector", ruleText(rule), [rule]))) return;
+  if (!others.every((rule) => readsBack("nodeSelector", nodeRuleText(rule), [rule]))) return;
   const take = () => {
     delete spec["nodeSelector"];
     delete node["requiredDuringSchedulingIgnoredDuringExecution"];
     dropEmptyAffinity(spec);
   };
   if (isModel) draft.offer("gpuProduct", model.values.join(", "), model.values, take);
-  draft.offerAll("nodeSelector", others.map((rule) => [ruleText(rule), rule] as const), take);
+  draft.offerAll("nodeSelector", others.map((rule) => [nodeRuleText(rule), rule] as const), take);
 }
 
 /** Rules of a single term of expressions; undefined: there is more to it. */
@@ -67,27 +68,6 @@ function ruleOf({ key, operator, values }: Fields): NodeRule {
   };
 }
 
-function ruleText({ key, operator, values }: NodeRule): string {
-  const [value = ""] = values;
-  switch (operator) {
-    case "Exists":
-      return key;
-    case "DoesNotExist":
-      return `!${key}`;
-    case "Gt":
-      return `${key}>${value}`;
-    case "Lt":
-      return `${key}<${value}`;
-    case "In":
-      return values.length === 1 ? `${key}=${value}` : `${key} in (${values.join(",")})`;
-    case "NotIn":
-      return values.length === 1 ? `${key}!=${value}` : `${key} notin (${values.join(",")})`;
-    default:
-      // No operator of Kubernetes': the text reads back to nothing.
-      return "";
-  }
-}
-
 /**
  * Preferences of one rule each and of one weight. The scheduler scales the sums of weights to what the best node has
  * (NormalizeScore of its plug-in NodeAffinity), so that equal weights are as good as 1.
@@ -98,10 +78,14 @@ function readPreferences(spec: Fields, draft: Draft): void {
   const rules = preferred.map(({ preference }) => termRules([preference]));
   const isEqual = new Set(preferred.map(({ weight }) => weight)).size === 1;
   if (!isEqual || rules.some((found) => found?.length !== 1)) return;
-  draft.offerAll("nodePreference", rules.flatMap((found) => found ?? []).map((rule) => [ruleText(rule), rule]), () => {
-    delete node["preferredDuringSchedulingIgnoredDuringExecution"];
-    dropEmptyAffinity(spec);
-  });
+  draft.offerAll(
+    "nodePreference",
+    rules.flatMap((found) => found ?? []).map((rule) => [nodeRuleText(rule), rule]),
+    () => {
+      delete node["preferredDuringSchedulingIgnoredDuringExecution"];
+      dropEmptyAffinity(spec);
+    },
+  );
 }
 
 function dropEmptyAffinity(spec: Fields): void {

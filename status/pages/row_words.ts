@@ -1,7 +1,7 @@
 /**
  * What the cells of a row say, as sentences. Pure. What stands between backticks is the cell's own text.
  */
-import { forEachText, scheduleText } from "../../catalog.ts";
+import { forEachText, nodeRuleText, scheduleText } from "../../catalog.ts";
 import type { Input, NodeRule, RetryRule, Row, Template } from "../../ports.ts";
 import { endOf } from "../../topics.ts";
 import { durationWords } from "../../util/duration.ts";
@@ -141,7 +141,7 @@ function resourceSentences(row: Row): string[] {
 }
 
 function placeSentences(row: Row): string[] {
-  const rules = (all: readonly NodeRule[]) => cells(all.map(ruleText));
+  const rules = (all: readonly NodeRule[]) => cells(all.map(nodeRuleText));
   return [
     row.nodeSelector ? `Only on nodes with ${rules(row.nodeSelector)}.` : "",
     row.nodePreference ? `Rather on nodes with ${rules(row.nodePreference)}.` : "",
@@ -161,22 +161,6 @@ function placeSentences(row: Row): string[] {
     row.serviceAccount === undefined ? "" : `It acts as the account ${cell(row.serviceAccount)}.`,
     row.podTemplate === undefined ? "" : `It is based on the pod template ${cell(row.podTemplate)}.`,
   ];
-}
-
-function ruleText({ key, operator, values }: NodeRule): string {
-  switch (operator) {
-    case "Exists":
-      return key;
-    case "DoesNotExist":
-      return `!${key}`;
-    case "Gt":
-    case "Lt":
-      return `${key}${operator === "Gt" ? ">" : "<"}${values[0] ?? ""}`;
-    case "In":
-      return values.length === 1 ? `${key}=${values[0]}` : `${key} in (${values.join(",")})`;
-    case "NotIn":
-      return values.length === 1 ? `${key}!=${values[0]}` : `${key} notin (${values.join(",")})`;
-  }
 }
 
 function failureSentences(row: Row): string[] {
