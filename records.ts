@@ -21,6 +21,12 @@ export type Notes =
   | ".schedules"
   | ".unstarted";
 
+/** A run that has ended, and when its record was written. */
+export interface WrittenRecord {
+  readonly runName: string;
+  readonly modifiedAt: Date;
+}
+
 /** Behind all keys that begin with a dot, of which there may be many more than records. */
 const AFTER_NOTES = ".~";
 const LIVE_KEY = ".live.json";
@@ -132,16 +138,35 @@ export class RunRecords {
   }
 
   /** Names of the runs that ended, and when, of those whose names begin so; in the order of names. */
-  async *list(
-    signal?: AbortSignal,
-    prefix = "",
-    afterRun?: string,
-  ): AsyncIterable<{ runName: string; modifiedAt: Date }> {
+  async *list(signal?: AbortSignal, prefix = "", afterRun?: string): AsyncIterable<WrittenRecord> {
     const after = afterRun !== undefined ? `${afterRun}.json` : prefix === "" ? AFTER_NOTES : undefined;
     for await (const { key, modifiedAt } of this.#store.list(prefix, compact({ after, signal }))) {
       const runName = key.slice(0, -".json".length);
       if (key.endsWith(".json") && isRunName(runName)) yield { runName, modifiedAt };
     }
+  }
+
+  /**
+   * Of the records that `list` gives and that are wanted, those that were written last, the newest first; holds twice as
+   * many meanwhile. `leftOut`: there are more.
+   */
+  async lastWritten(
+    most: number,
+    isWanted: (one: WrittenRecord) => boolean,
+    { prefix, signal }: { prefix: string; signal: AbortSignal | undefined },
+  ): Promise<{ found: WrittenRecord[]; leftOut: boolean }> {
+    let found: WrittenRecord[] = [];
+    let leftOut = false;
+    const cutOff = () => {
+      found.sort((a, b) => b.modifiedAt.getTime() - a.modifiedAt.getTime());
+      leftOut ||= found.length > most;
+      found = found.slice(0, most);
+    };
+    for await (const one of this.list(signal, prefix)) {
+      if (isWanted(one) && found.push(one) >= 2 * most) cutOff();
+    }
+    cutOff();
+    return { found, leftOut };
   }
 
   /** Puts a note unless there is one; false: there is. `path`: below the folder, without `.json`. */

@@ -21,6 +21,7 @@ import {
 } from "./context.ts";
 import { styled } from "./table_text.ts";
 import { errorMessage } from "../util/errors.ts";
+import { atOnce } from "../util/semaphore.ts";
 import { oneLine } from "../util/text.ts";
 
 /** The table that was named, or the configured one, as the service would read it. */
@@ -131,21 +132,17 @@ async function askServer(config: Config, rows: readonly Row[], io: Io): Promise<
   const { sampleMessage } = await import("../run_spec.ts");
   const cluster = await openCluster(config);
   const problems: Problem[] = [];
-  const left = [...rows.entries()];
-  const work = async () => {
-    for (let next = left.shift(); next; next = left.shift()) {
-      const [at, row] = next;
-      io.progress?.(`Asking ${cluster.url}: row ${at + 1} of ${rows.length}`);
-      const spec = await sampleOf(await runSpec(row, sampleMessage(row, config.topicPrefix), config));
-      await cluster.create(spec, { dryRun: true }).catch((error) => {
-        if (error instanceof UnavailableError) throw error;
-        const message = `the API server refuses its Job: ${errorMessage(error)}`;
-        problems.push({ severity: "error", line: row.line, jobName: row.jobName, message });
-      });
-    }
+  const ask = async ([at, row]: [number, Row]) => {
+    io.progress?.(`Asking ${cluster.url}: row ${at + 1} of ${rows.length}`);
+    const spec = await sampleOf(await runSpec(row, sampleMessage(row, config.topicPrefix), config));
+    await cluster.create(spec, { dryRun: true }).catch((error) => {
+      if (error instanceof UnavailableError) throw error;
+      const message = `the API server refuses its Job: ${errorMessage(error)}`;
+      problems.push({ severity: "error", line: row.line, jobName: row.jobName, message });
+    });
   };
   try {
-    await Promise.all(Array.from({ length: ASKED_AT_ONCE }, work));
+    await atOnce(ASKED_AT_ONCE, [...rows.entries()], ask);
   } finally {
     io.progress?.("");
     cluster[Symbol.dispose]?.();

@@ -4,11 +4,12 @@
  */
 import type { RunHistory, RunSearch } from "../history.ts";
 import type { RunRecord } from "../ports.ts";
-import type { RunRecords } from "../records.ts";
+import type { RunRecords, WrittenRecord } from "../records.ts";
 import type { RunTable } from "../runs.ts";
 import { isRunNameOf, runNameBegin, shortHash } from "../run_spec.ts";
 import { compact } from "../util/compact.ts";
 import { momentMs } from "../util/duration.ts";
+import { atOnce } from "../util/semaphore.ts";
 import { cut } from "../util/text.ts";
 import { checkBatch, MAX_BATCH_ENTRIES } from "./batches.ts";
 
@@ -54,7 +55,7 @@ const MAX_REASON = 100;
 export async function chooseRuns(
   request: ReplayRequest,
   { records, history, runs, signal }: {
-    readonly records: Pick<RunRecords, "list" | "get">;
+    readonly records: Pick<RunRecords, "lastWritten" | "get">;
     /** Where it holds all runs, no record is read to choose. */
     readonly history?: Pick<RunHistory, "find" | "reach">;
     readonly runs: Pick<RunTable, "values"> | undefined;
@@ -113,46 +114,22 @@ async function lookInHistory(
 
 /** The same with the records that were written last, where the history does not hold all. */
 async function lookInRecords(
-  records: Pick<RunRecords, "list" | "get">,
+  records: Pick<RunRecords, "lastWritten" | "get">,
   { jobName, sinceMs, signal }: { jobName: string; sinceMs: number; signal: AbortSignal },
   look: (run: Looked) => void,
 ): Promise<boolean> {
-  const { names, more } = await newest({ records, jobName, sinceMs, signal });
-  const read = async () => {
-    for (let name = names.pop(); name !== undefined; name = names.pop()) {
-      // What cannot be read is no reason to leave the others.
-      const record = await records.get(name, signal).catch(() => undefined);
-      signal.throwIfAborted();
-      if (record) look(record);
-    }
-  };
-  await Promise.all(Array.from({ length: READS_AT_ONCE }, read));
-  return more;
-}
-
-/** Names of the newest records that may be of the row, by when they were written: never before the end. */
-async function newest(
-  { records, jobName, sinceMs, signal }: {
-    readonly records: Pick<RunRecords, "list">;
-    readonly jobName: string;
-    readonly sinceMs: number;
-    readonly signal: AbortSignal;
-  },
-): Promise<{ names: string[]; more: boolean }> {
-  let found: { runName: string; modifiedAt: Date }[] = [];
-  let more = false;
-  const cutOff = () => {
-    found.sort((a, b) => b.modifiedAt.getTime() - a.modifiedAt.getTime());
-    more ||= found.length > MAX_BATCH_ENTRIES;
-    found = found.slice(0, MAX_BATCH_ENTRIES);
-  };
-  for await (const one of records.list(signal, runNameBegin(jobName))) {
-    // Other rows' names may begin so.
-    if (one.modifiedAt.getTime() < sinceMs - CLOCK_SLACK_MS || !isRunNameOf(one.runName, jobName)) continue;
-    if (found.push(one) >= 2 * MAX_BATCH_ENTRIES) cutOff();
-  }
-  cutOff();
-  return { names: found.map(({ runName }) => runName), more };
+  const isWanted = ({ runName, modifiedAt }: WrittenRecord) =>
+    // By when it was written, which is never before the end. Other rows' names may begin so.
+    modifiedAt.getTime() >= sinceMs - CLOCK_SLACK_MS && isRunNameOf(runName, jobName);
+  const prefix = runNameBegin(jobName);
+  const { found, leftOut } = await records.lastWritten(MAX_BATCH_ENTRIES, isWanted, { prefix, signal });
+  await atOnce(READS_AT_ONCE, found, async ({ runName }) => {
+    // What cannot be read is no reason to leave the others.
+    const record = await records.get(runName, signal).catch(() => undefined);
+    signal.throwIfAborted();
+    if (record) look(record);
+  });
+  return leftOut;
 }
 
 function readSince(text: string): number {

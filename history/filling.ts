@@ -4,6 +4,7 @@
  * stays, and can be done again.
  */
 import type { RunRecords } from "../records.ts";
+import { atOnce } from "../util/semaphore.ts";
 import { pauses } from "./pauses.ts";
 import type { HistoryLine } from "./line.ts";
 import { lineOf, readLine } from "./line.ts";
@@ -156,16 +157,10 @@ export class Filling {
     const { index, records, signal } = this.#options;
     for (let names = index.missing(NAMES_AT_ONCE); names.length > 0; names = index.missing(NAMES_AT_ONCE)) {
       const lines: HistoryLine[] = [];
-      const left = [...names];
-      const read = async () => {
-        for (let name = left.pop(); name !== undefined; name = left.pop()) {
-          const record = await records.find(name, signal);
-          // Whoever may write there could have put something else under that name.
-          const line = record === undefined || record === "unreadable" ? undefined : lineOf(record);
-          if (line) lines.push(line);
-        }
-      };
-      await Promise.all(Array.from({ length: READS_AT_ONCE }, read));
+      await atOnce(READS_AT_ONCE, names, async (name) => {
+        const line = lineOf(await records.find(name, signal));
+        if (line) lines.push(line);
+      });
       await this.#add(lines, { stored: false });
       index.bulk("begin");
       for (const name of names) index.missedNoMore(name);

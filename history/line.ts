@@ -21,8 +21,12 @@ export const LONGEST_LINE = 100_000;
 /** Of a text of an EndedRun, which says how much of it was cut off. */
 const LONGEST_TEXT = 600;
 
-/** A record as a line; undefined: it is not what it should be, as a record may be that somebody else wrote. */
-export function lineOf(record: RunRecord): HistoryLine | undefined {
+/**
+ * A record as the store has it as a line; undefined: there is none, or it is not what it should be, as one may be that
+ * somebody else wrote.
+ */
+export function lineOf(record: RunRecord | "unreadable" | undefined): HistoryLine | undefined {
+  if (record === undefined || record === "unreadable") return undefined;
   const run = endedRun(record);
   if (!isEndedRun(run as unknown as Record<string, unknown>)) return undefined;
   // A piece of a string keeps the whole of it in memory.

@@ -11,6 +11,7 @@ import { deliveryHash, deliveryPartsOf, isMadeRunName } from "../run_spec.ts";
 import { isJoinTopic, scheduleTopic } from "../topics.ts";
 import { errorMessage } from "../util/errors.ts";
 import { delay } from "../util/retry.ts";
+import { atOnce } from "../util/semaphore.ts";
 import { endedRun } from "./ended_run.ts";
 import type { HistoryLine } from "./line.ts";
 import { SegmentError, Segments } from "./segments.ts";
@@ -132,7 +133,7 @@ export class Retention {
       }
     }
     if (dryRun) return;
-    await atOnce(going, async (name) => {
+    await atOnce(DELETES_AT_ONCE, going, async (name) => {
       // The record last: while it is there, all of this is found again.
       await store.delete(`.payloads/${name}`, { signal });
       await store.delete(`${name}.json`, { signal });
@@ -143,7 +144,7 @@ export class Retention {
   async #read(runNames: readonly string[]): Promise<Map<string, EndedRun | "unreadable">> {
     const { records, signal } = this.#options;
     const found = new Map<string, EndedRun | "unreadable">();
-    await atOnce(runNames, async (name) => {
+    await atOnce(DELETES_AT_ONCE, runNames, async (name) => {
       const record = await records.find(name, signal);
       if (record !== undefined) found.set(name, record === "unreadable" ? record : endedRun(record));
     });
@@ -214,7 +215,7 @@ export class Retention {
     let count = 0;
     let old: string[] = [];
     const remove = async () => {
-      await atOnce(old, async (runName) => {
+      await atOnce(DELETES_AT_ONCE, old, async (runName) => {
         if (!await this.#isLogOf(runName)) return;
         count++;
         if (dryRun) return;
@@ -296,14 +297,6 @@ async function openThings(records: RunRecords, signal: AbortSignal): Promise<Ope
 /** The lowest number of a delivery that the broker may send again. */
 function firstOf({ from, acknowledged, open }: SessionRecord): number {
   return Math.min(from, acknowledged + 1, ...open.map(([first]) => first));
-}
-
-async function atOnce<T>(all: readonly T[], work: (one: T) => Promise<void>): Promise<void> {
-  const left = [...all];
-  const next = async () => {
-    for (let one = left.pop(); one !== undefined; one = left.pop()) await work(one);
-  };
-  await Promise.all(Array.from({ length: DELETES_AT_ONCE }, next));
 }
 
 /** From one time to the next, and how often it is looked whether it may be done. */

@@ -4,9 +4,10 @@
  */
 import type { EndedRun, RunFilter } from "../history.ts";
 import type { ObjectStore } from "../ports.ts";
-import type { RunRecords } from "../records.ts";
+import type { RunRecords, WrittenRecord } from "../records.ts";
 import { runNameBegin } from "../run_spec.ts";
 import { compact } from "../util/compact.ts";
+import { atOnce } from "../util/semaphore.ts";
 import { tookMs, wordsOf } from "./figures.ts";
 import { secondOf } from "./index.ts";
 import { type HistoryLine, lineOf } from "./line.ts";
@@ -100,29 +101,18 @@ async function addRecords(
   const isLarge = newestMs !== undefined;
   const lastMinute = "The store is large: runs that ended in the last minute may be missing";
   if (isLarge && filter.jobName === undefined) return `${lastMinute}; --row NAME looks for them too`;
-  let missing: { runName: string; modifiedAt: Date }[] = [];
-  let [listed, leftOut] = [0, false];
-  const cutOff = () => {
-    missing.sort((a, b) => b.modifiedAt.getTime() - a.modifiedAt.getTime());
-    leftOut ||= missing.length > MOST_READ;
-    missing = missing.slice(0, MOST_READ);
+  let listed = 0;
+  const isMissing = ({ runName, modifiedAt }: WrittenRecord) => {
+    if (++listed % 1_000 === 0) onProgress?.(listed);
+    return !known.has(runName) && !(isLarge && modifiedAt.getTime() < newestMs - SLACK_MS);
   };
   // Other rows' names may begin so.
-  const begin = isLarge && filter.jobName !== undefined ? runNameBegin(filter.jobName) : "";
-  for await (const one of records.list(signal, begin)) {
-    if (++listed % 1_000 === 0) onProgress?.(listed);
-    if (known.has(one.runName) || isLarge && one.modifiedAt.getTime() < newestMs - SLACK_MS) continue;
-    if (missing.push(one) >= 2 * MOST_READ) cutOff();
-  }
-  cutOff();
-  const read = async () => {
-    for (let one = missing.pop(); one !== undefined; one = missing.pop()) {
-      const record = await records.find(one.runName, signal);
-      const line = record === undefined || record === "unreadable" ? undefined : lineOf(record);
-      if (line) wanted.add(line);
-    }
-  };
-  await Promise.all(Array.from({ length: READS_AT_ONCE }, read));
+  const prefix = isLarge && filter.jobName !== undefined ? runNameBegin(filter.jobName) : "";
+  const { found, leftOut } = await records.lastWritten(MOST_READ, isMissing, { prefix, signal });
+  await atOnce(READS_AT_ONCE, found, async ({ runName }) => {
+    const line = lineOf(await records.find(runName, signal));
+    if (line) wanted.add(line);
+  });
   return leftOut
     ? `Of the records that no segment in .index/ holds, the ${MOST_READ} that were written last were looked at: ` +
       "the service makes segments of the others while it runs"

@@ -3,6 +3,15 @@
  */
 import { onAbort } from "./abort.ts";
 
+/** Does `work` for each, in their order, at most so many at a time. Rejects with the first error, and lets the others go on. */
+export async function atOnce<T>(most: number, all: readonly T[], work: (one: T) => Promise<void>): Promise<void> {
+  const left = all.values();
+  const goOn = async () => {
+    for (const one of left) await work(one);
+  };
+  await Promise.all(Array.from({ length: Math.min(most, all.length) }, goOn));
+}
+
 /** Lets so many pieces of work go on at a time, the others in the order of their coming. */
 export class Semaphore {
   #free: number;
