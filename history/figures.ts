@@ -2,6 +2,7 @@
  * Figures of ended runs: how long they took, what they had requested, percentiles. Pure.
  */
 import type { EndedRun } from "../history.ts";
+import { DAY_MS } from "../util/duration.ts";
 import { quantityValue } from "../util/quantities.ts";
 
 const GIB = 1024 ** 3;
@@ -9,7 +10,7 @@ const GIB = 1024 ** 3;
  * What one run counts for at most: a hundred years, and so many cores, GiB and GPUs. What a record says is anybody's word,
  * and sums must stay finite.
  */
-const MOST_MS = 100 * 365 * 24 * 3600_000;
+const MOST_MS = 100 * 365 * DAY_MS;
 const MOST_WORTH = 1e9;
 
 /** From start to end, in milliseconds; undefined: it never started. */

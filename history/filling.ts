@@ -5,7 +5,7 @@
  */
 import type { RunRecords } from "../records.ts";
 import { atOnce } from "../util/semaphore.ts";
-import { pauses } from "./pauses.ts";
+import { pauses } from "../util/slices.ts";
 import type { HistoryLine } from "./line.ts";
 import { lineOf, readLine } from "./line.ts";
 import { type RunIndex, secondOf, wideHash } from "./index.ts";

@@ -5,6 +5,7 @@
  */
 import { DatabaseSync, type StatementSync } from "node:sqlite";
 import type { EndedRun } from "../history.ts";
+import { DAY_MS } from "../util/duration.ts";
 import { requestedOf, tookMs } from "./figures.ts";
 import { type HistoryLine, lineText } from "./line.ts";
 import { APPLICATION_ID, SCHEMA, SCHEMA_VERSION } from "./schema.ts";
@@ -20,7 +21,6 @@ const MOST_TRIES = 100;
 const REFUSED = 19;
 /** Later ends than 2239 stand there, so that an id is a safe integer. */
 const LAST_SECOND = 8_500_000_000;
-export const DAY_MS = 24 * 3600_000;
 
 /** A row of `runs` as `RUN_COLUMNS` gives it. */
 export interface StoredRun {

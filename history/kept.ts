@@ -8,6 +8,7 @@ import type { EndedRun, GrowingHistory, Reach, RowDay, RunFilter, RunSearch } fr
 import type { Emit, ObjectStore } from "../ports.ts";
 import type { RunRecords } from "../records.ts";
 import { compact } from "../util/compact.ts";
+import { DAY_MS } from "../util/duration.ts";
 import { errorMessage } from "../util/errors.ts";
 import { backoffMs, delay } from "../util/retry.ts";
 import { Filling } from "./filling.ts";
@@ -29,6 +30,7 @@ export interface KeptHistoryOptions {
   /** Other values than the preset are for tests. */
   readonly horizon?: number;
   readonly segmentMs?: number;
+  /** From one comparison with the store to the next, and of segments that are put together. */
   readonly dayMs?: number;
 }
 
@@ -36,8 +38,6 @@ export interface KeptHistoryOptions {
 const HORIZON = 20_000;
 /** From one segment to the next. */
 const SEGMENT_MS = 60_000;
-/** From one comparison with the store to the next, and of segments that are put together. */
-const DAY_MS = 24 * 3600_000;
 /** Segments that are not full: with so many they are put together at once. */
 const MANY_SEGMENTS = 60;
 /** Ends that wait to be taken in: of more, the store is listed. */

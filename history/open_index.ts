@@ -5,6 +5,7 @@
 import { join } from "node:path";
 import { DatabaseSync } from "node:sqlite";
 import { shortHash } from "../run_spec.ts";
+import { compact } from "../util/compact.ts";
 import { errorMessage } from "../util/errors.ts";
 import { createTables, indexInMemory, RunIndex } from "./index.ts";
 import { APPLICATION_ID, SCHEMA_VERSION } from "./schema.ts";
@@ -78,7 +79,7 @@ function inMemory(trouble?: string): OpenedIndex {
     index,
     isFile: false,
     wasWhole: false,
-    ...(trouble === undefined ? {} : { trouble }),
+    ...compact({ trouble }),
     markWhole() {},
     close: () => index.db.close(),
   };
@@ -91,20 +92,20 @@ function openFile(folder: string, storeUrl: string): OpenedIndex {
   try {
     if (!lock.tryLockSync(true)) throw new Error("another process uses it");
     let trouble: string | undefined;
-    let db: DatabaseSync;
+    let index: RunIndex;
     try {
-      db = openOurs(path, storeUrl);
+      index = openOurs(path, storeUrl);
     } catch (error) {
       trouble = `The index of runs ${path} cannot be used and is made anew: ${errorMessage(error)}`;
       removeFiles(path);
-      db = openOurs(path, storeUrl);
+      index = openOurs(path, storeUrl);
     }
-    const index = new RunIndex(db);
+    const { db } = index;
     return {
       index,
       isFile: true,
       wasWhole: aboutOf(db, "whole") === "yes",
-      ...(trouble === undefined ? {} : { trouble }),
+      ...compact({ trouble }),
       markWhole() {
         db.exec("PRAGMA wal_checkpoint(TRUNCATE); PRAGMA synchronous = NORMAL");
         setAbout(db, "whole", "yes");
@@ -121,7 +122,7 @@ function openFile(folder: string, storeUrl: string): OpenedIndex {
   }
 }
 
-function openOurs(path: string, storeUrl: string): DatabaseSync {
+function openOurs(path: string, storeUrl: string): RunIndex {
   const db = new DatabaseSync(path, { timeout: 100 });
   try {
     db.exec(`PRAGMA journal_mode = WAL; PRAGMA cache_size = -${CACHE_KIB}; PRAGMA mmap_size = 0;
@@ -131,14 +132,13 @@ function openOurs(path: string, storeUrl: string): DatabaseSync {
       setAbout(db, "store", storeUrl);
     } else if (!isOurs(db, storeUrl)) throw new Error("another version has written it, or something else");
     const isWhole = aboutOf(db, "whole") === "yes";
-    if (!isWhole && Number(db.prepare("SELECT count(*) n FROM (SELECT 1 FROM runs LIMIT 1)").get()!["n"]) > 0) {
-      throw new Error("it was not finished");
-    }
+    const index = new RunIndex(db);
+    // Finds what is torn where it can be seen at once, too; the rest shows when it is read.
+    const oldest = index.oldest();
+    if (!isWhole && oldest !== undefined) throw new Error("it was not finished");
     // Until it is whole, nothing is lost with it, and a million runs are read in half the time.
     db.exec(`PRAGMA synchronous = ${isWhole ? "NORMAL" : "OFF"}`);
-    // Finds what is torn where it can be seen at once; the rest shows when it is read.
-    new RunIndex(db).oldest();
-    return db;
+    return index;
   } catch (error) {
     db.close();
     throw error;

@@ -5,9 +5,10 @@
  */
 import type { EndedRun, RowDay, RunFilter, RunSearch } from "../history.ts";
 import { compact } from "../util/compact.ts";
+import { DAY_MS } from "../util/duration.ts";
+import { pauses } from "../util/slices.ts";
 import { percentile, wordsOf } from "./figures.ts";
-import { DAY_MS, IDS_A_SECOND, RUN_COLUMNS, type RunIndex, secondOf, STATUSES, type StoredRun } from "./index.ts";
-import { pauses } from "./pauses.ts";
+import { IDS_A_SECOND, RUN_COLUMNS, type RunIndex, secondOf, STATUSES, type StoredRun } from "./index.ts";
 
 /** Runs that a slice looks at: at first about as many as are wanted, then more and more. */
 const LEAST_LOOKED_AT = 60;
@@ -236,13 +237,10 @@ export class Queries {
     }
     const words = text === undefined ? [] : [...new Set(wordsOf(text))].slice(0, MOST_WORDS);
     const match = words.map((word) => `"${word}"`).join(" ");
-    const first = [since && secondOf(since.getTime()), 0].find((one) => one !== undefined)!;
-    const end = Math.min(until ? Math.ceil(until.getTime() / 1000) - 1 : Infinity, (untilMs ?? Infinity) / 1000);
-    const ids = [
-      first * IDS_A_SECOND,
-      (secondOf(end === Infinity ? Number.MAX_SAFE_INTEGER : end * 1000) + 1) * IDS_A_SECOND - 1,
-    ] as const;
-    const conditions = (run: string): { sql: string[]; params: Value[] } => {
+    const first = since ? secondOf(since.getTime()) : 0;
+    const last = secondOf(Math.min(until ? until.getTime() - 1 : Infinity, untilMs ?? Infinity));
+    const ids = [first * IDS_A_SECOND, (last + 1) * IDS_A_SECOND - 1] as const;
+    const conditions = (run: string, byText: boolean): { sql: string[]; params: Value[] } => {
       const sql = Object.keys(equal).map((column) => `${run}.${column} = ?`);
       const params = Object.values(equal) as Value[];
       // The second of a run is in its id: only at the ends of the range must the run itself be read.
@@ -259,21 +257,16 @@ export class Queries {
         sql.push(`coalesce(${run}.took_ms, 0) >= ?`);
         params.push(minMs);
       }
+      if (byText) {
+        sql.push(`EXISTS (SELECT 1 FROM texts WHERE texts MATCH ? AND texts.rowid = ${run}.id)`);
+        params.push(match);
+      }
       return { sql, params };
     };
-    const own = conditions("r");
     const isExact = root !== undefined || group !== undefined || parentRun !== undefined;
-    const byText = match !== "" && !isExact;
-    if (match !== "" && isExact) {
-      own.sql.push("EXISTS (SELECT 1 FROM texts WHERE texts MATCH ? AND texts.rowid = r.id)");
-      own.params.push(match);
-    }
+    const own = conditions("r", match !== "" && isExact);
     if (!everyItem && !isExact) {
-      const newer = conditions("n");
-      if (match !== "") {
-        newer.sql.push("EXISTS (SELECT 1 FROM texts WHERE texts MATCH ? AND texts.rowid = n.id)");
-        newer.params.push(match);
-      }
+      const newer = conditions("n", match !== "");
       const fits = newer.sql.map((one) => ` AND ${one}`).join("");
       own.sql.push(`(r.id & 1 = 0 OR NOT EXISTS (SELECT 1 FROM runs n INDEXED BY by_group
         WHERE n.grp = r.grp AND n.id >= r.id - r.id % ${IDS_A_SECOND}
@@ -282,7 +275,7 @@ export class Queries {
     }
     const where = own.sql.map((one) => ` AND ${one}`).join("");
     const rest = { where, params: own.params, ids };
-    if (byText) {
+    if (match !== "" && !isExact) {
       const range = "t.rowid >= CAST(? AS INTEGER) AND t.rowid <= CAST(? AS INTEGER)";
       return {
         ...rest,

@@ -9,6 +9,7 @@ import type { ObjectStore } from "../ports.ts";
 import type { RunRecords, SessionRecord } from "../records.ts";
 import { deliveryHash, deliveryPartsOf, isMadeRunName } from "../run_spec.ts";
 import { isJoinTopic, scheduleTopic } from "../topics.ts";
+import { DAY_MS } from "../util/duration.ts";
 import { errorMessage } from "../util/errors.ts";
 import { delay } from "../util/retry.ts";
 import { atOnce } from "../util/semaphore.ts";
@@ -299,8 +300,7 @@ function firstOf({ from, acknowledged, open }: SessionRecord): number {
   return Math.min(from, acknowledged + 1, ...open.map(([first]) => first));
 }
 
-/** From one time to the next, and how often it is looked whether it may be done. */
-const EVERY_MS = 24 * 3600_000;
+/** How often it is looked whether it may be done. */
 const LOOK_MS = 60_000;
 
 /** Prunes once a day, at a moment when `isQuiet`; until the signal aborts. */
@@ -318,7 +318,7 @@ export async function pruneDaily(
   for (let dueMs = performance.now();;) {
     await delay(lookMs, signal);
     if (performance.now() < dueMs || !isQuiet()) continue;
-    dueMs = performance.now() + EVERY_MS;
+    dueMs = performance.now() + DAY_MS;
     try {
       await onPruned(await retention.prune({ dryRun: false }));
     } catch (error) {

@@ -4,6 +4,7 @@
  */
 import type { EndedRun, RowDay } from "../history.ts";
 import { compact } from "../util/compact.ts";
+import { DAY_MS } from "../util/duration.ts";
 import { quantityValue } from "../util/quantities.ts";
 
 /** Requested, times the time from start to end. */
@@ -33,7 +34,6 @@ export interface Peaks {
   readonly cpuRequested?: number;
 }
 
-const DAY_MS = 24 * 3600_000;
 /** Advice needs so many runs. */
 const LEAST_RUNS = 5;
 /** What is advised is so much more than the peak. */

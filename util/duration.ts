@@ -2,6 +2,8 @@
  * Durations as people write them in settings and flags, and as they read them. Pure.
  */
 
+export const DAY_MS = 24 * 3600_000;
+
 const UNIT_MS: Readonly<Record<string, number>> = { ms: 1, s: 1e3, m: 6e4, h: 36e5, d: 864e5, w: 6048e5 };
 /** Nobody writes a longer one. */
 const LONGEST_TEXT = 64;
