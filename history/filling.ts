@@ -34,8 +34,6 @@ const MOST_MISSING = 50_000;
 export class Filling {
   readonly #options: FillingOptions;
   readonly #pause: () => Promise<void> | undefined;
-  /** Runs were left out, or taken out, that are older than what the index holds. */
-  leftOut = false;
   #inTransaction = 0;
 
   constructor(options: FillingOptions) {
@@ -144,7 +142,7 @@ export class Filling {
     index.add(newer, how);
     // A segment is made of these too.
     if (!how.stored) index.keepUnstored(lines.filter((line) => !newer.includes(line)));
-    this.leftOut ||= newer.length < lines.length || index.runs > horizon;
+    index.leftOut ||= newer.length < lines.length;
     index.trim(horizon);
   }
 

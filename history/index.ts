@@ -52,7 +52,7 @@ export class RunIndex {
   readonly words: Words;
   /** Rows whose last ends have changed, told as they change. */
   onChange: (job: number) => void = () => {};
-  /** Runs were left out for which there was no room. */
+  /** There are, or were, runs for which there was no room. */
   leftOut = false;
   readonly #statements = new Map<string, StatementSync>();
   #runs = 0;
@@ -135,6 +135,7 @@ export class RunIndex {
       const oldest = this.sql(`SELECT id, ${RUN_COLUMNS} FROM runs ORDER BY id LIMIT 1`).get();
       if (!oldest) return;
       this.#remove(oldest as unknown as FoundRun);
+      this.leftOut = true;
     }
   }
 

@@ -56,8 +56,6 @@ export class KeptHistory implements GrowingHistory {
   readonly #waiting: HistoryLine[] = [];
   #flushing: ReturnType<typeof setTimeout> | undefined;
   #isWhole = false;
-  /** Of an index in memory. */
-  #leftOut = false;
   /** The store may hold what nobody has told. */
   #mustCompare = false;
   #timesBroken = 0;
@@ -99,7 +97,7 @@ export class KeptHistory implements GrowingHistory {
     const look = () => {
       this.#flush();
       const { index } = this.#opened;
-      const kind = !this.#isWhole || this.#mustCompare ? "partly" : this.#leftOut || index.leftOut ? "newest" : "all";
+      const kind = !this.#isWhole || this.#mustCompare ? "partly" : index.leftOut ? "newest" : "all";
       return { runs: index.runs, kind, ...compact({ oldest: index.oldest() }) } as const;
     };
     try {
@@ -179,7 +177,6 @@ export class KeptHistory implements GrowingHistory {
     await filling.readSegments();
     this.#mustCompare = false;
     await filling.compare(this.#options.leads);
-    this.#leftOut = filling.leftOut;
     if (!opened.wasWhole) opened.markWhole();
     this.#isWhole = true;
     await this.#queries.refresh();
@@ -209,7 +206,6 @@ export class KeptHistory implements GrowingHistory {
         await filling.compare(leads);
         comparedMs = performance.now();
       }
-      this.#leftOut ||= filling.leftOut;
       await this.#queries.refresh(signal);
     }
   }
@@ -252,9 +248,7 @@ export class KeptHistory implements GrowingHistory {
       index.add(lines, { stored: false });
       if (isFile) return;
       for (const { run } of lines) index.know(run.run_name);
-      const { horizon = HORIZON } = this.#options;
-      if (index.runs > horizon) this.#leftOut = true;
-      index.trim(horizon);
+      index.trim(this.#options.horizon ?? HORIZON);
     });
     this.#waiting.splice(0, lines.length);
   }
@@ -275,7 +269,6 @@ export class KeptHistory implements GrowingHistory {
       // It cannot be closed in order either.
     }
     this.#isWhole = false;
-    this.#leftOut = false;
     // Memory does not break by itself: these would break the next one too. They are in the store.
     if (!broken.isFile) this.#waiting.length = 0;
     this.#open(again ? place : undefined);

@@ -244,6 +244,17 @@ Deno.test("an index in memory holds the newest ends and says from when on", asyn
   equal(await history.count({ text: "2026" }), 3);
 });
 
+Deno.test("an index in memory says from when on after a failure of the store, too", async () => {
+  await using bed = new Bed();
+  await bed.put(5, 2, 9, 1, 8);
+  const history = await bed.loaded({ horizon: 3, segmentMs: 1 });
+  bed.store.objects.delete("run-9.json");
+  bed.store.faults.push(new Error("no connection"));
+  await eventually(async () => await namesIn(history) === "run-8 run-5", { what: "the comparison after it" });
+  equal(bed.troubles.length, 1);
+  equal(history.reach().kind, "newest");
+});
+
 Deno.test("an index in memory reads no record twice, though it does not hold all of them", async () => {
   await using bed = new Bed();
   await bed.put(1, 2, 3, 4, 5);
