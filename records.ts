@@ -189,6 +189,11 @@ export class RunRecords {
     return this.#getJson(`${folder}/${path}.json`, MAX_RECORD_BYTES, signal);
   }
 
+  /** As `getNote`; undefined also where what is there cannot be read. */
+  readableNote(folder: Notes, path: string, signal?: AbortSignal): Promise<unknown> {
+    return this.getNote(folder, path, signal).catch(unreadableAsNone);
+  }
+
   /** Names of the runs, or groups, of which there is a note in the folder. */
   async notedRuns(folder: Notes, signal?: AbortSignal): Promise<string[]> {
     const names: string[] = [];
@@ -198,12 +203,7 @@ export class RunRecords {
 
   /** A record that was noted; undefined: there is none, or it is no record of that run. */
   async getNotedRecord(folder: Notes, runName: string, signal?: AbortSignal): Promise<RunRecord | undefined> {
-    try {
-      return asRunRecord(await this.getNote(folder, runName, signal), runName);
-    } catch (error) {
-      if (error instanceof SyntaxError) return undefined;
-      throw error;
-    }
+    return asRunRecord(await this.readableNote(folder, runName, signal), runName);
   }
 
   async deleteNote(folder: Notes, path: string, signal?: AbortSignal): Promise<void> {
@@ -277,10 +277,7 @@ export class RunRecords {
       newest.set(key.slice(0, key.lastIndexOf("/")), key);
     }
     const read = [...newest.values()].map(async (key) => {
-      const record = await this.#getJson(key, MAX_RECORD_BYTES, signal).catch((error) => {
-        if (error instanceof SyntaxError) return undefined;
-        throw error;
-      });
+      const record = await this.#getJson(key, MAX_RECORD_BYTES, signal).catch(unreadableAsNone);
       return isSessionRecord(record) ? [record] : [];
     });
     return (await Promise.all(read)).flat();
@@ -308,6 +305,10 @@ export class RunRecords {
   #unreadable(key: string, why: string, cause?: unknown): SyntaxError {
     return new SyntaxError(`Cannot read ${this.#store.url}/${key}: ${why}; delete or mend it`, { cause });
   }
+}
+
+function unreadableAsNone(error: unknown): undefined {
+  if (!(error instanceof SyntaxError)) throw error;
 }
 
 /** How the names of the row's runs begin that were made of deliveries from one number to another, and the first one. */

@@ -232,13 +232,7 @@ export class Joins {
   /** undefined: it is no mark of that row, which is said. */
   async #markAt(path: string, needed: string): Promise<JoinMark | undefined> {
     const { records, signal } = this.#options;
-    let found: unknown;
-    try {
-      found = await records.getNote(".joins", path, signal);
-    } catch (error) {
-      if (!(error instanceof SyntaxError)) throw error;
-    }
-    const mark = asJoinMark(found, needed);
+    const mark = asJoinMark(await records.readableNote(".joins", path, signal), needed);
     if (mark) return mark;
     this.#report({
       reason: "MarkUnusable",
@@ -352,10 +346,7 @@ export class Joins {
   /** What cannot be read is the note of no row. */
   async #openNote(runName: string): Promise<{ readonly root: string; readonly jobName: string }> {
     const { records, signal } = this.#options;
-    const note = await records.getNote(".open-joins", runName, signal).catch((error) => {
-      if (error instanceof SyntaxError) return undefined;
-      throw error;
-    });
+    const note = await records.readableNote(".open-joins", runName, signal);
     const { root, job_name } = note as { root?: unknown; job_name?: unknown } ?? {};
     return { root: String(root), jobName: String(job_name) };
   }

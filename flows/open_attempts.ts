@@ -87,10 +87,7 @@ export class OpenAttempts {
 
   /** undefined: there is none that can be believed. */
   async read(runName: string): Promise<OpenAttempt | undefined> {
-    const note = await this.#records.getNote(NOTES, runName, this.#signal).catch((error) => {
-      if (error instanceof SyntaxError) return undefined;
-      throw error;
-    });
+    const note = await this.#records.readableNote(NOTES, runName, this.#signal);
     const read = stored.safeParse(note);
     const row = read.success ? rowIn(read.data.row) : undefined;
     if (!read.success || !row) return undefined;

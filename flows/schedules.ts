@@ -16,7 +16,7 @@ import { finishInSlices } from "../util/slices.ts";
 
 export interface SchedulesOptions {
   readonly catalog: Pick<Catalog, "table" | "timetableOf" | "conditionOf">;
-  readonly records: Pick<RunRecords, "getNote" | "replaceNote">;
+  readonly records: Pick<RunRecords, "readableNote" | "replaceNote">;
   readonly listener: Pick<Listener, "run">;
   readonly topicPrefix: string;
   /** A due time that was missed for longer is left out. */
@@ -99,14 +99,10 @@ export class Schedules {
     this.#plannedTable = table;
     // Most tables have none: then the store need not even be asked.
     if (rows.length === 0 && this.#entries === undefined) return;
-    this.#entries ??= await this.#retry("read", async () =>
-      entriesOf(
-        await records.getNote(".schedules", this.#noteName, signal).catch((error) => {
-          if (error instanceof SyntaxError) return undefined;
-          throw error;
-        }),
-        topicPrefix,
-      ));
+    this.#entries ??= await this.#retry(
+      "read",
+      async () => entriesOf(await records.readableNote(".schedules", this.#noteName, signal), topicPrefix),
+    );
     const nowMs = Date.now();
     const known = this.#entries;
     const entries = new Map<string, Entry>();
