@@ -282,9 +282,7 @@ async function openThings(records: RunRecords, signal: AbortSignal): Promise<Ope
   for (const folder of [".open-groups", ".open-joins", ".open-attempts", ".unstarted"] as const) {
     for await (const path of records.notes(folder, "", { signal })) {
       names.add(path);
-      const note = await records.getNote(folder, path, signal).catch(() => undefined) as
-        | Record<string, unknown>
-        | undefined;
+      const note = await records.readableNote(folder, path, signal) as Record<string, unknown> | undefined;
       for (const field of ["run_name", "root_run", "parent_run", "first_run", "group"]) {
         if (typeof note?.[field] === "string") names.add(note[field]);
       }

@@ -1,5 +1,5 @@
 /** What is deleted by age, and what never is. */
-import { deepEqual, equal } from "node:assert/strict";
+import { deepEqual, equal, rejects } from "node:assert/strict";
 import { Retention } from "../../history.ts";
 import { lineOf } from "../../history/line.ts";
 import { Segments } from "../../history/segments.ts";
@@ -166,6 +166,18 @@ Deno.test("all records of a message stay of which something lives or waits", asy
   await bed.records.putNote(".open-attempts", keyed("attempt"), { first_run: ofAttempt });
   await bed.records.putNote(".open-groups", delivered(5), {});
   deepEqual(await bed.prune(), { kept: { open: 4 }, left: [ofLive, ofJoin, ofAttempt, ofGroup].sort() });
+});
+
+Deno.test("nothing is deleted while the store does not say what waits", async () => {
+  const bed = new Bed();
+  const root = shortHash(["join"]);
+  const runName = await bed.put(100, { run_name: delivered(2), root });
+  await bed.records.putNote(".open-joins", keyed("join"), { root, job_name: "x" });
+  const { get } = bed.store;
+  bed.store.get = (key) =>
+    key.startsWith(".open-joins/") ? Promise.reject(new Error("no connection")) : get.call(bed.store, key);
+  await rejects(bed.prune(), /no connection/);
+  equal(await bed.records.exists(runName), true);
 });
 
 Deno.test("the run of a join goes when all that it needed has gone, and not while marks of it are there", async () => {
