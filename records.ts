@@ -4,6 +4,7 @@
  * a process of the broker's session. Owns their names and shapes; knows nothing of the cluster or the broker.
  */
 import { MAX_GET_BYTES, type ObjectStore, type Row, type RunRecord, TooLargeError } from "./ports.ts";
+export { ORIGIN, PLACE, runName, words } from "./records/shape.ts";
 import { asLiveEntries, asRunRecord } from "./records/shape.ts";
 import { isRoot, isRunName, rootOfRun, runNameStart, shortHash } from "./run_spec.ts";
 import type { LiveRun } from "./runs.ts";

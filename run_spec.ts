@@ -13,7 +13,7 @@ import { bytesQuantity, quantityValue } from "./util/quantities.ts";
 export { payloadText, shortHash };
 export { inputHandedDown, keptPayload, MAX_PARSED_BYTES } from "./run_spec/payload_text.ts";
 export { inputFault } from "./run_spec/inputs.ts";
-export { keptRow } from "./run_spec/kept_row.ts";
+export { keptRow, storedRow } from "./run_spec/kept_row.ts";
 export {
   filledCells,
   Filler,

@@ -7,14 +7,14 @@ import type { Lineage, Row, RunSpec } from "../ports.ts";
 import {
   inputHandedDown,
   isRoot,
-  isRunName,
   isRunNameOf,
-  keptRow,
   keyOfCause,
   payloadText,
   runNameFor,
+  storedRow,
   traceContextIn,
 } from "../run_spec.ts";
+import { ORIGIN, runName } from "../records.ts";
 import { compact } from "../util/compact.ts";
 
 /** What is known of a group as long as it is open, without its items. */
@@ -48,26 +48,12 @@ export interface Manifest extends GroupHead {
   readonly items: readonly string[];
 }
 
-const words = z.string().max(128 * 1024);
-const runName = z.string().refine(isRunName);
-
 const stored = z.looseObject({
+  ...ORIGIN,
   group: runName,
   row: z.record(z.string(), z.unknown()),
-  topic: words,
-  payload: words.nullable(),
-  payload_base64: z.base64().max(256 * 1024).optional(),
   payload_stored: z.literal(true).optional(),
-  message_hash: words,
   root: z.string().refine(isRoot),
-  root_run: runName,
-  parent_run: runName.nullable(),
-  chain_depth: z.int().min(0),
-  batch: words.optional(),
-  requested_by: words.optional(),
-  traceparent: words.optional(),
-  tracestate: words.optional(),
-  received_at: z.string().max(64).refine((text) => !Number.isNaN(Date.parse(text))),
   items: z.array(z.string().max(64 * 1024)).max(100_000),
 });
 
@@ -122,7 +108,7 @@ export function asManifest(value: unknown, name: string): Manifest | undefined {
   const read = stored.safeParse(value);
   if (!read.success) return undefined;
   const { data } = read;
-  const row = rowIn(data.row);
+  const row = storedRow(data.row);
   if (!row || data.group !== name || !isRunNameOf(name, row.jobName) || !data.items.every(isJson)) return undefined;
   const payload = data.payload === null
     ? Uint8Array.fromBase64(data.payload_base64 ?? "")
@@ -149,15 +135,6 @@ export function asManifest(value: unknown, name: string): Manifest | undefined {
       input: inputHandedDown(data.parent_run, payloadText(payload)),
     }),
   };
-}
-
-function rowIn(value: unknown): Row | undefined {
-  try {
-    return keptRow(JSON.stringify(value));
-  } catch (error) {
-    if (error instanceof SyntaxError) return undefined;
-    throw error;
-  }
 }
 
 function isJson(text: string): boolean {

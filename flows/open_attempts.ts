@@ -5,18 +5,17 @@
  */
 import * as z from "zod";
 import type { FailedAttempt } from "../flows.ts";
-import type { ObjectStore, Row, RunRecord, RunSpec } from "../ports.ts";
-import type { RunRecords } from "../records.ts";
+import type { ObjectStore, RunRecord, RunSpec } from "../ports.ts";
+import { ORIGIN, PLACE, runName, type RunRecords, words } from "../records.ts";
 import {
   isRoot,
-  isRunName,
   keptPayload,
-  keptRow,
   keyOfCause,
   lineageOfRecord,
   payloadText,
   recordedLineage,
   runNameFor,
+  storedRow,
 } from "../run_spec.ts";
 import { linkPayload } from "../starter.ts";
 import { compact } from "../util/compact.ts";
@@ -31,32 +30,15 @@ export interface OpenAttempt {
 
 const NOTES = ".open-attempts";
 
-const words = z.string().max(128 * 1024);
-const runName = z.string().refine(isRunName);
-
 const stored = z.looseObject({
-  row: z.record(z.string(), z.unknown()),
-  topic: words,
-  payload: words.nullable(),
-  payload_base64: z.base64().max(256 * 1024).optional(),
+  ...ORIGIN,
+  ...PLACE,
   payload_object: words.optional(),
-  message_hash: words,
+  row: z.record(z.string(), z.unknown()),
   root: z.string().refine(isRoot),
-  root_run: runName,
-  parent_run: runName.nullable(),
-  chain_depth: z.int().min(0),
   attempt: z.int().min(2),
-  rung: z.int().min(0).optional(),
   first_run: runName,
-  group: runName.optional(),
-  index: z.int().min(0).optional(),
-  item: words.optional(),
-  rerun_of: runName.optional(),
-  batch: words.optional(),
-  requested_by: words.optional(),
-  traceparent: words.optional(),
   concurrency: words.optional(),
-  received_at: z.string().max(64).refine((text) => !Number.isNaN(Date.parse(text))),
   failure: z.looseObject({ reason: words, message: words, exit_code: z.number().nullable() }),
 });
 
@@ -89,7 +71,7 @@ export class OpenAttempts {
   async read(runName: string): Promise<OpenAttempt | undefined> {
     const note = await this.#records.readableNote(NOTES, runName, this.#signal);
     const read = stored.safeParse(note);
-    const row = read.success ? rowIn(read.data.row) : undefined;
+    const row = read.success ? storedRow(read.data.row) : undefined;
     if (!read.success || !row) return undefined;
     const { data } = read;
     // A name says what it is a run of: nobody can have another one started by it.
@@ -131,13 +113,4 @@ function storedAttempt({ spec, failure: { reason, message, exit_code } }: OpenAt
     received_at: spec.receivedAt.toISOString(),
     failure: { reason, message, exit_code },
   };
-}
-
-function rowIn(value: unknown): Row | undefined {
-  try {
-    return keptRow(JSON.stringify(value));
-  } catch (error) {
-    if (error instanceof SyntaxError) return undefined;
-    throw error;
-  }
 }

@@ -1,6 +1,6 @@
 /**
- * The row that a Job keeps so that a further attempt can be made of it, read back and checked: whoever may write Jobs, or
- * the folders of the local runner, may have written it. What a table would not let through is asked of the policy again
+ * The row that a Job, a group or a note keeps so that runs can be made of it, read back and checked: whoever may write Jobs
+ * or objects, or the folders of the local runner, may have written it. What a table would not let through is asked of the policy again
  * by who uses it (flows/retries.ts). Pure.
  */
 import * as z from "zod";
@@ -94,6 +94,11 @@ const ROW = z.looseObject({
     skipExisting: z.boolean(),
   }).partial().shape,
 });
+
+/** Of what an object of the store keeps; undefined: it is no row. */
+export function storedRow(value: unknown): Row | undefined {
+  return ROW.safeParse(value).success ? value as Row : undefined;
+}
 
 /** Of the JSON that a Job keeps. Throws SyntaxError where it is no row. */
 export function keptRow(json: string): Row {
