@@ -286,7 +286,8 @@ export function payloadFits(payload: Uint8Array): boolean {
  * What the container of a run is told. The values are exact; whoever hands them to Kubernetes has to escape them.
  * JOB_NAME, RUN_NAME, MQTT_TOPIC, MQTT_PAYLOAD; for bytes that are no text MQTT_PAYLOAD_BASE64 and an empty
  * MQTT_PAYLOAD; for a payload in the store MQTT_PAYLOAD_URL and MQTT_PAYLOAD_OBJECT; and PAYLOAD_<FIELD> for each
- * top-level scalar of a JSON object; TRACEPARENT and TRACESTATE where it has a trace context. Throws RangeError for a payload that does not fit (see payloadFits).
+ * top-level scalar of a JSON object; TRACEPARENT and TRACESTATE where it has a trace context. Throws RangeError for a
+ * payload that does not fit (see payloadFits).
  */
 export function messageEnv(
   spec: Pick<RunSpec, "message" | "runName" | "payloadLink" | "attempt" | "group" | "index" | "item"> & TraceContext & {

@@ -140,7 +140,7 @@ export class Retries {
       const { jobName } = open.spec.row;
       const nothing: StartResult = { result: "exists", runName };
       const begin = async () => await this.#fromNote(runName) ?? nothing;
-      const start = () => named.start(runName, { begin, onRetry: this.#cannotLook(runName, jobName) });
+      const start = () => named.start(runName, { begin, onRetry: this.#waits({ runName, jobName }, CANNOT_LOOK) });
       await this.#turns.of(jobName).take(start, signal);
     }
     await this.#forget(runName);
@@ -160,7 +160,7 @@ export class Retries {
   }
 
   #readNote(runName: string): Promise<OpenAttempt | undefined> {
-    return this.#patiently({ runName }, "its note cannot be read", () => this.#open.read(runName));
+    return this.#patiently({ runName, jobName: "" }, "its note cannot be read", () => this.#open.read(runName));
   }
 
   /** One that will never be has ended: nobody else is left to say so. */
@@ -175,26 +175,18 @@ export class Retries {
   }
 
   async #forget(runName: string): Promise<void> {
-    await this.#patiently({ runName }, "its note cannot be removed", () => this.#open.remove(runName));
+    await this.#patiently({ runName, jobName: "" }, "its note cannot be removed", () => this.#open.remove(runName));
     this.#noted.delete(runName);
   }
 
-  #cannotLook(runName: string, jobName: string): (error: unknown) => void {
-    return (error) => {
-      const reason = `cannot look for its record: ${errorMessage(error)}`;
-      this.#options.emit({ type: "waiting", runName, jobName, reason });
-    };
+  /** Says what it waits for. */
+  #waits({ runName, jobName }: Wait, what: string): (error: unknown) => void {
+    return (error) =>
+      this.#options.emit({ type: "waiting", runName, jobName, reason: `${what}: ${errorMessage(error)}` });
   }
 
-  #patiently<T>(
-    { runName, jobName = "" }: { runName: string; jobName?: string },
-    what: string,
-    work: () => Promise<T>,
-  ) {
-    const { signal, emit } = this.#options;
-    const onRetry = (error: unknown) =>
-      emit({ type: "waiting", runName, jobName, reason: `${what}: ${errorMessage(error)}` });
-    return retryForever(work, { signal, onRetry });
+  #patiently<T>(wait: Wait, what: string, work: () => Promise<T>): Promise<T> {
+    return retryForever(work, { signal: this.#options.signal, onRetry: this.#waits(wait, what) });
   }
 
   async #order(spec: RunSpec, stop?: AbortSignal): Promise<StartResult> {
@@ -222,14 +214,14 @@ export class Retries {
 
   async #start(
     record: FailedAttempt,
-    { runName, readJob, ...options }: Begin & Parameters<Aftermath["startNext"]>[1],
+    { runName, readJob, stop }: Begin & Parameters<Aftermath["startNext"]>[1],
   ): Promise<StartResult> {
     return await this.#options.named.start(runName, {
       begin: async () =>
-        options.stop.aborted
+        stop.aborted
           ? refused(runName, "it was stopped")
-          : await this.#begin(await readJob(), record, { runName, ...options }),
-      onRetry: this.#cannotLook(runName, record.job_name),
+          : await this.#begin(await readJob(), record, { runName, stop }),
+      onRetry: this.#waits({ runName, jobName: record.job_name }, CANNOT_LOOK),
     });
   }
 
@@ -286,18 +278,13 @@ export class Retries {
     const place = placeOf(job, record);
     if (place === undefined || "not" in place) return undefined;
     const { row, attempt, rung } = place;
-    const { payloads, signal, emit } = this.#options;
-    const link = job.payloadObject === undefined ? undefined : await retryForever(
-      () => linkPayload(payloads, job.payloadObject!),
-      {
-        signal,
-        onRetry: (error) => {
-          const reason = `its payload cannot be linked to: ${errorMessage(error)}`;
-          emit({ type: "waiting", runName, jobName: row.jobName, reason });
-        },
-      },
-    );
-    if (job.payloadObject !== undefined && link === undefined) return undefined;
+    const { payloads } = this.#options;
+    const { payloadObject: object } = job;
+    const wait = { runName, jobName: row.jobName };
+    const link = object === undefined
+      ? undefined
+      : await this.#patiently(wait, "its payload cannot be linked to", () => linkPayload(payloads, object));
+    if (object !== undefined && link === undefined) return undefined;
     return {
       ...lineageOf(job),
       runName,
@@ -312,6 +299,14 @@ export class Retries {
     };
   }
 }
+
+/** A run that waits, as people are told of it. */
+interface Wait {
+  readonly runName: string;
+  readonly jobName: string;
+}
+
+const CANNOT_LOOK = "cannot look for its record";
 
 interface Begin {
   readonly runName: string;

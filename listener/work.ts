@@ -164,12 +164,15 @@ export function specOf(row: Row, work: Work, { runName, epoch }: { runName: stri
     message: { topic: delivery.topic, payload: delivery.payload },
     messageHash: hashOf(work),
     ...(lineage ? { rootRun: runName, ...lineage } : {
-      ...compact({ parentRun: origin.parentRun }),
+      ...compact({
+        parentRun: origin.parentRun,
+        traceparent: origin.traceparent,
+        tracestate: origin.tracestate,
+      }),
       root: rootOf(work, epoch),
       rootRun: origin.rootRun ?? runName,
       chainDepth: origin.chainDepth,
     }),
-    ...(lineage ? {} : compact({ traceparent: origin.traceparent, tracestate: origin.tracestate })),
     receivedAt: new Date(receivedAtMs),
     ...compact({ byHand, requestedBy: lineage?.requestedBy ?? requestedBy }),
   };

@@ -60,10 +60,8 @@ export class Segments {
   readonly #stop: Scope;
   readonly #buffer = new Blocks();
   #pieces: Piece[] = [];
-  /** Keys of the pieces that the store has for certain, in order. */
-  #stored: string[] = [];
-  /** Of the objects at these keys, in bytes. */
-  readonly #sizes = new Map<string, number>();
+  /** Pieces that the store has for certain, in order. */
+  #stored: StoredPiece[] = [];
   #lines: LineCounter | undefined = new LineCounter();
   #uploading: Promise<void> | undefined;
   #isSettled = false;
@@ -91,8 +89,7 @@ export class Segments {
   /** Takes up where a former process left off; undefined: it left nothing. */
   async resume(signal: AbortSignal): Promise<Mark | undefined> {
     const left = chainOf(await Array.fromAsync(this.#store.list(`${this.folder}/`, { signal })));
-    this.#stored = left.map(({ key }) => key);
-    for (const { key, size } of left) this.#sizes.set(key, size);
+    this.#stored = left;
     if (left.length > 0) this.#lines = undefined;
     return left.length === 0 ? undefined : markOf(left.at(-1)!.key, left.reduce((sum, { size }) => sum + size, 0));
   }
@@ -103,8 +100,8 @@ export class Segments {
    */
   lostOf(listed: readonly StoredPiece[]): number | undefined {
     const keys = new Set(listed.map(({ key }) => key));
-    const lost = this.#stored.filter((key) => !keys.has(key));
-    return lost.length === 0 ? undefined : lost.reduce((sum, key) => sum + bytesOf(key), 0);
+    const lost = this.#stored.filter(({ key }) => !keys.has(key));
+    return lost.length === 0 ? undefined : lost.reduce((sum, { key }) => sum + bytesOf(key), 0);
   }
 
   append(text: Uint8Array): void {
@@ -143,8 +140,8 @@ export class Segments {
   }
 
   #sources(): Source[] {
-    const stored = this.#stored.map((key): Source => ({
-      bytes: this.#sizes.get(key) ?? 0,
+    const stored = this.#stored.map(({ key, size: bytes }): Source => ({
+      bytes,
       read: async (from, length, signal) => {
         const part = await this.#store.readPart(key, { from, length, signal });
         if (part?.bytes.length !== length) throw new UnavailableError(GONE);
@@ -211,7 +208,7 @@ export class Segments {
   async *whole(listed: readonly StoredPiece[], signal: AbortSignal): AsyncGenerator<Uint8Array> {
     // A PUT of a process that is dead, or was given up, may have arrived since: not by what is listed alone.
     const found = new Map(listed.map((piece) => [piece.key, piece]));
-    for (const key of this.#stored) {
+    for (const { key } of this.#stored) {
       const piece = found.get(key);
       if (piece) yield* readPieces(this.#store, [piece], signal);
       else yield new TextEncoder().encode(`[${GONE}]\n`);
@@ -271,14 +268,15 @@ export class Segments {
       if (next.length > 0 && bytes > (this.#pieces.length > MANY ? MOST_BYTES : PIECE_BYTES)) break;
     }
     const { at, isWhole, total } = next.at(-1)!;
+    const before = this.#stored.at(-1)?.key;
     const key = [
-      `${this.folder}/${String(numberOf(this.#stored.at(-1)) + 1).padStart(8, "0")}`,
+      `${this.folder}/${String(numberOf(before) + 1).padStart(8, "0")}`,
       encodeURIComponent(at.time),
       at.complete ? 0 : at.bytes,
       isWhole ? "" : NOT_WHOLE,
       total,
       // Of the piece before it.
-      this.#stored.length === 0 ? 0 : totalOf(this.#stored.at(-1)!),
+      before === undefined ? 0 : totalOf(before),
     ].join("_");
     const parts = await Promise.all(next.map(({ blocks, parked }) => blocks ?? parked!.read().then((one) => [one])));
     const body = joinBytes(parts.flat());
@@ -291,8 +289,7 @@ export class Segments {
         await delay(backoffMs(attempt), signal);
       }
     }
-    this.#stored.push(key);
-    this.#sizes.set(key, body.length);
+    this.#stored.push({ key, size: body.length });
     // Not before: the output is whole at each moment.
     this.#pieces = this.#pieces.slice(next.length);
     next.forEach((piece) => this.#free(piece));

@@ -107,15 +107,11 @@ export class Connection {
     this.retains = retains;
     this.ended = this.#end.promise;
     const client = this.#client = mqtt.connect(clientOptions(options, { retains }));
-    // A private member, as the packet writer below is: MQTT.js has no other way to see bytes before it keeps them.
-    const build = client["streamBuilder"];
-    client["streamBuilder"] = (self: MqttClient) => {
-      const limit = new PacketLimit(options.maximumPacketSize, options.protocolVersion, (packet) => {
+    PacketLimit.putOn(client, () =>
+      new PacketLimit(options.maximumPacketSize, options.protocolVersion, (packet) => {
         if (packet.packetId !== undefined) this.#tooLarge.set(packet.packetId, packet.bytes);
         options.onTrouble(tooLargeWords(packet.topic, packet.bytes, options.maximumPacketSize));
-      });
-      return PacketLimit.before(build(self), limit);
-    };
+      }));
     client.on("packetreceive", (packet) => this.#onPacket(packet, events));
     client.handleMessage = (packet, callback) => {
       // Handed on before MQTT.js is told: at the end of a chunk it handles the next one's packets within this call, and
@@ -368,7 +364,6 @@ export class Connection {
 /** Of a message without one, as nearly all are. */
 const NO_TRACE: TraceContext = {};
 
-/** Two of them name no parent; several tracestates are one list (https://www.w3.org/TR/trace-context/#tracestate-header). */
 /** Where the sender wants the answer; nothing where it is no topic, or larger than an answer is worth. */
 function answerIn(properties: IPublishPacket["properties"]): Pick<Arrival, "responseTopic" | "correlationData"> {
   const { responseTopic, correlationData } = properties ?? {};
@@ -379,6 +374,7 @@ function answerIn(properties: IPublishPacket["properties"]): Pick<Arrival, "resp
   return { responseTopic, correlationData: correlationData && new Uint8Array(correlationData) };
 }
 
+/** Two of them name no parent; several tracestates are one list (https://www.w3.org/TR/trace-context/#tracestate-header). */
 function traceIn(said: NonNullable<NonNullable<IPublishPacket["properties"]>["userProperties"]>): TraceContext {
   const { traceparent, tracestate } = said;
   if (typeof traceparent !== "string") return NO_TRACE;

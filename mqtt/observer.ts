@@ -3,7 +3,7 @@
  * so that nothing of it touches what the service promises. Must not read payloads.
  */
 import mqtt from "mqtt";
-import type { IPublishPacket, MqttClient } from "mqtt";
+import type { IPublishPacket } from "mqtt";
 import { errorMessage } from "../util/errors.ts";
 import { delayAtMost } from "../util/retry.ts";
 import { Backoff } from "./backoff.ts";
@@ -53,7 +53,7 @@ async function observe(
     clientId: `${options.clientId}-observer`,
     clean: true,
   });
-  bound(client, settled);
+  PacketLimit.putOn(client, () => new PacketLimit(LARGEST_PACKET, settled.protocolVersion, () => {}));
   const { promise, resolve } = Promise.withResolvers<string | undefined>();
   let why: string | undefined;
   client.on("error", (error) => why ??= errorMessage(error));
@@ -77,13 +77,6 @@ async function observe(
     signal.removeEventListener("abort", leave);
     client.end(true);
   });
-}
-
-/** As Connection has it: MQTT.js has no other way to see bytes before it keeps them. */
-function bound(client: MqttClient, { maximumPacketSize, protocolVersion }: ReturnType<typeof settle>): void {
-  const build = client["streamBuilder"];
-  client["streamBuilder"] = (self: MqttClient) =>
-    PacketLimit.before(build(self), new PacketLimit(maximumPacketSize, protocolVersion, () => {}));
 }
 
 function atMostASecond(onTopic: (topic: string) => void): (topic: string) => void {

@@ -5,6 +5,7 @@
  */
 import { Buffer } from "node:buffer";
 import { type Duplex, Transform, type TransformCallback } from "node:stream";
+import type { MqttClient } from "mqtt";
 
 /** A PUBLISH whose payload was thrown away. */
 export interface TooLarge {
@@ -36,8 +37,15 @@ export class PacketLimit extends Transform {
     this.#onTooLarge = onTooLarge;
   }
 
+  /** Puts a limit on each stream that the client opens: MQTT.js has no other way to see bytes before it keeps them. */
+  static putOn(client: MqttClient, limitOf: () => PacketLimit): void {
+    // A private member.
+    const build = client["streamBuilder"];
+    client["streamBuilder"] = (self: MqttClient) => PacketLimit.#before(build(self), limitOf());
+  }
+
   /** Puts the limit between a stream and where MQTT.js pipes it to; the stream stays the same object. */
-  static before(stream: Duplex, limit: PacketLimit): Duplex {
+  static #before(stream: Duplex, limit: PacketLimit): Duplex {
     const pipe = stream.pipe.bind(stream);
     stream.pipe = <T extends NodeJS.WritableStream>(target: T): T => pipe(limit).pipe(target);
     limit.once("error", (error) => stream.destroy(error));

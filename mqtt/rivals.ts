@@ -4,7 +4,7 @@
  * one had published its own, another's name there is of one that lived after that: a predecessor that is dead, or a
  * half-open connection of our own, is taken for nobody else. In doubt nobody goes.
  */
-import mqtt, { type MqttClient } from "mqtt";
+import mqtt from "mqtt";
 import { delayAtMost } from "../util/retry.ts";
 import type { Connection } from "./connection.ts";
 import type { EndKind } from "./errors.ts";
@@ -121,9 +121,7 @@ async function lookFor(
   const over = new AbortController();
   const end = () => over.abort();
   const client = mqtt.connect({ ...clientOptions(settled, { retains: false }), clean: true });
-  const build = client["streamBuilder"];
-  client["streamBuilder"] = (self: MqttClient) =>
-    PacketLimit.before(build(self), new PacketLimit(MOST_BYTES, options.protocolVersion, () => {}));
+  PacketLimit.putOn(client, () => new PacketLimit(MOST_BYTES, options.protocolVersion, () => {}));
   let other: Identity | undefined;
   let isOnline = false;
   client.on("error", end).on("close", end);

@@ -4,8 +4,7 @@
  */
 import type { ContainerFacts, PodFacts } from "../ports.ts";
 import { isGpuResource } from "../run_spec.ts";
-import { trimEnd } from "../util/text.ts";
-import { lowerFirst } from "../util/text.ts";
+import { lowerFirst, trimEnd } from "../util/text.ts";
 import { ended, type Facts, type GracePeriods, isMain, nameOf, type Trouble, type Verdict } from "./verdict.ts";
 
 /** A rate limit ends by itself, so it gets this many times the grace of a wrong image. */

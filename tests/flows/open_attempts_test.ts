@@ -169,7 +169,11 @@ Deno.test("a note that is none, or says that it is another run's, makes no run",
     "another row's": { ...note, row: { ...note.row, jobName: "other" } },
     "a row that is none": { ...note, row: {} },
     "a root that is none": { ...note, root: "../x" },
-    "a trace state that is no text": { ...note, traceparent: `00-${"a".repeat(32)}-${"b".repeat(16)}-01`, tracestate: 7 },
+    "a trace state that is no text": {
+      ...note,
+      traceparent: `00-${"a".repeat(32)}-${"b".repeat(16)}-01`,
+      tracestate: 7,
+    },
     "a payload of somebody else's": { ...note, payload: null, payload_object: `${store.url}/secrets/key` },
   };
   for (const [what, changed] of Object.entries(bad)) {
