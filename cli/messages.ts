@@ -4,9 +4,9 @@
  */
 import type { MessagesInput } from "../status/pages/messages.tsx";
 import { oneLine } from "../util/text.ts";
-import { type Call, CommandError, hint, plain, printLine } from "./context.ts";
+import { type Call, hint, plain, printLine } from "./context.ts";
+import { get, notTheService, statusUrl } from "./service_page.ts";
 import { type Style, styled } from "./table_text.ts";
-import { get, statusUrl } from "./health.ts";
 
 /** More than the service answers: 200 messages of 2 KB. */
 const LONGEST_ANSWER = 4 * 1024 * 1024;
@@ -24,7 +24,7 @@ export async function messages({ json, io, words: [topic = ""], ...call }: Call)
   const url = statusUrl(call.config(), "/messages.json");
   const { text, status } = await get(`${url}?topic=${encodeURIComponent(topic)}`, LONGEST_ANSWER);
   const seen = readAnswer(text);
-  if (!seen) throw new CommandError(1, `${url} is not the service's: it answered ${status}; see STATUS_ADDR`);
+  if (!seen) throw notTheService(url, status);
   if (json) await printLine(io, JSON.stringify(seen));
   else {
     for (const { at, topic, outcome, runs, why } of seen.messages) {

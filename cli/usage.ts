@@ -2,8 +2,8 @@
  * The command usage: asks the service at STATUS_ADDR what runs asked for and used, and what would do.
  */
 import { bytesWords } from "../history.ts";
-import { type Call, CommandError, hint, printLine } from "./context.ts";
-import { get, statusUrl } from "./health.ts";
+import { type Call, hint, printLine } from "./context.ts";
+import { get, notTheService, statusUrl } from "./service_page.ts";
 import { type Cell, printTable } from "./table_text.ts";
 
 /** More than the service answers: some thousand rows. */
@@ -62,10 +62,6 @@ function cellsOf(line: Line, hasPeaks: boolean): Cell[] {
   const { peak_memory: peak, memory_allowed: allowed, advice = [] } = line;
   const of = allowed === undefined ? "" : ` of ${bytesWords(allowed)}`;
   return [...cells, peak === undefined ? "not seen" : bytesWords(peak) + of, advice.join("; ")];
-}
-
-function notTheService(url: string, status: number): CommandError {
-  return new CommandError(1, `${url} is not the service's: it answered ${status}; see STATUS_ADDR`);
 }
 
 function readAnswer(text: string): readonly Line[] | undefined {
