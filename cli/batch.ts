@@ -2,7 +2,7 @@
  * Commands that start many runs by the running service: `run ROW --each sheet.csv` and `replay`. Owns how a sheet is parted
  * into requests, and what is said of the answers; both may be repeated, and then start what is left.
  */
-import { type Answer, readTimeout, request } from "./request.ts";
+import { readTimeout, refusal, request } from "./service_requests.ts";
 import { type Call, CommandError, counted, plain, printLine } from "./context.ts";
 import { tableText } from "./table_text.ts";
 import type { Config } from "../config.ts";
@@ -183,10 +183,9 @@ async function answerTo(
   what: "each" | "replay",
   asked: object,
 ): Promise<Data> {
-  const answer: Answer = await request({ config, io: call.io }, what, asked, timeoutMs);
+  const answer = await request({ config, io: call.io }, what, asked, timeoutMs);
   if (answer.status === "ok" && typeof answer.data === "object" && answer.data !== null) return answer.data as Data;
-  const { error } = answer;
-  throw new CommandError(1, typeof error === "string" ? safeWords(error) : "The service refused without a reason");
+  throw refusal(answer);
 }
 
 function emptySum(): Sum {

@@ -1,33 +1,15 @@
 /**
- * Commands that ask the running service by the `request/…` topics: run, rerun and cancel. Owns the wait
- * for the answer and its words; must not use the service's client id, for a broker would throw the service out.
+ * Commands that ask the running service for one thing: run, rerun and cancel. What is asked for many runs is batch.ts.
  */
-import mqtt, { type MqttClient } from "mqtt";
-import { type Call, CommandError, type Io } from "./context.ts";
-import type { Config } from "../config.ts";
-import { UnavailableError } from "../ports.ts";
-import { compact } from "../util/compact.ts";
-import { delay } from "../util/retry.ts";
 import { isRunName } from "../run_spec.ts";
-import { errorMessage, safeWords } from "../util/errors.ts";
 import { cut } from "../util/text.ts";
-import { durationMs } from "../util/duration.ts";
+import { type Call, CommandError } from "./context.ts";
+import { readTimeout, refusal, request } from "./service_requests.ts";
 
 /** How long a running service is given to answer a request; a cluster may be slow to take a Job. */
 const ANSWER_MS = 15_000;
-const CONNECT_MS = 10_000;
-/** How long the retained `state` may come after its subscription; no broker that has it takes so long. */
-const STATE_MS = 300;
 
 type Request = "run" | "rerun" | "cancel";
-
-/** What came back; anybody may have sent it. */
-export interface Answer {
-  readonly status?: string;
-  readonly error?: string;
-  readonly data?: { readonly run_name?: string };
-  readonly transaction?: unknown;
-}
 
 const DONE: Readonly<Record<Request, string>> = { run: "Started", rerun: "Started", cancel: "Cancelled" };
 
@@ -38,7 +20,7 @@ export async function ask(what: Request, call: Call): Promise<number> {
   for (const flag of ["batch", "dry-run"]) {
     if (call.flag(flag) !== undefined) throw new CommandError(2, `--${flag} is for sheets: give --each too`);
   }
-  const timeoutMs = readTimeout(call.flag("timeout"));
+  const timeoutMs = readTimeout(call.flag("timeout"), ANSWER_MS);
   if (what !== "run" && !isRunName(name)) {
     throw new CommandError(2, `"${cut(name, 63)}" is no name of a run: see the command runs`);
   }
@@ -46,10 +28,7 @@ export async function ask(what: Request, call: Call): Promise<number> {
   const payload = given[0] === "-" ? new TextDecoder().decode(await io.read()) : payloadOf(given);
   const asked = what === "run" ? { job_name: name, payload } : { run_name: name };
   const answer = await request({ config, io }, what, asked, timeoutMs);
-  if (answer.status !== "ok") {
-    const { error } = answer;
-    throw new CommandError(1, typeof error === "string" ? safeWords(error) : "The service refused without a reason");
-  }
+  if (answer.status !== "ok") throw refusal(answer);
   const runName = answer.data?.run_name;
   if (typeof runName !== "string" || !isRunName(runName)) {
     throw new CommandError(1, "The answer names no run: does something else answer for the service?");
@@ -68,132 +47,4 @@ function payloadOf(words: readonly string[]): string {
   }
   if (words.length === 1) return words[0]!;
   throw new CommandError(2, `"${cut(words[odd]!, 63)}": write one payload, or fields such as uuid=x mode=fast`);
-}
-
-/** Of the flag `--timeout`, in milliseconds. */
-export function readTimeout(text: string | true | undefined, otherwiseMs = ANSWER_MS): number {
-  if (text === undefined) return otherwiseMs;
-  const ms = durationMs(String(text));
-  if (ms === undefined || ms <= 0) throw new CommandError(2, `--timeout "${text}": write a duration such as 30s or 2m`);
-  return ms;
-}
-
-/** Sends one request to the running service, over a connection of its own, and waits for its answer. */
-export async function request(
-  { config, io }: { config: Config; io: Io },
-  what: Request | "each" | "replay",
-  asked: object,
-  timeoutMs: number,
-): Promise<Answer> {
-  const { topicPrefix } = config;
-  const transaction = crypto.randomUUID();
-  const answered = Promise.withResolvers<Answer>();
-  const state = Promise.withResolvers<string>();
-  answered.promise.catch(() => {}); // It may be lost while nobody waits for it yet.
-  io.progress?.(`Connecting to ${brokerUrl(config)}`);
-  const client = await connect(config).finally(() => io.progress?.(""));
-  try {
-    client.on("message", (topic, body) => {
-      if (topic === `${topicPrefix}/state`) return state.resolve(body.toString());
-      const answer = readAnswer(body.toString());
-      if (answer?.transaction === transaction) answered.resolve(answer);
-    });
-    client.on("close", () => answered.reject(new UnavailableError(lostText(config))));
-    await subscribe(client, `${topicPrefix}/response/${what}`);
-    // A request to a service that is away would wait with the broker and be carried out when nobody wants it any more.
-    await subscribe(client, `${topicPrefix}/state`).catch(() => state.resolve("not allowed to know"));
-    if (await Promise.race([state.promise, delay(STATE_MS)]) === "offline") {
-      throw new UnavailableError(`Nothing was asked: the service ${topicPrefix} says that it is offline; start it`);
-    }
-    const body = JSON.stringify({ ...asked, ...compact({ requested_by: config.requestedBy }), transaction });
-    await client.publishAsync(`${topicPrefix}/request/${what}`, body, { qos: 1 });
-    io.progress?.(`Asked; waiting up to ${timeoutMs / 1000} s for the answer`);
-    return await orTimeout(answered.promise, timeoutMs, topicPrefix);
-  } finally {
-    io.progress?.("");
-    client.removeAllListeners("close");
-    await client.endAsync(true);
-  }
-}
-
-function lostText(config: Config): string {
-  return `The connection to the broker ${brokerUrl(config)} was lost; whether the service was asked is not known: ` +
-    "look with the command runs";
-}
-
-async function orTimeout<T>(promise: Promise<T>, timeoutMs: number, topicPrefix: string): Promise<T> {
-  const timedOut = Promise.withResolvers<never>();
-  const timer = setTimeout(() => {
-    const why = `Its topics begin with ${topicPrefix} (TOPIC_PREFIX); should it come back, it may still do it`;
-    timedOut.reject(new UnavailableError(`No service answered within ${timeoutMs / 1000} s: is it running? ${why}`));
-  }, timeoutMs);
-  return await Promise.race([promise, timedOut.promise]).finally(() => clearTimeout(timer));
-}
-
-/** undefined: not an answer of the service's. */
-function readAnswer(text: string): Answer | undefined {
-  try {
-    const value: unknown = JSON.parse(text);
-    return typeof value === "object" && value !== null ? value : undefined;
-  } catch {
-    return undefined;
-  }
-}
-
-/** Without credentials. */
-function brokerUrl({ mqtt: { url }, shown }: Config): string {
-  return String(shown["MQTT_URL"] ?? new URL(url).host);
-}
-
-/** MQTT 5 as configured, or 3.1.1 where the broker (such as the demo's) has nothing newer. */
-async function connect(config: Config): Promise<MqttClient> {
-  const { protocolVersion } = config.mqtt;
-  return await connectBy(config, protocolVersion).catch((error) => {
-    if (protocolVersion !== 5 || !/protocol version/i.test(errorMessage(error))) throw error;
-    return connectBy(config, 4);
-  });
-}
-
-/** A connection without a lasting session, under an id of its own. */
-async function connectBy(config: Config, protocolVersion: 4 | 5): Promise<MqttClient> {
-  const { url, username, password, tls } = config.mqtt;
-  const client = mqtt.connect(url, {
-    protocolVersion,
-    clientId: `mqtt-job-listener-cli-${crypto.randomUUID().slice(0, 8)}`,
-    clean: true,
-    reconnectPeriod: 0,
-    connectTimeout: CONNECT_MS,
-    timerVariant: "native",
-    ...compact({ username, password }),
-    // A certificate would make MQTT.js turn mqtt: into mqtts: silently.
-    ...(/^(mqtts|ssl|tls|wss):/.test(url) ? tls : {}),
-  });
-  const connected = Promise.withResolvers<void>();
-  let why = "it closed the connection";
-  client.on("connect", () => connected.resolve());
-  // Later errors end in `close`, which says what to do.
-  client.on("error", (error) => {
-    why = errorMessage(error);
-    connected.reject(error);
-  });
-  client.once("close", () => connected.reject(new Error(why)));
-  const timer = setTimeout(() => connected.reject(new Error(why = "no answer")), CONNECT_MS + 1_000);
-  try {
-    await connected.promise;
-    return client;
-  } catch (cause) {
-    await client.endAsync(true).catch(() => {});
-    throw new UnavailableError(`Cannot reach the broker ${brokerUrl(config)} (MQTT_URL): ${why}`, { cause });
-  } finally {
-    clearTimeout(timer);
-  }
-}
-
-async function subscribe(client: MqttClient, topic: string): Promise<void> {
-  const grants = await client.subscribeAsync(topic, { qos: 1 }).catch((cause) => {
-    throw new CommandError(2, `The broker refuses this user the topic ${topic}: ${errorMessage(cause)}`, { cause });
-  });
-  if (grants.some(({ qos }) => qos >= 128)) {
-    throw new CommandError(2, `The broker refuses this user the topic ${topic}: mend its access list`);
-  }
 }
