@@ -19,6 +19,7 @@ import { errorMessage } from "../util/errors.ts";
 import { VERSION } from "../util/version.ts";
 import { type Call, CommandError, plain, printLine, shellWord } from "./context.ts";
 import { isSampleName, type Sample, type SampleName, SAMPLES } from "./demo_samples.ts";
+import { onInterrupt } from "./interrupt.ts";
 import { Narrator } from "./narrator.ts";
 import { observeWhenConnected } from "./observe.ts";
 
@@ -144,7 +145,7 @@ async function run({ once, write, folder, port, sample, listeners, isEdited, sig
     write("Rows' commands run on this machine, images are not pulled: a wrong image shows on a cluster alone");
     observeWhenConnected(service, config, {
       onTrouble: (reason) => write(`broker     ${reason}`),
-      signal: AbortSignal.any([end, stop.signal]),
+      signal: end,
     });
     await service.start();
     page = await openDemoPage(service, config, options);
@@ -316,19 +317,6 @@ function tellWhatToTry(
     "",
   ];
   for (const line of lines) write(line);
-}
-
-/** Aborts at SIGINT or SIGTERM (SIGINT alone on Windows, which has no other); a second one ends the process as usual. */
-function onInterrupt(): { signal: AbortSignal; dispose(): void } {
-  const controller = new AbortController();
-  const signals: Deno.Signal[] = Deno.build.os === "windows" ? ["SIGINT"] : ["SIGINT", "SIGTERM"];
-  const dispose = () => signals.forEach((name) => Deno.removeSignalListener(name, stop));
-  const stop = () => {
-    controller.abort();
-    dispose();
-  };
-  signals.forEach((name) => Deno.addSignalListener(name, stop));
-  return { signal: controller.signal, dispose };
 }
 
 function aborted(signal: AbortSignal): Promise<void> {

@@ -4,9 +4,10 @@
  */
 import { UnavailableError } from "../ports.ts";
 import { errorMessage } from "../util/errors.ts";
-import { delay } from "../util/retry.ts";
+import { delayAtMost } from "../util/retry.ts";
 import { visible } from "../util/text.ts";
 import type { Call, Io } from "./context.ts";
+import { onInterrupt } from "./interrupt.ts";
 
 const PAUSE_MS = 2_000;
 /** Looking takes at most so much of the time: a store of a million runs is not read without a pause. */
@@ -29,7 +30,7 @@ export async function watch(
   call: Call,
   line: readonly string[],
   run: (call: Call) => Promise<number> | number,
-  { signal = interrupted(), pauseMs = PAUSE_MS }: { signal?: AbortSignal; pauseMs?: number } = {},
+  { signal = onInterrupt().signal, pauseMs = PAUSE_MS }: { signal?: AbortSignal; pauseMs?: number } = {},
 ): Promise<number> {
   const { io } = call;
   let before: Look | undefined;
@@ -40,7 +41,7 @@ export async function watch(
     if (io.redraw) io.redraw(screenOf(look, line));
     else if (look.result !== before?.result || look.told.join("\n") !== before.told.join("\n")) await print(io, look);
     before = look;
-    await delay(Math.max(pauseMs, (performance.now() - begun) * (SHARE - 1)), signal).catch(() => {});
+    await delayAtMost(Math.max(pauseMs, (performance.now() - begun) * (SHARE - 1)), signal);
     if (signal.aborted) return look.code;
   }
 }
@@ -77,16 +78,4 @@ function screenOf({ result, told }: Look, line: readonly string[]): string {
 async function print(io: Io, { result, told }: Look): Promise<void> {
   for (const text of told) io.tell(text);
   await io.write(result, { styled: true });
-}
-
-/** Aborted by Ctrl+C or SIGTERM, once; a second one ends the process as usual. */
-function interrupted(): AbortSignal {
-  const controller = new AbortController();
-  const signals: Deno.Signal[] = Deno.build.os === "windows" ? ["SIGINT"] : ["SIGINT", "SIGTERM"];
-  const stop = () => {
-    for (const name of signals) Deno.removeSignalListener(name, stop);
-    controller.abort();
-  };
-  for (const name of signals) Deno.addSignalListener(name, stop);
-  return controller.signal;
 }
