@@ -5,7 +5,17 @@
 import { type Command, COMMANDS, type Flag, usageOf } from "./cli/commands.ts";
 import { type Call, CommandError, type Io } from "./cli/context.ts";
 import { processIo } from "./cli/terminal.ts";
-import { type Arguments, ConfigError, exportAwsEnv, isFlagAlone, knownNames, loadConfig, parseArgs } from "./config.ts";
+import {
+  type Arguments,
+  ConfigError,
+  exportAwsEnv,
+  isFlag,
+  isFlagAlone,
+  knownNames,
+  loadConfig,
+  type OwnFlags,
+  parseArgs,
+} from "./config.ts";
 import { UnavailableError } from "./ports.ts";
 import { errorMessage } from "./util/errors.ts";
 import { setupLog } from "./util/log.ts";
@@ -33,7 +43,7 @@ const GUESSES: Readonly<Record<string, string>> = {
 };
 
 /** Switches that stand anywhere, before the command too. */
-const ANYWHERE: Readonly<Record<string, "switch" | "value">> = {
+const ANYWHERE: OwnFlags = {
   json: "switch",
   "no-color": "switch",
   help: "switch",
@@ -43,11 +53,7 @@ const ANYWHERE: Readonly<Record<string, "switch" | "value">> = {
 };
 
 /** The flags of all commands. */
-const ANY_FLAG: Readonly<Record<string, "switch" | "value">> = Object.fromEntries(
-  Object.values(COMMANDS).flatMap(({ flags }) =>
-    Object.entries(flags).map(([flag, { value }]) => [flag, value ? "value" : "switch"] as const)
-  ),
-);
+const ANY_FLAG: OwnFlags = Object.assign({}, ...Object.values(COMMANDS).map(kindsOf));
 
 /** A command line, taken apart at its command. */
 export interface Asked {
@@ -70,7 +76,7 @@ export function askedFor(args: readonly string[]): Asked {
 
 /** What asks for help or the version, wherever it stands. */
 export function asksFor(args: readonly string[]): "help" | "version" | undefined {
-  const flags = args.slice(0, [...args, "--"].indexOf("--"));
+  const flags = beforeDashes(args);
   if (flags.some((arg) => arg === "--help" || arg === "-h")) return "help";
   return flags.some((arg) => arg === "--version" || arg === "-V") ? "version" : undefined;
 }
@@ -80,8 +86,13 @@ export function hasSettings(env: Readonly<Record<string, string | undefined>>): 
   return knownNames().some((name) => env[name] !== undefined && !/^AWS_|^KUBE/.test(name));
 }
 
-function isFlag(arg: string): boolean {
-  return /^-(-[a-z]|[a-z]$)/i.test(arg);
+/** Behind `--` all are words. */
+function beforeDashes(args: readonly string[]): readonly string[] {
+  return args.slice(0, [...args, "--"].indexOf("--"));
+}
+
+function kindsOf({ flags }: Command): OwnFlags {
+  return Object.fromEntries(Object.entries(flags).map(([flag, { value }]) => [flag, value ? "value" : "switch"]));
 }
 
 /** Of a setting, or of any command's flag; none has the name of another's switch. */
@@ -99,7 +110,7 @@ function takesValue(flag: string): boolean {
  */
 export async function runCommand(name: string, args: readonly string[], io?: Io): Promise<number> {
   const line = name === "" ? args : [name, ...args];
-  const own = line.slice(0, [...line, "--"].indexOf("--"));
+  const own = beforeDashes(line);
   const json = own.includes("--json");
   const noted: string[] = [];
   const out = io ?? processIo({ noColour: own.includes("--no-color") });
@@ -143,8 +154,7 @@ async function runLine(line: readonly string[], { io, note }: Output): Promise<n
     return await (await import("./cli/help.ts")).printHelp(io, known, rest.includes("--json"));
   }
   // The switches have been seen to.
-  const kinds = Object.entries(command.flags).map(([flag, { value }]) => [flag, value ? "value" : "switch"] as const);
-  const args = parseArgs(rest, { ...ANYWHERE, ...Object.fromEntries(kinds) });
+  const args = parseArgs(rest, { ...ANYWHERE, ...kindsOf(command) });
   const call = callOf(known, command, args, { io, note });
   if (args.own.get("watch") !== true) return await command.run(call);
   return await (await import("./cli/watch.ts")).watch(call, line, (one) => command.run(one));

@@ -12,7 +12,7 @@ import type { LeaseTimes } from "./leader.ts";
 import type { S3ServerOptions } from "./s3/client.ts";
 import { isLoopback } from "./util/loopback.ts";
 
-export { type Arguments, flagName, isFlagAlone, knownNames, parseArgs } from "./config/args.ts";
+export { type Arguments, flagName, isFlag, isFlagAlone, knownNames, type OwnFlags, parseArgs } from "./config/args.ts";
 export { renderConfigTable, renderHelp } from "./config/help.ts";
 export type { ConfigInput } from "./config/reader.ts";
 

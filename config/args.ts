@@ -31,7 +31,7 @@ export function parseArgs(args: readonly string[], own: OwnFlags = {}): Argument
       positionals.push(...args.slice(at + 1));
       break;
     }
-    if (!/^-(-[a-z]|[a-z]$)/i.test(arg)) {
+    if (!isFlag(arg)) {
       positionals.push(arg);
       continue;
     }
@@ -52,6 +52,11 @@ export function parseArgs(args: readonly string[], own: OwnFlags = {}): Argument
     else (target.own ? mine : settings).set(target.name, value);
   }
   return { settings, own: mine, positionals, faults };
+}
+
+/** Whether an argument is a flag, with its value or without: `--mqtt-url`, `-f`; not `-` and `-5`. */
+export function isFlag(arg: string): boolean {
+  return /^-(-[a-z]|[a-z]$)/i.test(arg);
 }
 
 /** `alone`: its value when none is given; absent: it needs one. */
