@@ -21,8 +21,6 @@ export interface Command {
   readonly flags: Readonly<Record<string, Flag>>;
   /** What the first word may be, for completions. */
   readonly choices?: readonly string[];
-  /** Lines as they are typed, without the program's name. */
-  readonly examples?: readonly string[];
   run(call: Call): Promise<number> | number;
 }
 

@@ -81,14 +81,10 @@ function commandHelp(name: string, command: Command, screen: Screen = { colour: 
   const flags = Object.entries(command.flags).map(([flag, { value, meaning }]) => {
     return [`${flag.length === 1 ? "-" : "--"}${flag}${value ? ` ${value}` : ""}`, meaning] as const;
   });
-  const examples = command.examples ?? [];
   return [
     `Usage: ${usageOf(name, command)}`,
     "",
     ...wrap(command.meaning, widthOf(screen)),
-    ...examples.length > 0
-      ? ["", heading("Examples:", screen), ...examples.map((one) => `  mqtt-job-listener ${one}`)]
-      : [],
     ...flags.length > 0 ? ["", heading("Flags:", screen), ...listed(flags, screen)] : [],
     "",
     ...exitCodes(screen),
@@ -136,7 +132,7 @@ function wrap(text: string, width: number): string[] {
 
 function helpJson(only?: string): string {
   const commands = Object.entries(COMMANDS).filter(([name]) => only === undefined || name === only)
-    .map(([name, { words, meaning, flags, examples }]) => ({ name, words, meaning, flags, examples }));
+    .map(([name, { words, meaning, flags }]) => ({ name, words, meaning, flags }));
   return JSON.stringify({ commands, settings: knownNames() });
 }
 
