@@ -29,6 +29,11 @@ const watch: Flag = {
   meaning: "Look again every two seconds until Ctrl+C; where nobody watches, print what has changed",
 };
 const timeout: Flag = { value: "TIME", meaning: "How long to wait for the answer, such as 30s; 15s unless given" };
+const since: Flag = {
+  value: "TIME",
+  meaning: "That ended at most so long ago (2h, 3d), or since an RFC 3339 time",
+};
+const reason: Flag = { value: "WORD", meaning: "That ended for this reason, such as OOMKilled" };
 const GRAPH_FORMATS = ["mermaid", "dot", "svg"];
 const SHELLS = ["bash", "zsh", "fish"];
 const batch: Flag = { value: "ID", meaning: "Name of the batch: what another one has started is started again" };
@@ -101,8 +106,8 @@ export const COMMANDS: Readonly<Record<string, Command>> = {
       json,
       row: { value: "NAME", meaning: "Of this row only" },
       state: { value: "STATE", meaning: STATES.join(", "), choices: STATES },
-      reason: { value: "WORD", meaning: "That ended for this reason, such as OOMKilled" },
-      since: { value: "TIME", meaning: "That ended at most so long ago (2h, 3d), or since an RFC 3339 time" },
+      reason,
+      since,
       until: { value: "TIME", meaning: "That ended before then" },
       text: { value: "WORDS", meaning: "Whose message or payload holds these words, each of them" },
       owner: { value: "NAME", meaning: "Of rows with this owner" },
@@ -152,8 +157,8 @@ export const COMMANDS: Readonly<Record<string, Command>> = {
       timeout,
       row: { value: "NAME", meaning: "Runs of this row" },
       state: { value: "STATE", meaning: `${ENDS.join(", ")}; failed unless given`, choices: ENDS },
-      since: { value: "TIME", meaning: "That ended at most so long ago (2h, 3d), or since an RFC 3339 time" },
-      reason: { value: "WORD", meaning: "That ended for this reason, such as OOMKilled" },
+      since,
+      reason,
       batch,
       "dry-run": { meaning: "Say which runs, and start nothing" },
     },
