@@ -3,6 +3,7 @@
  */
 import { flagName, knownNames, renderHelp } from "../config.ts";
 import { nearest } from "../util/nearest.ts";
+import { wrap } from "../util/text_width.ts";
 import { type Command, COMMANDS, usageOf } from "./commands.ts";
 import { type Completion, completionScript } from "./completions.ts";
 import { type Call, CommandError, type Io } from "./context.ts";
@@ -116,18 +117,6 @@ function listed(lines: readonly (readonly [string, string])[], screen: Screen): 
     if (name.length > left) return [`  ${name}`, ...wrapped.map((line) => indent + line)];
     return wrapped.map((line, at) => (at === 0 ? first : indent) + line);
   });
-}
-
-function wrap(text: string, width: number): string[] {
-  const lines: string[] = [];
-  let line = "";
-  for (const word of text.split(" ")) {
-    if (line !== "" && line.length + 1 + word.length > width) {
-      lines.push(line);
-      line = word;
-    } else line = line === "" ? word : `${line} ${word}`;
-  }
-  return [...lines, line];
 }
 
 function helpJson(only?: string): string {

@@ -1,6 +1,7 @@
 /**
  * What people read about the settings: their part of `--help` and the README's table. Pure.
  */
+import { wrap } from "../util/text_width.ts";
 import { flagName, settingOf } from "./args.ts";
 import { GROUPS, type Setting, type SettingName, SETTINGS } from "./settings.ts";
 
@@ -11,7 +12,6 @@ export function renderHelp({ width = 100 }: { width?: number } = {}): string {
       "Settings, as a flag or a variable of the environment; a flag wins. Of a secret, the flag or variable with _FILE " +
         "at its end names a file that holds it.",
       width,
-      "",
     ),
   ];
   for (const group of GROUPS) {
@@ -48,16 +48,4 @@ function settingsOf(group: string): [SettingName, Setting][] {
 
 function defaultOf({ preset, otherwise }: Setting): string {
   return preset === undefined ? otherwise ?? "none" : `\`${preset}\``;
-}
-
-function wrap(text: string, width: number, indent: string): string[] {
-  const lines: string[] = [];
-  let line = "";
-  for (const word of text.split(" ")) {
-    if (line !== "" && line.length + 1 + word.length > width) {
-      lines.push(indent + line);
-      line = word;
-    } else line = line === "" ? word : `${line} ${word}`;
-  }
-  return [...lines, indent + line];
 }

@@ -1,5 +1,5 @@
 /**
- * How many columns of a terminal a text takes, and cutting it to so many. Pure.
+ * How many columns of a terminal a text takes, and cutting or wrapping it to so many. Pure.
  */
 
 /** Of East Asian width W or F in Unicode 16, and what terminals draw as wide: whole blocks where a table would gain little. */
@@ -48,4 +48,17 @@ export function cutToWidth(text: string, most: number): string {
 /** With blanks behind it, so that it takes `width` columns. */
 export function padToWidth(text: string, width: number): string {
   return text + " ".repeat(Math.max(0, width - textWidth(text)));
+}
+
+/** Lines of at most `width` characters, where no word is longer; each begins with `indent`, which is not counted. */
+export function wrap(text: string, width: number, indent = ""): string[] {
+  const lines: string[] = [];
+  let line = "";
+  for (const word of text.split(" ")) {
+    if (line !== "" && line.length + 1 + word.length > width) {
+      lines.push(indent + line);
+      line = word;
+    } else line = line === "" ? word : `${line} ${word}`;
+  }
+  return [...lines, indent + line];
 }
