@@ -48,6 +48,7 @@ export interface CompletionOptions {
   readonly noPodMs?: number;
   readonly noPodYetMs?: number;
   readonly noPodAtEndMs?: number;
+  readonly podsSettleMs?: number;
   readonly unpreparedMs?: number;
 }
 
@@ -63,7 +64,7 @@ const UNPREPARED_MS = 5_000;
 const UNPREPARED_REASONS = new Set(["FailedMount", "FailedAttachVolume", "FailedMapVolume", "FailedCreatePodSandBox"]);
 /** but of no more runs at a sweep: thousands may wait where a quota is full. */
 const ASKED_AT_A_SWEEP = 20;
-/** How long a Job that has ended is given to show its pods, and the pods to show their end. */
+/** How long a Job that has ended is given to show its pods, and the pods to show their end, before they are asked for. */
 const NO_POD_AT_END_MS = 3_000;
 const PODS_SETTLE_MS = 10_000;
 /** Of one run, so that somebody is told. */
@@ -92,6 +93,7 @@ export class Completion implements RunObserver {
   readonly #noPodMs: number;
   readonly #noPodYetMs: number;
   readonly #noPodAtEndMs: number;
+  readonly #podsSettleMs: number;
   readonly #unpreparedMs: number;
   /** Runs whose pod is being made ready. */
   readonly #unprepared = new Set<string>();
@@ -101,6 +103,7 @@ export class Completion implements RunObserver {
     this.#noPodMs = options.noPodMs ?? NO_POD_MS;
     this.#noPodYetMs = Math.min(options.noPodYetMs ?? NO_POD_YET_MS, this.#noPodMs);
     this.#noPodAtEndMs = options.noPodAtEndMs ?? NO_POD_AT_END_MS;
+    this.#podsSettleMs = options.podsSettleMs ?? PODS_SETTLE_MS;
     this.#unpreparedMs = options.unpreparedMs ?? UNPREPARED_MS;
     options.signal.addEventListener("abort", () => clearInterval(this.#sweeper), { once: true });
     this.unstarted = new UnstartedRuns({
@@ -396,9 +399,12 @@ export class Completion implements RunObserver {
     }
   }
 
-  /** Jobs and pods come by two watches: waits until that of the pods has caught up with the Job's end. */
+  /**
+   * Jobs and pods come by two watches: waits until that of the pods has caught up with the Job's end, and asks for them
+   * where it does not. What the Job alone says may be less than why it failed, and of output says nothing.
+   */
   async #podsSettled(run: LiveRun): Promise<void> {
-    const { runs, signal } = this.#options;
+    const { cluster, runs, signal } = this.#options;
     const { runName } = run.job;
     const sinceMs = Date.now();
     const isSettled = () =>
@@ -408,8 +414,14 @@ export class Completion implements RunObserver {
       );
     try {
       while (run.job.end && runs.get(runName) === run && !isSettled()) {
-        const leftMs = sinceMs + (run.pods.size === 0 ? this.#noPodAtEndMs : PODS_SETTLE_MS) - Date.now();
-        if (leftMs <= 0) return;
+        const leftMs = sinceMs + (run.pods.size === 0 ? this.#noPodAtEndMs : this.#podsSettleMs) - Date.now();
+        if (leftMs <= 0) {
+          const pods = await this.#step(run, "list its pods", () => cluster.pods(runName, { signal }));
+          if (isSettled()) return;
+          pods.forEach((pod) => runs.clusterEvents.onPod(pod));
+          if (pods.length === 0 || Date.now() - sinceMs >= this.#podsSettleMs) return;
+          continue;
+        }
         const changed = Promise.withResolvers<void>();
         this.#waitForPods.set(runName, changed);
         using wait = new Scope(signal);

@@ -34,6 +34,7 @@ import {
   type EventFacts,
   type JobFacts,
   type LogOptions,
+  type PodFacts,
   type PodUsage,
   RefusedError,
   type RunSpec,
@@ -66,8 +67,10 @@ interface CallSignal {
 /** Pods whose events are shown; the first ones say what the others would. */
 const MAX_EVENT_PODS = 8;
 const MAX_EVENTS = 500;
-/** Of 40,000 pods. */
-const MAX_METRICS_BYTES = 32 * 1024 * 1024;
+/** Of one run that are listed. */
+const MAX_PODS = 500;
+/** Of 500 pods, or of what 40,000 use. */
+const MAX_LIST_BYTES = 32 * 1024 * 1024;
 /** Objects that are not this service's own though they have its labels: so many are named. */
 const MAX_STRANGERS_TOLD = 50;
 const LONGEST_NAME = 253;
@@ -200,6 +203,22 @@ export class KubernetesCluster implements Cluster, Disposable {
     return job && jobFacts(job);
   }
 
+  async pods(runName: string, { signal }: CallSignal = {}): Promise<PodFacts[]> {
+    if (!isRunName(runName)) return [];
+    const query = new URLSearchParams({
+      labelSelector: `${this.#labels},${LABEL.run}=${runName}`,
+      limit: String(MAX_PODS),
+    });
+    const answer = await this.#client.call("GET", `${this.#core}/pods?${query}`, { maxBytes: MAX_LIST_BYTES, signal });
+    if (!isSuccess(answer)) throw answerError(`list the pods of ${runName}`, answer);
+    const { items = [] } = jsonOf<{ items?: Json<V1Pod>[] }>(answer);
+    return items.filter((pod) => faultOf(() => this.#podFault(pod)) === undefined).map(podFacts);
+  }
+
+  #podFault(pod: Json<V1Pod>): string | undefined {
+    return podFault(pod, (runName) => this.#uids.get(runName));
+  }
+
   #pathOf(runName: string): string {
     return `${this.#jobs}/${encodeURIComponent(runName)}`;
   }
@@ -255,7 +274,7 @@ export class KubernetesCluster implements Cluster, Disposable {
     const pods = this.#listWatch<Json<V1Pod>>("pods", `${this.#core}/pods`, labels, {
       tagOf: (pod) => pod.metadata?.labels?.[LABEL.run] ?? "",
       onObject: (pod) => {
-        const fault = faultOf(() => podFault(pod, (runName) => this.#uids.get(runName)));
+        const fault = faultOf(() => this.#podFault(pod));
         if (strangers.has("pod", pod.metadata?.name ?? "", fault)) return;
         const facts = podFacts(pod);
         this.#events.podSeen(facts.podName, facts.runName);
@@ -340,7 +359,7 @@ export class KubernetesCluster implements Cluster, Disposable {
   /** Measured every 15 s by metrics-server's preset; a pod that has just begun has no figures yet. */
   async podUsage({ signal }: CallSignal = {}): Promise<PodUsage[]> {
     const query = new URLSearchParams({ labelSelector: this.#labels });
-    const answer = await this.#client.call("GET", `${this.#metrics}?${query}`, { maxBytes: MAX_METRICS_BYTES, signal });
+    const answer = await this.#client.call("GET", `${this.#metrics}?${query}`, { maxBytes: MAX_LIST_BYTES, signal });
     if (isSuccess(answer)) return podUsageIn(jsonOf<PodMetricsList>(answer));
     const what = "ask what pods use (metrics.k8s.io)";
     if (isMissing(answer)) throw new RefusedError(`Cannot ${what}: the cluster has no metrics-server`);

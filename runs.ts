@@ -52,7 +52,8 @@ const LATE_CREATE_MS = 3_000;
 
 export class RunTable {
   readonly #runs = new Map<string, LiveRun>();
-  readonly #early = new Map<string, PodFacts[]>();
+  /** By run whose Job is not told yet, its pods by name as they were last told. */
+  readonly #early = new Map<string, Map<string, PodFacts>>();
   readonly #creating = new Set<string>();
   readonly #recorded = new Set<string>();
   /** Names of runs that ended, by the time they may be forgotten; in order of insertion. */
@@ -171,9 +172,11 @@ export class RunTable {
     onPodGone: (podName, runName) => {
       const run = this.#runs.get(runName);
       if (run?.pods.delete(podName)) this.#observers.forEach((o) => o.onPodGone(run, podName));
+      const early = this.#early.get(runName);
+      if (early?.delete(podName) && early.size === 0) this.#early.delete(runName);
     },
+    // At each list of one of the two watches; the other may be far behind.
     onSynced: () => {
-      this.#early.clear();
       if (this.#syncedAtMs === -Infinity) this.#syncedAtMs = performance.now();
       this.#synced.resolve();
       this.#observers.forEach((o) => o.onSynced());
@@ -226,9 +229,9 @@ export class RunTable {
     const run = this.#runs.get(pod.runName);
     if (!run) {
       // Two watches have no common order: a pod may come before its Job.
-      if (!this.#ended.has(pod.runName)) {
-        this.#early.set(pod.runName, [...(this.#early.get(pod.runName) ?? []), pod]);
-      }
+      if (this.#ended.has(pod.runName)) return;
+      const early = this.#early.get(pod.runName) ?? new Map<string, PodFacts>();
+      this.#early.set(pod.runName, early.set(pod.podName, pod));
       return;
     }
     const before = run.pods.get(pod.podName);
@@ -244,9 +247,9 @@ export class RunTable {
     this.#runs.set(job.runName, run);
     this.#byMessage.set(messageKey(job), job.runName);
     this.#observers.forEach((o) => o.onRun(run, full));
-    const early = this.#early.get(job.runName) ?? [];
+    const early = this.#early.get(job.runName);
     this.#early.delete(job.runName);
-    early.forEach((pod) => this.#onPod(pod));
+    early?.forEach((pod) => this.#onPod(pod));
     return run;
   }
 

@@ -122,6 +122,12 @@ export class LocalRunner implements Cluster {
     return true;
   }
 
+  async pods(runName: string, { signal }: { signal?: AbortSignal } = {}): Promise<PodFacts[]> {
+    signal?.throwIfAborted();
+    await this.#load();
+    return [...this.#runs.get(runName)?.pods ?? []];
+  }
+
   async delete(runName: string, { signal }: { signal?: AbortSignal } = {}): Promise<void> {
     signal?.throwIfAborted();
     await this.#load();

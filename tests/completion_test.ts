@@ -35,7 +35,7 @@ function setUp(
     maxBytes?: number;
     look?: ObjectLook;
     /** {}: those of the service. */
-    times?: { sweepMs?: number; noPodYetMs?: number; noPodAtEndMs?: number };
+    times?: { sweepMs?: number; noPodYetMs?: number; noPodAtEndMs?: number; podsSettleMs?: number };
     aftermath?: Aftermath;
     store?: FakeStore;
   } = {},
@@ -229,6 +229,31 @@ Deno.test("a failed Job that is told before its pod's end is explained by that e
   bed.clusterEvents.onPod(pod({}, 3));
   await eventually(() => bed.broker.published.length === 2);
   equal(JSON.parse(bed.broker.published[0]!.body).reason, "ExitCode");
+});
+
+Deno.test("a failed Job whose pods the watch does not tell is explained by those that a list shows, with their log", async () => {
+  const killed = pod({ containers: [{ ...DONE, exitCode: 137, reason: "OOMKilled", oomKilled: true }] }, 137);
+  const running = pod({ phase: "Running", containers: [{ name: "main", state: "running", restartCount: 0 }] });
+  for (const told of [[], [running]]) {
+    using bed = setUp({ times: { noPodAtEndMs: 20, podsSettleMs: 60 } });
+    bed.cluster.outputs.set("count-abc-x/main", [LINE("too large"), LINE("too large")]);
+    const { pods } = bed.cluster;
+    let asked = 0;
+    bed.cluster.pods = () => asked++ === 0 ? Promise.reject(new UnavailableError("away")) : pods.call(bed.cluster);
+    bed.cluster.listed = [killed];
+    bed.clusterEvents.onJob(job());
+    told.forEach((pod) => bed.clusterEvents.onPod(pod));
+    bed.clusterEvents.onJob(job({ end: { type: "Failed", reason: "BackoffLimitExceeded" } }));
+    const { reason, log_bytes } = await eventually(() => recordOf(bed.store));
+    deepEqual([reason, log_bytes, asked], ["OOMKilled", 10, 2]);
+  }
+});
+
+Deno.test("a failed Job that has no pods is judged by itself when a list shows none either", async () => {
+  using bed = setUp();
+  bed.clusterEvents.onJob(job());
+  bed.clusterEvents.onJob(job({ end: { type: "Failed", reason: "BackoffLimitExceeded" } }));
+  equal((await eventually(() => recordOf(bed.store))).reason, "PodDeleted");
 });
 
 Deno.test("a run is not published before its log is in the store", async () => {

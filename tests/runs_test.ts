@@ -38,6 +38,18 @@ Deno.test("a pod that is told before its Job is told on when the Job is", () => 
   deepEqual(seen, ["run count-abc", "pod count-abc-x"]);
 });
 
+Deno.test("a pod that is told long before its Job is told on, whatever is listed meanwhile, unless it is gone", () => {
+  const { runs, seen, tell } = setUp();
+  tell.onPod(pod({ podName: "count-abc-w" }));
+  tell.onPod(pod({ phase: "Running" }));
+  tell.onPod(pod());
+  tell.onSynced();
+  tell.onPodGone("count-abc-w", "count-abc");
+  tell.onJob(job());
+  deepEqual(seen, ["synced", "run count-abc", "pod count-abc-x"]);
+  deepEqual([...runs.get("count-abc")!.pods.values()].map(({ phase }) => phase), ["Succeeded"]);
+});
+
 Deno.test("a run that this service deleted is known for a while, and a late event of its Job is none", () => {
   const { runs, seen, tell } = setUp();
   const createdAt = new Date();

@@ -499,6 +499,17 @@ const CASES: readonly (readonly [title: string, body: (seen: Seen) => Promise<vo
     await seen.cluster.delete(runName);
   }],
 
+  ["the pods of a run are listed as they are now, those of others not", async (seen) => {
+    const [runName, other] = [await seen.run("exit 3"), await seen.run("exec sleep 60")];
+    await seen.ended(runName);
+    const [pod, ...more] = await seen.cluster.pods(runName);
+    deepEqual([pod!.runName, pod!.containers[0]!.exitCode, more], [runName, 3, []]);
+    deepEqual((await seen.cluster.pods(other)).map((one) => one.runName), [other]);
+    deepEqual(await seen.cluster.pods("no-such-run"), []);
+    await seen.cluster.delete(runName);
+    await seen.cluster.delete(other);
+  }],
+
   ["a run without a name that can be one is refused for good", async (seen) => {
     await rejects(seen.cluster.create({ ...seen.spec("true"), runName: "Not_A/Name" }), RefusedError);
   }],

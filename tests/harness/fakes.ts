@@ -240,6 +240,8 @@ export class FakeCluster implements Cluster {
   readonly outputs = new Map<string, (string | Error | ReadableStream<Uint8Array>)[]>();
   readonly logCalls: { container: string; follow: boolean; since?: Date }[] = [];
   podEvents: EventFacts[] = [];
+  /** The pods that a list shows. */
+  listed: PodFacts[] = [];
 
   async create(spec: RunSpec): Promise<"created" | "exists"> {
     const answer = this.answers.shift();
@@ -266,6 +268,10 @@ export class FakeCluster implements Cluster {
 
   get(): Promise<JobFacts | undefined> {
     return Promise.resolve(undefined);
+  }
+
+  pods(): Promise<PodFacts[]> {
+    return Promise.resolve(this.listed);
   }
 
   watch(events: ClusterEvents): Promise<void> {
