@@ -1,5 +1,5 @@
 # The service as one compiled binary on a small base, without a shell, as an unprivileged user.
-# Build: docker build -t mqtt-job-listener:0.1.0 .    Settings: see README.md; secrets come at run time, never into the image.
+# Build: docker build -t mqtt-job-listener:0.1.0 .    Settings: see docs/settings.md; secrets come at run time, never into the image.
 
 FROM denoland/deno:debian-2.9.6 AS build
 WORKDIR /src

@@ -1,5 +1,5 @@
 /**
- * Environment and flags → one frozen, validated Config; also what people read about it (`--help`, the README's table).
+ * Environment and flags → one frozen, validated Config; also what people read about it (`--help`, docs/settings.md).
  * Owns the names, the cross-checks and the messages; the only module that reads Deno.env and Deno.args.
  * Must not open connections nor show a secret.
  */
@@ -13,7 +13,7 @@ import type { S3ServerOptions } from "./s3/client.ts";
 import { isLoopback } from "./util/loopback.ts";
 
 export { type Arguments, flagName, isFlag, isFlagAlone, knownNames, type OwnFlags, parseArgs } from "./config/args.ts";
-export { renderConfigTable, renderHelp } from "./config/help.ts";
+export { renderHelp, renderSettings } from "./config/help.ts";
 export type { ConfigInput } from "./config/reader.ts";
 
 /** All that can be set. Times and sizes are in the units of their names. */

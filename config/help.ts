@@ -1,5 +1,5 @@
 /**
- * What people read about the settings: their part of `--help` and the README's table. Pure.
+ * What people read about the settings: their part of `--help` and docs/settings.md. Pure.
  */
 import { wrap } from "../util/text_width.ts";
 import { flagName, settingOf } from "./args.ts";
@@ -26,19 +26,34 @@ export function renderHelp({ width = 100 }: { width?: number } = {}): string {
   return lines.join("\n") + "\n";
 }
 
-/** The README's configuration part in Markdown; stands between `<!-- config:begin -->` and `<!-- config:end -->`. */
-export function renderConfigTable(): string {
+/** The generated part of docs/settings.md in Markdown: an overview, then a heading for each setting, to link to. */
+export function renderSettings(): string {
   const lines: string[] = [];
   for (const group of GROUPS) {
-    lines.push(`**${group}**`, "", "| Variable | Default | Meaning |", "| --- | --- | --- |");
-    for (const [name, setting] of settingsOf(group)) {
-      const names = setting.secret ? `\`${name}\`, \`${name}_FILE\`` : `\`${name}\``;
-      const cells = [names, defaultOf(setting), setting.meaning];
-      lines.push(`| ${cells.map((cell) => cell.replaceAll("|", "\\|")).join(" | ")} |`);
-    }
-    lines.push("");
+    lines.push(`- ${group}: ${settingsOf(group).map(([name]) => linkTo(name)).join(", ")}`);
   }
-  return lines.join("\n").trimEnd() + "\n";
+  for (const group of GROUPS) {
+    // Not the bare name of the group: "Cluster" would have the anchor of the setting CLUSTER.
+    lines.push("", `## ${group}: settings`);
+    for (const [name, setting] of settingsOf(group)) {
+      lines.push("", `### ${name}`, "", linked(setting.meaning, name), "");
+      lines.push(`- Default: ${linked(defaultOf(setting), name)}`, `- Flag: \`--${flagName(name)}\``);
+      if (setting.secret) lines.push(`- From a file: \`${name}_FILE\`, \`--${flagName(`${name}_FILE`)}\``);
+    }
+  }
+  return lines.join("\n") + "\n";
+}
+
+/** The names of other settings, where they stand as code, as links to them. */
+function linked(words: string, self: SettingName): string {
+  return words.replace(
+    /`([A-Z0-9_]+)`/g,
+    (code, name: string) => Object.hasOwn(SETTINGS, name) && name !== self ? linkTo(name) : code,
+  );
+}
+
+function linkTo(name: string): string {
+  return `[\`${name}\`](#${name.toLowerCase()})`;
 }
 
 function settingsOf(group: string): [SettingName, Setting][] {

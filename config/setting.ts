@@ -25,7 +25,7 @@ export interface Setting<T = unknown> {
   readonly aliases?: readonly string[];
 }
 
-/** Groups in the order of `--help` and the README. */
+/** Groups in the order of `--help` and docs/settings.md. */
 export const GROUPS = [
   "Broker",
   "Table and store",

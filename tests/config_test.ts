@@ -8,8 +8,8 @@ import {
   loadConfig,
   parseArgs,
   publicConfig,
-  renderConfigTable,
   renderHelp,
+  renderSettings,
   splitObjectUrl,
 } from "../config.ts";
 import { SETTINGS } from "../config/settings.ts";
@@ -445,23 +445,32 @@ Deno.test("renderHelp() names every variable, its flag and its default, within i
   ok(help.split("\n").every((line) => line.length <= 100));
 });
 
-Deno.test("the README's configuration table is the one of the code", async () => {
-  const file = new URL("../README.md", import.meta.url);
+Deno.test("docs/settings.md has each setting as the code has it", async () => {
+  const file = new URL("../docs/settings.md", import.meta.url);
   const [begin, end] = ["<!-- config:begin -->", "<!-- config:end -->"];
-  const readme = await Deno.readTextFile(file);
-  const from = readme.indexOf(begin);
-  const to = readme.indexOf(end);
-  ok(from >= 0 && to > from, `README.md needs the marks ${begin} and ${end}`);
+  const page = await Deno.readTextFile(file);
+  const from = page.indexOf(begin);
+  const to = page.indexOf(end);
+  ok(from >= 0 && to > from, `docs/settings.md needs the marks ${begin} and ${end}`);
   if (Deno.env.get("UPDATE_DOCS")) {
-    const text = `${readme.slice(0, from)}${begin}\n\n${renderConfigTable()}\n${readme.slice(to)}`;
+    const text = `${page.slice(0, from)}${begin}\n\n${renderSettings()}\n${page.slice(to)}`;
     await Deno.writeTextFile(file, text);
     return;
   }
-  // `deno fmt` aligns the columns.
-  const plain = (text: string) => text.replace(/-{3,}/g, "---").replace(/[ \t]+/g, " ").trim();
+  // `deno fmt` breaks lines.
+  const plain = (text: string) => text.replace(/\s+/g, " ").trim();
   equal(
-    plain(readme.slice(from + begin.length, to)),
-    plain(renderConfigTable()),
-    "README.md is behind: UPDATE_DOCS=1 deno test -A tests/config_test.ts && deno fmt README.md",
+    plain(page.slice(from + begin.length, to)),
+    plain(renderSettings()),
+    "docs/settings.md is behind: UPDATE_DOCS=1 deno test -A tests/config_test.ts && deno fmt docs/settings.md",
+  );
+});
+
+Deno.test("each setting has a heading of its own in docs/settings.md, so that #mqtt_url leads to it", async () => {
+  const page = await Deno.readTextFile(new URL("../docs/settings.md", import.meta.url));
+  const headings = [...page.matchAll(/^#+ (.+)$/gm)].map(([, words]) => words!.toLowerCase());
+  deepEqual(
+    Object.keys(SETTINGS).filter((name) => headings.filter((words) => words === name.toLowerCase()).length !== 1),
+    [],
   );
 });

@@ -21,3 +21,15 @@ export async function productModules(folder = ""): Promise<string[]> {
 export async function readProject(path: string): Promise<string> {
   return await Deno.readTextFile(new URL(path, PROJECT));
 }
+
+const HIDDEN = /^(\..*|node_modules|dist|demo-data)$/;
+
+/** Paths of files below a folder (with a slash at its end; "": the project's) whose names end so; `deep`: in all folders. */
+export async function filesOf(folder: string, extension: string, deep = false): Promise<string[]> {
+  const found: string[] = [];
+  for await (const { name, isFile, isDirectory } of Deno.readDir(new URL(folder || ".", PROJECT))) {
+    if (isFile && name.endsWith(extension)) found.push(folder + name);
+    if (deep && isDirectory && !HIDDEN.test(name)) found.push(...await filesOf(`${folder}${name}/`, extension, true));
+  }
+  return found.sort();
+}

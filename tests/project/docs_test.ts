@@ -1,24 +1,13 @@
 /**
- * Holds the documentation to the code: the reasons of reasons.ts stand in docs/troubleshoot.md, links lead
- * somewhere, each dependency has its line in the README. Reads files only.
+ * Holds the documentation to the code: the reasons of reasons.ts stand in docs/troubleshoot.md, the commands
+ * in docs/commands.md, each dependency has its line in the README. Reads files only.
  */
 import { deepEqual, equal, ok } from "node:assert/strict";
-import { productModules, PROJECT } from "../harness/project.ts";
+import { COMMANDS } from "../../cli/commands.ts";
+import { filesOf, productModules, PROJECT, readProject as read } from "../harness/project.ts";
 import { reasonTable, REPORT_REASONS, RUN_REASONS } from "../../reasons.ts";
 
 const TROUBLESHOOT = "docs/troubleshoot.md";
-const HIDDEN = /^(\..*|node_modules|dist|demo-data)$/;
-
-const read = (path: string) => Deno.readTextFile(new URL(path, PROJECT));
-
-async function filesOf(folder: string, extension: string, deep = false): Promise<string[]> {
-  const found: string[] = [];
-  for await (const { name, isFile, isDirectory } of Deno.readDir(new URL(folder || ".", PROJECT))) {
-    if (isFile && name.endsWith(extension)) found.push(folder + name);
-    if (deep && isDirectory && !HIDDEN.test(name)) found.push(...await filesOf(`${folder}${name}/`, extension, true));
-  }
-  return found.sort();
-}
 
 /** What stands between the marks of a generated table. */
 function generated(mark: string): RegExp {
@@ -37,6 +26,32 @@ Deno.test("docs/troubleshoot.md explains each reason that the code can give", as
   const plain = (text: string) => text.replace(/ +/g, " ").replace(/-{3,}/g, "---");
   const advice = "is behind: UPDATE_DOCS=1 deno test -A tests/project/docs_test.ts; deno fmt docs/troubleshoot.md";
   equal(plain(page), plain(made), `${TROUBLESHOOT} ${advice}`);
+});
+
+/** A section for each command, in Markdown. */
+function commandSections(): string {
+  return Object.entries(COMMANDS).map(([name, { words, meaning, flags }]) =>
+    [
+      `## ${name}`,
+      `\`${[name, ...words].join(" ")}\``,
+      `${meaning}.`,
+      Object.entries(flags).map(([flag, { value, meaning }]) =>
+        `- \`--${flag}${value ? ` ${value}` : ""}\`: ${meaning}`
+      ).join("\n"),
+    ].filter((part) => part !== "").join("\n\n")
+  ).join("\n\n");
+}
+
+Deno.test("docs/commands.md has each command with its flags as the code has them", async () => {
+  const page = await read("docs/commands.md");
+  const section = /(<!-- commands: made of cli\/commands\.ts -->\n\n)[^]*?(<!-- end of commands -->)/;
+  ok(section.test(page), "the page has no marks");
+  const made = page.replace(section, (_, begin, end) => `${begin}${commandSections()}\n\n${end}`);
+  if (Deno.env.get("UPDATE_DOCS")) await Deno.writeTextFile(new URL("docs/commands.md", PROJECT), made);
+  // Line breaks are the formatter's.
+  const plain = (text: string) => text.replace(/\s+/g, " ");
+  const advice = "is behind: UPDATE_DOCS=1 deno test -A tests/project/docs_test.ts; deno fmt docs/commands.md";
+  equal(plain(page), plain(made), `docs/commands.md ${advice}`);
 });
 
 Deno.test("each line of docs/troubleshoot.md says what it means and what to do", async () => {
@@ -69,33 +84,6 @@ Deno.test("each threat that SECURITY.md names has a defence and a test", async (
   const threats = tables.flatMap((text) => text.split(/\n(?!\|)/)[0]!.split("\n").filter((line) => line !== ""));
   ok(threats.length > 40, `only ${threats.length} threats`);
   deepEqual(threats.filter((line) => !/^\|[^|]{5,}\|[^|]{5,}\|[^|]*`[^`|]+\.(?:ts|yml)`[^|]*\|$/.test(line)), []);
-});
-
-/** As GitHub makes an anchor of a heading. */
-function anchorOf(heading: string): string {
-  return heading.toLowerCase().replace(/[^\p{L}\p{N}\s_-]/gu, "").trim().replaceAll(" ", "-");
-}
-
-Deno.test("relative links of the documentation lead somewhere", async () => {
-  const broken: string[] = [];
-  for (const file of await filesOf("", ".md", true)) {
-    const text = (await read(file)).replace(/^```[\s\S]*?^```/gm, "");
-    for (const [, link] of text.matchAll(/\]\(([^)\s]+)\)/g)) {
-      if (/^[a-z]+:/.test(link!)) continue;
-      const url = new URL(link!, new URL(file, PROJECT));
-      const anchor = decodeURIComponent(url.hash.slice(1));
-      url.hash = "";
-      const exists = await Deno.stat(url).then(() => true, () => false);
-      if (!exists) broken.push(`${file}: ${link}`);
-      else if (anchor !== "" && url.pathname.endsWith(".md")) {
-        const headings = [...(await Deno.readTextFile(url)).matchAll(/^#+ (.+)$/gm)].map(([, words]) =>
-          anchorOf(words!)
-        );
-        if (!headings.includes(anchor)) broken.push(`${file}: ${link} (no such heading)`);
-      }
-    }
-  }
-  deepEqual(broken, []);
 });
 
 /** What a checkout does not have: what is made when the project is built or runs, and names in a store. */
