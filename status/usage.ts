@@ -1,16 +1,7 @@
 /**
  * What the page `/usage` and `/usage.csv` show, gathered from the history. Must not know what the page looks like.
  */
-import {
-  adviceOf,
-  type EndedRun,
-  peaksOf,
-  type RowDay,
-  usageBy,
-  usageCsv,
-  type UsageLine,
-  weekOf,
-} from "../history.ts";
+import { adviceOf, type EndedRun, peaksOf, usageBy, usageCsv, type UsageLine, weekOf } from "../history.ts";
 import { rowNamed } from "../catalog.ts";
 import { compact } from "../util/compact.ts";
 import { errorMessage } from "../util/errors.ts";
@@ -30,16 +21,14 @@ export async function readUsage(looking: Looking, params: URLSearchParams): Prom
   const query = readQuery(params);
   try {
     const { days, ends, ownerOf } = await gather(looking, query);
-    const nameOf = query.by === "week"
-      ? ({ day }: RowDay) => weekOf(day)
-      : query.by === "owner"
-      ? ({ jobName }: RowDay) => ownerOf(jobName)
-      : ({ jobName }: RowDay) => jobName;
-    const lines = usageBy(days, nameOf);
-    const rows = query.by === "week" ? lines.sort((a, b) => a.name < b.name ? 1 : -1) : lines;
-    const shown: UsageRow[] = query.by === "row" ? rows.map((line) => withPeaks(line, ends, ownerOf)) : rows;
-    const [total] = usageBy(days, () => "all");
     const weeks = usageBy(days, ({ day }) => weekOf(day)).sort((a, b) => a.name < b.name ? -1 : 1);
+    const lines: Readonly<Record<UsageQuery["by"], () => UsageRow[]>> = {
+      row: () => usageBy(days, ({ jobName }) => jobName).map((line) => withPeaks(line, ends, ownerOf)),
+      owner: () => usageBy(days, ({ jobName }) => ownerOf(jobName)),
+      week: () => weeks.toReversed(),
+    };
+    const shown = lines[query.by]();
+    const [total] = usageBy(days, () => "all");
     const reach = looking.view.history.reach();
     const input = { query, rows: shown, weeks, reach, ...compact({ total }) };
     return { data: dataOf(query, shown, total), html: () => usagePage(input) };
