@@ -1,10 +1,9 @@
 import { deepEqual, equal, ok } from "node:assert/strict";
-import type { Browser, Page } from "playwright-core";
-import { serveStatus } from "../../status.ts";
-import { LiveEvents } from "../../status/live_events.ts";
-import { axeFindings, browserTest, launchBrowser, openPage } from "../harness/browser.ts";
+import type { Page } from "playwright-core";
+import { axeFindings, browserTest, openPage } from "../harness/browser.ts";
 import { aRecord, aRunView } from "../harness/fakes.ts";
 import { fakeView, PREFIX, tableOf } from "../harness/page_kit.ts";
+import { type InBrowser, inBrowser } from "./browser_kit.ts";
 
 const CHAIN = Array.from(
   { length: 9 },
@@ -12,32 +11,15 @@ const CHAIN = Array.from(
 );
 
 async function withGraph(
-  work: (
-    served: { url: string; browser: Browser; live: ReturnType<typeof aRunView>[]; events: LiveEvents },
-  ) => Promise<void>,
+  work: (served: InBrowser & { live: ReturnType<typeof aRunView>[] }) => Promise<void>,
 ): Promise<void> {
   const live = [aRunView(), aRunView({ runName: "plot-1", jobName: "plot", state: "pending" })];
-  const events = new LiveEvents();
-  const done = () => Promise.resolve({ run_name: "sort-1" });
-  const server = await serveStatus({
-    listen: { hostname: "127.0.0.1", port: 0 },
-    metrics: { contentType: "text/plain", render: () => Promise.resolve("") },
-    health: () => ({ ok: true, ready: true, checks: {} }),
-    view: fakeView({
-      table: tableOf(...CHAIN, `${"名前".repeat(44)},lab/long,lab/x:1,1,1Gi,0`),
-      live,
-      ended: [aRecord(), aRecord({ run_name: "curate-1", job_name: "curate", status: "failed" })],
-    }),
-    actions: { run: done, cancel: done, rerun: done } as unknown as Parameters<typeof serveStatus>[0]["actions"],
-    events,
+  const view = fakeView({
+    table: tableOf(...CHAIN, `${"名前".repeat(44)},lab/long,lab/x:1,1,1Gi,0`),
+    live,
+    ended: [aRecord(), aRecord({ run_name: "curate-1", job_name: "curate", status: "failed" })],
   });
-  const browser = await launchBrowser();
-  try {
-    await work({ url: server.url, browser, live, events });
-  } finally {
-    await browser.close();
-    await server.close();
-  }
+  await inBrowser({ view }, async (served) => await work({ ...served, live }));
 }
 
 const drawnWidth = (page: Page) =>

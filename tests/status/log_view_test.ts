@@ -1,14 +1,12 @@
 /** The log viewer: its windows, search and links as HTML and JSON, and in a real browser with and without scripts. */
 import { deepEqual, doesNotMatch, equal, match, ok } from "node:assert/strict";
-import type { Browser } from "playwright-core";
 import type { LogPart, LogText } from "../../logs.ts";
-import { serveStatus } from "../../status.ts";
-import { LiveEvents } from "../../status/live_events.ts";
 import type { StatusView } from "../../status/view.ts";
-import { axeFindings, browserTest, launchBrowser, openPage } from "../harness/browser.ts";
+import { axeFindings, browserTest, openPage } from "../harness/browser.ts";
 import { aRecord, aRunView } from "../harness/fakes.ts";
 import { logTextOf } from "../harness/log_text.ts";
 import { anApp, fakeView } from "../harness/page_kit.ts";
+import { type InBrowser, inBrowser } from "./browser_kit.ts";
 
 const ESC = "\u001b";
 const EVIL = `"'><script>window.hacked=1</script><img src=x onerror=window.hacked=1>`;
@@ -229,27 +227,8 @@ Deno.test("of several containers a run's page shows the end of the one that fail
 
 // ---------------------------------------------------------------- in a real browser
 
-async function withBrowser(
-  view: StatusView,
-  work: (served: { url: string; browser: Browser; events: LiveEvents }) => Promise<void>,
-): Promise<void> {
-  const events = new LiveEvents();
-  const note = () => Promise.resolve({ run_name: RUN });
-  const server = await serveStatus({
-    listen: { hostname: "127.0.0.1", port: 0 },
-    metrics: { contentType: "text/plain", render: () => Promise.resolve("") },
-    health: () => ({ ok: true, ready: true, checks: {} }),
-    view,
-    actions: { run: note, cancel: note, rerun: note },
-    events,
-  });
-  const browser = await launchBrowser();
-  try {
-    await work({ url: server.url + PATH, browser, events });
-  } finally {
-    await browser.close();
-    await server.close();
-  }
+async function withViewer(view: StatusView, work: (served: InBrowser) => Promise<void>): Promise<void> {
+  await inBrowser({ view }, async (served) => await work({ ...served, url: served.url + PATH }));
 }
 
 const PARTS: LogPart[] = [
@@ -274,7 +253,7 @@ browserTest(
       parts: PARTS,
       head: HEAD,
     });
-    await withBrowser(viewOf(() => text), async ({ url, browser }) => {
+    await withViewer(viewOf(() => text), async ({ url, browser }) => {
       for (const query of ["", "?line=64&q=error", "?q=error&next=0", "?wrap=off"]) {
         for (const colorScheme of ["light", "dark"] as const) {
           for (const width of [1440, 390]) {
@@ -302,7 +281,7 @@ browserTest(
 );
 
 browserTest("without scripts: search, the next hit, a line's link, other windows and unbroken lines", async () => {
-  await withBrowser(viewOf(() => logTextOf(LONG)), async ({ url, browser }) => {
+  await withViewer(viewOf(() => logTextOf(LONG)), async ({ url, browser }) => {
     const { page, close } = await openPage(browser, url, { javaScriptEnabled: false });
     await page.getByRole("searchbox").fill("no signal");
     await page.keyboard.press("Enter");
@@ -325,7 +304,7 @@ browserTest("without scripts: search, the next hit, a line's link, other windows
 });
 
 browserTest("with scripts: opens at the end, a line's link and unbroken lines need no new page", async () => {
-  await withBrowser(viewOf(() => logTextOf(LONG)), async ({ url, browser }) => {
+  await withViewer(viewOf(() => logTextOf(LONG)), async ({ url, browser }) => {
     const { page, faults, close } = await openPage(browser, url);
     await page.waitForFunction("scrollY + innerHeight >= document.documentElement.scrollHeight - 2");
     await page.evaluate("window.same = true");
@@ -348,7 +327,7 @@ browserTest("a log that grows is followed, until one scrolls up, and to its end"
   const view = viewOf(() => logTextOf(content, { isLive }), {
     liveRun: (name) => isLive ? aRunView({ runName: name }) : undefined,
   });
-  await withBrowser(view, async ({ url, browser }) => {
+  await withViewer(view, async ({ url, browser }) => {
     const { page, faults, close } = await openPage(browser, url);
     await page.getByText("New lines show by themselves").waitFor();
     equal(await page.locator("#L301").textContent(), "301loading  1%");
@@ -382,7 +361,7 @@ browserTest("a log that grows is followed, until one scrolls up, and to its end"
 browserTest("a run's page shows the last lines of its log as they come", async () => {
   let content = "first\n";
   const view = viewOf(() => logTextOf(content, { isLive: true }), { liveRun: (name) => aRunView({ runName: name }) });
-  await withBrowser(view, async ({ url, browser }) => {
+  await withViewer(view, async ({ url, browser }) => {
     const { page, faults, close } = await openPage(browser, url.replace("/log/view", ""));
     await page.locator("#L1", { hasText: "first" }).waitFor();
     content += LINES.slice(0, 30).map((line) => `${line}\n`).join("") + "\n";

@@ -2,18 +2,17 @@ import { deepEqual, doesNotMatch, equal, match, ok } from "node:assert/strict";
 import type { Page } from "playwright-core";
 import type { RunView } from "../../ports.ts";
 import { UnavailableError } from "../../ports.ts";
-import { serveStatus } from "../../status.ts";
 import { healthWords } from "../../status/health.ts";
-import { LiveEvents } from "../../status/live_events.ts";
 import { EndStrip, endsWords } from "../../status/pages/ends.tsx";
 import { pageOf } from "../../status/pages/lists.tsx";
 import { SharedPages } from "../../status/shared_pages.ts";
 import type { StatusView } from "../../status/view.ts";
-import { axeFindings, browserTest, launchBrowser, openPage } from "../harness/browser.ts";
+import { axeFindings, browserTest, openPage } from "../harness/browser.ts";
 import { busyView, LONG_NAME } from "../harness/busy_view.ts";
 import { aRecord, aRunView } from "../harness/fakes.ts";
 import { anApp, fakeView, tableOf, TOKEN } from "../harness/page_kit.ts";
 import { eventually } from "../harness/wait.ts";
+import { type InBrowser, inBrowser } from "./browser_kit.ts";
 
 const DAY_MS = 24 * 3600_000;
 const ago = (ms: number) => new Date(Date.now() - ms).toISOString();
@@ -181,36 +180,19 @@ Deno.test("with 1,000 live runs and 300 rows the pages of lists weigh at most 12
 
 // ---------------------------------------------------------------- in a real browser
 
-interface Served {
-  readonly url: string;
-  readonly events: LiveEvents;
+interface Served extends Pick<InBrowser, "url" | "events"> {
   open(path: string, options?: Parameters<typeof openPage>[2]): ReturnType<typeof openPage>;
 }
 
 async function served(view: StatusView, work: (served: Served) => Promise<void>): Promise<void> {
-  const events = new LiveEvents();
-  const done = () => Promise.resolve({ run_name: "sort-1" });
-  const server = await serveStatus({
-    listen: { hostname: "127.0.0.1", port: 0 },
-    token: TOKEN,
-    metrics: { contentType: "text/plain", render: () => Promise.resolve("") },
-    health: () => ({
-      ok: true,
-      ready: true,
-      checks: { leader: "leading", broker: "connected", watch: "alive", table: "300 rows" },
-    }),
-    view,
-    actions: { run: done, cancel: done, rerun: done },
-    events,
+  const health = () => ({
+    ok: true,
+    ready: true,
+    checks: { leader: "leading", broker: "connected", watch: "alive", table: "300 rows" },
   });
-  const browser = await launchBrowser();
-  try {
-    const open: Served["open"] = (path, options) => openPage(browser, server.url + path, options);
-    await work({ url: server.url, events, open });
-  } finally {
-    await browser.close();
-    await server.close();
-  }
+  await inBrowser({ view, token: TOKEN, health }, async ({ url, browser, events }) => {
+    await work({ url, events, open: (path, options) => openPage(browser, url + path, options) });
+  });
 }
 
 const PHONE = { viewport: { width: 390, height: 844 } };

@@ -1,9 +1,8 @@
 import type { SeenMessage } from "../../observers/messages.ts";
 import { deepEqual, doesNotMatch, equal, match, ok } from "node:assert/strict";
-import type { Browser, Page } from "playwright-core";
+import type { Page } from "playwright-core";
 import { parseTable } from "../../catalog.ts";
 import { selectRuns } from "../harness/model_history.ts";
-import { LiveEvents } from "../../status/live_events.ts";
 import type { GroupDetails } from "../../flows.ts";
 import { groupPage } from "../../status/pages/group.tsx";
 import { familyOf } from "../../status/family.ts";
@@ -15,10 +14,10 @@ import { type RunsInput, runsPage } from "../../status/pages/runs.tsx";
 import { runPage } from "../../status/pages/run.tsx";
 import type { StatusView } from "../../status/view.ts";
 import type { JobFacts, RunView } from "../../ports.ts";
-import { serveStatus } from "../../status.ts";
-import { axeFindings, browserTest, launchBrowser, openPage } from "../harness/browser.ts";
+import { axeFindings, browserTest, openPage } from "../harness/browser.ts";
 import { aRecord, aRunView } from "../harness/fakes.ts";
 import { anApp, anOverview, aRunPage, fakeView, PREFIX, tableOf } from "../harness/page_kit.ts";
+import { type InBrowser, inBrowser } from "./browser_kit.ts";
 
 const EVIL = `"'><script>window.hacked=1</script><img src=x onerror=window.hacked=1>`;
 const NOW = new Date("2026-03-01T12:00:00Z");
@@ -341,10 +340,7 @@ const ENDED = [
   aRecord(),
 ];
 
-interface Served {
-  readonly url: string;
-  readonly browser: Browser;
-  readonly events: LiveEvents;
+interface Served extends InBrowser {
   readonly live: RunView[];
   readonly calls: string[];
 }
@@ -352,7 +348,6 @@ interface Served {
 /** A served page with two live runs and two ended ones, and a browser. */
 async function withBrowser(work: (served: Served) => Promise<void>, more: Partial<StatusView> = {}): Promise<void> {
   const live = [aRunView(), CURATE];
-  const events = new LiveEvents();
   const calls: string[] = [];
   const find: StatusView["history"]["find"] = (filter) => Promise.resolve(selectRuns(ENDED, filter));
   const view: StatusView = {
@@ -365,25 +360,13 @@ async function withBrowser(work: (served: Served) => Promise<void>, more: Partia
     calls.push(runName);
     return Promise.resolve({ run_name: aRunView().runName });
   };
-  const server = await serveStatus({
-    listen: { hostname: "127.0.0.1", port: 0 },
-    token: "a token",
-    metrics: { contentType: "text/plain", render: () => Promise.resolve("") },
-    health: () => ({
-      ...HEALTH,
-      checks: { leader: "leading", broker: "connected", watch: "alive", table: "8 rows" },
-    }),
+  const checks = { leader: "leading", broker: "connected", watch: "alive", table: "8 rows" };
+  await inBrowser({
     view,
+    token: "a token",
+    health: () => ({ ...HEALTH, checks }),
     actions: { run: note, cancel: note, rerun: note },
-    events,
-  });
-  const browser = await launchBrowser();
-  try {
-    await work({ url: server.url, browser, events, live, calls });
-  } finally {
-    await browser.close();
-    await server.close();
-  }
+  }, async (served) => await work({ ...served, live, calls }));
 }
 
 /** By the link that a page has in the place of its form; leads back to that page. */

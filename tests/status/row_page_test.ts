@@ -3,12 +3,11 @@ import { parseTable, type Table } from "../../catalog.ts";
 import { ModelHistory } from "../harness/model_history.ts";
 import type { RunRecord, RunView } from "../../ports.ts";
 import { rowSentences } from "../../status/pages/row_words.ts";
-import { axeFindings, browserTest, launchBrowser, openPage } from "../harness/browser.ts";
-import { serveStatus } from "../../status.ts";
-import { LiveEvents } from "../../status/live_events.ts";
+import { axeFindings, browserTest, openPage } from "../harness/browser.ts";
 import type { StatusView } from "../../status/view.ts";
 import { aRecord, aRunView, row } from "../harness/fakes.ts";
 import { anApp, fakeView, PREFIX } from "../harness/page_kit.ts";
+import { inBrowser } from "./browser_kit.ts";
 
 const DAY_MS = 86_400_000;
 const GIB = 1024 ** 3;
@@ -316,22 +315,12 @@ browserTest("axe finds nothing on the page of a row, and nothing is wider than a
     peak: GIB * (1 + at % 4),
     jobName: at % 3 ? "sort" : "名".repeat(89),
   }));
-  const done = () => Promise.resolve({ run_name: "sort-1" });
-  const server = await serveStatus({
-    listen: { hostname: "127.0.0.1", port: 0 },
-    token: "a token",
-    metrics: { contentType: "text/plain", render: () => Promise.resolve("") },
-    health: () => ({ ok: true, ready: true, checks: {} }),
-    view: viewOf({ runs, live: [aRunView({ jobName: "sort" })] }),
-    actions: { run: done, cancel: done, rerun: done } as unknown as Parameters<typeof serveStatus>[0]["actions"],
-    events: new LiveEvents(),
-  });
-  const browser = await launchBrowser();
-  try {
+  const view = viewOf({ runs, live: [aRunView({ jobName: "sort" })] });
+  await inBrowser({ view, token: "a token" }, async ({ url, browser }) => {
     for (const name of ["sort", "名".repeat(89), "broken"]) {
       for (const [colorScheme, width] of [["light", 1440], ["dark", 390]] as const) {
         await t.step(`${name.slice(0, 10)} ${colorScheme} ${width}`, async () => {
-          const { page, faults, close } = await openPage(browser, `${server.url}/rows/${encodeURIComponent(name)}`, {
+          const { page, faults, close } = await openPage(browser, `${url}/rows/${encodeURIComponent(name)}`, {
             colorScheme,
             viewport: { width, height: 900 },
           });
@@ -343,8 +332,5 @@ browserTest("axe finds nothing on the page of a row, and nothing is wider than a
         });
       }
     }
-  } finally {
-    await browser.close();
-    await server.close();
-  }
+  });
 });
