@@ -281,7 +281,10 @@ export const SCRIPT = `
       gap = Math.min(5000, Math.max(400, 4 * (performance.now() - began)));
     }
   };
+  // A page without live parts is a new one at each step, and stays as it came.
+  const isLive = came.size > 0;
   const plan = () => {
+    if (!isLive) return;
     if (document.hidden) { missed = true; return; }
     due = due || setTimeout(refresh, Math.max(50, began + gap - performance.now()));
   };
@@ -316,13 +319,13 @@ export const SCRIPT = `
   };
   document.addEventListener("click", (event) => {
     const link = event.target.closest("a[data-in-place]");
-    if (!link || event.button || event.metaKey || event.ctrlKey || event.shiftKey || event.altKey) return;
+    if (!isLive || !link || event.button || event.metaKey || event.ctrlKey || event.shiftKey || event.altKey) return;
     event.preventDefault();
     show(link.href);
   });
   document.addEventListener("submit", (event) => {
     const form = event.target;
-    if (!form.matches("form[data-in-place]")) return;
+    if (!isLive || !form.matches("form[data-in-place]")) return;
     event.preventDefault();
     const url = new URL(location.pathname + location.search, location.href);
     const own = [...form.elements].filter((one) => one.name && one.type !== "hidden").map((one) => one.name);

@@ -1,6 +1,9 @@
 import { deepEqual, equal, match, ok } from "node:assert/strict";
+import { browserTest, openPage } from "../harness/browser.ts";
 import { aRecord } from "../harness/fakes.ts";
 import { anApp, fakeView, tableOf } from "../harness/page_kit.ts";
+import { eventually } from "../harness/wait.ts";
+import { inBrowser } from "./browser_kit.ts";
 
 const GIB = 1024 ** 3;
 const EVIL = '<img src=x onerror="alert(1)">';
@@ -50,4 +53,30 @@ Deno.test("usage is a sheet too, and what makes no sense in the query is not ask
   match(sheet.headers.get("content-type") ?? "", /^text\/csv/);
   match(await sheet.text(), /^week,job_name,owner,runs,failed,core_hours,gib_hours,gpu_hours\n/);
   deepEqual((await (await get("/usage.json?weeks=999&by=x")).json()).weeks, 4);
+});
+
+browserTest("usage goes on to its next page, and is not asked for again at each event", async () => {
+  const many = Array.from({ length: 40 }, (_, n) => ended(n, { job_name: `row-${100 + n}` }));
+  await inBrowser({ view: fakeView({ ended: many }) }, async ({ url, browser, events }) => {
+    const { page, faults, close } = await openPage(browser, `${url}/usage`);
+    const last = page.getByRole("table").getByRole("row").last();
+    match(await last.innerText(), /row-129/);
+    await eventually(() => events.size === 1);
+    let asked = 0;
+    page.on("request", (request) => asked += request.url().includes("/usage") ? 1 : 0);
+    await page.getByRole("link", { name: "Next" }).click();
+    await page.getByText("31–40 of 40").waitFor();
+    match(await last.innerText(), /row-139/);
+    equal(asked, 1);
+    // Whatever the page does at an event, it has done when another page has heard of it too.
+    const other = await openPage(browser, `${url}/runs`);
+    await eventually(() => events.size >= 2);
+    const heard = other.page.waitForRequest(`${url}/runs`);
+    events.emit({ type: "broker", connected: true });
+    await heard;
+    equal(asked, 1);
+    deepEqual(faults, []);
+    await other.close();
+    await close();
+  });
 });
