@@ -318,10 +318,9 @@ browserTest("axe finds nothing on the page of a row, and nothing is wider than a
   const view = viewOf({ runs, live: [aRunView({ jobName: "sort" })] });
   await inBrowser({ view, token: "a token" }, async ({ url, browser }) => {
     for (const name of ["sort", "名".repeat(89), "broken"]) {
-      for (const [colorScheme, width] of [["light", 1440], ["dark", 390]] as const) {
-        await t.step(`${name.slice(0, 10)} ${colorScheme} ${width}`, async () => {
+      for (const width of [1440, 390]) {
+        await t.step(`${name.slice(0, 10)} ${width}`, async () => {
           const { page, faults, close } = await openPage(browser, `${url}/rows/${encodeURIComponent(name)}`, {
-            colorScheme,
             viewport: { width, height: 900 },
           });
           for (const summary of await page.locator("summary").all()) await summary.click();
