@@ -12,7 +12,7 @@ const runName = z.string().describe("The run");
 const parentRun = z.string().nullable().describe(
   "The run whose end started this one; null: a message from outside did",
 );
-const reason = z.string().describe("One CamelCase word for programs; docs/troubleshoot.md explains each");
+const reason = z.string().describe("One CamelCase word for programs; docs/troubleshoot.md#a-run-ended explains each");
 const message = z.string().describe("One sentence for people");
 
 const traceparent = z.string().optional().describe("Its trace context, as W3C has it; also a user property");

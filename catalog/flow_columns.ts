@@ -31,7 +31,8 @@ export const FLOW_COLUMNS = {
     kind: retryRules,
     examples: ["75, 130-145, NodeLost"],
     meaning: "Failures that are tried again: exit codes, ranges of them, words of `reason`.",
-    notation: "Entries are parted by `,` or `;`. The words are those of docs/troubleshoot.md.",
+    notation:
+      "Entries are parted by `,` or `;`. The words are [those of a run that ended](troubleshoot.md#a-run-ended).",
     empty:
       "`ExitCode`, `OOMKilled`, `Evicted` and `Failed`: what the program itself did; not `DeadlineExceeded`, and " +
       "not what kept it from running",

@@ -104,7 +104,7 @@ export async function replay(call: Call): Promise<number> {
         plain(
           `No run ends with the reason "${
             cut(reason, 63)
-          }" by the service's own words, such as OOMKilled or ExitCode; docs/troubleshoot.md has them`,
+          }" by the service's own words, such as OOMKilled or ExitCode; docs/troubleshoot.md#a-run-ended has them`,
         ),
       );
     }
