@@ -1,25 +1,25 @@
 /**
- * Runs the tests in two passes: side by side those that start little or mostly wait, then one after the other those that
- * start a cluster, or measure time. Owns which file is of which kind: what it needs says so.
+ * Runs the tests in two passes: side by side nearly all, then one after the other those that set variables or measure
+ * time. Owns which file is of which kind: what it needs says so.
  * usage: run.ts [--unit] [FILE-OR-FOLDER | OPTION-OF-DENO-TEST]...   --unit: only what needs nothing installed
  */
 const PROJECT = new URL("../", import.meta.url);
 
-/**
- * What a file says that is to have the machine for itself: a cluster's start takes both of two cores, and files that run
- * side by side share one environment.
- */
-const ALONE = /\bneeds\([^)]*"(cluster|node|kwok)"|Deno\.env\.set|\/aws_env\.ts"/;
-/** The first counts processes and mounts, the others measure time. */
-const ALONE_FILE = /^tests\/(harness\/harness_test|project\/regex_test|catalog\/faults_test|mqtt_test)\.ts$/;
-/** Minutes of waiting, for leases, graces and restarts of brokers: first of all, so that the others run beside them. */
-const WAITING = [
+/** What a file says that sets variables: files that run side by side share one environment. */
+const SETS_ENV = /Deno\.env\.set|\/aws_env\.ts"/;
+/** They measure time: how long a pattern or a table takes. */
+const ALONE_FILE = /^tests\/(project\/regex_test|catalog\/faults_test)\.ts$/;
+/** What takes longest, for it begins first in its folder. Deno takes folders of longer names before others. */
+const LONG = [
+  "tests/chaos/faults_test.ts",
   "tests/e2e/replicas_test.ts",
-  "tests/mqtt/brokers_test.ts",
+  "tests/e2e/ends_test.ts",
   "tests/e2e/row_outcomes_test.ts",
+  "tests/e2e/logs_test.ts",
   "tests/e2e/brokers_delivery_test.ts",
-  "tests/harness/brokers_test.ts",
-  "tests/e2e/rights_test.ts",
+  "tests/e2e/e2e_test.ts",
+  "tests/cli_test.ts",
+  "tests/k8s_test.ts",
 ];
 /** Folders without a test that does anything where no part is wanted, or that is about more than the product's code. */
 const NOT_UNIT = /^tests\/(attack|bench|chaos|clients|e2e|fuzz|harness|look|mqtt|project|s3)\//;
@@ -32,9 +32,8 @@ async function* testFiles(path: string): AsyncGenerator<string> {
   }
 }
 
-async function isHeavy(file: string): Promise<boolean> {
-  if (WAITING.includes(file)) return false;
-  return ALONE_FILE.test(file) || ALONE.test(await Deno.readTextFile(new URL(file, PROJECT)));
+async function isAlone(file: string): Promise<boolean> {
+  return ALONE_FILE.test(file) || SETS_ENV.test(await Deno.readTextFile(new URL(file, PROJECT)));
 }
 
 /** Runs them; resolves to whether all passed. Types are checked by `deno task check`. */
@@ -51,7 +50,8 @@ const paths = given.filter((arg) => !arg.startsWith("-")).map((path) => path.rep
 const files: string[] = [];
 for (const path of paths.length > 0 ? paths : ["tests"]) files.push(...await Array.fromAsync(testFiles(path)));
 files.sort();
-files.sort((a, b) => Number(WAITING.includes(b)) - Number(WAITING.includes(a)));
+const rank = (file: string) => LONG.includes(file) ? LONG.indexOf(file) : LONG.length;
+files.sort((a, b) => rank(a) - rank(b));
 const cores = navigator.hardwareConcurrency;
 
 let passed: boolean;
@@ -60,11 +60,12 @@ if (unit) {
   const env = { MJL_UNIT: "yes", DENO_JOBS: String(2 * cores) };
   passed = await pass(files.filter((file) => !NOT_UNIT.test(file)), ["--parallel", ...options], env);
 } else {
-  const heavy = new Set<string>();
-  for (const file of files) if (await isHeavy(file)) heavy.add(file);
-  const light = await pass(files.filter((file) => !heavy.has(file)), ["--parallel", ...options], {
-    DENO_JOBS: String(cores + 1),
+  const alone = new Set<string>();
+  for (const file of files) if (await isAlone(file)) alone.add(file);
+  // Half of the time of those with a cluster or a broker is waiting: for leases, graces, restarts.
+  const together = await pass(files.filter((file) => !alone.has(file)), ["--parallel", ...options], {
+    DENO_JOBS: String(cores + 2),
   });
-  passed = await pass([...heavy], options) && light;
+  passed = await pass([...alone], options) && together;
 }
 Deno.exit(passed ? 0 : 1);

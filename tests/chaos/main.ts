@@ -24,7 +24,7 @@ export interface ChaosOptions {
 
 /** Runs all cases of an extent on parts of their own. */
 export async function runChaos(
-  { extent, only = "", atOnce = 4, onResult = () => {} }: ChaosOptions,
+  { extent, only = "", atOnce = 6, onResult = () => {} }: ChaosOptions,
 ): Promise<CaseResult[]> {
   await using kit = await startKit({
     broker: { persistence: "always", maxQueuedMessages: 0 },
