@@ -12,11 +12,11 @@ from concurrent.futures import TimeoutError as FutureTimeout
 from types import TracebackType
 from typing import Any, Dict, Iterable, Iterator, List, Mapping, Optional, Type
 from urllib.error import HTTPError, URLError
-from urllib.parse import quote, unquote, urlsplit
+from urllib.parse import SplitResult, quote, unquote, urlsplit
 from urllib.request import urlopen
 
 import paho.mqtt.client as mqtt
-from paho.mqtt.enums import CallbackAPIVersion
+from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 
@@ -27,6 +27,8 @@ PREFIX = "services/mqtt_job_listener"
 #: Ends that are kept for whoever asks later.
 _MOST_ENDS = 10_000
 _PORTS = {"mqtt": 1883, "mqtts": 8883}
+#: Reason of a CONNACK: the broker does not speak this version of MQTT.
+_UNSUPPORTED_VERSION = 132
 
 
 class Run:
@@ -66,7 +68,8 @@ class Run:
 class Jobs:
     """Rows of one service, reached by its broker: ``Jobs("mqtt://user:password@broker:1883")``.
 
-    ``page``: address of the service's page, for logs. ``timeout``: seconds to wait for an answer.
+    Speaks MQTT 5, and 3.1.1 where the broker knows nothing newer. ``page``: address of the service's page, for logs.
+    ``timeout``: seconds to wait for an answer.
     """
 
     def __init__(
@@ -89,26 +92,40 @@ class Jobs:
         self._ends: Dict[str, End] = {}
         self._waiting: Dict[str, List["Future[End]"]] = {}
         self._lock = threading.Lock()
-        self._subscribed = threading.Event()
+        self._ready = threading.Event()
+        self._is_too_new = False
         self._fault: Optional[str] = None
-        client_id = f"jobs-{uuid.uuid4().hex[:12]}"
-        self._reply = f"{self._prefix}/response/{client_id}"
-        self._client = mqtt.Client(CallbackAPIVersion.VERSION2, client_id=client_id, protocol=mqtt.MQTTv5)
-        if parts.username:
-            self._client.username_pw_set(unquote(parts.username), unquote(parts.password or ""))
-        if parts.scheme == "mqtts":
-            self._client.tls_set()
-        self._client.on_connect = self._on_connect
-        self._client.on_subscribe = self._on_subscribe
-        self._client.on_message = self._on_message
-        try:
-            self._client.connect(parts.hostname, parts.port or _PORTS[parts.scheme], keepalive=30)
-        except OSError as error:
-            raise JobsError(f"Cannot reach the broker {parts.hostname}: {error}") from error
-        self._client.loop_start()
-        if not self._subscribed.wait(timeout):
+        self._client = self._connected(parts, MQTTProtocolVersion.MQTTv5)
+        if self._is_too_new:
+            self.close()
+            self._ready.clear()
+            self._is_too_new = False
+            self._client = self._connected(parts, MQTTProtocolVersion.MQTTv311)
+        if not self._ready.is_set() or self._is_too_new:
             self.close()
             raise JobsError(f"Cannot use the broker {parts.hostname}: {self._fault or 'it does not answer'}")
+
+    def _connected(self, parts: SplitResult, protocol: MQTTProtocolVersion) -> mqtt.Client:
+        """A client that has subscribed, was told that the broker does not speak ``protocol``, or has no answer yet."""
+        client_id = f"jobs-{uuid.uuid4().hex[:12]}"
+        self._speaks_5 = protocol == MQTTProtocolVersion.MQTTv5
+        # Without response topics an answer comes to everybody; its transaction says whose it is.
+        self._reply = f"{self._prefix}/response/{client_id if self._speaks_5 else '+'}"
+        client = mqtt.Client(CallbackAPIVersion.VERSION2, client_id=client_id, protocol=protocol)
+        if parts.username:
+            client.username_pw_set(unquote(parts.username), unquote(parts.password or ""))
+        if parts.scheme == "mqtts":
+            client.tls_set()
+        client.on_connect = self._on_connect
+        client.on_subscribe = self._on_subscribe
+        client.on_message = self._on_message
+        try:
+            client.connect(str(parts.hostname), parts.port or _PORTS[parts.scheme], keepalive=30)
+        except OSError as error:
+            raise JobsError(f"Cannot reach the broker {parts.hostname}: {error}") from error
+        client.loop_start()
+        self._ready.wait(self._timeout)
+        return client
 
     # ------------------------------------------------------------ what is asked
 
@@ -147,9 +164,11 @@ class Jobs:
         answered: "Future[Mapping[str, Any]]" = Future()
         with self._lock:
             self._answers[transaction] = answered
-        properties = Properties(PacketTypes.PUBLISH)
-        properties.ResponseTopic = self._reply
-        properties.CorrelationData = transaction.encode()
+        properties: Optional[Properties] = None
+        if self._speaks_5:
+            properties = Properties(PacketTypes.PUBLISH)
+            properties.ResponseTopic = self._reply
+            properties.CorrelationData = transaction.encode()
         body = json.dumps({**asked, "requested_by": self._requested_by, "transaction": transaction})
         try:
             self._client.publish(f"{self._prefix}/request/{what}", body, qos=1, properties=properties)
@@ -192,6 +211,9 @@ class Jobs:
     def _on_connect(self, client: mqtt.Client, _data: Any, _flags: Any, code: Any, _properties: Any) -> None:
         if code.is_failure:
             self._fault = str(code)
+            if code.value == _UNSUPPORTED_VERSION:
+                self._is_too_new = True
+                self._ready.set()
             return
         topics = [self._reply, *[f"{self._prefix}/{kind}/#" for kind in ("job_complete", "job_failed")]]
         client.subscribe([(topic, 1) for topic in topics])
@@ -201,10 +223,10 @@ class Jobs:
         if refused:
             self._fault = f"it refuses a subscription below {self._prefix} ({refused[0]})"
         else:
-            self._subscribed.set()
+            self._ready.set()
 
     def _on_message(self, _client: mqtt.Client, _data: Any, message: mqtt.MQTTMessage) -> None:
-        if message.topic == self._reply:
+        if message.topic.startswith(f"{self._prefix}/response/"):
             self._hear_answer(message)
             return
         end = read_end(message.payload)
