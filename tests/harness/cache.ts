@@ -14,6 +14,7 @@ const TOOLS = {
   "docker-compose": "5.6.1.0",
   mochi: "v2.7.9",
   nats: "v2.15.2",
+  promtool: "v0.316.0",
 } as const;
 
 /** Lighthouse and tests/look/audit, as tests/install.sh puts them into the cache; they may not exist yet. */
@@ -32,6 +33,17 @@ export function cacheFolder(): string {
 /** Path of the cluster program for the current sources; it may not exist yet. */
 export async function clusterBinaryPath(): Promise<string> {
   return `${cacheFolder()}/cluster-${await keyOf("tests/cluster", "go.mod", "main.go")}/cluster`;
+}
+
+/** Path of the stand-in for Deno's runtime for binaries, for its current source; it may not exist yet. */
+export async function denortPath(): Promise<string> {
+  return `${cacheFolder()}/denort-${await keyOf("tests/image/denort", "main.go")}/denort`;
+}
+
+/** Path of a command of Docker's: of the engine in the cache, else of the machine, or undefined. */
+export function dockerPath(command: "docker" | "dockerd"): string | undefined {
+  const folder = `${cacheFolder()}/docker-engine/usr`;
+  return [`${folder}/bin/${command}`, `${folder}/sbin/${command}`].find(isFile) ?? commandPath(command);
 }
 
 /** Folder of a Java broker's compiled program and, in `lib`, its libraries; it may not exist yet. */

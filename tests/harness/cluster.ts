@@ -11,7 +11,7 @@ import { removeFolder, scratchFolder } from "./folder.ts";
 import { KubeApi } from "./kube_api.ts";
 import { certificateUser, execUser, type KubeUser, tokenUser, writeKubeconfig } from "./kubeconfig.ts";
 import { type FakePods, kwokStages } from "./kwok.ts";
-import { endNode, type Runtime, startKubelet, startRuntime } from "./node.ts";
+import { BUSYBOX_IMAGE, endNode, type Runtime, startKubelet, startRuntime } from "./node.ts";
 import { freePort } from "./ports.ts";
 import { type ManagedProcess, run, spawn } from "./process.ts";
 import { eventually } from "./wait.ts";
@@ -35,6 +35,8 @@ export interface ClusterOptions {
   /** What pods on kwok's nodes do. Default: succeed at once. */
   fakePods?: FakePods;
   apiServerFlags?: readonly string[];
+  /** Further names and addresses in the API server's certificate. */
+  serverNames?: readonly string[];
   /** Other API servers may stand behind this one, see metrics_server.ts. */
   aggregation?: boolean;
   controllerFlags?: readonly string[];
@@ -158,6 +160,14 @@ export class TestCluster implements AsyncDisposable {
     await this.api.patch(`/api/v1/nodes/${node}/status`, { status });
     if (product === undefined) return;
     await this.api.patch(`/api/v1/nodes/${node}`, { metadata: { labels: { "nvidia.com/gpu.product": product } } });
+  }
+
+  /** Gives the busybox of a real node another name too, so that rows can name the image that they would anywhere. */
+  async nameBusybox(node: string, name: string): Promise<void> {
+    const found = this.#nodes.get(node);
+    if (found === undefined || found === "kwok") throw new Error(`Cannot name an image: ${node} is no real node`);
+    const socket = `${found.runtime.nodeDir}/containerd.sock`;
+    await run(commandPath("ctr")!, ["-a", socket, "-n", "k8s.io", "images", "tag", BUSYBOX_IMAGE, name]);
   }
 
   /** Ends a real node at once with all its containers, as a power cut would; its Node object stays, as in life. */
@@ -322,7 +332,10 @@ printf '{"apiVersion":"client.authentication.k8s.io/v1","kind":"ExecCredential",
     const openssl = commandPath("openssl")!;
     this.#authority = await createAuthority(this.dir);
     await Promise.all([
-      this.authority.server("apiserver", ["127.0.0.1", "localhost", "10.0.0.1", "kubernetes.default.svc"]),
+      this.authority.server("apiserver", [
+        ...["127.0.0.1", "localhost", "10.0.0.1", "kubernetes.default.svc"],
+        ...this.#options.serverNames ?? [],
+      ]),
       this.authority.client("kubelet-client", { organization: "system:masters" }),
       run(openssl, ["genrsa", "-out", `${this.dir}/sa.key`, "2048"]),
       Deno.writeTextFile(`${this.dir}/tokens.csv`, `${this.token},admin,admin,system:masters\n`),

@@ -2,9 +2,21 @@
  * Says whether the real parts that a test wants are on this machine. Without them a test is left out with one line
  * that tells how to get them; where CI=true a missing part is an error, so that a green run has run everything.
  */
-import { clusterBinaryPath, commandPath, isFile, javaBrokerFolder, lighthouseFolder, toolPath } from "./cache.ts";
+import {
+  clusterBinaryPath,
+  commandPath,
+  denortPath,
+  dockerPath,
+  isFile,
+  javaBrokerFolder,
+  lighthouseFolder,
+  toolPath,
+} from "./cache.ts";
 
-/** `cluster`: a control plane; `node`: real containers too (root); `kwok`: fake nodes; the others as they are called. */
+/**
+ * `cluster`: a control plane; `node`: real containers too (root); `kwok`: fake nodes; `docker`: what builds and runs the
+ * image (root); the others as they are called.
+ */
 export type Part =
   | "mosquitto"
   | "s3"
@@ -19,7 +31,9 @@ export type Part =
   | "fish"
   | "typos"
   | "docker-compose"
+  | "docker"
   | "kubectl"
+  | "promtool"
   | "metrics-server"
   | "systemd-analyze"
   | BrokerPart;
@@ -30,7 +44,7 @@ const IN_CI = ["hivemq", "rabbitmq", "artemis", "mochi"] as const;
 /** Left out where they are missing even when CI=true. */
 const NOT_IN_CI = ["nats", "moquette"] as const;
 /** The same of a part that is built by its own name. */
-const BY_NAME: readonly Part[] = ["metrics-server"];
+const BY_NAME: readonly Part[] = ["metrics-server", "promtool"];
 
 const told = new Set<string>();
 
@@ -64,6 +78,7 @@ async function missingFor(part: Part): Promise<string[]> {
     case "docker-compose":
     case "mochi":
     case "nats":
+    case "promtool":
     case "metrics-server":
       return toolPath(part) === undefined ? [part] : [];
     case "cluster":
@@ -75,6 +90,25 @@ async function missingFor(part: Part): Promise<string[]> {
         ...await missingFor("cluster"),
         ...missingCommands("containerd", "ctr", "runc", "busybox", "umount"),
         ...isFile("/usr/lib/cni/ptp") ? [] : ["containernetworking-plugins"],
+        ...Deno.uid() === 0 ? [] : ["root"],
+      ];
+    case "docker":
+      return [
+        ...(["docker", "dockerd"] as const).filter((command) => dockerPath(command) === undefined),
+        ...isFile(await denortPath()) ? [] : ["the stand-in for denort"],
+        ...await missingFor("docker-compose"),
+        ...await missingFor("s3"),
+        ...missingCommands(
+          "containerd",
+          "runc",
+          "busybox",
+          "ldd",
+          "tar",
+          "unshare",
+          "ip",
+          "mosquitto",
+          "mosquitto_pub",
+        ),
         ...Deno.uid() === 0 ? [] : ["root"],
       ];
     case "hivemq":

@@ -116,13 +116,17 @@ state = "${nodeDir}/state"
 }
 
 /**
- * A pod network of the node's own. The subnet is the kubelet port's number counted in /26 nets through 100.64.0.0/10 (RFC 6598,
- * exactly 2^16 of them), so what is unique for a port is unique for a subnet, over all test runs of the machine.
+ * A subnet for containers: the port's number counted in /26 nets through 100.64.0.0/10 (RFC 6598, exactly 2^16 of them),
+ * so what is unique for a port is unique for a subnet, over all test runs of the machine.
  */
-function networkConfig(nodeDir: string, port: number): unknown {
+export function subnetOf(port: number): string {
   const low = port * 64;
-  const subnet = `100.${64 + (low >> 16)}.${(low >> 8) & 255}.${low & 255}/26`;
-  const ipam = { type: "host-local", subnet, dataDir: `${nodeDir}/ipam` };
+  return `100.${64 + (low >> 16)}.${(low >> 8) & 255}.${low & 255}/26`;
+}
+
+/** A pod network of the node's own. */
+function networkConfig(nodeDir: string, port: number): unknown {
+  const ipam = { type: "host-local", subnet: subnetOf(port), dataDir: `${nodeDir}/ipam` };
   return { cniVersion: "0.4.0", name: "test", plugins: [{ type: "ptp", ipMasq: false, ipam }] };
 }
 

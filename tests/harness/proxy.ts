@@ -31,9 +31,10 @@ export class TcpProxy implements AsyncDisposable {
   readonly #open = new Set<Deno.Conn>();
   readonly #accepting: Promise<void>;
 
-  constructor(targetPort: number) {
+  /** `hostname`: another address of this machine, for those who cannot reach loopback. */
+  constructor(targetPort: number, { hostname = "127.0.0.1" }: { hostname?: string } = {}) {
     this.#targetPort = targetPort;
-    this.#listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
+    this.#listener = Deno.listen({ hostname, port: 0 });
     this.port = this.#listener.addr.port;
     this.#accepting = this.#accept();
   }

@@ -1,6 +1,7 @@
 /**
  * The files in deploy/ and the Dockerfile, checked as far as that goes without a container engine: they are parsed,
  * compared with the code that they speak of, and given to the programs that read them where those are here.
+ * tests/image/ builds and runs them.
  */
 import { deepEqual, equal, match, ok } from "node:assert/strict";
 import { fileURLToPath } from "node:url";
@@ -125,29 +126,52 @@ Deno.test("no file in deploy/ holds a secret", async () => {
 
 // ---------------------------------------------------------------- Dockerfile
 
-Deno.test("the Dockerfile pins its bases and ends on a small one as an unprivileged user", async () => {
-  const lines = (await Deno.readTextFile(`${ROOT}/Dockerfile`)).split("\n");
-  const bases = lines.filter((line) => line.startsWith("FROM "));
+/** A stage of the Dockerfile: what it begins with (a base or an earlier stage), and its lines. */
+interface Stage {
+  from: string;
+  name: string;
+  lines: string[];
+}
+
+async function stages(): Promise<Stage[]> {
+  const parts = (await Deno.readTextFile(`${ROOT}/Dockerfile`)).split(/^FROM /m).slice(1);
+  return parts.map((part) => {
+    const [first = "", ...lines] = part.split("\n");
+    const [from = "", name = ""] = first.split(" AS ");
+    return { from, name, lines };
+  });
+}
+
+Deno.test("the Dockerfile pins its bases; both targets are on a small one as an unprivileged user", async () => {
+  const all = await stages();
+  const bases = all.map(({ from }) => from).filter((from) => !all.some(({ name }) => name === from));
   equal(bases.length, 2);
-  for (const base of bases) {
-    match(base, /^FROM [\w./-]+:[\w.-]+( AS \w+)?$/);
-    ok(!/:latest\b/.test(base), base);
+  match(bases[0]!, /^[\w./-]+:debian-\d+\.\d+\.\d+$/);
+  match(bases[1]!, /^[\w./-]+distroless\/cc-debian12:nonroot$/);
+  const small = all.find(({ from }) => from === bases[1])!;
+  match(small.lines.find((line) => line.startsWith("USER "))!, /^USER [1-9]\d*:[1-9]\d*$/);
+  const targets = all.filter(({ from }) => from === small.name);
+  // The last one is what is built where none is named.
+  deepEqual(targets.map(({ name }) => name), ["deno", "binary"]);
+  equal(all.at(-1), targets.at(-1));
+  for (const { lines } of [small, ...targets]) {
+    ok(!lines.some((line) => line.startsWith("RUN ")), "the base has no shell");
+    ok(lines === small.lines || !lines.some((line) => line.startsWith("USER ")), "the user is the base's");
   }
-  match(bases[0]!, /:debian-\d+\.\d+\.\d+ /);
-  match(bases[1]!, /distroless\/cc-debian12:nonroot$/);
-  const last = lines.slice(lines.indexOf(bases[1]!));
-  match(last.find((line) => line.startsWith("USER "))!, /^USER [1-9]\d*:[1-9]\d*$/);
-  ok(!last.some((line) => line.startsWith("RUN ")), "the base has no shell");
 });
 
-Deno.test("the Dockerfile compiles with named permissions", async () => {
+Deno.test("the Dockerfile's targets run with the same permissions and flags, each named", async () => {
   const text = await Deno.readTextFile(`${ROOT}/Dockerfile`);
   const compile = /^RUN deno compile([^]*?)\.js$/m.exec(text)?.[1] ?? "";
   ok(!/(^|\s)(-A|--allow-all)\b/.test(compile));
   ok(!/--allow-(read|write|run|sys|ffi)(\s|$)/.test(compile), "these need a list");
+  const flags = compile.split(/[\s\\]+/).filter((word) => word.startsWith("--") && word !== "--output");
   for (const flag of ["--allow-net", "--allow-env", "--allow-read=", "--allow-sys=", "--no-prompt"]) {
-    ok(compile.includes(flag), flag);
+    ok(flags.some((one) => one.startsWith(flag)), flag);
   }
+  const entry = /^ENTRYPOINT (\["\/usr\/local\/bin\/deno"[^\]]*\])/m.exec(text)?.[1] ?? "[]";
+  const words: string[] = JSON.parse(entry.replaceAll("\\\n", ""));
+  deepEqual(words.slice(1, -1).sort(), ["run", ...flags].sort());
 });
 
 Deno.test("the Dockerfile fetches nothing by itself, holds no secret, and checks its health by the binary", async () => {
@@ -221,10 +245,14 @@ Deno.test("the compose file's settings are right with the example's environment"
   deepEqual(config.status.listen, { hostname: "0.0.0.0", port: 8080 });
 });
 
-Deno.test("the compose file checks the service's health and keeps what must be kept", async () => {
+Deno.test("the compose file leaves the service's health to the image and keeps what must be kept", async () => {
   const { services, volumes } = await compose();
   const listener = services["listener"]!;
-  deepEqual(listener.healthcheck?.test, ["CMD", "/usr/local/bin/mqtt-job-listener", "health"]);
+  // Each target of the Dockerfile has its own command for it.
+  equal(listener.healthcheck, undefined);
+  for (const { name, from, lines } of await stages()) {
+    if (from === "base") ok(/^HEALTHCHECK [^]*"health"\]$/m.test(lines.join("\n")), name);
+  }
   ok(listener.user !== undefined);
   for (const [name, service] of Object.entries(services)) {
     for (const volume of service.volumes ?? []) {

@@ -45,6 +45,12 @@ async function install(dir: string): Promise<{ success: boolean; said: string }>
     await Deno.mkdir(folder, { recursive: true });
     await Deno.writeTextFile(`${folder}/${tool}`, program(tool), { mode: 0o755 });
   }
+  const source = createHash("sha256").update(await readProject("tests/image/denort/main.go")).digest("hex").slice(
+    0,
+    16,
+  );
+  await Deno.mkdir(`${cache}/denort-${source}`, { recursive: true });
+  await Deno.writeTextFile(`${cache}/denort-${source}/denort`, program("denort"), { mode: 0o755 });
   const releases = `http://127.0.0.1:${server.addr.port}`;
   const { success, stderr } = await new Deno.Command("bash", {
     args: [`${PROJECT.pathname}tests/install.sh`, "builds"],
