@@ -487,10 +487,6 @@ class Again implements Aftermath {
   }
 }
 
-function recordIn(store: FakeStore): RunRecord {
-  return JSON.parse(store.text("count-abc.json")!) as RunRecord;
-}
-
 Deno.test("a failure that is tried again is recorded, followed and only then deleted, and nobody is told of an end", async () => {
   const aftermath = new Again();
   using bed = setUp({ aftermath });
@@ -498,7 +494,7 @@ Deno.test("a failure that is tried again is recorded, followed and only then del
   bed.clusterEvents.onPod(pod({}, 75));
   bed.clusterEvents.onJob(job(BACKOFF));
   await eventually(() => aftermath.asked.length === 1);
-  deepEqual([recordIn(bed.store).retried_as, bed.cluster.deleted], [NEXT, []]);
+  deepEqual([recordOf(bed.store)!.retried_as, bed.cluster.deleted], [NEXT, []]);
   ok(bed.store.objects.has("count-abc.txt"));
   match(
     bed.runs.get("count-abc")!.detail,
@@ -544,8 +540,8 @@ Deno.test("a run that waits for its next attempt ends for good, once, when someb
     await eventually(() => aftermath.asked.length === 1);
     stop(bed);
     await eventually(() => bed.cluster.deleted.length === 1);
-    const { status, message, retried_as } = recordIn(bed.store);
-    deepEqual([status, recordIn(bed.store).reason, retried_as], ["cancelled", reason, undefined]);
+    const { status, message, retried_as } = recordOf(bed.store)!;
+    deepEqual([status, recordOf(bed.store)!.reason, retried_as], ["cancelled", reason, undefined]);
     match(message, /while it waited to be tried again$/);
     deepEqual(aftermath.asked, [`start ${NEXT}`, "recorded cancelled"]);
     deepEqual(bed.broker.published.map(({ topic }) => topic), [`${PREFIX}/job_failed/count`, `${PREFIX}/ERROR`]);
@@ -564,7 +560,7 @@ Deno.test("a cancellation of a run that waited for its next attempt outlives the
   );
   bed.clusterEvents.onJob(job({ ...BACKOFF, cancelledBy: "Ada" }));
   await eventually(() => bed.cluster.deleted.length === 1);
-  deepEqual([recordIn(bed.store).status, aftermath.asked.at(-1)], ["cancelled", "recorded cancelled"]);
+  deepEqual([recordOf(bed.store)!.status, aftermath.asked.at(-1)], ["cancelled", "recorded cancelled"]);
 });
 
 Deno.test("a failure that cannot be tried again says so in its one end", async () => {
@@ -601,7 +597,7 @@ Deno.test("pods that the cluster takes away are counted, shown, recorded, and af
   bed.clusterEvents.onPod(pod());
   bed.clusterEvents.onJob(job(COMPLETE));
   await eventually(() => bed.cluster.deleted.length === 1);
-  for (const { status, disruptions } of [recordIn(bed.store), JSON.parse(bed.broker.published[0]!.body)]) {
+  for (const { status, disruptions } of [recordOf(bed.store)!, JSON.parse(bed.broker.published[0]!.body)]) {
     deepEqual([status, disruptions], ["succeeded", 6]);
   }
 });
@@ -620,7 +616,7 @@ Deno.test("a run that succeeded although a container of it was killed for its me
     bed.clusterEvents.onPod(pod({ containers }));
     bed.clusterEvents.onJob(job({ ...facts, ...COMPLETE }));
     await eventually(() => bed.cluster.deleted.length === 1);
-    for (const told of [recordIn(bed.store), JSON.parse(bed.broker.published[0]!.body) as RunRecord]) {
+    for (const told of [recordOf(bed.store)!, JSON.parse(bed.broker.published[0]!.body) as RunRecord]) {
       deepEqual([told.status, told.oom_killed], ["succeeded", true]);
       match(told.message, words);
     }

@@ -5,11 +5,11 @@
  * killed while it tries the broker's order leaves that to the next one.
  */
 import { deepEqual, equal, ok } from "node:assert/strict";
-import type { SessionRecord } from "../../records.ts";
 import { JobWatch } from "../harness/job_watch.ts";
 import { type Kit, startKit } from "../harness/kit.ts";
 import { needs } from "../harness/needs.ts";
 import { MqttEar, startService } from "../harness/service.ts";
+import { sessionRecord } from "../harness/session_record.ts";
 import { csv } from "../harness/table.ts";
 import { eventually } from "../harness/wait.ts";
 
@@ -28,12 +28,7 @@ Deno.test.afterAll(async () => {
   await kit?.[Symbol.asyncDispose]();
 });
 
-/** What the store says of the session. */
-async function recordOf(env: Readonly<Record<string, string>>): Promise<SessionRecord | undefined> {
-  const newest = (await kit.s3.list(`${env["RUNS_URL"]}/.session/`)).sort().at(-1);
-  const text = newest === undefined ? undefined : await kit.s3.get(newest);
-  return text === undefined ? undefined : JSON.parse(text);
-}
+const recordOf = (env: Readonly<Record<string, string>>) => sessionRecord(kit.s3, env["RUNS_URL"]!);
 
 /** The second: all messages share one write. */
 const CASES: readonly (readonly [fault: string, isBurst: boolean])[] = [

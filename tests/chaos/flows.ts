@@ -6,6 +6,7 @@ import type { V1Job } from "@kubernetes/client-node";
 import { errorMessage } from "../../util/errors.ts";
 import { JobWatch } from "../harness/job_watch.ts";
 import type { Kit } from "../harness/kit.ts";
+import { boundNamespace } from "../harness/quota.ts";
 import { MqttEar, startService } from "../harness/service.ts";
 import { type Cells, csv, shell } from "../harness/table.ts";
 import { eventually, pause } from "../harness/wait.ts";
@@ -110,7 +111,9 @@ async function play(
     LOG_LEVEL: "debug",
     RETRY_DELAY: "1s",
   };
-  await using _quota = quota === undefined ? undefined : await bound(kit, quota);
+  await using _quota = quota === undefined
+    ? undefined
+    : await boundNamespace(kit.cluster.api, { "count/jobs.batch": `${quota}` });
   await kit.s3.put(
     env["CATALOG_URL"]!,
     csv(rows.map(({ jobs: _jobs, ...cells }) => ({ ...cells, image: "busybox:lab" }))),
@@ -167,16 +170,6 @@ async function play(
     outcome: wrong.length === 0 ? "ok" : wrong.join("; "),
     seconds: (performance.now() - beginMs) / 1000,
   };
-}
-
-/** Bounds the Jobs of the namespace, until it is disposed. */
-async function bound({ cluster: { api } }: Kit, most: number): Promise<AsyncDisposable> {
-  const quotas = "/api/v1/namespaces/default/resourcequotas";
-  await api.create(quotas, { metadata: { name: "few" }, spec: { hard: { "count/jobs.batch": `${most}` } } });
-  await eventually(async () =>
-    (await api.get<{ status?: { used?: object } }>(`${quotas}/few`)).status?.used !== undefined
-  );
-  return { [Symbol.asyncDispose]: () => api.delete(`${quotas}/few`) };
 }
 
 /** By the times that Kubernetes writes down, which are whole seconds. */

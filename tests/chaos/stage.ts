@@ -3,12 +3,14 @@
  * done to it meanwhile, and the count of what came of it. Knows no case by name; see matrix.ts and faults.ts.
  */
 import type { V1Job } from "@kubernetes/client-node";
+import type { SessionRecord } from "../../records.ts";
 import { errorMessage } from "../../util/errors.ts";
 import { envOf, JobWatch } from "../harness/job_watch.ts";
 import type { Kit } from "../harness/kit.ts";
 import { type Mosquitto, startMosquitto } from "../harness/mosquitto.ts";
 import { type HttpHook, HttpProxy, TcpProxy } from "../harness/proxy.ts";
 import { MqttEar, type ServiceProcess, startService } from "../harness/service.ts";
+import { sessionRecord } from "../harness/session_record.ts";
 import { csv, shell } from "../harness/table.ts";
 import { eventually, pause } from "../harness/wait.ts";
 
@@ -194,13 +196,14 @@ export class Stage implements AsyncDisposable {
     await this.ear.publish(`lab-${this.id}/${topic}`, payload);
   }
 
+  /** The record of its session with the broker. */
+  session(): Promise<SessionRecord | undefined> {
+    return sessionRecord(this.kit.s3, this.env["RUNS_URL"]!);
+  }
+
   /** Waits until the record of the session says that all of what was sent is acknowledged, or the service has died. */
   async untilWritten(): Promise<void> {
-    const written = async () => {
-      const newest = (await this.kit.s3.list(`${this.env["RUNS_URL"]}/.session/`)).sort().at(-1);
-      const text = newest === undefined ? undefined : await this.kit.s3.get(newest);
-      return text !== undefined && JSON.parse(text).acknowledged >= this.sent.length;
-    };
+    const written = async () => ((await this.session())?.acknowledged ?? 0) >= this.sent.length;
     await eventually(async () => this.service!.status !== undefined || await written(), {
       timeoutMs: FINISH_MS,
       what: () => `${this.sent.length} messages to be acknowledged`,

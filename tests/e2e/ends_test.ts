@@ -10,6 +10,7 @@ import { envOf, JobWatch } from "../harness/job_watch.ts";
 import { type Kit, type KitOptions, startKit } from "../harness/kit.ts";
 import { needs } from "../harness/needs.ts";
 import { HttpProxy } from "../harness/proxy.ts";
+import { boundNamespace } from "../harness/quota.ts";
 import { MqttEar, type ServiceProcess, type ServiceStart, startService } from "../harness/service.ts";
 import { type Cells, csv, shell } from "../harness/table.ts";
 import { eventually, pause } from "../harness/wait.ts";
@@ -193,14 +194,9 @@ const SHORT: Readonly<Record<string, () => Promise<void>>> = {
 
   "a run whose pod the quota forbids waits, and runs when there is room": async () => {
     const { api } = bed.kit.cluster;
-    const quotas = "/api/v1/namespaces/default/resourcequotas";
-    await api.create(quotas, { metadata: { name: "none" }, spec: { hard: { pods: "0" } } });
-    await eventually(async () =>
-      (await api.get<{ status?: { hard?: object } }>(`${quotas}/none`)).status?.hard !== undefined
-    );
+    const quota = await boundNamespace(api, { pods: "0" });
     await bed.ear.publish("lab/quick", "waits");
-    await eventually(() => bed.jobs.created("quick").length === 1);
-    const runName = bed.jobs.created("quick")[0]!.metadata!.name!;
+    const runName = await eventually(() => bed.jobs.created("quick")[0]?.metadata?.name);
     await eventually(async () => {
       const { items } = await api.get<{ items: { reason: string; involvedObject: { name: string } }[] }>(
         "/api/v1/namespaces/default/events",
@@ -208,7 +204,7 @@ const SHORT: Readonly<Record<string, () => Promise<void>>> = {
       return items.some(({ reason, involvedObject }) => reason === "FailedCreate" && involvedObject.name === runName);
     });
     deepEqual(bed.ends("quick"), []);
-    await api.delete(`${quotas}/none`);
+    await quota[Symbol.asyncDispose]();
     equal((await bed.end("quick", { timeoutMs: 90_000 })).status, "succeeded");
     await hasItsTimes(runName);
   },

@@ -28,15 +28,14 @@ Deno.test("what is no usage of a run's pod is left out, and what is no quantity 
   deepEqual(podUsageIn({}), []);
 });
 
+async function connectTo(api: FakeApi) {
+  const kubeconfig = await api.kubeconfig();
+  return await connectKubernetes({ kubeconfig, instance: "lab", qps: 0, burst: 0, ttlSeconds: 60 });
+}
+
 Deno.test("one call asks for the usage of all pods of this service", async () => {
   await using api = await FakeApi.start(() => Response.json({ items: [] }));
-  using cluster = await connectKubernetes({
-    kubeconfig: await api.kubeconfig(),
-    instance: "lab",
-    qps: 0,
-    burst: 0,
-    ttlSeconds: 60,
-  });
+  using cluster = await connectTo(api);
   deepEqual(await cluster.podUsage(), []);
   const [call] = api.requests.filter(({ pathname }) => pathname.startsWith("/apis/metrics"));
   equal(call!.pathname, "/apis/metrics.k8s.io/v1beta1/namespaces/ns-here/pods");
@@ -51,13 +50,7 @@ Deno.test("no API and no right are told apart from one that is away", async () =
   await using api = await FakeApi.start(() =>
     Response.json({ kind: "Status", code: status, message: "no" }, { status })
   );
-  using cluster = await connectKubernetes({
-    kubeconfig: await api.kubeconfig(),
-    instance: "lab",
-    qps: 0,
-    burst: 0,
-    ttlSeconds: 60,
-  });
+  using cluster = await connectTo(api);
   await rejects(
     cluster.podUsage(),
     (error) => error instanceof RefusedError && /has no metrics-server/.test(error.message),
