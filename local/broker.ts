@@ -3,6 +3,7 @@
  * connections. It speaks MQTT 3.1.1 only, so MqttBroker must be told `protocolVersion: 4`; sessions and retained
  * messages live in memory and end with the process. Must not listen beyond loopback unless its caller says so.
  */
+import { Buffer } from "node:buffer";
 import { createServer, type Socket } from "node:net";
 import { Aedes } from "aedes";
 import { errorMessage } from "../util/errors.ts";
@@ -28,6 +29,7 @@ export async function startLocalBroker(
     socket.on("close", () => sockets.delete(socket));
     // Small packets both ways; waiting to fill a segment would add 40 ms to each message.
     socket.setNoDelay(true);
+    readAllAtOnce(socket);
     broker.handle(socket);
   });
   await new Promise<void>((resolve, reject) => {
@@ -46,6 +48,21 @@ export async function startLocalBroker(
       for (const socket of sockets) socket.destroy();
       await closed;
     },
+  };
+}
+
+/**
+ * aedes 1.2 reads once an event "readable"; Deno 2.9 has none for what comes during that read, so that a message of some
+ * hundred kilobytes would never be whole. Each read takes all that is there.
+ */
+function readAllAtOnce(socket: Socket): void {
+  const read = socket.read.bind(socket);
+  socket.read = (size) => {
+    const first = read(size);
+    if (first === null || socket.readableLength === 0) return first;
+    const chunks: Buffer[] = [first];
+    for (let more = read(); more !== null; more = read()) chunks.push(more);
+    return Buffer.concat(chunks);
   };
 }
 
