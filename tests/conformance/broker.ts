@@ -4,7 +4,7 @@
  */
 import { deepEqual, equal, ok, rejects } from "node:assert/strict";
 import { Buffer } from "node:buffer";
-import mqtt from "mqtt";
+import mqtt, { type MqttClient } from "mqtt";
 import type { Broker, Delivery } from "../../ports.ts";
 import { eventually, pause } from "../harness/wait.ts";
 
@@ -22,6 +22,8 @@ export type Lack =
   | "will"
   /** Redeliveries come in the order of the first deliveries. */
   | "order"
+  /** Sends further messages beside one that is not acknowledged. */
+  | "window"
   /** Keeps all that waits for a client which is slow to acknowledge. */
   | "queue"
   /** What was acknowledged just before the connection ended does not come again, nor is lost what the broker acknowledged. */
@@ -42,6 +44,8 @@ export interface ClientOptions {
 export interface BrokerFixture extends AsyncDisposable {
   /** Where the real broker listens, on 127.0.0.1. */
   readonly port: number;
+  /** Where nobody is let in without. */
+  readonly credentials?: { readonly username: string; readonly password: string };
   /** A new client of the adapter under test, not connected. */
   client(options: ClientOptions): Broker;
   /** Stops the broker and starts it again on its port. */
@@ -63,18 +67,20 @@ export function brokerConformance(
     ignore,
     async fn(t) {
       await using fixture = await start();
-      for (const [title, body, needs] of CASES) {
-        await t.step({
-          name: title,
-          ignore: needs.some((need) => lacks.includes(need)),
-          async fn() {
-            await using bench = new Bench(fixture, lacks);
-            await body(bench);
-          },
-        });
+      for (const { title, needs, run } of BROKER_CASES) {
+        const ignore = needs.some((need) => lacks.includes(need));
+        await t.step({ name: title, ignore, fn: () => run(fixture, lacks) });
       }
     },
   });
+}
+
+/** What is asked of a broker's client, case by case. */
+export interface BrokerCase {
+  readonly title: string;
+  /** It is left out on a broker that lacks one of these. */
+  readonly needs: readonly Lack[];
+  run(fixture: BrokerFixture, lacks: readonly Lack[]): Promise<void>;
 }
 
 type Case = readonly [title: string, body: (bench: Bench) => Promise<void>, needs: readonly Lack[]];
@@ -129,7 +135,7 @@ const CASES: readonly Case[] = [
     deliveries[4]!.done();
     await eventually(() => tap.acknowledged.length === 6);
     deepEqual(tap.acknowledged, ids);
-  }, ["queue"]],
+  }, ["queue", "window"]],
 
   ["done() twice acknowledges once", async (bench) => {
     const tap = bench.tap();
@@ -141,7 +147,7 @@ const CASES: readonly Case[] = [
     second!.done();
     await client.broker.publish(`other/${bench.id}`, "a round trip");
     deepEqual(tap.acknowledged, [first!.packetId, second!.packetId]);
-  }, ["queue"]],
+  }, ["queue", "window"]],
 
   ["what was not done comes again after the connection broke, as the same packet with DUP", async (bench) => {
     const tap = bench.tap();
@@ -163,7 +169,7 @@ const CASES: readonly Case[] = [
     c!.done();
     await client.broker.publish(`other/${bench.id}`, "a round trip");
     equal(tap.acknowledged.length, 1);
-  }, ["queue"]],
+  }, ["queue", "window"]],
 
   ["nothing that was done comes again", async (bench) => {
     const tap = bench.tap();
@@ -281,7 +287,7 @@ const CASES: readonly Case[] = [
     client.broker.reconnect();
     const [, , again] = await client.received(3);
     deepEqual([text(again!), client.sessions], ["b", [true, true]]);
-  }, ["queue", "acknowledgements"]],
+  }, ["queue", "acknowledgements", "window"]],
 
   ["publish() loses nothing while the connection is cut again and again", async (bench) => {
     const observer = await bench.connect("observer", [`${bench.id}/#`]);
@@ -349,8 +355,7 @@ const CASES: readonly Case[] = [
 
   ["an idempotency key arrives", async (bench) => {
     const client = await bench.connect("key", [`${bench.id}/#`]);
-    const { port } = bench.fixture;
-    const publisher = await mqtt.connectAsync({ protocol: "mqtt", host: "127.0.0.1", port, protocolVersion: 5 });
+    const publisher = await bench.plainClient();
     try {
       const properties = { userProperties: { "idempotency-key": "k 1" } };
       await publisher.publishAsync(`${bench.id}/x`, "", { qos: 1, properties });
@@ -362,8 +367,7 @@ const CASES: readonly Case[] = [
 
   ["where the answer is wanted arrives with what it is known by, and goes out with the answer", async (bench) => {
     const client = await bench.connect("asked", [`${bench.id}/#`]);
-    const { port } = bench.fixture;
-    const asker = await mqtt.connectAsync({ protocol: "mqtt", host: "127.0.0.1", port, protocolVersion: 5 });
+    const asker = await bench.plainClient();
     try {
       const heard = Promise.withResolvers<unknown>();
       asker.on("message", (_topic, _payload, { properties }) => heard.resolve(properties));
@@ -395,8 +399,7 @@ const CASES: readonly Case[] = [
   }, []],
 
   ["user properties and a content type are on the wire", async (bench) => {
-    const { port } = bench.fixture;
-    const ear = await mqtt.connectAsync({ protocol: "mqtt", host: "127.0.0.1", port, protocolVersion: 5 });
+    const ear = await bench.plainClient();
     try {
       const heard = Promise.withResolvers<unknown>();
       ear.on("message", (_topic, _payload, { properties }) => heard.resolve(properties));
@@ -479,7 +482,7 @@ const CASES: readonly Case[] = [
       return new Set(seen).size === 200;
     }, { intervalMs: 5, what: () => `200 messages (${new Set(seen).size} came)` });
     equal(seen.length, 200);
-  }, ["queue"]],
+  }, ["queue", "window"]],
 
   ["a bound in bytes lets one large message through", async (bench) => {
     const client = await bench.connect("large", [`${bench.id}/#`], { done: false, maxWaitingBytes: 1_000 });
@@ -525,6 +528,16 @@ const CASES: readonly Case[] = [
     deepEqual((await bench.connect("closes")).sessions, [true]);
   }, []],
 ];
+
+/** The suite as data, for who runs it outside of `deno test`. */
+export const BROKER_CASES: readonly BrokerCase[] = CASES.map(([title, body, needs]) => ({
+  title,
+  needs,
+  async run(fixture, lacks) {
+    await using bench = new Bench(fixture, lacks);
+    await body(bench);
+  },
+}));
 
 // ---------------------------------------------------------------- the bench
 
@@ -578,6 +591,12 @@ export class Bench implements AsyncDisposable {
     const tap = new Tap(this.fixture.port);
     this.#taps.push(tap);
     return tap;
+  }
+
+  /** A client that is not the adapter's, of MQTT 5. */
+  plainClient(): Promise<MqttClient> {
+    const { port, credentials = {} } = this.fixture;
+    return mqtt.connectAsync({ protocol: "mqtt", host: "127.0.0.1", port, protocolVersion: 5, ...credentials });
   }
 
   make(name: string, options: Partial<ClientOptions>): Broker {

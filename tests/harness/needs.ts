@@ -42,7 +42,7 @@ export type Part =
 export type BrokerPart = typeof IN_CI[number] | typeof NOT_IN_CI[number];
 const IN_CI = ["hivemq", "rabbitmq", "artemis", "mochi"] as const;
 /** Left out where they are missing even when CI=true. */
-const NOT_IN_CI = ["nats", "moquette"] as const;
+const NOT_IN_CI = ["nats", "moquette", "ejabberd"] as const;
 /** The same of a part that is built by its own name. */
 const BY_NAME: readonly Part[] = ["metrics-server", "promtool"];
 
@@ -117,6 +117,8 @@ async function missingFor(part: Part): Promise<string[]> {
       return [...missingCommands("java"), ...isFile(`${await javaBrokerFolder(part)}/Main.class`) ? [] : [part]];
     case "rabbitmq":
       return missingCommands("epmd", "rabbitmq-server");
+    case "ejabberd":
+      return missingCommands("erl", "ejabberdctl");
     default:
       return missingCommands(part);
   }

@@ -23,7 +23,9 @@ export interface ServiceStart {
   runFlags?: readonly string[];
   /** A command and its first arguments that starts what follows it, such as `nice` or `prlimit --nofile=80`. */
   under?: readonly string[];
-  /** Until it says that it is ready. Default 40,000. */
+  /** What it says when it counts as started. Default: that it is ready. */
+  says?: RegExp;
+  /** Until it says so. Default 40,000. */
   readyTimeoutMs?: number;
   /** Whether it counts as started when it ended before it was ready, as a process that is told to die may. */
   mayEnd?: boolean;
@@ -32,11 +34,19 @@ export interface ServiceStart {
 /** Starts the service; resolves when it says that it is ready. `env` comes on top of this process's environment. */
 export async function startService(
   env: Readonly<Record<string, string>>,
-  { entry = "main.ts", extraArgs = [], runFlags = [], under = [], readyTimeoutMs = 40_000, mayEnd = false }:
-    ServiceStart = {},
+  {
+    entry = "main.ts",
+    extraArgs = [],
+    runFlags = [],
+    under = [],
+    says = /\bReady: table\b/,
+    readyTimeoutMs = 40_000,
+    mayEnd = false,
+  }: ServiceStart = {},
 ): Promise<ServiceProcess> {
   const dir = await scratchFolder("service");
   const log = `${dir}/service.log`;
+  const isReady = async () => says.test(await Deno.readTextFile(log).catch(() => ""));
   try {
     const [command, ...first] = [...under, Deno.execPath()];
     const process = await spawn({
@@ -57,11 +67,11 @@ export async function startService(
       env: { ...env, NO_COLOR: "1" },
       cwd: PROJECT,
       dir,
-      ...(mayEnd ? {} : { ready: () => saysReady(log), readyTimeoutMs }),
+      ...(mayEnd ? {} : { ready: isReady, readyTimeoutMs }),
     });
     const service = new ServiceProcess(process, dir);
     if (mayEnd) {
-      const settled = async () => process.status !== undefined || await saysReady(log);
+      const settled = async () => process.status !== undefined || await isReady();
       await eventually(settled, { timeoutMs: readyTimeoutMs, what: "the service to be ready or to end" });
     }
     return service;
@@ -69,10 +79,6 @@ export async function startService(
     await removeFolder(dir);
     throw error;
   }
-}
-
-async function saysReady(log: string): Promise<boolean> {
-  return /\bReady: table\b/.test(await Deno.readTextFile(log).catch(() => ""));
 }
 
 /** A running service. Disposing it kills it and removes its folder. */
@@ -158,12 +164,16 @@ export class MqttEar implements AsyncDisposable {
   }
 
   /** Connects and subscribes with QoS 1; the broker keeps the session for an hour. */
-  static async connect(url: string, filters: readonly string[]): Promise<MqttEar> {
+  static async connect(
+    url: string,
+    filters: readonly string[],
+    { protocolVersion = 5 }: { protocolVersion?: 5 | 4 } = {},
+  ): Promise<MqttEar> {
     const client = await mqtt.connectAsync(url, {
-      protocolVersion: 5,
+      protocolVersion,
       clientId: `ear-${crypto.randomUUID().slice(0, 8)}`,
       clean: false,
-      properties: { sessionExpiryInterval: 3600 },
+      ...(protocolVersion === 5 ? { properties: { sessionExpiryInterval: 3600 } } : {}),
       reconnectPeriod: 200,
     });
     const ear = new MqttEar(client);

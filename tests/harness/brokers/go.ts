@@ -3,23 +3,29 @@
  * configuration; tests/install.sh builds them.
  */
 import { type Tool, toolPath } from "../cache.ts";
+import type { BrokerOptions } from "./all.ts";
 import { removeFolder, scratchFolder } from "../folder.ts";
 import { accepts, freePort } from "../ports.ts";
 import { type ManagedProcess, spawn } from "../process.ts";
 import { RestartableServer } from "../restartable.ts";
 
 /** mochi 2.7.9, MQTT 5 and 3.1.1, with its sessions and messages in a file. Needs `needs("mochi")`. */
-export function startMochi(): Promise<GoBroker> {
+export function startMochi({ user }: BrokerOptions = {}): Promise<GoBroker> {
   return startGoBroker("mochi", "-config", ({ dir, port }) =>
     JSON.stringify({
       listeners: [{ type: "tcp", id: "tcp", address: `127.0.0.1:${port}` }],
-      hooks: { auth: { allow_all: true }, storage: { bolt: { path: `${dir}/state.db` } } },
+      hooks: { auth: mochiUsers(user), storage: { bolt: { path: `${dir}/state.db` } } },
       logging: { level: "WARN" },
     }));
 }
 
-/** NATS server 2.15 with its MQTT gateway, which speaks MQTT 3.1.1 only. Needs `needs("nats")`. */
-export function startNats(): Promise<GoBroker> {
+/**
+ * NATS server 2.15 with its MQTT gateway, which speaks MQTT 3.1.1 only. `ackWait`: when it
+ * sends again what was not acknowledged, also over the same connection; its preset is 30 s. Needs `needs("nats")`.
+ */
+export function startNats(
+  { user, ackWait = "2s" }: BrokerOptions & { ackWait?: string } = {},
+): Promise<GoBroker> {
   return startGoBroker("nats", "--config", ({ dir, port }) =>
     JSON.stringify({
       server_name: "mjl",
@@ -27,8 +33,19 @@ export function startNats(): Promise<GoBroker> {
       port: freePort(),
       jetstream: { store_dir: `${dir}/jetstream` },
       // All subscriptions of a session together may have 65,535, one with "#" counts twice.
-      mqtt: { host: "127.0.0.1", port, ack_wait: "2s", max_ack_pending: 100 },
+      mqtt: {
+        host: "127.0.0.1",
+        port,
+        ack_wait: ackWait,
+        max_ack_pending: 100,
+        ...(user ? { authorization: { username: user.name, password: user.password } } : {}),
+      },
     }));
+}
+
+function mochiUsers(user: BrokerOptions["user"]) {
+  if (!user) return { allow_all: true };
+  return { ledger: { auth: [{ username: user.name, password: user.password, allow: true }] } };
 }
 
 interface Place {

@@ -4,6 +4,7 @@
  */
 import { commandPath, javaBrokerFolder } from "../cache.ts";
 import { removeFolder, scratchFolder } from "../folder.ts";
+import type { BrokerOptions } from "./all.ts";
 import { accepts, freePort } from "../ports.ts";
 import { type ManagedProcess, spawn } from "../process.ts";
 import { RestartableServer } from "../restartable.ts";
@@ -12,8 +13,8 @@ import { RestartableServer } from "../restartable.ts";
 export type JavaBrokerName = "hivemq" | "artemis" | "moquette";
 
 /** HiveMQ CE 2025.5, MQTT 5 and 3.1.1. `conf`: further elements of its config.xml. Needs `needs("hivemq")`. */
-export function startHiveMq({ conf = "" }: { conf?: string } = {}): Promise<JavaBroker> {
-  return startJavaBroker("hivemq", async (dir, port) => {
+export function startHiveMq({ conf = "", user }: BrokerOptions & { conf?: string } = {}): Promise<JavaBroker> {
+  return startJavaBroker("hivemq", user, async (dir, port) => {
     await Deno.mkdir(`${dir}/conf`, { recursive: true });
     // Its preset drops what is beyond 1,000 queued messages.
     await Deno.writeTextFile(
@@ -29,22 +30,23 @@ export function startHiveMq({ conf = "" }: { conf?: string } = {}): Promise<Java
 }
 
 /** ActiveMQ Artemis 2.40, MQTT 5 and 3.1.1. Needs `needs("artemis")`. */
-export function startArtemis(): Promise<JavaBroker> {
-  return startJavaBroker("artemis");
+export function startArtemis({ user }: BrokerOptions = {}): Promise<JavaBroker> {
+  return startJavaBroker("artemis", user);
 }
 
 /** Moquette 0.17, which speaks MQTT 3.1.1 only. Needs `needs("moquette")`. */
-export function startMoquette(): Promise<JavaBroker> {
-  return startJavaBroker("moquette");
+export function startMoquette({ user }: BrokerOptions = {}): Promise<JavaBroker> {
+  return startJavaBroker("moquette", user);
 }
 
 async function startJavaBroker(
   name: JavaBrokerName,
+  user: BrokerOptions["user"],
   prepare: (dir: string, port: number) => Promise<void> = async () => {},
 ): Promise<JavaBroker> {
   const dir = await scratchFolder(name);
   try {
-    const broker = new JavaBroker(dir, name);
+    const broker = new JavaBroker(dir, name, user);
     await prepare(dir, broker.port);
     await broker.start();
     return broker;
@@ -61,7 +63,7 @@ export class JavaBroker extends RestartableServer {
   readonly url = `mqtt://127.0.0.1:${this.port}`;
 
   /** Use the functions of this module. */
-  constructor(dir: string, readonly name: JavaBrokerName) {
+  constructor(dir: string, readonly name: JavaBrokerName, readonly user?: BrokerOptions["user"]) {
     super(dir);
   }
 
@@ -73,6 +75,7 @@ export class JavaBroker extends RestartableServer {
       name: this.name,
       command: commandPath("java") ?? "java",
       args: [...jvm, "-cp", `${program}:${program}/lib/*`, "Main", this.dir, String(this.port)],
+      env: this.user ? { BROKER_USER: this.user.name, BROKER_PASSWORD: this.user.password } : {},
       dir: this.dir,
       cwd: this.dir,
       ready: () => accepts(this.port),

@@ -4,14 +4,15 @@
  */
 import { commandPath } from "../cache.ts";
 import { removeFolder, scratchFolder } from "../folder.ts";
+import type { BrokerOptions } from "./all.ts";
 import { accepts, freePort } from "../ports.ts";
 import { type ManagedProcess, spawn } from "../process.ts";
 import { RestartableServer } from "../restartable.ts";
 
-/** Starts a broker with nobody but guests. Needs `needs("rabbitmq")`. */
-export async function startRabbitMq(): Promise<RabbitMq> {
+/** Starts a broker; without `user`, with nobody but guests. Needs `needs("rabbitmq")`. */
+export async function startRabbitMq({ user }: BrokerOptions = {}): Promise<RabbitMq> {
   const dir = await scratchFolder("rabbitmq");
-  const broker = new RabbitMq(dir);
+  const broker = new RabbitMq(dir, user);
   try {
     await broker.start();
     return broker;
@@ -29,6 +30,11 @@ export class RabbitMq extends RestartableServer {
   readonly #epmdPort = freePort();
   readonly #distributionPort = freePort();
   #epmd: ManagedProcess | undefined;
+
+  /** Use startRabbitMq. */
+  constructor(dir: string, readonly user: BrokerOptions["user"]) {
+    super(dir);
+  }
 
   protected override async launch(): Promise<ManagedProcess> {
     const { dir } = this;
@@ -73,7 +79,8 @@ export class RabbitMq extends RestartableServer {
     return [
       "listeners.tcp = none",
       `mqtt.listeners.tcp.default = 127.0.0.1:${this.port}`,
-      "mqtt.allow_anonymous = true",
+      `mqtt.allow_anonymous = ${this.user === undefined}`,
+      ...(this.user ? [`default_user = ${this.user.name}`, `default_pass = ${this.user.password}`] : []),
       "mqtt.subscription_ttl = 604800000",
       "log.console.level = warning",
       "",

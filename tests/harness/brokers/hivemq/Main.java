@@ -1,4 +1,5 @@
-/** HiveMQ CE for tests: `Main FOLDER`, with FOLDER/conf/config.xml. Keeps its state in FOLDER/data; lets everybody in. */
+/** HiveMQ CE for tests: `Main FOLDER`, with FOLDER/conf/config.xml. Keeps its state in FOLDER/data; lets
+ * in BROKER_USER with BROKER_PASSWORD, or everybody. */
 import com.hivemq.embedded.EmbeddedExtension;
 import com.hivemq.embedded.EmbeddedHiveMQ;
 import com.hivemq.extension.sdk.api.ExtensionMain;
@@ -7,6 +8,7 @@ import com.hivemq.extension.sdk.api.auth.parameter.SimpleAuthInput;
 import com.hivemq.extension.sdk.api.auth.parameter.SimpleAuthOutput;
 import com.hivemq.extension.sdk.api.parameter.*;
 import com.hivemq.extension.sdk.api.services.Services;
+import java.nio.charset.StandardCharsets;
 import java.nio.file.*;
 
 public class Main {
@@ -29,10 +31,19 @@ public class Main {
     public void extensionStart(ExtensionStartInput input, ExtensionStartOutput output) {
       SimpleAuthenticator accept = new SimpleAuthenticator() {
         public void onConnect(SimpleAuthInput connect, SimpleAuthOutput answer) {
-          answer.authenticateSuccessfully();
+          if (mayEnter(connect)) answer.authenticateSuccessfully();
+          else answer.failAuthentication();
         }
       };
       Services.securityRegistry().setAuthenticatorProvider(client -> accept);
+    }
+
+    static boolean mayEnter(SimpleAuthInput connect) {
+      String user = System.getenv("BROKER_USER");
+      return user == null
+          || connect.getConnectPacket().getUserName().filter(user::equals).isPresent()
+              && connect.getConnectPacket().getPassword().map(StandardCharsets.UTF_8::decode).map(Object::toString)
+                  .filter(System.getenv("BROKER_PASSWORD")::equals).isPresent();
     }
 
     public void extensionStop(ExtensionStopInput input, ExtensionStopOutput output) {}

@@ -1,5 +1,8 @@
-/** Moquette for tests: `Main FOLDER PORT`. Keeps its state in FOLDER/data; lets everybody in; reports nothing home. */
+/** Moquette for tests: `Main FOLDER PORT`. Keeps its state in FOLDER/data; lets in BROKER_USER with BROKER_PASSWORD, or
+ * everybody; reports nothing home. */
 import io.moquette.broker.Server;
+import io.moquette.broker.config.MemoryConfig;
+import java.nio.charset.StandardCharsets;
 import java.nio.file.*;
 import java.util.Properties;
 
@@ -12,10 +15,16 @@ public class Main {
     settings.setProperty("websocket_port", "disabled");
     settings.setProperty("data_path", data.toString());
     settings.setProperty("persistence_enabled", "true");
-    settings.setProperty("allow_anonymous", "true");
+    settings.setProperty("allow_anonymous", String.valueOf(System.getenv("BROKER_USER") == null));
     settings.setProperty("telemetry_enabled", "false");
     Server broker = new Server();
     Runtime.getRuntime().addShutdownHook(new Thread(broker::stopServer));
-    broker.startServer(settings);
+    broker.startServer(new MemoryConfig(settings), null, null, Main::mayEnter, null);
+  }
+
+  static boolean mayEnter(String client, String user, byte[] password) {
+    return System.getenv("BROKER_USER") == null
+        || System.getenv("BROKER_USER").equals(user)
+            && System.getenv("BROKER_PASSWORD").equals(new String(password, StandardCharsets.UTF_8));
   }
 }
