@@ -146,7 +146,7 @@ export class TestCluster implements AsyncDisposable {
     if (this.#options.node === "kwok") await this.#addKwokNode(name);
     else await this.#addRealNode(name);
     await eventually(async () => isReady(await this.#node(name)), {
-      timeoutMs: 60_000,
+      timeoutMs: 120_000,
       what: async () => `node ${name} to be ready: ${JSON.stringify((await this.#node(name)).status?.conditions)}`,
     });
     if (gpus > 0) await this.setGpus(name, gpus, gpuProduct);
@@ -355,7 +355,7 @@ printf '{"apiVersion":"client.authentication.k8s.io/v1","kind":"ExecCredential",
       command: this.#binary,
       args: [name, ...args],
       dir: this.dir,
-      ...(ready === undefined ? {} : { ready, readyTimeoutMs: 60_000 }),
+      ...(ready === undefined ? {} : { ready, readyTimeoutMs: 180_000 }),
     });
     this.#processes.set(name, process);
   }
@@ -373,7 +373,7 @@ printf '{"apiVersion":"client.authentication.k8s.io/v1","kind":"ExecCredential",
     const { quickEviction: quickStatus = false } = this.#options;
     const options = { name, dir, binary: this.#binary, kubeconfig, caFile: this.authority.caFile, quickStatus };
     this.#nodes.set(name, { runtime, kubelet: await startKubelet(options, runtime) });
-    await eventually(() => this.#node(name), { timeoutMs: 30_000, what: `node ${name} to register` });
+    await eventually(() => this.#node(name), { timeoutMs: 120_000, what: `node ${name} to register` });
     // What a cloud's controller would do: give the address, and take away the taint that waits for it.
     const addresses = [{ type: "InternalIP", address: "127.0.0.1" }, { type: "Hostname", address: name }];
     await this.api.patch(`/api/v1/nodes/${name}/status`, { status: { addresses } });
@@ -449,7 +449,7 @@ printf '{"apiVersion":"client.authentication.k8s.io/v1","kind":"ExecCredential",
   /** Pods can be made in the namespace only when its default ServiceAccount is there. */
   async #defaultAccount(): Promise<void> {
     await eventually(() => this.api.find("/api/v1/namespaces/default/serviceaccounts/default"), {
-      timeoutMs: 30_000,
+      timeoutMs: 120_000,
       what: "the default ServiceAccount",
     });
   }

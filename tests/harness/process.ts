@@ -17,7 +17,7 @@ export interface SpawnOptions {
   dir: string;
   /** Looked at until true; an error means "not yet". */
   ready?: () => boolean | Promise<boolean>;
-  /** Default 20,000. */
+  /** Default 120,000: what waits in vain ends by it, not what is late on a busy machine. */
   readyTimeoutMs?: number;
 }
 
@@ -102,7 +102,7 @@ export class ManagedProcess implements AsyncDisposable {
 
 /** Starts a process and waits for it to be ready. When it ends early or is late, it is ended and the log is shown. */
 export async function spawn(options: SpawnOptions): Promise<ManagedProcess> {
-  const { name, command, args = [], env = {}, clearEnv = false, dir, ready, readyTimeoutMs = 20_000 } = options;
+  const { name, command, args = [], env = {}, clearEnv = false, dir, ready, readyTimeoutMs = 120_000 } = options;
   const child = new Deno.Command("/bin/sh", {
     // exec keeps the process id; the shell is only here to open the log file.
     args: ["-c", 'log=$1; shift; exec "$@" >>"$log" 2>&1', "sh", `${dir}/${name}.log`, command, ...args],

@@ -25,7 +25,7 @@ export interface ServiceStart {
   under?: readonly string[];
   /** What it says when it counts as started. Default: that it is ready. */
   says?: RegExp;
-  /** Until it says so. Default 40,000. */
+  /** Until it says so. Default 120,000. */
   readyTimeoutMs?: number;
   /** Whether it counts as started when it ended before it was ready, as a process that is told to die may. */
   mayEnd?: boolean;
@@ -40,7 +40,7 @@ export async function startService(
     runFlags = [],
     under = [],
     says = /\bReady: table\b/,
-    readyTimeoutMs = 40_000,
+    readyTimeoutMs = 120_000,
     mayEnd = false,
   }: ServiceStart = {},
 ): Promise<ServiceProcess> {
