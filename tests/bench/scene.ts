@@ -6,6 +6,7 @@ import type { V1Job } from "@kubernetes/client-node";
 import { deepEqual } from "node:assert/strict";
 import mqtt, { type MqttClient } from "mqtt";
 import { BUSYBOX_IMAGE, type ClusterOptions } from "../harness/cluster.ts";
+import { removeFolder, scratchFolder } from "../harness/folder.ts";
 import { envOf } from "../harness/job_watch.ts";
 import { type Kit, startKit } from "../harness/kit.ts";
 import { type ServiceProcess, startService } from "../harness/service.ts";
@@ -49,6 +50,7 @@ export class Scene implements AsyncDisposable {
     readonly env: Record<string, string>,
     readonly publisher: MqttClient,
     private readonly rows: readonly Cells[],
+    private readonly folder: string,
     private readonly started: ServiceProcess | undefined,
   ) {}
 
@@ -56,9 +58,12 @@ export class Scene implements AsyncDisposable {
     { rows, cluster = { node: "none" }, env = {}, runFlags = [], bare = false }: SceneOptions,
   ): Promise<Scene> {
     const kit = await startKit({ broker: { maxQueuedMessages: 0 }, cluster });
+    const folder = await scratchFolder("data");
     try {
       const all: Record<string, string> = {
         ...kit.env(),
+        // As the image has it.
+        DATA_DIR: `${folder}/index`,
         CATALOG_POLL: "1h",
         CREATE_CONCURRENCY: String(CONCURRENCY),
         ...env,
@@ -66,9 +71,10 @@ export class Scene implements AsyncDisposable {
       await kit.s3.put(all["CATALOG_URL"]!, csv(rows));
       await kit.cluster.api.create("/api/v1/namespaces", { metadata: { name: BARE_NAMESPACE } });
       const publisher = await mqtt.connectAsync(kit.broker.url, { protocolVersion: 5 });
-      return new Scene(kit, all, publisher, rows, bare ? undefined : await startService(all, { runFlags }));
+      return new Scene(kit, all, publisher, rows, folder, bare ? undefined : await startService(all, { runFlags }));
     } catch (error) {
       await kit[Symbol.asyncDispose]();
+      await removeFolder(folder);
       throw error;
     }
   }
@@ -208,6 +214,7 @@ export class Scene implements AsyncDisposable {
     await this.started?.[Symbol.asyncDispose]();
     await this.publisher.endAsync(true);
     await this.kit[Symbol.asyncDispose]();
+    await removeFolder(this.folder);
   }
 }
 
