@@ -7,7 +7,7 @@ import { headOf } from "./completion/head.ts";
 import { endPayloadOf, isTold, propertiesOf, recordOf, withLog } from "./completion/record.ts";
 import { UnstartedRuns } from "./completion/unstarted.ts";
 import { type Aftermath, type EndedJob, type FailedAttempt, failedAttempt } from "./flows.ts";
-import type { LogCollector, LogSummary } from "./logs.ts";
+import { hadPod, type LogCollector, type LogSummary } from "./logs.ts";
 import type {
   Broker,
   Cluster,
@@ -410,7 +410,11 @@ export class Completion implements RunObserver {
     const isSettled = () =>
       run.pods.size > 0 &&
       [...run.pods.values()].every(({ containers, disruption, phase }) =>
-        disruption !== undefined && phase === "Failed" || containers.every(({ state }) => state === "terminated")
+        disruption !== undefined && phase === "Failed" || (
+          // A pod that is told before its containers are says nothing.
+          (containers.length > 0 || phase === "Failed" || phase === "Succeeded" || !hadPod(run)) &&
+          containers.every(({ state }) => state === "terminated")
+        )
       );
     try {
       while (run.job.end && runs.get(runName) === run && !isSettled()) {

@@ -331,7 +331,7 @@ export class LogCollector {
 }
 
 /** The Job has come to an end that it has by pods alone. */
-function hadPod({ job: { end } }: LiveRun): boolean {
+export function hadPod({ job: { end } }: Pick<LiveRun, "job">): boolean {
   return end?.type === "Complete" || end?.reason === "BackoffLimitExceeded";
 }
 

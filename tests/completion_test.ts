@@ -234,7 +234,8 @@ Deno.test("a failed Job that is told before its pod's end is explained by that e
 Deno.test("a failed Job whose pods the watch does not tell is explained by those that a list shows, with their log", async () => {
   const killed = pod({ containers: [{ ...DONE, exitCode: 137, reason: "OOMKilled", oomKilled: true }] }, 137);
   const running = pod({ phase: "Running", containers: [{ name: "main", state: "running", restartCount: 0 }] });
-  for (const told of [[], [running]]) {
+  const unstarted = pod({ phase: "Pending", containers: [] });
+  for (const told of [[], [unstarted], [running]]) {
     using bed = setUp({ times: { noPodAtEndMs: 20, podsSettleMs: 60 } });
     bed.cluster.outputs.set("count-abc-x/main", [LINE("too large"), LINE("too large")]);
     const { pods } = bed.cluster;
