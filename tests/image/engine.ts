@@ -86,6 +86,9 @@ export class Engine implements AsyncDisposable {
         ready: async () => (await this.docker("info", "--format", "{{.ServerVersion}}")).trim() !== "",
         readyTimeoutMs: 60_000,
       });
+      // Bridges are first asked for here; an engine starts without.
+      await this.docker("network", "create", "probe");
+      await this.docker("network", "rm", "probe");
     } catch (error) {
       const log = await Deno.readTextFile(`${this.dir}/dockerd.log`).catch(() => "");
       const why = /failed to start daemon: (.*)/.exec(log)?.[1] ?? (error as Error).message;
