@@ -2,6 +2,7 @@
  * Scratch folders for the harness. Each says in `owner` which process made it, so that the next start can clear away
  * what a killed test run left: its processes, mounts and files. Touches only folders that it made.
  */
+import { errorMessage } from "../../util/errors.ts";
 import { endLeftovers, processIdentity } from "./process.ts";
 import { endContainers, unmountBelow } from "./containers.ts";
 
@@ -32,7 +33,11 @@ export async function sweep(): Promise<void> {
   for await (const entry of Deno.readDir(BASE)) {
     const dir = `${BASE}/${entry.name}`;
     if (!entry.isDirectory || !entry.name.startsWith(PREFIX)) continue;
-    if (await ownerIsDead(dir)) await removeFolder(dir).catch(ignoreRace);
+    if (!await ownerIsDead(dir)) continue;
+    await removeFolder(dir).catch((error) => {
+      // Another test run may sweep it at this moment; what stays is the next sweep's. No test is to fail for it.
+      if (!(error instanceof Deno.errors.NotFound)) console.warn(`Cannot clear away ${dir}: ${errorMessage(error)}`);
+    });
   }
 }
 
@@ -42,9 +47,4 @@ async function ownerIsDead(dir: string): Promise<boolean> {
   if (owner === undefined) return false;
   const [pid, identity] = owner.trim().split(" ");
   return identity !== undefined && processIdentity(Number(pid)) !== identity;
-}
-
-/** Two test runs may sweep the same folder at once; the one that comes second finds nothing. */
-function ignoreRace(error: unknown): void {
-  if (!(error instanceof Deno.errors.NotFound)) throw error;
 }
