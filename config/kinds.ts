@@ -2,26 +2,35 @@
  * Kinds of settings: each reads a text or says, as a clause that follows a colon, what would be right. A kind never
  * shows the value that it refuses, for it may be a secret. Pure.
  */
-import * as z from "zod";
 import { filterFault, topicFault } from "../topics.ts";
 import { readBrokerUrl } from "../util/broker_url.ts";
 import { durationMs } from "../util/duration.ts";
 import { quantityAdvice, quantityValue } from "../util/quantities.ts";
 import { oneLine, trimEnd } from "../util/text.ts";
 
-/** A kind reads text; its issues say what would be right, as a clause that follows a colon. */
-export type Kind<T = unknown> = z.ZodType<T, string>;
+/** What a text says, or what would be right, as a clause that follows a colon. */
+export type Reading<T> = { readonly value: T } | { readonly fault: string };
+
+/** A kind reads text. A plain function: as schemas of zod they took a tenth of the start of every command. */
+export type Kind<T = unknown> = (text: string) => Reading<T>;
 
 /** Where the service's own HTTP server listens; undefined: nowhere. */
 export type Address = { readonly hostname: string; readonly port: number } | undefined;
 
+/** `read`: undefined where the text is wrong. */
 function kind<T>(read: (text: string) => T | undefined, advice: string | ((text: string) => string)): Kind<T> {
-  return z.string().transform((text, context) => {
+  return (text) => {
     const value = read(text);
-    if (value !== undefined) return value;
-    context.addIssue({ code: "custom", message: typeof advice === "string" ? advice : advice(text) });
-    return z.NEVER;
-  });
+    return value === undefined ? { fault: typeof advice === "string" ? advice : advice(text) } : { value };
+  };
+}
+
+/** What is read by another kind, made into something else. */
+function mapped<T, U>(inner: Kind<T>, map: (value: T) => U): Kind<U> {
+  return (text) => {
+    const read = inner(text);
+    return "fault" in read ? read : { value: map(read.value) };
+  };
 }
 
 export const text = kind((value) => value, "");
@@ -59,14 +68,17 @@ export function durationOrOff(least: string, most: string): Kind<number> {
   const other = duration(least, most);
   return kind((value) => {
     if (/^(off|no|false|0)$/i.test(value)) return 0;
-    const read = other.safeParse(value);
-    return read.success ? read.data : undefined;
-  }, (value) => `${other.safeParse(value).error?.issues[0]?.message ?? ""}, or off`);
+    const read = other(value);
+    return "fault" in read ? undefined : read.value;
+  }, (value) => {
+    const read = other(value);
+    return "fault" in read ? `${read.fault}, or off` : "";
+  });
 }
 
 /** In whole seconds, rounded up. */
 export function seconds(least: string, most?: string): Kind<number> {
-  return duration(least, most).transform((ms) => Math.ceil(ms / 1000));
+  return mapped(duration(least, most), (ms) => Math.ceil(ms / 1000));
 }
 
 /** In bytes. */
@@ -118,7 +130,7 @@ export function url(...schemes: readonly string[]): Kind<string> {
 const webUrl = url("https", "http");
 
 /** A page as people reach it, without slashes at its end. */
-export const pageUrl: Kind<string> = webUrl.transform((value) => trimEnd(value, "/"));
+export const pageUrl: Kind<string> = mapped(webUrl, (value) => trimEnd(value, "/"));
 
 /** What is wrong with the user and password of a URL; undefined: nothing, or there are none. */
 function userinfoFault(value: string): string | undefined {
@@ -156,23 +168,19 @@ export const place = kind((value) => {
 }, "write s3://bucket/path, file:///path or the path of a folder");
 
 export const object = kind((value) => {
-  const isPlace = place.safeParse(value).success;
+  const isPlace = !("fault" in place(value));
   return isPlace && !value.endsWith("/") && /^(?!s3:).+|^s3:\/\/[^/]+\/.+/.test(value) ? value : undefined;
 }, "write the table's s3://bucket/path/jobs.csv, or the path of a file");
 
-export const address: Kind<Address> = z.string().transform((value, context): Address => {
-  if (/^(off|none|no|false)$/i.test(value)) return undefined;
+export const address: Kind<Address> = (value) => {
+  if (/^(off|none|no|false)$/i.test(value)) return { value: undefined };
   const match = /^(?:(\[[0-9a-f:.]+\]|[^:\s[\]]*):)?(\d{1,5})$/i.exec(value);
   if (match && Number(match[2]) <= 65535) {
     const hostname = (match[1] ?? "127.0.0.1").replace(/^\[|\]$/g, "");
-    return { hostname: hostname === "" ? "0.0.0.0" : hostname, port: Number(match[2]) };
+    return { value: { hostname: hostname === "" ? "0.0.0.0" : hostname, port: Number(match[2]) } };
   }
-  context.addIssue({
-    code: "custom",
-    message: "write host:port such as 127.0.0.1:8080, :8080 for all addresses, or off",
-  });
-  return z.NEVER;
-});
+  return { fault: "write host:port such as 127.0.0.1:8080, :8080 for all addresses, or off" };
+};
 
 /** Names of hosts, without ports. */
 export const hostNames = kind((value) => {
@@ -196,7 +204,7 @@ export const channels: Kind<ReadonlyMap<string, string>> = kind((value) => {
   for (const entry of entries) {
     const [name = "", address = ""] = [entry.split("=", 1)[0]!.trim(), entry.slice(entry.indexOf("=") + 1).trim()];
     const isNew = /^[a-z0-9]([a-z0-9.-]{0,61}[a-z0-9])?$/.test(name) && !made.has(name);
-    if (!isNew || !entry.includes("=") || !webUrl.safeParse(address).success) return undefined;
+    if (!isNew || !entry.includes("=") || "fault" in webUrl(address)) return undefined;
     made.set(name, address);
   }
   return made;
@@ -257,7 +265,10 @@ export const version: Kind<5 | 4> = kind((value) => {
   return /^(4|3\.1\.1)$/.test(value) ? 4 : undefined;
 }, "write 5, or 4 for MQTT 3.1.1");
 
-export const level = choice("trace", "debug", "info", "warning", "warn", "error", "fatal")
-  .transform((name) => name === "warn" ? "warning" : name) as unknown as Kind<
-    "trace" | "debug" | "info" | "warning" | "error" | "fatal"
-  >;
+/** Of the log. */
+type Level = "trace" | "debug" | "info" | "warning" | "error" | "fatal";
+
+export const level: Kind<Level> = mapped(
+  choice("trace", "debug", "info", "warning", "warn", "error", "fatal"),
+  (name) => name === "warn" ? "warning" : name,
+);

@@ -73,14 +73,14 @@ export class Reader {
         this.#hideWithin(url, true);
       }
     } else if (setting.mayHoldSecret) this.#hideWithin(text, false);
-    const read = setting.kind.safeParse(text);
-    if (!read.success) {
+    const read = setting.kind(text);
+    if ("fault" in read) {
       const isHidden = setting.secret || setting.mayHoldSecret;
-      this.fault(raw?.source ?? name, isHidden ? undefined : text, read.error.issues[0]?.message ?? "");
+      this.fault(raw?.source ?? name, isHidden ? undefined : text, read.fault);
       return undefined;
     }
-    if (!setting.secret) this.shown[name] = showable(text, read.data);
-    return read.data as SettingValue<N>;
+    if (!setting.secret) this.shown[name] = showable(text, read.value);
+    return read.value as SettingValue<N>;
   }
 
   /** The text as set, by flag before environment, by value before file. */

@@ -2,7 +2,6 @@
  * The table of settings: each variable's name, kind, default and meaning. Pure data: how texts are read is kinds.ts,
  * what the settings make together config.ts.
  */
-import type * as z from "zod";
 import * as kinds from "./kinds.ts";
 import { OBSERVER_SETTINGS } from "./observer_settings.ts";
 import type { Setting } from "./setting.ts";
@@ -430,4 +429,4 @@ export const SETTINGS = {
 export type SettingName = keyof typeof SETTINGS;
 
 /** What a setting's text is read as. */
-export type SettingValue<N extends SettingName> = z.output<(typeof SETTINGS)[N]["kind"]>;
+export type SettingValue<N extends SettingName> = (typeof SETTINGS)[N]["kind"] extends kinds.Kind<infer T> ? T : never;

@@ -1,7 +1,7 @@
-/** Holds docs/schema/ to payloads.ts, and payloads.ts to what a running service says. */
+/** Holds docs/schema/ to payloads/shapes.ts, and that to what a running service says. */
 import { deepEqual, ok } from "node:assert/strict";
 import { z } from "zod";
-import { PAYLOADS, payloadSchemas } from "../payloads.ts";
+import { PAYLOADS, payloadSchemas } from "../payloads/shapes.ts";
 import { PREFIX, startEmbeddedBed } from "./harness/local_bed.ts";
 import { eventually } from "./harness/wait.ts";
 

@@ -8,6 +8,8 @@ interface Import {
   readonly to: string;
   readonly isOurs: boolean;
   readonly typeOnly: boolean;
+  /** By `import()`, when it is wanted. */
+  readonly lazy: boolean;
 }
 
 /** Whose ports they stand behind; each may use what lies in the folder of its name. */
@@ -34,11 +36,12 @@ async function imports(): Promise<Import[]> {
   const found = (await productModules()).map(async (from) => {
     const text = await readProject(from);
     const fixed = [...text.matchAll(/^(?:import|export)\s+(type\s)?[^;]*?from\s+"([^"]+)"/gm)]
-      .map(([, type, name]) => ({ name: name!, typeOnly: type !== undefined }));
-    const dynamic = [...text.matchAll(/\bimport\("([^"]+)"\)/g)].map(([, name]) => ({ name: name!, typeOnly: false }));
-    return [...fixed, ...dynamic].map(({ name, typeOnly }): Import => {
+      .map(([, type, name]) => ({ name: name!, typeOnly: type !== undefined, lazy: false }));
+    const dynamic = [...text.matchAll(/\bimport\("([^"]+)"\)/g)]
+      .map(([, name]) => ({ name: name!, typeOnly: false, lazy: true }));
+    return [...fixed, ...dynamic].map(({ name, ...how }): Import => {
       const isOurs = name.startsWith(".") && !name.endsWith(".json");
-      return { from, to: isOurs ? new URL(name, `file:///${from}`).pathname.slice(1) : name, isOurs, typeOnly };
+      return { from, to: isOurs ? new URL(name, `file:///${from}`).pathname.slice(1) : name, isOurs, ...how };
     });
   });
   return (await Promise.all(found)).flat();
@@ -56,6 +59,27 @@ function arrows(from: (concern: string) => boolean, allowed: (to: string, one: I
 Deno.test("zod is imported as a module: its object `z` would bring 220 KB of languages into the bundle", async () => {
   const modules = await Promise.all((await productModules()).map(async (path) => [path, await readProject(path)]));
   deepEqual(modules.filter(([, text]) => /^import (type )?\{ z \} from "zod"/m.test(text!)).map(([path]) => path), []);
+});
+
+/** Packages that are loaded with these modules, before anything of them is called. */
+function packagesOf(...modules: readonly string[]): string[] {
+  const seen = new Set(modules);
+  // A set that grows is gone through to its end.
+  for (const module of seen) {
+    for (const { from, to, typeOnly, lazy } of IMPORTS) if (from === module && !typeOnly && !lazy) seen.add(to);
+  }
+  return [...seen].filter((name) => !/\.(tsx?|json)$|^node:/.test(name)).sort();
+}
+
+Deno.test("commands load the packages that they need, and no other: health runs every few seconds", () => {
+  const common = ["main.ts", "cli.ts", "cli/terminal.ts"];
+  deepEqual(packagesOf(...common, "cli/help.ts", "cli/health.ts"), ["@logtape/logtape"]);
+  const table = ["cli/table.ts", "catalog.ts", "catalog/compile.ts", "catalog/policy.ts", "catalog/rules.ts"];
+  deepEqual(packagesOf(...common, ...table, "adapters.ts"), ["@logtape/logtape", "yaml", "zod"]);
+});
+
+Deno.test("nothing that runs loads the shapes of payloads, which are for docs/schema/", () => {
+  deepEqual(IMPORTS.filter(({ to, typeOnly }) => to === "payloads/shapes.ts" && !typeOnly), []);
 });
 
 Deno.test("the imports are found", () => {

@@ -11,7 +11,7 @@ import { COMMANDS } from "../../cli/commands.ts";
 import { SAMPLES } from "../../cli/demo_samples.ts";
 import { ConfigError, knownNames, loadConfig, type OwnFlags, parseArgs } from "../../config.ts";
 import { parsePodTemplates } from "../../k8s/pod_templates.ts";
-import { PAYLOADS } from "../../payloads.ts";
+import { PAYLOADS } from "../../payloads/shapes.ts";
 import { filesOf, PROJECT, readProject } from "../harness/project.ts";
 import { needs } from "../harness/needs.ts";
 
