@@ -42,8 +42,8 @@ const SETTINGS: Readonly<Record<string, Pick<CompatBroker, "setting" | "env" | "
   hivemq: {
     setting: "broker: `max-queue-size` (preset 1,000; what is beyond is dropped)",
     doublesBecause:
-      "It sends the first ten that waited in a session twice, with new identifiers and without DUP; a plain " +
-      "client is sent the same. Use an idempotency key.",
+      "Of many messages at once it sends the first ten twice, with new identifiers and without DUP, to any client. " +
+      "Use an idempotency key.",
   },
   artemis: { setting: "broker: `max-delivery-attempts` -1 (preset 10; a message is then given up)" },
   mochi: { setting: "none; not for real work" },

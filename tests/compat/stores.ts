@@ -30,6 +30,10 @@ export interface CompatStore {
 const ORDER = "list() gives keys below a prefix in the order of their bytes, with sizes, after a key";
 const PAGES = "list() goes on over pages of 1,000";
 const LETTERS = "keys may hold any letters";
+const ABSENT = "putIfAbsent() leaves what is there, and of several at once one wins";
+const IGNORES_CONDITION =
+  "It takes no notice of `If-None-Match` at a PUT: of several writers at once all succeed. One " +
+  "service is one writer; replicas are not.";
 const WRONG_ORDER = "It lists by folders instead of bytes; runs' names have none, so that records are found.";
 const NO_BACKSLASH = "No backslash in keys; no key of the service has one.";
 const PATH_STYLE = "`AWS_ENDPOINT_URL`";
@@ -114,8 +118,8 @@ export const COMPAT_STORES: readonly CompatStore[] = [
   ofProcess("rclone", {
     name: "rclone serve s3",
     version: VERSIONS.rclone,
-    setting: PATH_STYLE,
-    known: {},
+    setting: `${PATH_STYLE}; one service, no replicas`,
+    known: { [ABSENT]: IGNORES_CONDITION },
     missing: () => without(program("rclone")),
     async command(dir, port) {
       await Deno.mkdir(`${dir}/${BUCKET}`);
@@ -139,6 +143,8 @@ export const COMPAT_STORES: readonly CompatStore[] = [
           `s3proxy.identity=${ACCESS_KEY}`,
           `s3proxy.credential=${SECRET_KEY}`,
           "jclouds.provider=filesystem-nio2",
+          "jclouds.identity=unused",
+          "jclouds.credential=unused",
           `jclouds.filesystem.basedir=${dir}/files`,
           "",
         ].join("\n"),

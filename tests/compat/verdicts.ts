@@ -48,7 +48,7 @@ export async function tried(
     return { check, answer: "yes", ...(outcome === undefined ? {} : { words: outcome }) };
   } catch (error) {
     const [words = ""] = (error instanceof Error ? error.message : String(error)).split("\n");
-    return { check, answer: "no", words: words.slice(0, 300) };
+    return { check, answer: "no", words: words.length > 160 ? `${words.slice(0, 160)}…` : words };
   } finally {
     clearTimeout(timer);
   }

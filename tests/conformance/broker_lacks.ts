@@ -30,6 +30,12 @@ const BY_PART: Partial<Record<BrokerPart, Lacks>> = {
     window: "It sends one message at a time: the next one after the PUBACK, so one that must wait holds up all.",
     "sessions over restart": "Its sessions are in memory and do not outlive it.",
   },
+  moquette: {
+    "packet identifiers": NEW_IDENTIFIERS,
+    order: "Redeliveries come in another order.",
+    "sessions over restart": "What was not delivered does not outlive a restart.",
+    acknowledgements: "Now and then it leaves a client unanswered that is back at once.",
+  },
   nats: { "packet identifiers": NEW_IDENTIFIERS },
 };
 

@@ -63,7 +63,7 @@ export class Ejabberd extends RestartableServer {
       dir,
       cwd: dir,
       ready: async () => /^up$/m.test(await Deno.readTextFile(`${dir}/ejabberd.log`)) && await accepts(this.port),
-      readyTimeoutMs: 120_000,
+      readyTimeoutMs: 240_000,
     });
   }
 

@@ -17,6 +17,8 @@ public class Main {
     settings.setProperty("persistence_enabled", "true");
     settings.setProperty("allow_anonymous", String.valueOf(System.getenv("BROKER_USER") == null));
     settings.setProperty("telemetry_enabled", "false");
+    // Its preset takes 8 KiB.
+    settings.setProperty("netty.mqtt.message_size", "8388608");
     Server broker = new Server();
     Runtime.getRuntime().addShutdownHook(new Thread(broker::stopServer));
     broker.startServer(new MemoryConfig(settings), null, null, Main::mayEnter, null);
