@@ -27,7 +27,7 @@ const LINES: Readonly<Record<string, readonly string[]>> = {
 export const CLI: Readonly<Record<string, Measurement>> = {
   "cli": {
     figures: Object.fromEntries(
-      Object.keys(LINES).map((name) => [`cli-${name}`, { unit: "ms", goal: atMost(400, "value") }]),
+      Object.keys(LINES).map((name) => [`cli-${name}`, { unit: "ms", goal: atMost(300, "value") }]),
     ),
     run: commands,
   },
