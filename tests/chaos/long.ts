@@ -1,10 +1,11 @@
 /**
  * The long form of the chaos run: messages at a steady rate for minutes, some of which start flows (ladders, groups, joins,
- * limits, a row by the clock), while service, broker, store and API server are killed at random. Real broker, S3 server and API server; Jobs are ended by the test, since no node could end so
- * many. Counts with eyes of its own: acknowledgements of the broker, a watch of Jobs, a subscription, files of the store.
+ * limits, a row by the clock), while service, broker, store and API server are killed at random. Real broker, S3 server
+ * and API server; Jobs are ended by the test, since no node could end so many. Counts with eyes of its own: acknowledgements of the broker, a watch of Jobs, a subscription, files of the store.
  */
 import type { V1Job } from "@kubernetes/client-node";
 import mqtt, { type MqttClient } from "mqtt";
+import type { BrokerKind, RealBroker } from "../harness/brokers/all.ts";
 import { envOf, followJobs } from "../harness/job_watch.ts";
 import { type Kit, startKit } from "../harness/kit.ts";
 import { TcpProxy } from "../harness/proxy.ts";
@@ -23,15 +24,27 @@ const EVERY_MS = [10_000, 40_000] as const;
 const AWAY_MS = [500, 6_000] as const;
 /** Jobs live so long before the test ends them, in milliseconds, so that kills fall into every part of a run. */
 const RUN_MS = [200, 3_000] as const;
-/** Mosquitto writes its queue when more than a whole second has passed since the last time. */
+/** Mosquitto writes its queue when more than a whole second has passed since the last time; others are no slower. */
 const SAVED_MS = 2_500;
 
 export interface LongOptions {
   readonly minutes: number;
   readonly perSecond: number;
   readonly seed: number;
+  /** Default: mosquitto. */
+  readonly broker?: BrokerKind;
   readonly onProgress?: (line: string) => void;
+  /** Hears all that the eyes see, as it happens. */
+  readonly onSeen?: (what: Seen) => void;
 }
+
+/** What a history of the run is made of. */
+export type Seen =
+  | { readonly what: "taken"; readonly message: number; readonly attempts: number }
+  | { readonly what: "job"; readonly run: string; readonly uid: string; readonly row: string; readonly message: number }
+  | { readonly what: "gone"; readonly uid: string }
+  | { readonly what: "end"; readonly run: string; readonly status: string; readonly reason: string }
+  | { readonly what: "killing"; readonly part: string; readonly awayMs: number };
 
 export interface LongResult {
   readonly lines: readonly Line[];
@@ -61,6 +74,7 @@ export async function runLong(options: LongOptions): Promise<LongResult> {
 class Scene implements AsyncDisposable {
   readonly #options: LongOptions;
   readonly #kit: Kit;
+  readonly #broker: RealBroker;
   readonly #wire: TcpProxy;
   readonly #ledger = new Ledger();
   readonly #flows = new FlowLedger();
@@ -77,12 +91,14 @@ class Scene implements AsyncDisposable {
   #mostAlive = 0;
   #over = false;
 
-  private constructor(options: LongOptions, kit: Kit) {
+  private constructor(options: LongOptions, kit: Kit, broker: RealBroker) {
     this.#options = options;
     this.#kit = kit;
-    this.#wire = new TcpProxy(kit.broker.port);
+    this.#broker = broker;
+    this.#wire = new TcpProxy(broker.port);
     this.#random = randomFrom(options.seed);
     this.#parts.use(kit);
+    if (broker !== kit.broker) this.#parts.use(broker);
     this.#parts.use(this.#wire);
   }
 
@@ -97,7 +113,7 @@ class Scene implements AsyncDisposable {
       // Jobs are ended by the test, and have no pods: no other controller is of use.
       cluster: { node: "none", controllerFlags: ["--controllers=serviceaccount-controller"] },
     });
-    const scene = new Scene(options, kit);
+    const scene = new Scene(options, kit, await options.broker?.start() ?? kit.broker);
     await kit.s3.put(scene.#env["CATALOG_URL"]!, table());
     return scene;
   }
@@ -114,7 +130,10 @@ class Scene implements AsyncDisposable {
     this.#parts.use(
       await followJobs(this.#kit.cluster.api, {
         onJob: (job) => this.#see(job, ender),
-        onGone: (uid) => this.#gone(uid, ender),
+        onGone: (uid) => {
+          this.#options.onSeen?.({ what: "gone", uid });
+          this.#gone(uid, ender);
+        },
         onList: (uids) => this.#only(uids, ender),
       }),
     );
@@ -127,7 +146,11 @@ class Scene implements AsyncDisposable {
         count: Math.round(minutes * 60 * perSecond),
         perSecond,
         messageOf,
-        onTaken: (n, attempts) => flowOf(n) ? this.#flows.taken(n) : this.#ledger.taken(n, attempts),
+        onTaken: (message, attempts) => {
+          this.#options.onSeen?.({ what: "taken", message, attempts });
+          if (flowOf(message)) this.#flows.taken(message);
+          else this.#ledger.taken(message, attempts);
+        },
       }),
     );
     const telling = setInterval(() => this.#tell(this.#ledger.state), 10_000);
@@ -138,7 +161,10 @@ class Scene implements AsyncDisposable {
       untilMs: performance.now() + minutes * 60_000,
       everyMs: EVERY_MS,
       awayMs: AWAY_MS,
-      onKill: (name, awayMs) => this.#tell(`killing the ${name}, away for ${(awayMs / 1_000).toFixed(1)} s`),
+      onKill: (part, awayMs) => {
+        this.#options.onSeen?.({ what: "killing", part, awayMs });
+        this.#tell(`killing the ${part}, away for ${(awayMs / 1_000).toFixed(1)} s`);
+      },
     });
     await eventually(() => publisher.done, { timeoutMs: minutes * 60_000 + 60_000, what: "all messages to be sent" });
     const drainSeconds = await this.#drain();
@@ -220,15 +246,15 @@ class Scene implements AsyncDisposable {
    * loses what no client could keep.
    */
   async #endBroker(): Promise<void> {
-    if (this.#random() < 0.5) return await this.#kit.broker.stop();
+    if (this.#random() < 0.5) return await this.#broker.stop();
     this.#wire.mode = "refuse";
     this.#wire.cut();
     await pause(SAVED_MS);
-    await this.#kit.broker.kill9();
+    await this.#broker.kill9();
   }
 
   async #startBroker(): Promise<void> {
-    await this.#kit.broker.start();
+    await this.#broker.start();
     this.#wire.mode = "pass";
   }
 
@@ -241,6 +267,7 @@ class Scene implements AsyncDisposable {
     const message = Number(row === "child" ? env["PAYLOAD_INPUT"] : env["MQTT_PAYLOAD"]);
     const seen = { uid, runName: name, row, message, ...(parentRun === undefined ? {} : { parentRun }) };
     if (!this.#ledger.seen(seen)) return;
+    this.#options.onSeen?.({ what: "job", run: name, uid, row, message });
     this.#mostAlive = Math.max(this.#mostAlive, this.#ledger.aliveCount);
     this.#end(job, ender, { fails: row === "bad" });
   }
@@ -251,7 +278,8 @@ class Scene implements AsyncDisposable {
     const row = env["JOB_NAME"] as FlowRow;
     const [index, attempt] = [Number(env["ITEM_INDEX"] ?? 0), Number(env["ATTEMPT"] ?? 1)];
     const message = row === "tick" ? Date.parse(env["PAYLOAD_DUE"] ?? "") : numberIn(env["MQTT_PAYLOAD"] ?? "");
-    this.#flows.seen({ uid, row, message, index, attempt });
+    const isNew = this.#flows.seen({ uid, row, message, index, attempt });
+    if (isNew) this.#options.onSeen?.({ what: "job", run: name, uid, row, message });
     const hasEnded = (job.status?.conditions ?? []).some(({ type }) => type === "Complete" || type === "Failed");
     const isRunning = job.spec?.suspend !== true && !hasEnded;
     if (row === "limited") this.#flows.runs(uid, isRunning);
@@ -298,12 +326,14 @@ class Scene implements AsyncDisposable {
     client.on("error", () => {});
     client.on("message", (topic, payload) => {
       const end = JSON.parse(payload.toString()) as End;
+      const { run_name: run = "", status, reason } = end;
+      this.#options.onSeen?.({ what: "end", run: run || end.group || "", status, reason });
       if (topic.startsWith(`${PREFIX}/group_`)) {
-        const { status, succeeded, total } = end;
+        const { succeeded, total } = end;
         return this.#flows.groupEnded(numberIn(end.input ?? ""), `${status} ${succeeded}/${total}`);
       }
       if (FLOW_ROWS.has(end.job_name)) return;
-      if (!this.#ledger.ended(end.run_name, end.status, end.reason)) this.#strangers.add(end.run_name);
+      if (!this.#ledger.ended(run, status, reason)) this.#strangers.add(run);
     });
     const kinds = ["job_complete", "job_failed", "group_complete", "group_failed"];
     await client.subscribeAsync(kinds.map((kind) => `${PREFIX}/${kind}/+`), { qos: 1 });
@@ -332,7 +362,9 @@ class Scene implements AsyncDisposable {
 }
 
 interface End {
-  readonly run_name: string;
+  readonly run_name?: string;
+  /** Of the end of a group. */
+  readonly group?: string;
   readonly job_name: string;
   readonly status: string;
   readonly reason: string;

@@ -3,13 +3,15 @@
  * [--only=WORDS]`. Each case (of those whose names hold the words) sends messages, breaks something (the service at a
  * fault point, the broker, the store, the API server, the wire), mends it, and counts what came of it with eyes of its
  * own. `--long [--minutes=30] [--seed=N]` kills parts at random instead, see chaos/long.ts; a sixth of the time is then
- * for runs that write much (chaos/chatty.ts), with `--chatty` all of it. Prints a table; the last line is
+ * for runs that write much (chaos/chatty.ts), with `--chatty` all of it. `--broker=hivemq` or `artemis`: on that one
+ * instead of mosquitto. `--history=FILE`: all that was seen, a JSON line each. Prints a table; the last line is
  * `N passed, N failed`.
  */
 import { isGoodChatty, renderChatty, runChatty } from "./chatty.ts";
-import { isGood, renderLong, runLong } from "./long.ts";
+import { isGood, renderLong, runLong, type Seen } from "./long.ts";
 import { casesOf, type Extent } from "./matrix.ts";
 import { type CaseResult, runCase } from "./stage.ts";
+import { BROKERS } from "../harness/brokers/all.ts";
 import { flag, numberFlag } from "../harness/flags.ts";
 import { startKit } from "../harness/kit.ts";
 
@@ -73,16 +75,40 @@ async function runMatrix(): Promise<boolean> {
   return failed === 0;
 }
 
+/** Writes each thing that was seen with its time, at once, so that a run that is broken off has its history too. */
+async function openHistory(path: string | undefined): Promise<{ add(seen: Seen): void } & Disposable | undefined> {
+  if (path === undefined) return undefined;
+  const file = await Deno.open(path, { write: true, create: true, truncate: true });
+  return {
+    add(seen) {
+      file.writeSync(new TextEncoder().encode(`${JSON.stringify({ at: new Date().toISOString(), ...seen })}\n`));
+    },
+    [Symbol.dispose]: () => file.close(),
+  };
+}
+
 async function runRandom(): Promise<boolean> {
   const minutes = numberFlag("minutes", 30);
   const seed = numberFlag("seed", Math.floor(Math.random() * 1e9));
   console.log(`${minutes} minutes, --seed=${seed}`);
   const onProgress = (line: string) => console.error(`${new Date().toISOString().slice(11, 19)} ${line}`);
+  const name = flag("broker");
+  const broker = BROKERS.find(({ part, protocolVersion }) => part === name && protocolVersion === 5);
+  if (name !== undefined && broker === undefined) throw new Error(`There is no broker ${name} that speaks MQTT 5`);
   const isAll = Deno.args.includes("--chatty");
   const chatty = await runChatty({ minutes: isAll ? minutes : minutes / 6, seed, onProgress });
   console.log(renderChatty(chatty));
   if (isAll) return isGoodChatty(chatty);
-  const result = await runLong({ minutes, seed, perSecond: numberFlag("per-second", 50), onProgress });
+  using history = await openHistory(flag("history"));
+  const perSecond = numberFlag("per-second", 50);
+  const result = await runLong({
+    minutes,
+    seed,
+    perSecond,
+    onProgress,
+    ...(broker ? { broker } : {}),
+    ...(history ? { onSeen: (seen) => history.add(seen) } : {}),
+  });
   console.log(renderLong(result));
   return isGood(result) && isGoodChatty(chatty);
 }
