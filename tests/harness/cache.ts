@@ -14,7 +14,7 @@ const TOOLS = {
   "docker-compose": "5.6.1.0",
   mochi: "v2.7.9",
   nats: "v2.15.2",
-  promtool: "v0.316.0",
+  promtool: "debian",
 } as const;
 
 /** Lighthouse and tests/look/audit, as tests/install.sh puts them into the cache; they may not exist yet. */
@@ -58,10 +58,10 @@ async function keyOf(folder: string, ...names: string[]): Promise<string> {
   return Array.from(new Uint8Array(digest), (byte) => byte.toString(16).padStart(2, "0")).join("").slice(0, 16);
 }
 
-/** Path of a tool of the cache (wheels: of their virtual environment), else of the machine, or undefined. */
+/** Path of a tool of the cache (wheels: of their virtual environment; Debian's packages: where these have it), else of the machine, or undefined. */
 export function toolPath(tool: Tool): string | undefined {
   const folder = `${cacheFolder()}/${tool}-${TOOLS[tool]}`;
-  return [`${folder}/${tool}`, `${folder}/bin/${tool}`].find(isFile) ?? commandPath(tool);
+  return [`${folder}/${tool}`, `${folder}/bin/${tool}`, `${folder}/usr/bin/${tool}`].find(isFile) ?? commandPath(tool);
 }
 
 /** Path of a command of the machine, or undefined. The sbin folders are searched too: not every user has them in PATH. */

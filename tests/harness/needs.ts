@@ -44,7 +44,7 @@ const IN_CI = ["hivemq", "rabbitmq", "artemis", "mochi"] as const;
 /** Left out where they are missing even when CI=true. */
 const NOT_IN_CI = ["nats", "moquette", "ejabberd"] as const;
 /** The same of a part that is built by its own name. */
-const BY_NAME: readonly Part[] = ["metrics-server", "promtool"];
+const BY_NAME: readonly Part[] = ["metrics-server"];
 
 const told = new Set<string>();
 
