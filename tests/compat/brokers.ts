@@ -144,7 +144,7 @@ export async function tryBroker(
     protocolVersion: broker.protocolVersion,
     hasUsers,
     hasProperties: !("properties" in broker.lacks),
-    ...compact({ env: broker.env, doublesBecause: broker.doublesBecause }),
+    ...compact({ env: broker.env, doublesBecause: broker.doublesBecause, noWillBecause: broker.lacks.will }),
   };
   verdicts.push(...await playScript(subject, size));
   return { ...brokerServer(broker), setting: broker.setting, verdicts };

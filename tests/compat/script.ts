@@ -23,6 +23,8 @@ export interface Subject {
   readonly hasUsers: boolean;
   /** Whether user properties can be sent. */
   readonly hasProperties: boolean;
+  /** Why this broker publishes no last will. */
+  readonly noWillBecause?: string;
   /** Why this broker sends messages twice. */
   readonly doublesBecause?: string;
   /** Settings of the service that this broker needs. */
@@ -245,9 +247,12 @@ class Stage implements AsyncDisposable {
   async #will() {
     const before = this.#heardStates().length;
     await this.#kill();
+    const { noWillBecause } = this.subject;
     await eventually(() => this.#heardStates().slice(before).some(({ text }) => text === "offline"), {
-      timeoutMs: LONG_MS,
+      timeoutMs: noWillBecause === undefined ? LONG_MS : 10_000,
       what: "the last will",
+    }).catch((error) => {
+      throw noWillBecause === undefined ? error : new Error(noWillBecause);
     });
   }
 

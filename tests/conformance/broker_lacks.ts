@@ -14,7 +14,8 @@ const BY_PART: Partial<Record<BrokerPart, Lacks>> = {
   artemis: {
     copies: "There are as many copies as subscriptions that overlap, each naming all; the service takes one.",
     "packet identifiers": "Redeliveries have new packet identifiers and no DUP flag.",
-    will: "The last will of a client that is back at once is not published.",
+    will: "The last will of a client whose session outlives its connection is never published, to any client: " +
+      "`state` stays `online`.",
     acknowledgements: "What was acknowledged just before a DISCONNECT may come again.",
   },
   mochi: {
