@@ -23,8 +23,6 @@ export { observeTopics } from "./mqtt/observer.ts";
 export type { MqttOptions } from "./mqtt/options.ts";
 
 const FAREWELL_MS = 1_500;
-/** How long a connection waits with what it has to say for what it is to subscribe. */
-const GREETING_MS = 250;
 
 /** A client of one MQTT broker with one lasting session. Nothing happens before `connect`. */
 export class MqttBroker implements Broker {
@@ -214,10 +212,8 @@ export class MqttBroker implements Broker {
     this.#firstReady.resolve();
     this.#rivals?.began(connection, () => this.#handOverEarly());
     // Publications behind the SUBSCRIBEs: a broker without TCP_NODELAY holds SUBACK back until the PUBACKs before it are
-    // acknowledged by our kernel, which takes its time for that (40 ms on Linux). At a start they are asked for soon.
-    void Promise.race([this.#subscriptions.asked, delayAtMost(GREETING_MS, connection.over)]).then(() =>
-      setTimeout(() => this.#connection === connection && this.#greet(connection))
-    );
+    // acknowledged by our kernel, which takes its time for that (40 ms on Linux).
+    setTimeout(() => this.#connection === connection && this.#greet(connection));
     const sayNews = () => {
       const news = this.#subscriptions.news();
       if (news !== undefined) onTrouble(news);
@@ -244,8 +240,7 @@ export class MqttBroker implements Broker {
   #greet(connection: Connection): void {
     const { state, onTrouble } = this.#options;
     this.#outbox.attach(connection);
-    // Who has said goodbye in the meantime is not there.
-    if (!state || this.#closing) return;
+    if (!state) return;
     const payload = Buffer.from(state.online ?? "online");
     this.#outbox.publish({ topic: state.topic, payload, qos: 1, retain: true, onlyOn: connection }).catch(
       (error: unknown) => {

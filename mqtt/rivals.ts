@@ -122,15 +122,10 @@ async function lookFor(
   const end = () => over.abort();
   const client = mqtt.connect({ ...clientOptions(settled, { retains: false }), clean: true });
   PacketLimit.putOn(client, () => new PacketLimit(MOST_BYTES, options.protocolVersion, () => {}));
-  const filters = state === undefined ? [topic] : [state.topic, topic];
-  const unheard = new Set(filters);
   let other: Identity | undefined;
   let isOnline = false;
   client.on("error", end).on("close", end);
-  client.on("message", (name, payload, { retain }) => {
-    // When all is known, the broker's answer need not be waited for: it may keep that back until our kernel acknowledges
-    // these messages, which takes 40 ms on Linux.
-    if (retain && unheard.delete(name) && unheard.size === 0 && newerMs === 0) queueMicrotask(end);
+  client.on("message", (name, payload) => {
     if (name === state?.topic) {
       return void (isOnline = new TextDecoder().decode(payload) === (state.online ?? "online"));
     }
@@ -140,6 +135,7 @@ async function lookFor(
     if (newerMs > 0) end();
   });
   client.on("connect", () => {
+    const filters = state === undefined ? [topic] : [state.topic, topic];
     client.subscribe(filters, { qos: 0 }, (error) => {
       if (error) return end();
       // What is retained comes before the answer to this, on brokers that work off a connection's packets in order.

@@ -22,7 +22,6 @@ export class Subscriptions {
   readonly #options: Settled;
   /** undefined until somebody said which: then nobody can say yet whose a copy is. */
   #wanted: Identifiers | undefined;
-  readonly #asked = Promise.withResolvers<void>();
   #refused: ReadonlyMap<string, number> = new Map();
   /** Of the refused ones that somebody was told of. */
   #told = "";
@@ -40,13 +39,7 @@ export class Subscriptions {
     return this.#refused;
   }
 
-  /** Resolves when somebody has said which are wanted. */
-  get asked(): Promise<void> {
-    return this.#asked.promise;
-  }
-
   want(filters: ReadonlySet<string>): Identifiers {
-    this.#asked.resolve();
     return this.#wanted = new Identifiers(filters);
   }
 

@@ -6,7 +6,7 @@ import { EventTopics } from "../../observers/event_topics.ts";
 import { type Delivery, RefusedError, TooLargeError } from "../../ports.ts";
 import { uncovered } from "../../topics.ts";
 import { startStrictBroker, type StrictBroker } from "../harness/brokers/strict.ts";
-import { eventually, pause } from "../harness/wait.ts";
+import { eventually } from "../harness/wait.ts";
 
 /** A connected client with what it hears. */
 class Client implements AsyncDisposable {
@@ -90,33 +90,6 @@ Deno.test("a refused filter is tried again, and nobody hears the same refusal tw
   server.terms = {};
   await eventually(() => client.broker.refused.size === 0);
   deepEqual(client.troubles, []);
-});
-
-Deno.test("what a new connection has to say comes behind what it subscribes, which is asked for a moment later", async () => {
-  await using server = await startStrictBroker();
-  await using client = await new Client(server, { state: { topic: "lab/state" } }).connect();
-  await pause(0);
-  await client.broker.subscribe(new Set(["lab/a"]));
-  await eventually(() => server.sent("publish").length === 1, { intervalMs: 5 });
-  deepEqual(server.received.map(({ cmd }) => cmd), ["connect", "subscribe", "publish"]);
-});
-
-Deno.test("a connection on which nothing is subscribed says that it is there", async () => {
-  await using server = await startStrictBroker();
-  await using _client = await new Client(server, { state: { topic: "lab/state" } }).connect();
-  await eventually(() => server.sent("publish").length === 1, { intervalMs: 5 });
-});
-
-Deno.test("who else is there is known when both retained messages are, whatever the broker still holds back", async () => {
-  await using server = await startStrictBroker({ noUnsuback: true });
-  const identity = { topic: "lab/info", instance: crypto.randomUUID(), startedAtMs: Date.now() };
-  await using client = new Client(server, { state: { topic: "lab/state" }, identity });
-  const connected = client.connect();
-  await eventually(() => server.sent("unsubscribe").length === 1, { intervalMs: 5 });
-  for (const topic of ["lab/state", "lab/info"]) server.publish(topic, "{}", { retain: true, qos: 0 });
-  // It waits five seconds for the broker's answer otherwise.
-  await eventually(() => server.sent("connect").length === 2, { timeoutMs: 4_000, intervalMs: 5 });
-  await connected;
 });
 
 Deno.test("a packet identifier that the broker says is in use is no refusal: another one is taken", async () => {

@@ -22,8 +22,6 @@ export interface Terms {
   /** Larger packets end the connection; MQTT 5: CONNACK says so. */
   readonly maximumPacketSize?: number;
   readonly noSubscriptionIdentifiers?: boolean;
-  /** Does nothing at an UNSUBSCRIBE. */
-  readonly noUnsuback?: boolean;
   /** Copies of a message for overlapping subscriptions: one that names all, or as Artemis, as many that each name all. */
   readonly copies?: "one" | "all name all";
   /** Answers the CONNECT; undefined: accepted. */
@@ -198,7 +196,6 @@ export class StrictBroker implements AsyncDisposable {
         return write(socket, { cmd: "suback", messageId: packet.messageId!, granted }, protocolVersion);
       }
       case "unsubscribe":
-        if (terms.noUnsuback) return;
         if (packet.unsubscriptions.length > filtersPerPacket) return void socket.destroy();
         for (const filter of packet.unsubscriptions) session.filters.delete(filter);
         return write(socket, {
