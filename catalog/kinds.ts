@@ -52,7 +52,9 @@ export const jobName: Kind<string> = {
     } else if (name.length > MAX_JOB_NAME) {
       report.error(`the name has ${name.length} characters, ${MAX_JOB_NAME} are allowed`);
     } else {
-      if (/^["'“‘«]/.test(name)) report.warn("the quote is part of the name; take it away if that is not meant");
+      if (/^["'\u201c\u2018\u00ab]/.test(name)) {
+        report.warn("the quote is part of the name; take it away if that is not meant");
+      }
       return name;
     }
     return undefined;
@@ -120,7 +122,7 @@ function countAdvice(text: string): string | undefined {
   if (text.length > 40) return undefined;
   // 1.000 is one to some and a thousand to others.
   if (/^\d{1,3}\.000$/.test(text)) return `write ${Number.parseInt(text)} or ${text.replace(".", "")}`;
-  if (/^\d{1,3}([.,'’_ \u00a0\u202f]\d{3})+$/.test(text)) return `write ${text.replace(/\D/g, "")}`;
+  if (/^\d{1,3}([.,'\u2019_ \u00a0\u202f]\d{3})+$/.test(text)) return `write ${text.replace(/\D/g, "")}`;
   if (/^\d{1,15},0+$/.test(text)) return `write ${text.split(",")[0]}`;
   const number = /^\d{1,3}(\.\d{1,6})?[eE]\+?\d{1,2}$/.test(text) ? Number(text) : NaN;
   return Number.isSafeInteger(number) ? `write ${number}` : undefined;

@@ -50,12 +50,14 @@ export const forEach: Kind<ForEach> = {
 
 /** What is to be written instead. */
 function itemsAdvice(text: string): string {
-  const bare = text.replace(/^[{"'“”„‘’«»]{1,3}/, "").replace(/[}"'“”„‘’«»]{1,3}$/, "");
+  // With the curved and the angled quotes of word processors.
+  const bare = text.replace(/^[{"'\u201c-\u201e\u2018\u2019\u00ab\u00bb]{1,3}/, "")
+    .replace(/[}"'\u201c-\u201e\u2018\u2019\u00ab\u00bb]{1,3}$/, "");
   if (bare !== text && /^((payload|input|result)\.[\w.[\]-]{1,100}|\d{1,7}\.\.\d{1,7})$/.test(bare)) {
     return `write ${bare}, without braces or quotes`;
   }
-  // A spreadsheet makes one character of three dots.
-  const range = /^(\d{1,7})\s?(?:-|–|…|\.\.\.|:|to)\s?(\d{1,7})$/.exec(text);
+  // A spreadsheet makes one character of three dots, and a longer dash.
+  const range = /^(\d{1,7})\s?(?:-|\u2013|\u2026|\.\.\.|:|to)\s?(\d{1,7})$/.exec(text);
   if (range) return `write ${range[1]}..${range[2]}`;
   return "write where it is, such as payload.files or result.files, s3://bucket/folder/*.h5, or 1..24";
 }
