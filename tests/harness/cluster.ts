@@ -368,12 +368,13 @@ printf '{"apiVersion":"client.authentication.k8s.io/v1","kind":"ExecCredential",
 
   async #addRealNode(name: string): Promise<void> {
     const runtime = this.#runtimes.get(name) ?? await this.#startRuntime(name);
-    this.#runtimes.delete(name);
     const { dir, kubeconfig } = this;
     const { quickEviction: quickStatus = false } = this.#options;
     const options = { name, dir, binary: this.#binary, kubeconfig, caFile: this.authority.caFile, quickStatus };
-    this.#nodes.set(name, { runtime, kubelet: await startKubelet(options, runtime) });
-    await eventually(() => this.#node(name), { timeoutMs: 120_000, what: `node ${name} to register` });
+    const isRegistered = () => this.#node(name).then(() => true);
+    this.#nodes.set(name, { runtime, kubelet: await startKubelet(options, runtime, isRegistered) });
+    // Until then it is a runtime that is to be ended.
+    this.#runtimes.delete(name);
     // What a cloud's controller would do: give the address, and take away the taint that waits for it.
     const addresses = [{ type: "InternalIP", address: "127.0.0.1" }, { type: "Hostname", address: name }];
     await this.api.patch(`/api/v1/nodes/${name}/status`, { status: { addresses } });

@@ -48,8 +48,24 @@ export async function startRuntime({ dir, name }: Pick<NodeOptions, "dir" | "nam
   return { containerd, nodeDir, kubeletPort };
 }
 
-/** Starts the kubelet; it registers itself. */
-export async function startKubelet(options: NodeOptions, { nodeDir, kubeletPort }: Runtime): Promise<ManagedProcess> {
+/**
+ * Starts the kubelet, which registers itself, and once more where it does not: another process of the tests may have
+ * taken its port since that was found free.
+ */
+export async function startKubelet(
+  options: NodeOptions,
+  runtime: Runtime,
+  isRegistered: () => Promise<boolean>,
+): Promise<ManagedProcess> {
+  const start = () => startKubeletOnce(options, runtime, isRegistered);
+  return await start().catch(start);
+}
+
+async function startKubeletOnce(
+  options: NodeOptions,
+  { nodeDir, kubeletPort }: Runtime,
+  isRegistered: () => Promise<boolean>,
+): Promise<ManagedProcess> {
   const { name, dir, binary, kubeconfig } = options;
   await Deno.writeTextFile(`${nodeDir}/kubelet.json`, JSON.stringify(kubeletConfig(options, nodeDir, kubeletPort)));
   return await spawn({
@@ -67,6 +83,8 @@ export async function startKubelet(options: NodeOptions, { nodeDir, kubeletPort 
       `--cert-dir=${nodeDir}/pki`,
     ],
     dir,
+    ready: isRegistered,
+    readyTimeoutMs: 90_000,
   });
 }
 
