@@ -5,6 +5,7 @@
 import { completeTopic, failedTopic } from "./topics.ts";
 import { headOf } from "./completion/head.ts";
 import { endPayloadOf, isTold, propertiesOf, recordOf, withLog } from "./completion/record.ts";
+import { PodLists } from "./completion/pod_lists.ts";
 import { UnstartedRuns } from "./completion/unstarted.ts";
 import { type Aftermath, type EndedJob, type FailedAttempt, failedAttempt } from "./flows.ts";
 import { hadPod, type LogCollector, type LogSummary } from "./logs.ts";
@@ -94,6 +95,7 @@ export class Completion implements RunObserver {
   readonly #noPodYetMs: number;
   readonly #noPodAtEndMs: number;
   readonly #podsSettleMs: number;
+  readonly #podLists: PodLists;
   readonly #unpreparedMs: number;
   /** Runs whose pod is being made ready. */
   readonly #unprepared = new Set<string>();
@@ -103,6 +105,7 @@ export class Completion implements RunObserver {
     this.#noPodMs = options.noPodMs ?? NO_POD_MS;
     this.#noPodYetMs = Math.min(options.noPodYetMs ?? NO_POD_YET_MS, this.#noPodMs);
     this.#noPodAtEndMs = options.noPodAtEndMs ?? NO_POD_AT_END_MS;
+    this.#podLists = new PodLists(options.cluster, options.signal);
     this.#podsSettleMs = options.podsSettleMs ?? PODS_SETTLE_MS;
     this.#unpreparedMs = options.unpreparedMs ?? UNPREPARED_MS;
     options.signal.addEventListener("abort", () => clearInterval(this.#sweeper), { once: true });
@@ -404,7 +407,7 @@ export class Completion implements RunObserver {
    * where it does not. What the Job alone says may be less than why it failed, and of output says nothing.
    */
   async #podsSettled(run: LiveRun): Promise<void> {
-    const { cluster, runs, signal } = this.#options;
+    const { runs, signal } = this.#options;
     const { runName } = run.job;
     const sinceMs = Date.now();
     const isSettled = () =>
@@ -420,7 +423,7 @@ export class Completion implements RunObserver {
       while (run.job.end && runs.get(runName) === run && !isSettled()) {
         const leftMs = sinceMs + (run.pods.size === 0 ? this.#noPodAtEndMs : this.#podsSettleMs) - Date.now();
         if (leftMs <= 0) {
-          const pods = await this.#step(run, "list its pods", () => cluster.pods(runName, { signal }));
+          const pods = await this.#step(run, "list its pods", () => this.#podLists.of(runName));
           if (isSettled()) return;
           pods.forEach((pod) => runs.clusterEvents.onPod(pod));
           if (pods.length === 0 || Date.now() - sinceMs >= this.#podsSettleMs) return;

@@ -122,10 +122,10 @@ export class LocalRunner implements Cluster {
     return true;
   }
 
-  async pods(runName: string, { signal }: { signal?: AbortSignal } = {}): Promise<PodFacts[]> {
+  async pods(runNames: readonly string[], { signal }: { signal?: AbortSignal } = {}): Promise<PodFacts[]> {
     signal?.throwIfAborted();
     await this.#load();
-    return [...this.#runs.get(runName)?.pods ?? []];
+    return runNames.flatMap((runName) => this.#runs.get(runName)?.pods ?? []);
   }
 
   async delete(runName: string, { signal }: { signal?: AbortSignal } = {}): Promise<void> {

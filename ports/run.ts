@@ -218,8 +218,8 @@ export interface Cluster {
   resume(runName: string, options?: { signal?: AbortSignal }): Promise<boolean>;
   /** One run as it is now; undefined: gone. */
   get(runName: string, options?: { signal?: AbortSignal }): Promise<JobFacts | undefined>;
-  /** The run's pods as they are now, 500 at most. */
-  pods(runName: string, options?: { signal?: AbortSignal }): Promise<PodFacts[]>;
+  /** The pods of the runs as they are now, 2,000 at most. */
+  pods(runNames: readonly string[], options?: { signal?: AbortSignal }): Promise<PodFacts[]>;
   /** Lists and watches until `signal` aborts; mends itself; never rejects for a fault of the cluster. */
   watch(events: ClusterEvents, signal: AbortSignal): Promise<void>;
   /** When something was last heard from the watch (an event, a bookmark, a list). */

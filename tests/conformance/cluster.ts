@@ -502,10 +502,14 @@ const CASES: readonly (readonly [title: string, body: (seen: Seen) => Promise<vo
   ["the pods of a run are listed as they are now, those of others not", async (seen) => {
     const [runName, other] = [await seen.run("exit 3"), await seen.run("exec sleep 60")];
     await seen.ended(runName);
-    const [pod, ...more] = await seen.cluster.pods(runName);
+    const [pod, ...more] = await seen.cluster.pods([runName]);
     deepEqual([pod!.runName, pod!.containers[0]!.exitCode, more], [runName, 3, []]);
-    deepEqual((await seen.cluster.pods(other)).map((one) => one.runName), [other]);
-    deepEqual(await seen.cluster.pods("no-such-run"), []);
+    deepEqual((await seen.cluster.pods(["no-such-run", other])).map((one) => one.runName), [other]);
+    deepEqual(
+      new Set((await seen.cluster.pods([other, runName])).map((one) => one.runName)),
+      new Set([runName, other]),
+    );
+    deepEqual(await seen.cluster.pods(["no-such-run"]), []);
     await seen.cluster.delete(runName);
     await seen.cluster.delete(other);
   }],

@@ -298,7 +298,7 @@ export class World {
       cancel: (runName, who) => call(`cancel ${runName}`, () => this.#cancel(runName, who)),
       resume: (runName) => call(`resume ${runName}`, () => this.#resume(runName)),
       get: (runName) => call(`get Job ${runName}`, () => this.jobs.get(runName)?.facts),
-      pods: (runName) => call(`list pods of ${runName}`, () => this.jobs.get(runName)?.pods ?? []),
+      pods: (names) => call(`list pods of ${names[0]}`, () => names.flatMap((name) => this.jobs.get(name)?.pods ?? [])),
       watch: (events, signal) => this.#watchBy(by, events, signal),
       logs: () => Promise.resolve(undefined),
       events: () => Promise.resolve([]),
