@@ -410,15 +410,8 @@ export class Completion implements RunObserver {
     const { runs, signal } = this.#options;
     const { runName } = run.job;
     const sinceMs = Date.now();
-    const isSettled = () =>
-      run.pods.size > 0 &&
-      [...run.pods.values()].every(({ containers, disruption, phase }) =>
-        disruption !== undefined && phase === "Failed" || (
-          // A pod that is told before its containers are says nothing.
-          (containers.length > 0 || phase === "Failed" || phase === "Succeeded" || !hadPod(run)) &&
-          containers.every(({ state }) => state === "terminated")
-        )
-      );
+    const byPods = hadPod(run);
+    const isSettled = () => run.pods.size > 0 && [...run.pods.values()].every((pod) => saysItsEnd(pod, byPods));
     try {
       while (run.job.end && runs.get(runName) === run && !isSettled()) {
         const leftMs = sinceMs + (run.pods.size === 0 ? this.#noPodAtEndMs : this.#podsSettleMs) - Date.now();
@@ -496,4 +489,11 @@ function disruptionWords({ disrupted }: LiveRun): string {
   if (times === 0) return "";
   const often = times === 1 ? "" : times === 2 ? " twice" : ` ${times} times`;
   return `Its pod was taken away${often} and made anew`;
+}
+
+/** Whether no more is to come of why it ended. `byPods`: its Job ended by its pods, so a pod has containers to tell of. */
+function saysItsEnd({ containers, disruption, phase }: PodFacts, byPods: boolean): boolean {
+  if (disruption !== undefined && phase === "Failed") return true;
+  if (containers.length === 0) return !byPods || phase === "Failed" || phase === "Succeeded";
+  return containers.every(({ state }) => state === "terminated");
 }

@@ -3,7 +3,7 @@
  * call is for many. Owns when it is made; judges nothing.
  */
 import type { Cluster, PodFacts } from "../ports.ts";
-import { delay } from "../util/retry.ts";
+import { delayAtMost } from "../util/retry.ts";
 
 /** Who asks within that time shares a call, */
 const GATHER_MS = 200;
@@ -27,7 +27,7 @@ export class PodLists {
   async #list(): Promise<void> {
     this.#isGathering = true;
     // When it is aborted, the call rejects.
-    await delay(GATHER_MS, this.signal).catch(() => {});
+    await delayAtMost(GATHER_MS, this.signal);
     this.#isGathering = false;
     const all = [...this.#waiting];
     this.#waiting.clear();

@@ -66,14 +66,11 @@ export function duration(least: string, most = "36500d"): Kind<number> {
 /** In milliseconds; 0 for `off`. */
 export function durationOrOff(least: string, most: string): Kind<number> {
   const other = duration(least, most);
-  return kind((value) => {
-    if (/^(off|no|false|0)$/i.test(value)) return 0;
+  return (value) => {
+    if (/^(off|no|false|0)$/i.test(value)) return { value: 0 };
     const read = other(value);
-    return "fault" in read ? undefined : read.value;
-  }, (value) => {
-    const read = other(value);
-    return "fault" in read ? `${read.fault}, or off` : "";
-  });
+    return "fault" in read ? { fault: `${read.fault}, or off` } : read;
+  };
 }
 
 /** In whole seconds, rounded up. */
