@@ -6,7 +6,7 @@ import { removeFolder, scratchFolder } from "../harness/folder.ts";
 import { startMosquitto } from "../harness/mosquitto.ts";
 import { needs } from "../harness/needs.ts";
 import { freePort } from "../harness/ports.ts";
-import { run } from "../harness/process.ts";
+import { run, runOn } from "../harness/process.ts";
 import { PROJECT, readProject } from "../harness/project.ts";
 import { MqttEar, startService } from "../harness/service.ts";
 import { csv, shell } from "../harness/table.ts";
@@ -133,17 +133,8 @@ Deno.test({
       name: "promtool finds nothing to say about /metrics",
       ignore: !await needs("promtool"),
       async fn() {
-        const child = new Deno.Command(toolPath("promtool")!, {
-          args: ["check", "metrics"],
-          stdin: "piped",
-          stdout: "piped",
-          stderr: "piped",
-        }).spawn();
-        const input = child.stdin.getWriter();
-        await input.write(new TextEncoder().encode(text));
-        await input.close();
-        const { code, stdout, stderr } = await child.output();
-        equal(new TextDecoder().decode(stdout) + new TextDecoder().decode(stderr), "");
+        const { code, said } = await runOn(text, toolPath("promtool")!, ["check", "metrics"]);
+        equal(said, "");
         equal(code, 0);
       },
     });

@@ -54,38 +54,31 @@ export async function startRuntime({ dir, name }: Pick<NodeOptions, "dir" | "nam
  */
 export async function startKubelet(
   options: NodeOptions,
-  runtime: Runtime,
-  isRegistered: () => Promise<boolean>,
-): Promise<ManagedProcess> {
-  const start = () => startKubeletOnce(options, runtime, isRegistered);
-  return await start().catch(start);
-}
-
-async function startKubeletOnce(
-  options: NodeOptions,
   { nodeDir, kubeletPort }: Runtime,
   isRegistered: () => Promise<boolean>,
 ): Promise<ManagedProcess> {
   const { name, dir, binary, kubeconfig } = options;
   await Deno.writeTextFile(`${nodeDir}/kubelet.json`, JSON.stringify(kubeletConfig(options, nodeDir, kubeletPort)));
-  return await spawn({
-    name: `${name}-kubelet`,
-    command: binary,
-    args: [
-      "kubelet",
-      `--config=${nodeDir}/kubelet.json`,
-      `--kubeconfig=${kubeconfig}`,
-      `--hostname-override=${name}`,
-      // The kubelet refuses a loopback address as its own; with a cloud provider outside it waits to be given one.
-      "--cloud-provider=external",
-      `--root-dir=${nodeDir}/kubelet`,
-      // Its default is one folder for all kubelets of a machine.
-      `--cert-dir=${nodeDir}/pki`,
-    ],
-    dir,
-    ready: isRegistered,
-    readyTimeoutMs: 90_000,
-  });
+  const start = () =>
+    spawn({
+      name: `${name}-kubelet`,
+      command: binary,
+      args: [
+        "kubelet",
+        `--config=${nodeDir}/kubelet.json`,
+        `--kubeconfig=${kubeconfig}`,
+        `--hostname-override=${name}`,
+        // The kubelet refuses a loopback address as its own; with a cloud provider outside it waits to be given one.
+        "--cloud-provider=external",
+        `--root-dir=${nodeDir}/kubelet`,
+        // Its default is one folder for all kubelets of a machine.
+        `--cert-dir=${nodeDir}/pki`,
+      ],
+      dir,
+      ready: isRegistered,
+      readyTimeoutMs: 90_000,
+    });
+  return await start().catch(start);
 }
 
 /** Ends a node at once, as a power cut would, and removes its containers and mounts. */

@@ -145,6 +145,28 @@ export async function run(
   return text.decode(output.stdout);
 }
 
+/** Runs a command that reads `input` from its standard input; what it says on both outputs. */
+export async function runOn(
+  input: string,
+  command: string,
+  args: readonly string[],
+  options: { cwd?: string | URL } = {},
+): Promise<{ code: number; said: string }> {
+  const process = new Deno.Command(command, {
+    args: [...args],
+    ...options,
+    stdin: "piped",
+    stdout: "piped",
+    stderr: "piped",
+  }).spawn();
+  const writer = process.stdin.getWriter();
+  await writer.write(new TextEncoder().encode(input));
+  await writer.close();
+  const { code, stdout, stderr } = await process.output();
+  const text = new TextDecoder();
+  return { code, said: text.decode(stdout) + text.decode(stderr) };
+}
+
 /**
  * What tells a process from a later one with the same id: its start time in clock ticks since boot (field 22 of
  * /proc/PID/stat, proc(5)). Undefined when there is no such process or it is a zombie.

@@ -12,6 +12,7 @@ import { SAMPLES } from "../../cli/demo_samples.ts";
 import { ConfigError, knownNames, loadConfig, type OwnFlags, parseArgs } from "../../config.ts";
 import { parsePodTemplates } from "../../k8s/pod_templates.ts";
 import { PAYLOADS } from "../../payloads/shapes.ts";
+import { runOn } from "../harness/process.ts";
 import { filesOf, PROJECT, readProject } from "../harness/project.ts";
 import { needs } from "../harness/needs.ts";
 
@@ -265,18 +266,8 @@ Deno.test({
     const examples = await blocks("python");
     ok(examples.length > 3);
     for (const { page, text } of examples) {
-      const process = new Deno.Command("python3", {
-        args: ["-c", LOOK],
-        cwd: PROJECT,
-        stdin: "piped",
-        stdout: "piped",
-        stderr: "piped",
-      }).spawn();
-      const input = process.stdin.getWriter();
-      await input.write(new TextEncoder().encode(text));
-      await input.close();
-      const { stdout, stderr } = await process.output();
-      equal(new TextDecoder().decode(stdout) + new TextDecoder().decode(stderr), "", `${page}:\n${text}`);
+      const { said } = await runOn(text, "python3", ["-c", LOOK], { cwd: PROJECT });
+      equal(said, "", `${page}:\n${text}`);
     }
   },
 });
