@@ -75,7 +75,7 @@ export class Filling {
         if (isThere) known++;
         return !isThere && !index.knows(runName);
       });
-      if (unknown.length > 0) index.transaction(() => index.miss(unknown));
+      index.transaction(() => index.miss(unknown));
       names = [];
       return unknown.length;
     };
@@ -128,9 +128,7 @@ export class Filling {
       if (horizon === Infinity) index.add(some, how);
       else this.#addNewest(some, how);
       this.#inTransaction += some.length;
-      await this.#pause();
-      if (this.#inTransaction < LINES_A_TRANSACTION) continue;
-      this.#commit();
+      if (this.#inTransaction >= LINES_A_TRANSACTION) this.#commit();
       await this.#pause();
     }
   }

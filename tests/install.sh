@@ -7,6 +7,7 @@
 #   all-brokers   and NATS, Moquette and ejabberd
 #   stores        S3 servers of `deno task compat`: Ceph, SeaweedFS, rclone, s3proxy, moto
 #   metrics-server
+#   peers         what `deno task bench peers` measures beside the service: Argo Events and its bus
 # Built programs go to .cache/ of the project, or to MJL_CACHE. MJL_RELEASES=no: build all, fetch no released binary.
 set -euo pipefail
 project=$(cd "$(dirname "$0")/.." && pwd)
@@ -326,11 +327,28 @@ install_metrics-server() {
   go_tool metrics-server "$metrics_server_version" sigs.k8s.io/metrics-server/cmd/metrics-server
 }
 
+# ---------------------------------------------------------------- peers
+
+# 1,800 packages: a quarter of an hour on two idle cores.
+install_peers() {
+  local source=$project/tests/bench/peers/argo key folder
+  key=$(cat "$source/go.mod" "$source/main.go" | sha256sum | cut -c1-16)
+  folder=$cache/argo-events-$key
+  [[ -x $folder/argo-events && -x $cache/nats-$nats_version/nats ]] || need_go
+  if [[ ! -x $folder/argo-events ]]; then
+    mkdir -p "$folder"
+    say "building Argo Events"
+    built "Argo Events" "$source" build -ldflags '-s -w' -o "$folder/argo-events.part" .
+    mv "$folder/argo-events.part" "$folder/argo-events"
+  fi
+  go_tool nats "$nats_version" github.com/nats-io/nats-server/v2
+}
+
 parts=("$@")
 ((${#parts[@]})) || parts=(tools builds)
 for part in "${parts[@]}"; do
   case $part in
-    tools | builds | brokers | all-brokers | stores | metrics-server) ;;
+    tools | builds | brokers | all-brokers | stores | metrics-server | peers) ;;
     *) die "unknown part: $part" ;;
   esac
 done

@@ -27,7 +27,7 @@ export function rowPage(input: RowPageInput): string {
   return frame({
     title: `${short(jobName, 100)} – row`,
     heading: short(jobName),
-    here: "table",
+    here: "graph",
     beside: <Standing {...input} />,
     children: (
       <>

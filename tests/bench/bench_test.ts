@@ -3,6 +3,7 @@ import { deepEqual, equal, match, ok, throws } from "node:assert/strict";
 import { needs } from "../harness/needs.ts";
 import { atLeast, atMost, percentile, rowsOf } from "./measure.ts";
 import { MEASUREMENTS } from "./rows.ts";
+import { fillPeers, PEERS_RUN, plotsOfPeers, readPeers } from "./peers/page.ts";
 import { fillPage, PLOTS, plotsOf, readRun } from "./plot.ts";
 
 const MARKED = ["conditions", "figures", "plots", "times"]
@@ -73,14 +74,19 @@ Deno.test({
 });
 
 const saved = await Deno.readTextFile(new URL("run.jsonl", PLOTS)).catch(() => "");
+const savedPeers = readPeers(await Deno.readTextFile(new URL(PEERS_RUN, PLOTS)).catch(() => ""));
 
-Deno.test("docs/performance.md holds what the saved run says", async () => {
+Deno.test("docs/performance.md holds what the saved runs say", async () => {
   const page = await Deno.readTextFile(new URL("../../docs/performance.md", import.meta.url));
-  equal(page, fillPage(page, readRun(saved)), "docs/performance.md is behind: deno run -A tests/bench/plot.ts");
+  equal(
+    page,
+    fillPeers(fillPage(page, readRun(saved)), savedPeers),
+    "docs/performance.md is behind: deno run -A tests/bench/plot.ts",
+  );
 });
 
-Deno.test("the plots of docs/performance.md are those of the saved run, and no others", async () => {
-  const plots = plotsOf(readRun(saved));
+Deno.test("the plots of docs/performance.md are those of the saved runs, and no others", async () => {
+  const plots = new Map([...plotsOf(readRun(saved)), ...plotsOfPeers(savedPeers)]);
   const files = await Array.fromAsync(Deno.readDir(PLOTS), ({ name }) => name).catch((): string[] => []);
   deepEqual(files.filter((name) => name.endsWith(".svg")).sort(), [...plots.keys()].sort());
   for (const [name, svg] of plots) equal(await Deno.readTextFile(new URL(name, PLOTS)), svg, name);

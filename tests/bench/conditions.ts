@@ -2,8 +2,10 @@
  * Under which conditions a run of the bench was made, and the file that keeps them with its lines. Judges nothing.
  */
 import { cacheFolder } from "../harness/cache.ts";
+import type { ScaleLine } from "./scale_page.ts";
 import { run } from "../harness/process.ts";
 import type { BenchPoint, BenchRow } from "./measure.ts";
+import type { CreatesLine, PeerLine } from "./peers/line.ts";
 
 /** The first line of a saved run. */
 export interface Conditions {
@@ -44,7 +46,8 @@ export async function conditions(asked: { readonly repeats: number; readonly mes
 
 async function versionsOfParts(): Promise<Record<string, string>> {
   const goMod = await Deno.readTextFile(new URL("../cluster/go.mod", import.meta.url));
-  const pins = await Deno.readTextFile(new URL("./peer/requirements.txt", import.meta.url));
+  const argoMod = await Deno.readTextFile(new URL("./peers/argo/go.mod", import.meta.url));
+  const pins = await Deno.readTextFile(new URL("./peers/requirements.txt", import.meta.url));
   // Exit code 3 after the help text of `mosquitto -h`, whose first line has the version.
   const mosquitto = await new Deno.Command("mosquitto", { args: ["-h"] }).output().then(
     ({ stdout, stderr }) => new TextDecoder().decode(stdout) + new TextDecoder().decode(stderr),
@@ -56,6 +59,8 @@ async function versionsOfParts(): Promise<Record<string, string>> {
     mosquitto: /mosquitto version (\S+)/.exec(mosquitto)?.[1],
     versitygw: tools.find((name) => name.startsWith("versitygw-"))?.slice("versitygw-v".length),
     kwok: tools.find((name) => name.startsWith("kwok-"))?.slice("kwok-v".length),
+    "Argo Events": /argoproj\/argo-events v(\S+)/.exec(argoMod)?.[1],
+    nats: tools.find((name) => name.startsWith("nats-"))?.slice("nats-v".length),
     "peer's kubernetes": /^kubernetes==(.*)$/m.exec(pins)?.[1],
     "peer's paho-mqtt": /^paho-mqtt==(.*)$/m.exec(pins)?.[1],
   };
@@ -69,7 +74,7 @@ export class Saved {
   }
 
   /** For the file and the reader. */
-  tell(line: BenchRow | BenchPoint | Took): void {
+  tell(line: BenchRow | BenchPoint | Took | PeerLine | CreatesLine | ScaleLine): void {
     console.log(JSON.stringify(line));
     this.add(line);
   }

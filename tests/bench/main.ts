@@ -3,17 +3,22 @@
  * the service against limits of the same run; prints a JSON line a figure as it is there, and a table at the end. Three
  * repeats, medians. Bursts are of 5,000 messages unless N says otherwise, and all else is scaled by it. `growth` measures
  * how cost grows. FILE gets the conditions and all lines; bench/plot.ts reads it. Exit code 1 when a goal is missed.
+ * `deno task bench peers` is peers.ts, `deno task bench scale` scale.ts.
  */
 import { numberFlag } from "../harness/flags.ts";
 import { conditions, Saved } from "./conditions.ts";
 import { measureGrowth } from "./growth.ts";
 import { type BenchPoint, type BenchRow, rowsOf } from "./measure.ts";
+import { benchPeers } from "./peers.ts";
 import { MEASUREMENTS } from "./rows.ts";
+import { benchScale } from "./scale.ts";
 
 const GROWTH = "growth";
 
 async function main(args: readonly string[]): Promise<number> {
   const asked = args.filter((arg) => !arg.startsWith("--"));
+  if (asked[0] === "peers") return await benchPeers(args.slice(args.indexOf("peers") + 1));
+  if (asked[0] === "scale") return await benchScale();
   const unknown = asked.find((name) => name !== GROWTH && !(name in MEASUREMENTS));
   if (unknown !== undefined) {
     console.error(`Cannot measure ${unknown}: there are ${[...Object.keys(MEASUREMENTS), GROWTH].join(", ")}`);

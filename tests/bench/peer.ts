@@ -1,5 +1,5 @@
 /**
- * The service beside a peer of another make, peer/listener.py, on the same messages, broker and cluster, by turns.
+ * The service beside a peer of another make, peers/listener.py, on the same messages, broker and cluster, by turns.
  * The peer's figure stands where other rows have their limit.
  */
 import { JobEnder } from "../chaos/ender.ts";
@@ -125,6 +125,6 @@ async function startPeer(scene: Scene): Promise<HelperProcess> {
       spec: { ...template.spec, template: { ...template.spec.template, metadata: { labels } } },
     },
   };
-  const script = new URL("./peer/listener.py", import.meta.url).pathname;
+  const script = new URL("./peers/listener.py", import.meta.url).pathname;
   return await startHelper({ name: "peer", command: await peerPython(), args: [script], order });
 }

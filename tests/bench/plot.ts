@@ -1,13 +1,18 @@
 /**
  * `deno run -A tests/bench/plot.ts [FILE]`: reads a saved run of the bench (docs/performance/run.jsonl) and writes its
- * plots beside it and its tables into docs/performance.md, between markers. Everything it writes follows from the file,
- * so that a test can hold the page to it. Measures nothing.
+ * plots beside it and its tables into docs/performance.md, between markers; so with those of
+ * the peers (peers.jsonl) and of scale.md (scale.jsonl).
+ * Everything it writes follows from the files, so that a test can hold the page to them. Measures nothing.
  */
 import type { Conditions, Took } from "./conditions.ts";
 import type { BenchPoint, BenchRow } from "./measure.ts";
+import { at, fillMarks, markdownTable, niceTop, number, STYLE } from "./page_parts.ts";
+import { fillScale, SCALE_RUN } from "./scale_page.ts";
+import { fillPeers, PEERS_RUN, plotsOfPeers, readPeers } from "./peers/page.ts";
 
 const DOCS = new URL("../../docs/", import.meta.url);
 const PAGE = new URL("performance.md", DOCS);
+const SCALE_PAGE = new URL("scale.md", DOCS);
 /** Where the saved run is, and its plots. */
 export const PLOTS: URL = new URL("performance/", DOCS);
 
@@ -40,14 +45,7 @@ export function fillPage(page: string, run: SavedRun): string {
     plots: plotsText(run),
     times: timesTable(run),
   };
-  let filled = page;
-  for (const [name, text] of Object.entries(parts)) {
-    const [begin, end] = [`<!-- ${name}:begin -->`, `<!-- ${name}:end -->`];
-    const [from, to] = [filled.indexOf(begin), filled.indexOf(end)];
-    if (from < 0 || to < from) throw new Error(`Cannot fill docs/performance.md: it has no ${begin} … ${end}`);
-    filled = `${filled.slice(0, from + begin.length)}\n\n${text}\n\n${filled.slice(to)}`;
-  }
-  return filled;
+  return fillMarks(page, parts);
 }
 
 function conditionsText({ conditions, loadAfter }: SavedRun): string {
@@ -100,18 +98,6 @@ function plotsText(run: SavedRun): string {
   return names.map((name) => `![${titleOf(name)}](performance/${name}.svg)`).join("\n\n");
 }
 
-/** Padded as `deno fmt` pads it. */
-function markdownTable(head: readonly string[], rows: readonly (readonly string[])[]): string {
-  const widths = head.map((_, column) => Math.max(3, ...[head, ...rows].map((row) => [...row[column]!].length)));
-  const line = (cells: readonly string[]) =>
-    `| ${cells.map((cell, column) => cell + " ".repeat(widths[column]! - [...cell].length)).join(" | ")} |`;
-  return [line(head), `| ${widths.map((width) => "-".repeat(width)).join(" | ")} |`, ...rows.map(line)].join("\n");
-}
-
-function number(value: number): string {
-  return value.toLocaleString("en", { maximumSignificantDigits: 4 });
-}
-
 interface Series {
   readonly name: string;
   readonly points: readonly BenchPoint[];
@@ -149,14 +135,6 @@ export function plotsOf(run: SavedRun): Map<string, string> {
 
 const [WIDTH, HEIGHT] = [640, 300] as const;
 const BOX = { left: 80, right: 590, top: 44, bottom: 240 } as const;
-const STYLE = `
-    text { font: 13px system-ui, sans-serif; fill: #333 }
-    .title { font-size: 15px; font-weight: 600 }
-    .grid { stroke: #ddd } .line { fill: none; stroke: #0b62c4; stroke-width: 2 } .dot { fill: #0b62c4 }
-    @media (prefers-color-scheme: dark) {
-      text { fill: #ddd } .grid { stroke: #444 } .line { stroke: #6cb2ff } .dot { fill: #6cb2ff }
-    }`;
-
 /** One line over a logarithmic x axis, or a linear one where x does not span a decade; y begins at 0. */
 function plot({ name, points }: Series): string {
   const xs = points.map(({ x }) => x);
@@ -193,22 +171,16 @@ ${dots.join("\n")}
 `;
 }
 
-function at(part: number, from: number, to: number): number {
-  return Math.round((from + part * (to - from)) * 10) / 10;
-}
-
-/** The next of 1, 2, 4, 5, 8 and 10 times a power of ten, so that quarters of it are short numbers. */
-function niceTop(highest: number): number {
-  if (highest <= 0) return 1;
-  const power = 10 ** Math.floor(Math.log10(highest));
-  return power * [1, 2, 4, 5, 8, 10].find((step) => step * power >= highest)!;
-}
-
 async function main(file: string | URL): Promise<void> {
   const run = readRun(await Deno.readTextFile(file));
+  const peers = readPeers(await Deno.readTextFile(new URL(PEERS_RUN, PLOTS)).catch(() => ""));
   const text = await Deno.readTextFile(PAGE);
-  for (const [name, svg] of plotsOf(run)) await Deno.writeTextFile(new URL(name, PLOTS), svg);
-  await Deno.writeTextFile(PAGE, fillPage(text, run));
+  for (const [name, svg] of [...plotsOf(run), ...plotsOfPeers(peers)]) {
+    await Deno.writeTextFile(new URL(name, PLOTS), svg);
+  }
+  await Deno.writeTextFile(PAGE, fillPeers(fillPage(text, run), peers));
+  const scale = await Deno.readTextFile(new URL(SCALE_RUN, PLOTS)).catch(() => "");
+  await Deno.writeTextFile(SCALE_PAGE, fillScale(await Deno.readTextFile(SCALE_PAGE), scale));
 }
 
 if (import.meta.main) await main(Deno.args[0] ?? new URL("run.jsonl", PLOTS));

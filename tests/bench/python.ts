@@ -5,7 +5,7 @@
 import { cacheFolder, isFile } from "../harness/cache.ts";
 import { run } from "../harness/process.ts";
 
-const REQUIREMENTS = new URL("./peer/requirements.txt", import.meta.url).pathname;
+const REQUIREMENTS = new URL("./peers/requirements.txt", import.meta.url).pathname;
 
 /** Path of a Python that has what the peer needs. Takes some seconds the first time. */
 export async function peerPython(): Promise<string> {

@@ -5,10 +5,11 @@
 import type { V1Job } from "@kubernetes/client-node";
 import { deepEqual } from "node:assert/strict";
 import mqtt, { type MqttClient } from "mqtt";
-import { BUSYBOX_IMAGE, type ClusterOptions } from "../harness/cluster.ts";
+import { BUSYBOX_IMAGE, type ClusterOptions, type TestCluster } from "../harness/cluster.ts";
 import { removeFolder, scratchFolder } from "../harness/folder.ts";
 import { envOf } from "../harness/job_watch.ts";
 import { type Kit, startKit } from "../harness/kit.ts";
+import type { MosquittoOptions } from "../harness/mosquitto.ts";
 import { type ServiceProcess, startService } from "../harness/service.ts";
 import { type Cells, csv } from "../harness/table.ts";
 import { eventually, pause } from "../harness/wait.ts";
@@ -29,6 +30,7 @@ const BARE_NAMESPACE = "bare";
 export interface SceneOptions {
   readonly rows: readonly Cells[];
   readonly cluster?: ClusterOptions;
+  readonly broker?: MosquittoOptions;
   readonly env?: Readonly<Record<string, string>>;
   /** Flags of `deno run` for the service. */
   readonly runFlags?: readonly string[];
@@ -39,6 +41,15 @@ export interface SceneOptions {
 /** A row of the bench's tables. */
 export function benchRow(name: string, topic: string, cells: Cells = {}): Cells {
   return { job_name: name, image: BUSYBOX_IMAGE, mqtt_topic: topic, command: "true", ...cells };
+}
+
+/** A clock of the Jobs of a namespace. */
+export function clockOf(
+  { api, server, token, authority }: TestCluster,
+  namespace: string,
+  onAdded?: JobClockOptions["onAdded"],
+): Promise<JobClock> {
+  return JobClock.start({ api, server, ca: authority.ca, token, namespace, ...(onAdded ? { onAdded } : {}) });
 }
 
 export class Scene implements AsyncDisposable {
@@ -55,9 +66,9 @@ export class Scene implements AsyncDisposable {
   ) {}
 
   static async start(
-    { rows, cluster = { node: "none" }, env = {}, runFlags = [], bare = false }: SceneOptions,
+    { rows, cluster = { node: "none" }, broker = {}, env = {}, runFlags = [], bare = false }: SceneOptions,
   ): Promise<Scene> {
-    const kit = await startKit({ broker: { maxQueuedMessages: 0 }, cluster });
+    const kit = await startKit({ broker: { maxQueuedMessages: 0, ...broker }, cluster });
     const folder = await scratchFolder("data");
     try {
       const all: Record<string, string> = {
@@ -86,8 +97,7 @@ export class Scene implements AsyncDisposable {
 
   /** A clock of the service's Jobs, or of the bare creator's. */
   clock(namespace: "default" | "bare" = "default", onAdded?: JobClockOptions["onAdded"]): Promise<JobClock> {
-    const { api, server, token, authority } = this.kit.cluster;
-    return JobClock.start({ api, server, ca: authority.ca, token, namespace, ...(onAdded ? { onAdded } : {}) });
+    return clockOf(this.kit.cluster, namespace, onAdded);
   }
 
   /** Publishes one message a topic with QoS 1, all at once; resolves when the broker has them. */
@@ -189,9 +199,13 @@ export class Scene implements AsyncDisposable {
 
   /** A process that creates a Job in the bare namespace for each message of a filter. */
   async listenBare(filter: string): Promise<HelperProcess> {
+    return await this.#bare("bare_listener", this.bareOrder(filter, await this.template()));
+  }
+
+  /** Of a process that creates a Job such as `template` for each message of a filter. */
+  bareOrder(filter: string, template: JobTemplate): BareListenerOrder {
     const { server, token, authority } = this.kit.cluster;
-    const template = await this.template();
-    const order: BareListenerOrder = {
+    return {
       brokerUrl: this.kit.broker.url,
       filter,
       server,
@@ -200,7 +214,6 @@ export class Scene implements AsyncDisposable {
       template,
       concurrency: CONCURRENCY,
     };
-    return await this.#bare("bare_listener", order);
   }
 
   #bare(name: string, order: unknown): Promise<HelperProcess> {

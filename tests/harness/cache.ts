@@ -40,6 +40,11 @@ export async function denortPath(): Promise<string> {
   return `${cacheFolder()}/denort-${await keyOf("tests/image/denort", "main.go")}/denort`;
 }
 
+/** Path of Argo Events' event source and sensor for the current sources; it may not exist yet. */
+export async function argoEventsPath(): Promise<string> {
+  return `${cacheFolder()}/argo-events-${await keyOf("tests/bench/peers/argo", "go.mod", "main.go")}/argo-events`;
+}
+
 /** Path of a command of Docker's: of the engine in the cache, else of the machine, or undefined. */
 export function dockerPath(command: "docker" | "dockerd"): string | undefined {
   const folder = `${cacheFolder()}/docker-engine/usr`;

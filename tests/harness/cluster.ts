@@ -121,6 +121,11 @@ export class TestCluster implements AsyncDisposable {
     return this.#processes.get("kube-apiserver") ?? fail("the API server is stopped");
   }
 
+  /** Ids of the API server's and etcd's processes. */
+  get controlPlanePids(): number[] {
+    return ["kube-apiserver", "etcd"].flatMap((name) => this.#processes.get(name)?.pid ?? []);
+  }
+
   /** Names of the nodes that were added and not killed. */
   get nodes(): string[] {
     return [...this.#nodes.keys()];

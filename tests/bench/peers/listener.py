@@ -1,7 +1,8 @@
 """A plain listener as a lab would write it: paho-mqtt, the official Kubernetes client, a thread a Job that polls.
 
 Only the bench starts it, to have something to compare the service with. Takes the path of its order, a JSON file:
-broker, filter, kubeconfig, namespace, topic of completions, and the Job to create. Says "ready" when it is subscribed.
+broker, filter, kubeconfig, namespace, the Job to create, and the topic of completions; with "follow": false it creates
+Jobs and forgets them. Says "ready" when it is subscribed.
 """
 
 import copy
@@ -43,6 +44,8 @@ class Listener:
     def run(self, topic, payload):
         name = f"peer-{uuid.uuid4().hex[:12]}"
         self.batch.create_namespaced_job(self.namespace, self.job(name, topic, payload))
+        if not self.order.get("follow", True):
+            return
         while not self.ended(name):
             time.sleep(POLL_SECONDS)
         end = {"run_name": name, "log": self.log(name)}
