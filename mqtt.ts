@@ -189,13 +189,13 @@ export class MqttBroker implements Broker {
       const end = await connection.ended;
       if (end.kind === "no retain") this.#retains = false;
       this.#connection = undefined;
-      this.#outbox.detach(connection, end.code);
+      const large = this.#outbox.detach(connection, end.code);
       this.#early = this.#early.filter((arrival) => arrival.connection !== connection);
       this.#copies.forget(connection);
       if (connection.heldMs > 0) this.#expectLink();
       if (this.#closing) return;
       const waitMs = backoff.next(end.kind, connection.heldMs);
-      const words = describeEnd(end, this.#options, backoff.shortLived);
+      const words = describeEnd(end, this.#options, { shortLived: backoff.shortLived, large });
       this.#events?.onDisconnect(words, { planned: end.kind === "renewed" });
       const rival = await this.#rivals?.after(connection, end.kind, this.#options);
       // Who connects again would throw the elder one out again.

@@ -6,6 +6,7 @@ import { describeProblem } from "../catalog.ts";
 import type { Problem } from "../catalog.ts";
 import type { Emit, ObjectStore, RunRecord, ServiceEvent } from "../ports.ts";
 import { errorMessage } from "../util/errors.ts";
+import { withoutColours } from "../util/text.ts";
 
 /** Warnings of one table that are said in lines. */
 const MAX_WARNINGS = 10;
@@ -174,7 +175,7 @@ export class Narrator {
     // The log's head ends at its first empty line.
     const output = afterFirst(await this.#log(record), "\n\n").trimEnd();
     const lines = output === "" ? [] : output.split("\n");
-    for (const line of lines.slice(0, 5)) this.#write(`  output   ${line}`);
+    for (const line of lines.slice(0, 5)) this.#write(`  output   ${seen(line)}`);
     if (lines.length > 5) this.#write(`  output   … ${lines.length - 5} more lines in the log`);
   }
 
@@ -191,4 +192,9 @@ export class Narrator {
 function afterFirst(text: string, separator: string): string {
   const at = text.indexOf(separator);
   return at < 0 ? "" : text.slice(at + separator.length);
+}
+
+/** What a terminal shows of a line in the end: behind a carriage return it begins anew. */
+function seen(line: string): string {
+  return withoutColours(line).split("\r").findLast((text) => text !== "") ?? "";
 }

@@ -75,7 +75,7 @@ export class Filling {
         if (isThere) known++;
         return !isThere && !index.knows(runName);
       });
-      index.transaction(() => index.miss(unknown));
+      if (unknown.length > 0) index.transaction(() => index.miss(unknown));
       names = [];
       return unknown.length;
     };
@@ -128,7 +128,9 @@ export class Filling {
       if (horizon === Infinity) index.add(some, how);
       else this.#addNewest(some, how);
       this.#inTransaction += some.length;
-      if (this.#inTransaction >= LINES_A_TRANSACTION) this.#commit();
+      await this.#pause();
+      if (this.#inTransaction < LINES_A_TRANSACTION) continue;
+      this.#commit();
       await this.#pause();
     }
   }

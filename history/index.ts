@@ -38,6 +38,9 @@ export interface StoredRun {
 }
 export const RUN_COLUMNS = "run_name, job, status, reason, owner, parent, root, grp, finished_ms, requested, rest";
 
+const INSERT_RUN = `INSERT INTO runs(id, took_ms, retried, ${RUN_COLUMNS})
+  VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING`;
+
 type FoundRun = StoredRun & { readonly id: number };
 
 interface Figures {
@@ -84,6 +87,20 @@ export class RunIndex {
     return statement;
   }
 
+  /**
+   * Whether a statement gives a row, made once. For what is asked a million times: objects that node:sqlite makes, as each
+   * `run()` does too, are kept by V8 until a collection of everything, arrays are not.
+   */
+  #gives(text: string, ...params: readonly (string | number | null)[]): boolean {
+    let statement = this.#statements.get(text);
+    if (!statement) {
+      statement = this.sql(text);
+      // Missing in Deno's types (2.9.6).
+      (statement as StatementSync & { setReturnArrays(are: boolean): void }).setReturnArrays(true);
+    }
+    return statement.get(...params) !== undefined;
+  }
+
   /** All of `work` or nothing; throws what it throws. Within another one it is a part of that. */
   transaction(work: () => void): void {
     if (this.db.isTransaction) return work();
@@ -103,7 +120,7 @@ export class RunIndex {
 
   /** Adds runs, or puts them in the place of what was known of them. `stored`: they come from a segment. */
   add(lines: readonly HistoryLine[], { stored }: { readonly stored: boolean }): void {
-    const figures = new Map<string, Figures>();
+    const figures = new Map<number, Figures>();
     for (const line of lines) {
       this.#tryAdd(line, figures);
       if (!stored) this.keepUnstored([line]);
@@ -119,7 +136,7 @@ export class RunIndex {
   }
 
   has(runName: string): boolean {
-    return this.sql("SELECT 1 FROM runs WHERE run_name = ?").get(runName) !== undefined;
+    return this.#gives("SELECT 1 FROM runs WHERE run_name = ?", runName);
   }
 
   /** Takes a run out. */
@@ -185,7 +202,7 @@ export class RunIndex {
   }
 
   knows(runName: string): boolean {
-    return this.has(runName) || this.sql("SELECT 1 FROM known WHERE name = ?").get(wideHash(runName)) !== undefined;
+    return this.has(runName) || this.#gives("SELECT 1 FROM known WHERE name = ?", wideHash(runName));
   }
 
   /** Runs of which the store has a record that is to be read; what is known already is left alone. */
@@ -223,7 +240,7 @@ export class RunIndex {
   }
 
   /** Leaves a run out that SQLite refuses: it would do so again in any other index, and the other runs must be found. */
-  #tryAdd(line: HistoryLine, figures: Map<string, Figures>): void {
+  #tryAdd(line: HistoryLine, figures: Map<number, Figures>): void {
     try {
       this.#add(line, figures);
     } catch (error) {
@@ -233,7 +250,7 @@ export class RunIndex {
     }
   }
 
-  #add({ run, payload }: HistoryLine, figures: Map<string, Figures>): void {
+  #add({ run, payload }: HistoryLine, figures: Map<number, Figures>): void {
     const {
       run_name,
       job_name,
@@ -274,7 +291,7 @@ export class RunIndex {
       // Hundreds of thousands of one second, as of a clock that stands still: there is no room for all.
       else return this.#leaveOut(run_name);
     }
-    this.sql("INSERT INTO texts(rowid, text) VALUES (CAST(? AS INTEGER), ?)").run(id, `${run.message}\n${payload}`);
+    this.#gives("INSERT INTO texts(rowid, text) VALUES (CAST(? AS INTEGER), ?)", id, `${run.message}\n${payload}`);
     this.#runs++;
     this.onChange(job);
     tally(figures, { job, day: dayOf(id), status: stored.status, run, took: took ?? 0 });
@@ -287,12 +304,9 @@ export class RunIndex {
 
   #insert(id: number, run: StoredRun, took: number | null, retried: boolean): boolean {
     const { run_name, job, status, reason, owner, parent, root, grp, finished_ms, requested, rest } = run;
-    const statement = this.sql(
-      `INSERT INTO runs(id, took_ms, retried, ${RUN_COLUMNS})
-       VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING`,
-    );
     const values = [run_name, job, status, reason, owner, parent, root, grp, finished_ms, requested, rest];
-    return Number(statement.run(id, took, Number(retried), ...values).changes) === 1;
+    this.#gives(INSERT_RUN, id, took, Number(retried), ...values);
+    return this.#gives("SELECT 1 WHERE changes() = 1");
   }
 
   #find(runName: string): FoundRun | undefined {
@@ -306,7 +320,7 @@ export class RunIndex {
     this.sql("DELETE FROM texts WHERE rowid = CAST(? AS INTEGER)").run(id);
     this.#runs--;
     this.onChange(job);
-    const figures = new Map<string, Figures>();
+    const figures = new Map<number, Figures>();
     tally(figures, { job, day: dayOf(id), status, run, took: tookMs(run) ?? 0 });
     for (const one of figures.values()) this.#count(one, -1);
   }
@@ -391,11 +405,14 @@ function isSame(known: StoredRun, run: StoredRun): boolean {
   return SAME.every((column) => known[column] === run[column]);
 }
 
+/** More than there are until 2239. */
+const DAYS = 2 ** 17;
+
 function tally(
-  all: Map<string, Figures>,
+  all: Map<number, Figures>,
   { job, day, status, run, took }: { job: number; day: number; status: number; run: EndedRun; took: number },
 ): void {
-  const key = `${job} ${day}`;
+  const key = job * DAYS + day;
   let figures = all.get(key);
   if (!figures) all.set(key, figures = { job, day, counts: [0, 0, 0], worth: [0, 0, 0] });
   const { cores, gib, gpus } = requestedOf(run);

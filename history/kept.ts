@@ -177,7 +177,7 @@ export class KeptHistory implements GrowingHistory {
     await filling.readSegments();
     this.#mustCompare = false;
     await filling.compare(this.#options.leads);
-    if (!opened.wasWhole) opened.markWhole();
+    if (!opened.wasWhole) await opened.markWhole();
     this.#isWhole = true;
     await this.#queries.refresh();
   }

@@ -15,6 +15,14 @@ const CACHE_KIB = 8 * 1024;
 /** Of the log of changes, once they are in the file. */
 const MOST_LOG_BYTES = 32 * 1024 * 1024;
 
+/** Others read while we write, and a crash of the machine does no harm. */
+const WHOLE = "PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL";
+/**
+ * Until it is whole, nothing is lost with it. A million runs are read in half the time, and no transaction waits for all that
+ * it changed to be copied from a log.
+ */
+const FILLING = "PRAGMA journal_mode = TRUNCATE; PRAGMA synchronous = OFF";
+
 export interface IndexPlace {
   readonly folder: string;
   /** The folder is used only where it is there. */
@@ -29,8 +37,8 @@ export interface OpenedIndex {
   readonly wasWhole: boolean;
   /** What a person should know, in a sentence. */
   readonly trouble?: string;
-  /** From now on a crash of the machine does no harm. */
-  markWhole(): void;
+  /** When it resolves, a crash of the machine does no harm any more. */
+  markWhole(): Promise<void>;
   /** `discard`: the file goes. */
   close(how?: { readonly discard: boolean }): void;
 }
@@ -80,7 +88,7 @@ function inMemory(trouble?: string): OpenedIndex {
     isFile: false,
     wasWhole: false,
     ...compact({ trouble }),
-    markWhole() {},
+    markWhole: () => Promise.resolve(),
     close: () => index.db.close(),
   };
 }
@@ -101,17 +109,22 @@ function openFile(folder: string, storeUrl: string): OpenedIndex {
       index = openOurs(path, storeUrl);
     }
     const { db } = index;
+    // Closed after SQLite has closed its own: to close one file is to lose the locks that a process has by another one.
+    const file = Deno.openSync(path);
     return {
       index,
       isFile: true,
       wasWhole: aboutOf(db, "whole") === "yes",
       ...compact({ trouble }),
-      markWhole() {
-        db.exec("PRAGMA wal_checkpoint(TRUNCATE); PRAGMA synchronous = NORMAL");
+      async markWhole() {
+        // Hundreds of MB that no disk has yet: SQLite would wait for them, and everything else for SQLite.
+        await file.syncData();
+        db.exec(WHOLE);
         setAbout(db, "whole", "yes");
       },
       close({ discard } = { discard: false }) {
         db.close();
+        file.close();
         if (discard) removeFiles(path);
         lock.close();
       },
@@ -125,8 +138,8 @@ function openFile(folder: string, storeUrl: string): OpenedIndex {
 function openOurs(path: string, storeUrl: string): RunIndex {
   const db = new DatabaseSync(path, { timeout: 100 });
   try {
-    db.exec(`PRAGMA journal_mode = WAL; PRAGMA cache_size = -${CACHE_KIB}; PRAGMA mmap_size = 0;
-      PRAGMA temp_store = MEMORY; PRAGMA journal_size_limit = ${MOST_LOG_BYTES}`);
+    db.exec(`PRAGMA cache_size = -${CACHE_KIB}; PRAGMA mmap_size = 0; PRAGMA temp_store = MEMORY;
+      PRAGMA journal_size_limit = ${MOST_LOG_BYTES}`);
     if (isEmpty(db)) {
       createTables(db);
       setAbout(db, "store", storeUrl);
@@ -136,8 +149,7 @@ function openOurs(path: string, storeUrl: string): RunIndex {
     // Finds what is torn where it can be seen at once, too; the rest shows when it is read.
     const oldest = index.oldest();
     if (!isWhole && oldest !== undefined) throw new Error("it was not finished");
-    // Until it is whole, nothing is lost with it, and a million runs are read in half the time.
-    db.exec(`PRAGMA synchronous = ${isWhole ? "NORMAL" : "OFF"}`);
+    db.exec(isWhole ? WHOLE : FILLING);
     return index;
   } catch (error) {
     db.close();
@@ -165,7 +177,7 @@ function setAbout(db: DatabaseSync, key: string, value: string): void {
 }
 
 function removeFiles(path: string): void {
-  for (const suffix of ["", "-wal", "-shm"]) {
+  for (const suffix of ["", "-journal", "-wal", "-shm"]) {
     try {
       Deno.removeSync(path + suffix);
     } catch (error) {

@@ -148,7 +148,9 @@ export class Queries {
       await pause();
       found = read.all(low, high, MOST_LOOKED_AT);
     }
-    for (const job of jobs) this.#putPercentiles(job, day, took.get(job) ?? []);
+    this.#index.transaction(() => {
+      for (const job of jobs) this.#putPercentiles(job, day, took.get(job) ?? []);
+    });
   }
 
   #rowDay(day: Record<string, number> & { readonly median_ms: number | null; readonly p95_ms: number | null }): RowDay {

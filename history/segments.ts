@@ -24,6 +24,8 @@ const MOST_LINES = 2 * FULL_SEGMENT;
 /** Bytes of a segment, and what they may become: anybody may have written it. */
 const MOST_BYTES = 64 * 1024 * 1024;
 const MOST_TEXT = 256 * 1024 * 1024;
+/** Bytes that are made text at once: V8 keeps long strings apart from short-lived ones, until a collection of everything. */
+const MOST_DECODED = 8 * 1024;
 /** Lines that are handed on together. */
 const BATCH = 100;
 
@@ -69,13 +71,14 @@ export class Segments {
   async *read({ name }: Segment, signal?: AbortSignal): AsyncGenerator<HistoryLine[]> {
     const stream = await this.#store.read(FOLDER + name, compact({ signal }));
     if (!stream) throw new SegmentError(`${this.#store.url}/${FOLDER}${name} is gone`);
-    const unpacked = (stream as ReadableStream<Uint8Array<ArrayBuffer>>).pipeThrough(new DecompressionStream("gzip"));
+    const packed = piecesOf(chunksOf(stream as ReadableStream<Uint8Array<ArrayBuffer>>, signal));
+    const unpacked = ReadableStream.from(packed).pipeThrough(new DecompressionStream("gzip"));
     let [count, bytes] = [0, 0];
     let rest = "";
     let lines: HistoryLine[] = [];
     const decoder = new TextDecoder();
     try {
-      for await (const chunk of chunksOf(unpacked, signal)) {
+      for await (const chunk of piecesOf(chunksOf(unpacked, signal))) {
         bytes += chunk.length;
         const written = (rest + decoder.decode(chunk, { stream: true })).split("\n");
         rest = written.pop()!;
@@ -193,6 +196,13 @@ async function* pieces(lines: readonly HistoryLine[], onPiece: (piece: Uint8Arra
     onPiece(piece);
     yield piece;
     await setImmediate();
+  }
+}
+
+/** Chunks, none of them long. */
+async function* piecesOf(chunks: AsyncIterable<Uint8Array<ArrayBuffer>>) {
+  for await (const chunk of chunks) {
+    for (let at = 0; at < chunk.length; at += MOST_DECODED) yield chunk.subarray(at, at + MOST_DECODED);
   }
 }
 

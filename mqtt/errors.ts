@@ -90,8 +90,16 @@ function cut(text: string): string {
   return short.toWellFormed().replace(/[\p{Cc}\p{Cf}\u2028\u2029]/gu, "�");
 }
 
-/** Why a connection ended and what to do. `shortLived`: connections in a row that ended soon. */
-export function describeEnd(end: End, options: Connection, shortLived: number): string {
+/** What is known beside the end itself of why a connection ended. */
+interface Circumstances {
+  /** Connections in a row that ended soon. */
+  readonly shortLived: number;
+  /** The largest message that was under way, unless it was small. */
+  readonly large?: { readonly topic: string; readonly bytes: number } | undefined;
+}
+
+/** Why a connection ended and what to do. */
+export function describeEnd(end: End, options: Connection, circumstances: Circumstances): string {
   const { url, clientId, username } = options;
   const said = end.words ? `: ${end.words}` : "";
   switch (end.kind) {
@@ -119,17 +127,23 @@ export function describeEnd(end: End, options: Connection, shortLived: number): 
       return `Broker ${url} closed the connection before it accepted it or did not answer${said}. ` +
         `${unansweredHint(options)}`;
     case "lost":
-      return `Connection to ${url} was lost${said || ": the broker closed it"}${takeoverHint(clientId, shortLived)}`;
+      return `Connection to ${url} was lost${said || ": the broker closed it"}${lossHint(clientId, circumstances)}`;
     case "refused":
       return refusedWords(end, url);
   }
 }
 
-/** mosquitto 2.0 does not tell whom it throws out for a newcomer with the same client id. */
-function takeoverHint(clientId: string, shortLived: number): string {
+/**
+ * mosquitto 2.0 does not tell whom it throws out for a newcomer with the same client id, and brokers of MQTT 3.1.1 not
+ * what is too large for them.
+ */
+function lossHint(clientId: string, { shortLived, large }: Circumstances): string {
   if (shortLived < 3) return "";
-  return `. That happened ${shortLived} times in a row soon after connecting: ` +
-    `does another instance use the client id "${clientId}"?`;
+  const often = `. That happened ${shortLived} times in a row soon after connecting`;
+  const rival = `does another instance use the client id "${clientId}"?`;
+  if (large === undefined) return `${often}: ${rival}`;
+  return `${often}, now while a message of ${large.bytes} bytes for "${cut(large.topic)}" was under way: ` +
+    `does the broker take one of that size? If so, ${rival}`;
 }
 
 function unansweredHint({ url, protocolVersion }: Connection): string {

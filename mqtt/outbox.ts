@@ -12,6 +12,12 @@ import { compact } from "../util/compact.ts";
 import { errorMessage } from "../util/errors.ts";
 import { Queue } from "../util/queue.ts";
 
+/** A message that may have been too large for the broker. */
+export interface Suspect {
+  readonly topic: string;
+  readonly bytes: number;
+}
+
 /** What is to be published. */
 export interface Publication {
   readonly topic: string;
@@ -30,9 +36,11 @@ export interface Publication {
 const TOO_LARGE = 0x95;
 /**
  * A broker of MQTT 3.1.1 ends the connection at what is too large for it, and says nothing. What is retained (the table,
- * which may be large) and was under way so often is believed to be that; ends of runs are sent for ever.
+ * which may be large) or large, and was under way so often, is believed to be that. Who publishes an end tries again.
  */
 const MOST_CUTS = 3;
+/** No broker is known that takes only smaller ones: Moquette's preset, the smallest, is 8 KiB. */
+const SMALL_BYTES = 4_096;
 /**
  * How long a first message with user properties is waited for. A broker that leaves it unanswered, or cuts the connection
  * at it, as mochi does, gets none from then on: the message matters more.
@@ -94,11 +102,11 @@ export class Outbox {
     this.#pump();
   }
 
-  /** `code`: the DISCONNECT's, where there was one. */
-  detach(connection: Connection, code?: number | string): void {
+  /** `code`: the DISCONNECT's, where there was one. Returns the largest message under way, unless all were small. */
+  detach(connection: Connection, code?: number | string): Suspect | undefined {
     this.#connection = undefined;
     this.#endPatience();
-    this.#giveUpTooLarge(code === TOO_LARGE);
+    const suspect = this.#giveUpTooLarge(code === TOO_LARGE);
     if ([...this.#sent.values()].some(({ hadProperties, cuts }) => hadProperties && cuts > 1)) {
       this.#leaveOutProperties();
     }
@@ -109,6 +117,7 @@ export class Outbox {
       this.#waiting.remove(pending);
       pending.settled.reject(lost);
     }
+    return suspect;
   }
 
   acknowledge(packetId: number, code: number): void {
@@ -133,16 +142,21 @@ export class Outbox {
     this.#waiting.clear();
   }
 
-  /** Of what was under way when the connection ended: `said`, the largest; else a retained one that it happened to often. */
-  #giveUpTooLarge(said: boolean): void {
+  /** Of what was under way when the connection ended: `said`, the largest; else one that it happened to often. */
+  #giveUpTooLarge(said: boolean): Suspect | undefined {
     const sent = [...this.#sent].sort(([, a], [, b]) => bytesOf(b) - bytesOf(a));
     for (const [, pending] of sent) pending.cuts++;
     const [packetId, pending] = sent[0] ?? [];
-    if (packetId === undefined || !pending || !(said || pending.retain && pending.cuts >= MOST_CUTS)) return;
-    this.#sent.delete(packetId);
-    pending.settled.reject(
-      tooLarge(pending, said ? reasonCode(TOO_LARGE) : "the broker ended the connection each time"),
-    );
+    if (packetId === undefined || !pending) return undefined;
+    const bytes = bytesOf(pending);
+    const isLarge = bytes > SMALL_BYTES;
+    if (said || (pending.retain || isLarge) && pending.cuts >= MOST_CUTS) {
+      this.#sent.delete(packetId);
+      pending.settled.reject(
+        tooLarge(pending, said ? reasonCode(TOO_LARGE) : "the broker ended the connection each time"),
+      );
+    }
+    return isLarge ? { topic: pending.topic, bytes } : undefined;
   }
 
   #pump(): void {

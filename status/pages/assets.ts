@@ -112,7 +112,7 @@ footer{padding-bottom:1rem;font-size:.82rem}footer button{min-height:1.75rem;pad
 @media(min-width:80rem){.stack th .mono{white-space:nowrap}td>.name,th>.name{max-width:13rem}}
 @media(max-width:48rem){
 .bar,main,footer{padding:0 .75rem}.bar{gap:0 .75rem;min-height:2rem}.brand{font-size:.9rem;line-height:2rem}
-nav{order:9;width:100%}nav ul{justify-content:space-between}nav a{padding:.25rem .3rem}
+nav{order:9;width:100%}nav ul{justify-content:space-between;gap:0}nav a{padding:.25rem .2rem;font-size:.875rem}
 .head{padding-top:.4rem}h1{font-size:1.1rem}section{padding:.5rem .75rem;margin:.5rem 0}h2{margin-bottom:.25rem}
 .cols,.cols>div{gap:.5rem}.tiles{gap:.4rem;margin:.5rem 0}.tile{min-width:0;padding:.25rem .6rem}.tile b{font-size:1.25rem}
 .listform{order:9;width:100%;flex-wrap:nowrap}.listform :is(input,select){flex:1;min-width:0;width:0}.rowlist>li{grid-template-columns:minmax(0,1fr) auto 150px;min-height:2rem}
@@ -179,7 +179,7 @@ svg .s{fill:var(--good)}svg .f{fill:var(--bad)}svg .r{fill:var(--run)}
 svg a:hover .node{stroke:var(--link)}svg a:focus-visible{outline:none}
 svg a:focus-visible .node{stroke:var(--focus);stroke-width:4}
 /* forms that act */
-.act form,form.tall{display:grid;justify-items:start;gap:.6rem}.act form>div,.tall>*{max-width:100%}.act textarea{width:44rem;min-height:8rem}
+.act form,form.tall{display:grid;grid-template-columns:minmax(0,1fr);justify-items:start;gap:.6rem}.act form>div,.tall>*{max-width:100%}.act textarea{width:44rem;min-height:8rem}
 .bar .who form{flex-wrap:nowrap;align-items:center}.bar .who{font-size:.9rem}.bar .who button{min-height:1.75rem;padding:.1rem .5rem;font-weight:400}
 @media(max-width:40rem){.anon{display:none}.bar .who .name{max-width:6rem}}
 .picks{display:block}.picks p button{font-size:.85rem;min-height:1.75rem;padding:.1rem .5rem}.pick{display:inline-grid;place-items:center;min-width:24px;min-height:24px;vertical-align:middle;margin-right:.3rem}
@@ -262,6 +262,8 @@ export const SCRIPT = `
     began = performance.now();
     try {
       const response = await fetch(location.href);
+      // Too many ask at a time.
+      if (response.status === 503) setTimeout(plan, 500 + 500 * Math.random());
       if (!response.ok) return false;
       const next = new DOMParser().parseFromString(await response.text(), "text/html");
       for (const part of document.querySelectorAll("[data-live]")) {

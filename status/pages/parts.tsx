@@ -39,6 +39,7 @@ export function short(text: string | undefined, most = MAX_TEXT): string {
 const NAVIGATION = [
   ["overview", "/", "Overview"],
   ["runs", "/runs", "Runs"],
+  ["table", "/table", "Table"],
   ["graph", "/graph", "Graph"],
   ["messages", "/messages", "Messages"],
   ["usage", "/usage", "Usage"],

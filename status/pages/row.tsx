@@ -27,7 +27,7 @@ export function rowPage(input: RowPageInput): string {
   return frame({
     title: `${short(jobName, 100)} – row`,
     heading: short(jobName),
-    here: "graph",
+    here: "table",
     beside: <Standing {...input} />,
     children: (
       <>

@@ -37,6 +37,7 @@ export function tablePage(input: TablePageInput): string {
   return frame({
     title: "Table – MQTT Job Listener",
     heading: "Table",
+    here: "table",
     beside: <a class="small" href="/graph">as a graph</a>,
     children: (
       <>

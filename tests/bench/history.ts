@@ -28,9 +28,9 @@ export const HISTORY: Readonly<Record<string, Measurement>> = {
       "history-compared": { unit: "s" },
       "history-first-answer": { unit: "ms", goal: atMost(2_000, "value") },
       "history-memory": { unit: "MB more", goal: atMost(60, "value") },
-      "history-memory-peak": { unit: "MB more" },
+      "history-memory-peak": { unit: "MB more", goal: atMost(60, "value") },
       "history-file": { unit: "MB" },
-      "history-build-stall": { unit: "ms" },
+      "history-build-stall": { unit: "ms", goal: atMost(50, "value") },
       "history-page-p95": { unit: "ms", goal: atMost(150, "value") },
       "history-page-stall": { unit: "ms", goal: atMost(50, "value") },
     },
@@ -103,8 +103,14 @@ class BenchStore extends LocalStore {
   }
 }
 
+/** As names of runs are, without a hash of each: what that leaves to be collected would be counted. */
 function nameOf(at: number): string {
-  return `row-${at % ROWS}-${shortHash([String(at)])}`;
+  let [name, rest] = [`row-${at % ROWS}-`, at + 1];
+  for (let digit = 0; digit < 12; digit++) {
+    rest = Math.imul(rest ^ rest >>> 15, 0x2c1b3c6d);
+    name += "abcdefghijklmnopqrstuvwxyz234567"[rest >>> 27];
+  }
+  return name;
 }
 
 /** Always the same for the same number. */

@@ -11,6 +11,7 @@ import { MEMORY } from "./memory.ts";
 import { PAGES } from "./pages.ts";
 import { PEER } from "./peer.ts";
 import { SPEED } from "./speed.ts";
+import { TABS } from "./tabs.ts";
 
 /** What is measured when no name is given. */
 export const MEASUREMENTS: Readonly<Record<string, Measurement>> = {
@@ -23,4 +24,5 @@ export const MEASUREMENTS: Readonly<Record<string, Measurement>> = {
   ...CLI,
   ...HISTORY,
   ...PAGES,
+  ...TABS,
 };

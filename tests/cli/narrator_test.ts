@@ -24,10 +24,10 @@ Deno.test("a group is told when it begins and how it ended", async () => {
   ]);
 });
 
-Deno.test("an attempt that is tried again is told with its output and with the next one", async () => {
+Deno.test("an attempt that is tried again is told with its output, as a terminal shows it, and with the next one", async () => {
   const lines: string[] = [];
   const logs = new FakeStore();
-  logs.objects.set("sort-1.txt", new TextEncoder().encode("run: sort-1\n\nreading\n"));
+  logs.objects.set("sort-1.txt", new TextEncoder().encode("run: sort-1\n\n\x1b[32mread\x1b[ming 1 of 3\rreading\n"));
   const narrator = new Narrator({
     write: (line) => lines.push(line),
     logs,

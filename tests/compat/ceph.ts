@@ -91,11 +91,10 @@ export class Ceph implements AsyncDisposable {
 
   async #run(program: string, ...args: string[]): Promise<string> {
     const path = `${root()}/usr/bin/${program}`;
-    // Its own first line names a Python that need not be the machine's.
     if (program !== "ceph") return await run(path, args, { env: this.#env });
-    return await run(commandPath("python3") ?? "python3", [path, "--connect-timeout", "60", ...args], {
-      env: this.#env,
-    });
+    // What it imports is built for Debian's Python; another one may come first in PATH.
+    const python = isFile("/usr/bin/python3") ? "/usr/bin/python3" : commandPath("python3") ?? "python3";
+    return await run(python, [path, "--connect-timeout", "60", ...args], { env: this.#env });
   }
 
   async #spawn(program: string, args: readonly string[], ready: () => boolean | Promise<boolean>): Promise<void> {

@@ -18,6 +18,8 @@ const LAB_TABLE = new URL("../data/jobs-lab-2023-08.csv", import.meta.url);
 
 const LOG_LINES = 400_000;
 const LOG_DIGITS = 125;
+/** Lines between two pauses. */
+const LOG_PIECE = 50_000;
 
 /** The end of a run as it is published; see the contract in README.md. */
 interface End {
@@ -25,6 +27,7 @@ interface End {
   job_name: string;
   run_name: string;
   parent_run: string | null;
+  log_complete?: boolean;
   reason: string;
   message: string;
   started_at: string | null;
@@ -40,10 +43,11 @@ const OWN_ROWS: readonly Cells[] = [
   row("wants-gpu", "true", { gpu: 4 }),
   {
     ...row("wordy", "true"),
-    // Lines of some length, for a kubelet hands on a log line by line. The pause is for containerd
-    // 1.6, which was seen to lose the last 64 KiB of a program that writes much and ends at once.
-    command:
-      `awk 'BEGIN { for (i = 1; i <= ${LOG_LINES}; i++) printf "%0${LOG_DIGITS}d\\n", i; fflush(); system("sleep 3") }'`,
+    // Lines of some length, for a kubelet hands on a log line by line. It begins a new file at 10 MiB, of which a pause
+    // lets the reader come to the end first. The last pause is for containerd 1.6, which was seen to lose the last 64 KiB
+    // of a program that writes much and ends at once.
+    command: `awk 'BEGIN { for (i = 1; i <= ${LOG_LINES}; i++) { printf "%0${LOG_DIGITS}d\\n", i; ` +
+      `if (i % ${LOG_PIECE} == 0) { fflush(); system("sleep 3") } } }'`,
   },
   row(
     "echo",
@@ -81,7 +85,8 @@ Deno.test.beforeAll(async () => {
     // So long that only REFRESH can be what makes an edit count.
     CATALOG_POLL: "1h",
     IMAGE_PULL_GRACE: "3s",
-    UNSCHEDULABLE_GRACE: "12s",
+    // What a run takes is free again some seconds after its end.
+    UNSCHEDULABLE_GRACE: "30s",
     LOG_LEVEL: "debug",
   };
   await kit.s3.put(env["CATALOG_URL"]!, await labTable());
@@ -164,7 +169,7 @@ async function leftovers({ run_name, log_url }: Pick<End, "run_name" | "log_url"
   return {
     head: log.slice(0, cut + 1),
     output: log.slice(cut + 2),
-    record: JSON.parse(record) as { status: string; reason: string; parent_run: string | null },
+    record: JSON.parse(record) as { status: string; reason: string; parent_run: string | null; log_complete?: boolean },
   };
 }
 
@@ -265,8 +270,9 @@ e2e("a log of 50 MB is kept whole, behind its head", async () => {
   await shared.ear.publish("lab/wordy", "");
   const ended = await end("wordy", 1, 120_000);
   equal(ended.status, "succeeded");
-  const { head, output } = await leftovers(ended);
+  const { head, output, record } = await leftovers(ended);
   match(head, /^job: +wordy$/m);
+  ok(record.log_complete, `the log is said to lack something: ${head}`);
   ok(output.length > 50_000_000, `the output has ${output.length} bytes`);
   const expected = createHash("sha256");
   for (let line = 1; line <= LOG_LINES; line++) expected.update(`${String(line).padStart(LOG_DIGITS, "0")}\n`);

@@ -47,7 +47,7 @@ function tableOf(bucket: string, { strict }: { strict: boolean }): string {
     { ...row("alarm", 'echo "$PAYLOAD_FAILED failed"'), mqtt_topic: `${PREFIX}/group_failed/sort` },
     row("wells", "true", { for_each: `s3://${bucket}/data/{payload.uuid}/*_well*.h5`, args: "{item.name}" }),
     row("parts", "true", { for_each: "1..2", parallelism: 2 }),
-    row("slow", 'trap "exit 143" TERM; sleep 60 & wait', { for_each: "1..3" }),
+    row("slow", 'trap "exit 143" TERM; sleep 600 & wait', { for_each: "1..3" }),
   ]);
 }
 

@@ -1,6 +1,7 @@
 /**
- * Ends what a node leaves outside its own process tree: containerd's shims with the containers below them, their
- * cgroups, sockets and mounts. Finds them by the node's folder only, so another node's containers are never touched.
+ * Ends what a node or an engine leaves outside its own process tree: containerd's shims with the containers below them,
+ * their cgroups, sockets and mounts, and the engine's bridge. Finds them by the test's folder only, so another test's
+ * are never touched.
  */
 import { processIdentity, run, trySignal } from "./process.ts";
 import { eventually } from "./wait.ts";
@@ -22,6 +23,26 @@ export async function endContainers(dir: string): Promise<void> {
     await removeCgroups([...cgroups]);
   }
   for (const file of files) await Deno.remove(file).catch(() => {});
+}
+
+/** File of a test's folder with the host's address in the network of containers that it has an engine make. */
+const GATEWAY = "gateway";
+
+/** Says of a folder that a bridge with this address belongs to it. To be called before the bridge is made. */
+export async function ownBridge(dir: string, address: string): Promise<void> {
+  await Deno.writeTextFile(`${dir}/${GATEWAY}`, address);
+}
+
+/** Deletes the bridge that belongs to the folder, which outlives the engine that made it. */
+export async function deleteBridge(dir: string): Promise<void> {
+  const gateway = readOr(`${dir}/${GATEWAY}`);
+  if (gateway === "") return;
+  const links: { ifname: string; addr_info: { local: string }[] }[] = JSON.parse(
+    await run("ip", ["-json", "-4", "address", "show"]),
+  );
+  for (const { ifname, addr_info } of links) {
+    if (addr_info.some(({ local }) => local === gateway)) await run("ip", ["link", "delete", ifname]);
+  }
 }
 
 /** Unmounts everything that is mounted below `dir`, the latest first. */

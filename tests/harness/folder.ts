@@ -1,10 +1,10 @@
 /**
  * Scratch folders for the harness. Each says in `owner` which process made it, so that the next start can clear away
- * what a killed test run left: its processes, mounts and files. Touches only folders that it made.
+ * what a killed test run left: its processes, mounts, bridge and files. Touches only folders that it made.
  */
 import { errorMessage } from "../../util/errors.ts";
 import { endLeftovers, processIdentity } from "./process.ts";
-import { endContainers, unmountBelow } from "./containers.ts";
+import { deleteBridge, endContainers, unmountBelow } from "./containers.ts";
 
 const PREFIX = "mjl-";
 // Short and fixed: a socket's path may have 107 bytes only, and TMPDIR can be anything.
@@ -25,6 +25,7 @@ export async function removeFolder(dir: string): Promise<void> {
   await endLeftovers(dir);
   await endContainers(dir);
   await unmountBelow(dir);
+  await deleteBridge(dir);
   await Deno.remove(dir, { recursive: true });
 }
 

@@ -6,12 +6,15 @@ import { deepEqual, equal, match, ok, rejects } from "node:assert/strict";
 import { KubeConfig, type V1Job, type V1Node, type V1Pod, type V1PodList } from "@kubernetes/client-node";
 import mqtt from "mqtt";
 import { BUSYBOX_IMAGE, startCluster, type TestCluster } from "./cluster.ts";
-import { findShims } from "./containers.ts";
-import { sweep } from "./folder.ts";
+import { findShims, ownBridge } from "./containers.ts";
+import { removeFolder, scratchFolder, sweep } from "./folder.ts";
 import { KubeApi } from "./kube_api.ts";
 import { startKit } from "./kit.ts";
 import { startMosquitto } from "./mosquitto.ts";
 import { needs } from "./needs.ts";
+import { subnetOf } from "./node.ts";
+import { freePort } from "./ports.ts";
+import { run } from "./process.ts";
 import { HttpProxy, TcpProxy } from "./proxy.ts";
 import { startS3 } from "./s3.ts";
 import { eventually } from "./wait.ts";
@@ -291,6 +294,21 @@ Deno.test({
       }));
     }
     for (const dir of dirs) deepEqual(leftovers(dir), []);
+  },
+});
+
+Deno.test({
+  name: "the bridge of a killed engine goes with its folder",
+  ignore: !await needs("docker"),
+  async fn() {
+    const port = freePort();
+    const [name, address] = [`mjl-${port}`, subnetOf(port).replace("/26", "")];
+    const dir = await scratchFolder("bridge");
+    await ownBridge(dir, address);
+    await run("ip", ["link", "add", name, "type", "bridge"]);
+    await run("ip", ["address", "add", `${address}/26`, "dev", name]);
+    await removeFolder(dir);
+    await rejects(run("ip", ["link", "show", name]), /does not exist/);
   },
 });
 

@@ -9,7 +9,7 @@ export function pause(ms: number): Promise<void> {
 }
 
 export interface EventuallyOptions {
-  /** How long to go on, in milliseconds. Default 10,000. */
+  /** How long to go on, in milliseconds. Default 30,000: a machine may be busy. */
   timeoutMs?: number;
   /** Pause between two looks, in milliseconds. Default 50. */
   intervalMs?: number;
@@ -23,7 +23,7 @@ export interface EventuallyOptions {
  */
 export async function eventually<T>(
   look: () => T | Promise<T>,
-  { timeoutMs = 10_000, intervalMs = 50, what = "a condition" }: EventuallyOptions = {},
+  { timeoutMs = 30_000, intervalMs = 50, what = "a condition" }: EventuallyOptions = {},
 ): Promise<Exclude<T, undefined | null | false | void>> {
   const deadline = performance.now() + timeoutMs;
   let last: unknown;

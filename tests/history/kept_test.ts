@@ -336,6 +336,17 @@ for (
     }],
     ["cut off", (path: string) => Deno.truncateSync(path, 20_000)],
     ["empty", (path: string) => Deno.truncateSync(path, 0)],
+    ["of a process that was killed as it filled it", (path: string) => {
+      using db = new DatabaseSync(path);
+      db.exec("PRAGMA journal_mode = TRUNCATE; PRAGMA cache_size = 1; DELETE FROM about WHERE key = 'whole'; BEGIN");
+      db.exec(
+        "WITH RECURSIVE n(i) AS (VALUES (1) UNION ALL SELECT i + 1 FROM n LIMIT 9999) INSERT INTO known SELECT * FROM n",
+      );
+      const [left, journal] = [path, `${path}-journal`].map((one) => Deno.readFileSync(one));
+      db.close();
+      Deno.writeFileSync(path, left!);
+      Deno.writeFileSync(`${path}-journal`, journal!);
+    }],
   ] as const
 ) {
   Deno.test(`a file that is ${what} is made anew, and the service lives`, async () => {

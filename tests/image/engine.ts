@@ -1,9 +1,10 @@
 /**
  * A container engine for one test: dockerd from where tests/install.sh unpacked it, in a folder, a mount namespace and
- * a subnet of its own. It writes no firewall rule and changes no setting of the machine; what it leaves when it is killed
- * goes with its folder at the next start. Knows nothing of the images that it runs.
+ * a subnet of its own. It writes no firewall rule and changes no setting of the machine; what it leaves when it is
+ * killed, its bridge too, goes with its folder at the next start. Knows nothing of the images that it runs.
  */
 import { dockerPath, toolPath } from "../harness/cache.ts";
+import { ownBridge } from "../harness/containers.ts";
 import { removeFolder, scratchFolder } from "../harness/folder.ts";
 import { subnetOf } from "../harness/node.ts";
 import { freePort } from "../harness/ports.ts";
@@ -64,6 +65,7 @@ export class Engine implements AsyncDisposable {
     const plugins = `${this.#env["DOCKER_CONFIG"]}/cli-plugins`;
     await Deno.mkdir(plugins, { recursive: true });
     await Deno.mkdir(`${this.dir}/data`);
+    await ownBridge(this.dir, this.gateway);
     await Deno.symlink(toolPath("docker-compose") ?? "docker-compose", `${plugins}/docker-compose`);
     try {
       this.#dockerd = await spawn({
@@ -126,18 +128,8 @@ export class Engine implements AsyncDisposable {
   async [Symbol.asyncDispose](): Promise<void> {
     // It ends its containers, containerd and its mounts.
     await this.#dockerd?.stop({ graceMs: 30_000 });
-    for (const bridge of await this.#bridges()) await run("ip", ["link", "delete", bridge]);
     // Files of an image may be held for a moment by what has just ended.
     await eventually(() => removeFolder(this.dir).then(() => true), { timeoutMs: 30_000, what: `${this.dir} to go` });
-  }
-
-  /** Bridges with the gateway's address, which outlive the engine. */
-  async #bridges(): Promise<string[]> {
-    const links: { ifname: string; addr_info: { local: string }[] }[] = JSON.parse(
-      await run("ip", ["-json", "-4", "address", "show"]),
-    );
-    return links.filter(({ addr_info }) => addr_info.some(({ local }) => local === this.gateway))
-      .map(({ ifname }) => ifname);
   }
 }
 

@@ -328,6 +328,26 @@ Deno.test("a retained message at which an old broker ends the connection is give
   await client.broker.publish("lab/y", "later");
 });
 
+Deno.test("an end at which an old broker ends the connection goes back to its sender, whose log names its size", async () => {
+  await using server = await startStrictBroker({ maximumPacketSize: 8_192 });
+  await using client = await new Client(server, { protocolVersion: 4 }).connect();
+  await rejects(client.broker.publish("lab/job_complete/a", "x".repeat(9_000)), TooLargeError);
+  await client.broker.publish("lab/job_complete/b", "later");
+  const said = client.reasons.find((reason) => reason.includes("3 times in a row"))!;
+  match(said, /3 times in a row .* a message of 9027 bytes for "lab\/job_complete\/a" was under way: does the broker/);
+});
+
+Deno.test("a small message is sent again however often the connection ends", async () => {
+  await using server = await startStrictBroker();
+  await using client = await new Client(server, { protocolVersion: 4 }).connect();
+  server.terms = { maximumPacketSize: 100 };
+  const published = client.broker.publish("lab/x", "x".repeat(1_000));
+  await eventually(() => server.connections > 6, { intervalMs: 5 });
+  server.terms = {};
+  await published;
+  ok(client.reasons.every((words) => !words.includes("bytes")), client.reasons.join("\n"));
+});
+
 Deno.test("a table that is too large for the broker is published in part", async () => {
   await using server = await startStrictBroker({ maximumPacketSize: 10_000 });
   await using client = await new Client(server).connect();
