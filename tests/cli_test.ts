@@ -1,9 +1,9 @@
 /** The commands: called with captured output, and as processes where the process is the matter. */
 import { deepEqual, doesNotMatch, equal, match, ok } from "node:assert/strict";
-import { runCommand } from "../cli.ts";
 import { LocalStore } from "../local/store.ts";
 import { RunRecords } from "../records.ts";
 import { connectKubernetes } from "../k8s.ts";
+import { call, type Heard } from "./harness/command.ts";
 import { job, row } from "./harness/fakes.ts";
 import { BUSYBOX_IMAGE, startCluster } from "./harness/cluster.ts";
 import { startMosquitto } from "./harness/mosquitto.ts";
@@ -15,34 +15,6 @@ import { PREFIX } from "./harness/page_kit.ts";
 
 const ROOT = new URL("..", import.meta.url).pathname;
 const LAB = `${ROOT}tests/data/jobs-lab-2023-08.csv`;
-
-interface Heard {
-  code: number;
-  out: string;
-  err: string;
-}
-
-async function call(
-  line: readonly string[],
-  env: Record<string, string> = {},
-  stdin = "",
-  progress?: (line: string) => void,
-): Promise<Heard> {
-  const [command = "", ...args] = line;
-  const heard: Heard = { code: -1, out: "", err: "" };
-  const decoder = new TextDecoder();
-  heard.code = await runCommand(command, args, {
-    input: { env, readTextFile: (path) => Deno.readTextFileSync(path) },
-    write: (text) => {
-      heard.out += typeof text === "string" ? text : decoder.decode(text);
-      return Promise.resolve();
-    },
-    tell: (line) => void (heard.err += `${line}\n`),
-    read: () => Promise.resolve(new TextEncoder().encode(stdin)),
-    progress,
-  });
-  return heard;
-}
 
 async function process(args: readonly string[], env: Record<string, string> = {}): Promise<Heard> {
   const { code, stdout, stderr } = await new Deno.Command(Deno.execPath(), {

@@ -1,7 +1,7 @@
 /** `run --each` and `replay` against a running service on local parts. */
 import { deepEqual, equal, match } from "node:assert/strict";
-import { runCommand } from "../../cli.ts";
 import { startLocalBroker } from "../../local/broker.ts";
+import { call } from "../harness/command.ts";
 import { PREFIX, startEmbeddedBed } from "../harness/local_bed.ts";
 import { eventually } from "../harness/wait.ts";
 
@@ -10,22 +10,8 @@ sort,lab/sort,none,true,"uuid, mode=fast|slow"
 fail,lab/fail,none,sh -c 'exit 3',
 `;
 
-async function call(words: readonly string[], url: string, stdin = "") {
-  const [command = "", ...args] = words;
-  const heard = { code: -1, out: "", err: "" };
-  const decoder = new TextDecoder();
-  heard.code = await runCommand(command, args, {
-    input: { env: { MQTT_URL: url, MQTT_VERSION: "3.1.1" }, readTextFile: (path) => Deno.readTextFileSync(path) },
-    write(text) {
-      heard.out += typeof text === "string" ? text : decoder.decode(text);
-      return Promise.resolve();
-    },
-    tell: (line) => void (heard.err += `${line}\n`),
-    read: () => Promise.resolve(new TextEncoder().encode(stdin)),
-    progress: undefined,
-  });
-  return heard;
-}
+const ask = (words: readonly string[], url: string, stdin?: string) =>
+  call(words, { MQTT_URL: url, MQTT_VERSION: "3.1.1" }, stdin);
 
 const options = { sanitizeOps: false, sanitizeResources: false };
 
@@ -47,14 +33,14 @@ Deno.test(
     const sheet = `${bed.folder}/sheet.csv`;
     await t.step("a wrong line is named, the others run, and the exit code is 1", async () => {
       await Deno.writeTextFile(sheet, "uuid,mode\na,fast\nb,\nc,medium\na,fast\n");
-      const { code, out, err } = await call(["run", "sort", "--each", sheet], server.url);
+      const { code, out, err } = await ask(["run", "sort", "--each", sheet], server.url);
       equal(code, 1, err);
       match(out, /^3 started \(batch [a-z2-7]{12}\), 1 line with errors left out\n$/);
       match(err, /^error: Line 4: the message's field "mode" is "medium"; it must be fast or slow/m);
     });
     await t.step("the same sheet, mended and longer, starts what is new", async () => {
       await Deno.writeTextFile(sheet, "uuid,mode\na,fast\nb,\nc,slow\na,fast\nd,slow\n");
-      const { code, out } = await call(["run", "sort", "--each", sheet, "--json"], server.url);
+      const { code, out } = await ask(["run", "sort", "--each", sheet, "--json"], server.url);
       const { started, exists, errors } = JSON.parse(out);
       deepEqual([code, started, exists, errors], [0, 2, 3, 0]);
     });
@@ -64,7 +50,7 @@ Deno.test(
         { length: 3_000 },
         (_, n) => `${"u".repeat(80)}${n % 1500},${n === 2_999 ? "odd" : "fast"}`,
       );
-      const { code, out, err } = await call(
+      const { code, out, err } = await ask(
         ["run", "sort", "--each", "-", "--dry-run"],
         server.url,
         `uuid,mode\n${lines.join("\n")}\n`,
@@ -79,18 +65,18 @@ Deno.test(
       ], "the odd line is another one");
     });
     await t.step("failed runs are run again once, and a dry run says which", async () => {
-      await call(["run", "fail", "--each", "-"], server.url, "n\n1\n2\n");
+      await ask(["run", "fail", "--each", "-"], server.url, "n\n1\n2\n");
       await eventually(async () => {
         const records = await Array.fromAsync(Deno.readDir(`${bed.folder}/runs`));
         return records.filter(({ name }) => name.startsWith("fail-")).length === 2;
       });
       const words = ["replay", "--row", "fail", "--since", "1h"];
-      const dry = await call([...words, "--dry-run"], server.url);
+      const dry = await ask([...words, "--dry-run"], server.url);
       match(dry.out, /^2 would be run again \(batch \S+\); nothing was started\n$/);
       match(dry.err, /^fail-\S+ {2}\S+Z {2}/m);
-      match((await call(words, server.url)).out, /^2 started \(batch/);
+      match((await ask(words, server.url)).out, /^2 started \(batch/);
       await eventually(() => ended.filter((name) => name.startsWith("fail-")).length >= 4);
-      match((await call(words, server.url)).out, /^0 started \(batch \S+\); 2 were run again already\n$/);
+      match((await ask(words, server.url)).out, /^0 started \(batch \S+\); 2 were run again already\n$/);
     });
     await t.step("what is wrong with the words is said, with exit code 2", async () => {
       const cases: readonly (readonly [string[], RegExp])[] = [
@@ -103,11 +89,11 @@ Deno.test(
         [["run", "sort", "--batch", "x"], /--batch is for sheets: give --each too/],
       ];
       for (const [words, said] of cases) {
-        const { code, err } = await call(words, server.url);
+        const { code, err } = await ask(words, server.url);
         equal(code, 2, words.join(" "));
         match(err, said);
       }
-      const { code, err } = await call(["replay", "--row", "fail", "--since", "soon"], server.url);
+      const { code, err } = await ask(["replay", "--row", "fail", "--since", "soon"], server.url);
       equal(code, 1);
       match(err, /The time "soon": write how long ago/);
     });

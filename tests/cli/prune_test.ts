@@ -1,6 +1,6 @@
 /** The command prune: what it says of what the service will delete. */
 import { deepEqual, equal, match } from "node:assert/strict";
-import { runCommand } from "../../cli.ts";
+import { call } from "../harness/command.ts";
 import { lineOf } from "../../history/line.ts";
 import { Segments } from "../../history/segments.ts";
 import { LocalStore } from "../../local/store.ts";
@@ -35,14 +35,7 @@ Deno.test("a dry run says how many records of rows with needs stay at most, for 
       CLUSTER: "local",
       KEEP_RUNS: "30d",
     };
-    let out = "";
-    const code = await runCommand("prune", ["--dry-run"], {
-      input: { env, readTextFile: (path) => Deno.readTextFileSync(path) },
-      write: (text) => Promise.resolve(void (out += text)),
-      tell: () => {},
-      read: () => Promise.resolve(new Uint8Array()),
-      progress: undefined,
-    });
+    const { code, out } = await call(["prune", "--dry-run"], env);
     equal(code, 0);
     match(out, /^1 record of runs that ended more than .* ago would go$/m);
     match(out, /^ {2}at most 1 record stay which are of rows with needs/m);

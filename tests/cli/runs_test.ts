@@ -1,6 +1,6 @@
 /** The command runs, wherever it finds what has ended. */
 import { deepEqual, equal, match } from "node:assert/strict";
-import { runCommand } from "../../cli.ts";
+import { call, type Heard } from "../harness/command.ts";
 import { KeptHistory } from "../../history.ts";
 import { LocalStore } from "../../local/store.ts";
 import type { RunRecord } from "../../ports.ts";
@@ -11,7 +11,8 @@ import { eventually } from "../harness/wait.ts";
 interface Bed {
   readonly store: LocalStore;
   readonly records: RunRecords;
-  call(...args: string[]): Promise<{ code: number; out: string; err: string }>;
+  /** `runs args…`. */
+  runs(...args: string[]): Promise<Heard>;
   names(...args: string[]): Promise<string>;
 }
 
@@ -45,28 +46,18 @@ async function withBed(
     if (index || segments) await history.load(stop.signal);
     if (segments) await eventually(async () => (await Array.fromAsync(store.list(".index/"))).length > 0);
     if (segments && !index) stop.abort();
-    const call = async (...args: string[]) => {
-      const heard = { code: -1, out: "", err: "" };
-      const env = {
-        RUNS_URL: `${dir}/runs`,
-        CATALOG_URL: `${dir}/jobs.csv`,
-        CLUSTER: "local",
-        DATA_DIR: `${dir}/data`,
-      };
-      heard.code = await runCommand("runs", args, {
-        input: { env, readTextFile: (path) => Deno.readTextFileSync(path) },
-        write: (text) => Promise.resolve(void (heard.out += text)),
-        tell: (line) => void (heard.err += `${line}\n`),
-        read: () => Promise.resolve(new Uint8Array()),
-        progress: undefined,
-      });
-      return heard;
+    const env = {
+      RUNS_URL: `${dir}/runs`,
+      CATALOG_URL: `${dir}/jobs.csv`,
+      CLUSTER: "local",
+      DATA_DIR: `${dir}/data`,
     };
+    const runs = (...args: string[]) => call(["runs", ...args], env);
     const names = async (...args: string[]) => {
-      const { out } = await call(...args, "--json");
+      const { out } = await runs(...args, "--json");
       return JSON.parse(out).map(({ run_name }: RunRecord) => run_name).join(" ");
     };
-    await work({ store, records, call, names });
+    await work({ store, records, runs, names });
   } finally {
     stop.abort();
     history.close();
@@ -82,7 +73,7 @@ for (
   ] as const
 ) {
   Deno.test(`runs finds by row, state, reason, owner, time and words, in ${where}`, async () => {
-    await withBed({ records: RUNS, ...how }, async ({ call, names }) => {
+    await withBed({ records: RUNS, ...how }, async ({ runs, names }) => {
       equal(await names(), "run-4 run-3 run-2 run-1");
       equal(await names("--limit", "2"), "run-4 run-3");
       equal(await names("--row", "sort"), "run-2 run-1");
@@ -94,26 +85,26 @@ for (
       equal(await names("--since", "2026-01-01T00:00:03Z"), "run-4 run-3");
       equal(await names("--until", "2026-01-01T00:00:03Z"), "run-2 run-1");
       equal(await names("--since", "1h"), "");
-      const { out } = await call("--state", "failed");
+      const { out } = await runs("--state", "failed");
       match(out, /^run-2 +failed +2026-01-01T00:00:02Z +.*Out of memory: the limit is 8Gi$/m);
     });
   });
 
   Deno.test(`runs prints whole records as JSON, in ${where}`, async () => {
-    await withBed({ records: RUNS, ...how }, async ({ call }) => {
-      deepEqual(JSON.parse((await call("--json", "--limit", "1")).out), [RUNS[3]]);
+    await withBed({ records: RUNS, ...how }, async ({ runs }) => {
+      deepEqual(JSON.parse((await runs("--json", "--limit", "1")).out), [RUNS[3]]);
     });
   });
 
   Deno.test(`a misspelt row is an error with the nearest name, in ${where}`, async () => {
-    await withBed({ records: RUNS, ...how }, async ({ call }) => {
-      deepEqual(await call("--row", "Sort"), {
+    await withBed({ records: RUNS, ...how }, async ({ runs }) => {
+      deepEqual(await runs("--row", "Sort"), {
         code: 1,
         out: "",
         err: 'No row of the table and no record is of "Sort": did you mean "sort"?\n',
       });
-      match((await call("--row", "plto")).err, /did you mean "plot"/);
-      deepEqual(await call("--row", "never-ran"), { code: 0, out: "", err: "No such run\n" });
+      match((await runs("--row", "plto")).err, /did you mean "plot"/);
+      deepEqual(await runs("--row", "never-ran"), { code: 0, out: "", err: "No such run\n" });
     });
   });
 }
@@ -127,11 +118,11 @@ Deno.test("runs finds what ended since the last segment was written", async () =
 });
 
 Deno.test("of a large store runs reads no more than is wanted, and says what it has not looked at", async () => {
-  await withBed({ records: RUNS, segments: true }, async ({ store, records, call, names }) => {
+  await withBed({ records: RUNS, segments: true }, async ({ store, records, runs, names }) => {
     // A large one of older ends, and it cannot even be read.
     await store.put(".index/1000000000-1000000001-090000-aaaaaaaaaaaa.jsonl.gz", "x");
     await records.put(endAt(9, { job_name: "sort" }));
-    const { out, err } = await call("--limit", "3", "--json");
+    const { out, err } = await runs("--limit", "3", "--json");
     deepEqual(JSON.parse(out).map(({ run_name }: RunRecord) => run_name), ["run-4", "run-3", "run-2"]);
     match(err, /runs that ended in the last minute may be missing; --row NAME looks for them too/);
     equal(await names("--row", "sort", "--limit", "1"), "run-2", "the names of this test are not as a row's are");
@@ -139,8 +130,8 @@ Deno.test("of a large store runs reads no more than is wanted, and says what it 
 });
 
 Deno.test("a time that is none is wrong use", async () => {
-  await withBed({ records: [] }, async ({ call }) => {
-    const { code, err } = await call("--since", "yesterday");
+  await withBed({ records: [] }, async ({ runs }) => {
+    const { code, err } = await runs("--since", "yesterday");
     equal(code, 2);
     match(err, /--since "yesterday": write how long ago \(2h, 3d\)/);
   });

@@ -4,7 +4,7 @@
  */
 import { deepEqual, ok } from "node:assert/strict";
 import { Buffer } from "node:buffer";
-import { runCommand } from "../../cli.ts";
+import { call } from "../harness/command.ts";
 import { loadConfig } from "../../config.ts";
 import { type Setting, SETTINGS } from "../../config/settings.ts";
 import { errorMessage } from "../../util/errors.ts";
@@ -126,13 +126,8 @@ Deno.test("no way out of the program lets a canary through, whatever encoding an
       await step(`the fault of a wrong ${name}`, async () => {
         let told = "";
         for (const wrong of [`${env[name]}\0`, `x${env[name]}`, `mqtt://a:${canaryOf(name)}@h`, canaryOf(name)]) {
-          await runCommand("runs", ["--json"], {
-            input: { env: { ...env, [name]: wrong, CATALOG_POLL: "soon" }, readTextFile: () => "" },
-            write: (text) => Promise.resolve(void (told += text)),
-            tell: (line) => void (told += line),
-            read: () => Promise.resolve(new Uint8Array()),
-            progress: undefined,
-          });
+          const { out, err } = await call(["runs", "--json"], { ...env, [name]: wrong, CATALOG_POLL: "soon" });
+          told += out + err;
         }
         ok(told.includes("CATALOG_POLL"), told);
         return told;
@@ -215,19 +210,14 @@ Deno.test({
         }
         seen += await service.log();
       }
-      const call = (line: string[], more: Record<string, string>) =>
-        runCommand(line[0]!, line.slice(1), {
-          input: { env: { ...env, ...more }, readTextFile: (path) => Deno.readTextFileSync(path) },
-          write: (text) =>
-            Promise.resolve(void (seen += typeof text === "string" ? text : new TextDecoder().decode(text))),
-          tell: (line) => void (seen += `${line}\n`),
-          read: () => Promise.resolve(new Uint8Array()),
-          progress: undefined,
-        });
+      const hear = async (line: string[], more: Record<string, string>) => {
+        const { out, err } = await call(line, { ...env, ...more });
+        seen += out + err;
+      };
       for (const line of [["check"], ["runs"], ["logs", "bad-a"], ["run", "bad", "--timeout", "100ms"], ["health"]]) {
-        await call(line, { ...s3, RUNS_URL: "s3://lab/runs", STATUS_ADDR: "127.0.0.1:1" });
+        await hear(line, { ...s3, RUNS_URL: "s3://lab/runs", STATUS_ADDR: "127.0.0.1:1" });
       }
-      await call(["check", `${dir}/jobs.csv`, "--server"], {});
+      await hear(["check", `${dir}/jobs.csv`, "--server"], {});
       seen += ear.heard.map(({ topic, text }) => `${topic} ${text}`).join("\n");
       for (const { name } of Deno.readDirSync(`${dir}/runs`)) {
         if (name.endsWith(".json")) seen += await Deno.readTextFile(`${dir}/runs/${name}`);

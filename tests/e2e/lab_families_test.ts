@@ -5,7 +5,7 @@
  */
 import { deepEqual, equal, match, ok } from "node:assert/strict";
 import type { V1Job } from "@kubernetes/client-node";
-import { runCommand } from "../../cli.ts";
+import { call } from "../harness/command.ts";
 import { envOf, JobWatch } from "../harness/job_watch.ts";
 import { type Kit, startKit } from "../harness/kit.ts";
 import { needs } from "../harness/needs.ts";
@@ -99,27 +99,8 @@ function main(job: V1Job) {
   return pod(job).containers[0]!;
 }
 
-interface Said {
-  readonly code: number;
-  readonly out: string;
-  readonly err: string;
-}
-
-async function command(line: readonly string[], env: Record<string, string> = {}): Promise<Said> {
-  const [name = "", ...args] = line;
-  let [out, err] = ["", ""];
-  const code = await runCommand(name, args, {
-    input: { env: { CATALOG_URL: TABLE, POLICY_FILE, ...env }, readTextFile: Deno.readTextFileSync },
-    write: (text) => {
-      out += typeof text === "string" ? text : new TextDecoder().decode(text);
-      return Promise.resolve();
-    },
-    tell: (line) => void (err += `${line}\n`),
-    read: () => Promise.resolve(new Uint8Array()),
-    progress: undefined,
-  });
-  return { code, out, err };
-}
+const command = (line: readonly string[], env: Record<string, string> = {}) =>
+  call(line, { CATALOG_URL: TABLE, POLICY_FILE, ...env });
 
 async function families(): Promise<Record<string, string>[]> {
   return parseCsv(await Deno.readTextFile(TABLE));

@@ -6,12 +6,13 @@ import { deepEqual, equal, ok } from "node:assert/strict";
 import { parse } from "yaml";
 import { parseTable } from "../../catalog.ts";
 import { parseCommand } from "../../catalog/cells/command.ts";
-import { askedFor, runCommand } from "../../cli.ts";
+import { askedFor } from "../../cli.ts";
 import { COMMANDS } from "../../cli/commands.ts";
 import { SAMPLES } from "../../cli/demo_samples.ts";
 import { ConfigError, knownNames, loadConfig, type OwnFlags, parseArgs } from "../../config.ts";
 import { parsePodTemplates } from "../../k8s/pod_templates.ts";
 import { PAYLOADS } from "../../payloads/shapes.ts";
+import { call } from "../harness/command.ts";
 import { runOn } from "../harness/process.ts";
 import { filesOf, PROJECT, readProject } from "../harness/project.ts";
 import { needs } from "../harness/needs.ts";
@@ -97,32 +98,13 @@ Deno.test("commands of the program that the documentation shows are ones that it
   deepEqual(wrong, []);
 });
 
-/** Runs a command in this process; `said`: its standard error. */
-async function call(
-  [name = "", ...args]: readonly string[],
-  env: Record<string, string> = {},
-): Promise<{ code: number; out: string; said: string }> {
-  let [out, said] = ["", ""];
-  const code = await runCommand(name, args, {
-    input: { env, readTextFile: (path) => Deno.readTextFileSync(path) },
-    write: (text) => {
-      out += typeof text === "string" ? text : new TextDecoder().decode(text);
-      return Promise.resolve();
-    },
-    tell: (line) => void (said += `${line}\n`),
-    read: () => Promise.resolve(new Uint8Array()),
-    progress: undefined,
-  });
-  return { code, out, said };
-}
-
 Deno.test("the commands that docs/commands.md begins with do what it says", async () => {
   const [first] = await blocks("sh").then((all) => all.filter(({ page }) => page === "docs/commands.md"));
   const lines = first!.text.trim().split("\n").map((line) => line.replace(/\s+# .*$/, ""));
   equal(lines.length, 3);
   for (const line of lines) {
-    const { code, out, said } = await call(ourWords(line)!);
-    equal(code, 0, said);
+    const { code, out, err } = await call(ourWords(line)!);
+    equal(code, 0, err);
     ok(out.length > 20, line);
   }
 });
@@ -219,11 +201,11 @@ Deno.test("the Job that docs/table.md shows is what explain makes of the row and
   try {
     await Deno.writeTextFile(`${folder}/jobs.csv`, csv);
     await Deno.writeTextFile(`${folder}/policy.yaml`, "secrets: [lab-s3]\n");
-    const { code, out, said } = await call(["explain", topic, message, "--json"], {
+    const { code, out, err } = await call(["explain", topic, message, "--json"], {
       CATALOG_URL: `${folder}/jobs.csv`,
       POLICY_FILE: `${folder}/policy.yaml`,
     });
-    equal(code, 0, said);
+    equal(code, 0, err);
     const [{ job }] = JSON.parse(out) as [{ job: { spec: { template: { spec: unknown } } } }];
     const shown = parse(yaml) as Record<string, unknown>;
     deepEqual(Object.keys(shown), ["tolerations", "volumes", "containers"]);
