@@ -186,7 +186,7 @@ async function fullCycle(repeats: number, messages: number): Promise<Sample[]> {
   };
   const bare = async (count: number) => {
     const before = bareEnds.endedAt.size;
-    const tookMs = await scene.createBare(count, 0, template);
+    const { ms: tookMs } = await scene.createBare(count, { template });
     // Without the start of the creator's process.
     const begun = performance.now() - tookMs;
     await eventually(() => bareEnds.endedAt.size >= before + count, {

@@ -82,7 +82,8 @@ async function oneTurn(
     return await takeTurn(CONTESTANTS[peer]!, one, { ...options, template: () => Promise.resolve(options.template) });
   }
   if (one.perSecond !== undefined) return undefined;
-  const seconds = await options.scene.createBare(one.messages, 200, options.template) / 1_000;
+  const made = await options.scene.createBare(one.messages, { warmUp: 200, template: options.template });
+  const seconds = made.ms / 1_000;
   return { jobs: one.messages, seconds: rounded(seconds), perSecond: rounded(one.messages / seconds) };
 }
 

@@ -4,7 +4,7 @@
  * dist/burst.cpuprofile for Chromium's DevTools. The inspector tells of each fetch, which costs time of its own
  * (op_inspector_emit_protocol_event); read shares, not times.
  */
-import { benchRow, Scene } from "./scene.ts";
+import { benchRow, JOBS_ONLY, Scene } from "./scene.ts";
 import { eventually } from "../harness/wait.ts";
 import type { ServiceProcess } from "../harness/service.ts";
 
@@ -97,7 +97,7 @@ class Inspector {
 
 async function main([messages = "3000", topics = "1"]: readonly string[]): Promise<void> {
   const rows = Array.from({ length: Number(topics) }, (_, index) => benchRow(`burst-${index}`, `lab/burst/${index}`));
-  await using scene = await Scene.start({ rows, runFlags: INSPECT });
+  await using scene = await Scene.start({ rows, cluster: JOBS_ONLY, runFlags: INSPECT });
   await using clock = await scene.clock();
   const burst = async (count: number) => {
     const before = clock.count;

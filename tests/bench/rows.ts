@@ -5,6 +5,7 @@ import { CLI } from "./cli.ts";
 import { ENDS } from "./ends.ts";
 import { FLOWS } from "./flows.ts";
 import { HISTORY } from "./history.ts";
+import { JOB_COST } from "./job_cost.ts";
 import { LOGS } from "./log_node.ts";
 import type { Measurement } from "./measure.ts";
 import { MEMORY } from "./memory.ts";
@@ -16,6 +17,7 @@ import { TABS } from "./tabs.ts";
 /** What is measured when no name is given. */
 export const MEASUREMENTS: Readonly<Record<string, Measurement>> = {
   ...SPEED,
+  ...JOB_COST,
   ...ENDS,
   ...PEER,
   ...MEMORY,

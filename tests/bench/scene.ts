@@ -16,7 +16,7 @@ import { eventually, pause } from "../harness/wait.ts";
 import { parseTable } from "../../catalog.ts";
 import { ANNOTATION, LABEL } from "../../k8s/labels.ts";
 import { buildJob } from "../../k8s/manifest.ts";
-import type { BareOrder, JobTemplate } from "./bare_creator.ts";
+import type { BareOrder, BareResult, JobTemplate } from "./bare_creator.ts";
 import type { BareListenerOrder } from "./bare_listener.ts";
 import { type HelperProcess, startHelper } from "./helper.ts";
 import { JobClock, type JobClockOptions } from "./job_clock.ts";
@@ -184,17 +184,17 @@ export class Scene implements AsyncDisposable {
     }, { timeoutMs: 300_000, intervalMs: 200, what: "all Jobs and pods to be deleted" });
   }
 
-  /** Creates Jobs without the service, such as `like` or as the service makes now; returns the milliseconds. */
-  async createBare(count: number, warmUp = 200, like?: JobTemplate): Promise<number> {
+  /** Creates Jobs without the service, such as it makes now unless a `template` is given. */
+  async createBare(count: number, like: Partial<BareOrder> = {}): Promise<BareResult> {
     const { server, token, authority } = this.kit.cluster;
-    const template = like ?? await this.template();
-    const order: BareOrder = { server, ca: authority.ca, token, template, count, warmUp, concurrency: CONCURRENCY };
+    const template = like.template ?? await this.template();
+    const order = { server, ca: authority.ca, token, count, warmUp: 0, concurrency: CONCURRENCY, ...like, template };
     await using creator = await this.#bare("bare_creator", order);
     const took = await eventually(async () => /^took (.*)$/m.exec(await creator.logTail())?.[1], {
       timeoutMs: 120_000,
       what: async () => `the bare creator: ${await creator.logTail()}`,
     });
-    return Number(took);
+    return JSON.parse(took);
   }
 
   /** A process that creates a Job in the bare namespace for each message of a filter. */

@@ -7,7 +7,7 @@ import { startService } from "../harness/service.ts";
 import { pause } from "../harness/wait.ts";
 import { parseTableInSlices, rowsFor } from "../../catalog.ts";
 import { TopicIndex } from "../../topics.ts";
-import { atLeast, atMost, type Measurement, percentile, rssMb, type Sample } from "./measure.ts";
+import { atLeast, atMost, cpuSeconds, type Measurement, percentile, rssMb, type Sample } from "./measure.ts";
 import type { JobClock } from "./job_clock.ts";
 import { benchRow, JOBS_ONLY, Scene } from "./scene.ts";
 
@@ -19,6 +19,7 @@ export const SPEED: Readonly<Record<string, Measurement>> = {
     figures: {
       "burst-one-topic": { unit: "Jobs/s", goal: atLeast(0.8) },
       "burst-one-topic-hop": { unit: "Jobs/s" },
+      "burst-one-topic-cpu": { unit: "ms of CPU a message", goal: atMost(1, "value") },
     },
     run: (repeats, messages) => burst("burst-one-topic", { repeats, messages, rows: 1 }),
   },
@@ -26,6 +27,7 @@ export const SPEED: Readonly<Record<string, Measurement>> = {
     figures: {
       "burst-500-topics": { unit: "Jobs/s", goal: atLeast(0.8) },
       "burst-500-topics-hop": { unit: "Jobs/s" },
+      "burst-500-topics-cpu": { unit: "ms of CPU a message", goal: atMost(1, "value") },
     },
     run: (repeats, messages) => burst("burst-500-topics", { repeats, messages, rows: 500 }),
   },
@@ -85,11 +87,17 @@ async function burst(
   await perSecond(bareClock, hopTopics("warm", WARM_UP));
   const samples: Sample[] = [];
   for (let repeat = 0; repeat < repeats; repeat++) {
+    let cpuMs = NaN;
     const turns = {
-      service: () => perSecond(clock, topics(messages)),
+      service: async () => {
+        const before = cpuSeconds(scene.service.pid);
+        const rate = await perSecond(clock, topics(messages));
+        cpuMs = (cpuSeconds(scene.service.pid) - before) * 1_000;
+        return rate;
+      },
       bare: async () => {
         const before = bareClock.count;
-        const ms = await scene.createBare(messages, WARM_UP);
+        const { ms } = await scene.createBare(messages, { warmUp: WARM_UP });
         await bareClock.until(before + WARM_UP + messages);
         return messages / ms * 1000;
       },
@@ -102,6 +110,7 @@ async function burst(
     samples.push({
       [name]: { value: taken.service, limit: taken.bare },
       [`${name}-hop`]: { value: taken.service, limit: taken.hop },
+      [`${name}-cpu`]: { value: cpuMs / messages },
     });
   }
   return samples;
