@@ -174,12 +174,13 @@ class Tree {
     const before = this.#byName.get(this.#before.get(run.run_name) ?? "");
     const queued_at = before?.finished_at ?? run.received_at;
     this.#lines.push({ run, depth, queued_at });
-    for (const next of this.#after.get(run.run_name) ?? []) this.#addRun(next, depth);
-    this.#addChildren(run.run_name, depth + 1);
+    const after = this.#after.get(run.run_name) ?? [];
+    this.#addChildren(run.run_name, depth + 1, after);
+    for (const next of after) this.#addRun(next, depth);
   }
 
-  #addChildren(name: string, depth: number): void {
-    for (const child of this.#children.get(name) ?? []) this.#add(child, depth);
+  #addChildren(name: string, depth: number, but: readonly FamilyRun[] = []): void {
+    for (const child of this.#children.get(name) ?? []) if (!but.includes(child)) this.#add(child, depth);
   }
 }
 

@@ -2,7 +2,7 @@
  * Cancel and rerun of runs that were picked in a list: first what will be done, then what became of each. Must not know
  * tokens, nor how an action is carried out.
  */
-import { checkPicked, type PickedAnswer } from "../control.ts";
+import { checkPicked, MAX_PICKED, type PickedAnswer } from "../control.ts";
 import { Semaphore } from "../util/semaphore.ts";
 import type { Page } from "./answers.ts";
 import { FieldError, type Sent } from "./forms.ts";
@@ -77,7 +77,7 @@ async function look(action: ManyAction, runNames: readonly string[], looking: Lo
   const signal = looking.signal();
   const turns = new Semaphore(READS_AT_ONCE);
   const groups = new Set(view.openGroups?.().map(({ group }) => group));
-  return await Promise.all(runNames.map(async (run_name): Promise<Picked> => {
+  const looked = await Promise.all(runNames.map(async (run_name): Promise<Picked | Picked[]> => {
     const live = view.liveRun(run_name);
     if (live) {
       const known = { run_name, job_name: live.jobName, state: live.state };
@@ -89,11 +89,48 @@ async function look(action: ManyAction, runNames: readonly string[], looking: Lo
     }
     const record = await turns.take(() => view.record(run_name, signal), signal).catch(() => "unknown" as const);
     if (record === "unknown") return { run_name };
-    if (!record) return { run_name, why: "There is no such run" };
+    if (!record) return await turns.take(() => lookAtGroup(action, run_name, view, signal), signal);
     const known = { run_name, job_name: record.job_name, state: record.status };
     if (record.retried_as !== undefined) {
       return action === "cancel-many" ? known : { ...known, why: `It was tried again as ${record.retried_as}` };
     }
     return action === "rerun-many" ? known : { ...known, why: "It has ended" };
   }));
+  // An item may have been picked beside its group.
+  const all = [...new Map(looked.flat().map((one) => [one.run_name, one])).values()];
+  let fits = 0;
+  return all.map((one) =>
+    one.why !== undefined || ++fits <= MAX_PICKED
+      ? one
+      : { ...one, why: `At most ${MAX_PICKED} at a time: pick it again` }
+  );
+}
+
+/** Of a group that has ended, its items that have not succeeded run again. */
+async function lookAtGroup(
+  action: ManyAction,
+  group: string,
+  view: Looked["view"],
+  signal: AbortSignal,
+): Promise<Picked | Picked[]> {
+  const find = (words: { readonly status?: "failed" | "cancelled"; readonly limit: number }) =>
+    view.history.find({ group, everyItem: true, final: true, ...words }, signal);
+  const limit = MAX_PICKED + 1;
+  const found = await Promise.all([
+    find({ limit: 1 }),
+    find({ status: "failed", limit }),
+    find({ status: "cancelled", limit }),
+  ])
+    .catch(() => undefined);
+  if (!found) return { run_name: group };
+  const [[any], ...kinds] = found;
+  const items = kinds.flat();
+  if (!any) return { run_name: group, why: "There is no such run" };
+  const known = { run_name: group, job_name: any.job_name };
+  if (action === "cancel-many") return { ...known, why: "It has ended" };
+  if (items.length === 0) return { ...known, why: "All its items have succeeded" };
+  if (items.length > MAX_PICKED) {
+    return { ...known, why: `More than ${MAX_PICKED} of its items have failed: run again what failed of the row` };
+  }
+  return items.map(({ run_name, job_name, status }) => ({ run_name, job_name, state: status }));
 }

@@ -183,7 +183,7 @@ svg a:focus-visible .node{stroke:var(--focus);stroke-width:4}
 .bar .who form{flex-wrap:nowrap;align-items:center}.bar .who{font-size:.9rem}.bar .who button{min-height:1.75rem;padding:.1rem .5rem;font-weight:400}
 @media(max-width:40rem){.anon{display:none}.bar .who .name{max-width:6rem}}
 .picks{display:block}.picks p button{font-size:.85rem;min-height:1.75rem;padding:.1rem .5rem}.pick{display:inline-grid;place-items:center;min-width:24px;min-height:24px;vertical-align:middle;margin-right:.3rem}
-.pick-all{display:none}.scripted .pick-all{display:inline-block}
+@media(min-width:48rem){.picks tbody tr>:has(>.pick){white-space:nowrap}}.pick-all{display:none}.scripted .pick-all{display:inline-block}
 .fault{color:var(--bad);font-weight:600;margin:.25rem 0 0;max-width:40rem}.fault:before{content:"\\2715  "}
 [aria-invalid=true]{border:2px solid var(--bad)}
 .done{background:var(--good-bg);color:var(--good);border-radius:.3rem;padding:.4rem .75rem;font-weight:600}

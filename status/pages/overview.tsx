@@ -269,7 +269,7 @@ function LiveItem({ line, now }: { line: LiveLine; now: Date }) {
 function Waits({ waits }: { waits: readonly Wait[] }) {
   if (waits.length === 0) return null;
   return (
-    <details id="waits" open={waits.length < 4}>
+    <details id="waits" open={waits.length < 2}>
       <summary>Rows that wait for others: {waits.length}</summary>
       <ul>
         {waits.map(({ root, jobName, words }) => (

@@ -31,6 +31,7 @@ const FAMILY = [
   run("sort-2", { parent_run: "upload", attempt: 2 }),
   run("lfp-1", { parent_run: "upload", group: "lfp", index: 1 }),
   run("plot", { parent_run: "sort-2", state: "failed" }),
+  run("alarm", { parent_run: "plot" }),
   run("plot-again", { parent_run: "sort-2", rerun_of: "plot" }),
   run("report", { parent_run: "plot-again" }),
   run("sum", { parent_run: "lfp" }),
@@ -38,7 +39,7 @@ const FAMILY = [
 
 Deno.test("runs of a message stand as a tree, attempts and reruns beside each other, items below their group", () => {
   const expected = [
-    ...["upload", " sort-1", " sort-2", "  plot", "  plot-again", "   report"],
+    ...["upload", " sort-1", " sort-2", "  plot", "   alarm", "  plot-again", "   report"],
     ...[" lfp", "  lfp-0", "  lfp-1", "  sum"],
   ];
   deepEqual(drawn(FAMILY), expected);
@@ -50,8 +51,8 @@ Deno.test("what is above and below a run is found over all levels, through group
   deepEqual(ancestorsOf(FAMILY, "report"), ["plot-again", "sort-2", "upload"]);
   deepEqual(ancestorsOf(FAMILY, "sum"), ["lfp", "upload"]);
   const below = (name: string) => descendantsOf(FAMILY, name).map(({ run_name }) => run_name).toSorted();
-  deepEqual(below("sort-2"), ["plot", "plot-again", "report"]);
-  equal(below("upload").length, 8);
+  deepEqual(below("sort-2"), ["alarm", "plot", "plot-again", "report"]);
+  equal(below("upload").length, 9);
   deepEqual(below("report"), []);
 });
 

@@ -66,6 +66,29 @@ Deno.test("what was picked is shown before it runs again, under a batch that the
   deepEqual(asked, [call, call], "the names of its runs make one of the two");
 });
 
+Deno.test("of a group that has ended, the items that have not succeeded run again", async () => {
+  const group = "sort-gggggggg2345";
+  const item = (name: string, index: number, status: "failed" | "succeeded" | "cancelled", more = {}) =>
+    aRecord({ run_name: `sort-${name}aaaaaaa2345`, job_name: "sort", group, index, status, ...more });
+  const ended = [
+    item("b", 0, "succeeded"),
+    item("c", 1, "failed", { retried_as: "sort-daaaaaaa2345" }),
+    item("d", 1, "failed"),
+    item("e", 2, "cancelled"),
+    aRecord({ run_name: "sort-faaaaaaa2345", group: "sort-hhhhhhhh2345", index: 0, status: "succeeded" }),
+  ];
+  const kit = anApp({ view: fakeView({ ended }) });
+  const check = async (action: string, ...picked: string[]) => {
+    const body = new URLSearchParams([["do", "check"], ...picked.map((name) => ["run_name", name])]);
+    const path = `/actions/${action}.json`;
+    const answer = await kit.get(path, kit.signedIn({ method: "POST", body, headers: { origin: ORIGIN } }));
+    return (await answer.json()).runs.map((one: { run_name: string; why?: string }) => one.why ?? one.run_name);
+  };
+  deepEqual(await check("rerun-many", group, "sort-daaaaaaa2345"), ["sort-daaaaaaa2345", "sort-eaaaaaaa2345"]);
+  deepEqual(await check("rerun-many", "sort-hhhhhhhh2345"), ["All its items have succeeded"]);
+  deepEqual(await check("cancel-many", group), ["It has ended"]);
+});
+
 Deno.test("after it is done each run says what became of it", async () => {
   const { send, asked } = app();
   const text = await (await send("rerun-many", [LIVE, OVER], { do: "start", batch: "b1" })).text();
