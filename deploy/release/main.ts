@@ -11,6 +11,8 @@ import { type Graph, type GraphPackage, sbom } from "./sbom.ts";
 const NAME = "mqtt-job-listener";
 const ROOT = new URL("../../", import.meta.url);
 const OUT = "dist/release";
+/** The bundle while its archives are made: no part of an older one beside it, as in the folder of `deno task bundle`. */
+const BUNDLE = `${OUT}/${NAME}-deno`;
 /** As `deno compile --target` names them, and for whom they are. */
 const TARGETS = {
   "x86_64-unknown-linux-gnu": "Linux, x64",
@@ -54,9 +56,17 @@ async function compile(target: string, output: string, env: Record<string, strin
   }
   await run(
     Deno.execPath(),
-    ["compile", "--quiet", "--target", target, ...flags.split(" "), "--output", output, `dist/${NAME}.js`],
+    ["compile", "--quiet", "--target", target, ...flags.split(" "), "--output", output, `${BUNDLE}/main.js`],
     env,
   );
+}
+
+/** Bundles as `deno task bundle` does, into a folder of its own. */
+async function bundle(): Promise<void> {
+  const { tasks } = JSON.parse(await read("deno.json"));
+  const flags = /^deno (bundle .*) --outdir \S+ main\.ts$/.exec(tasks.bundle.command)?.[1];
+  if (flags === undefined) throw new Error("Cannot read the flags of the task bundle in deno.json");
+  await run(Deno.execPath(), [...flags.split(" "), "--outdir", BUNDLE, "main.ts"]);
 }
 
 async function materials(version: string): Promise<string> {
@@ -98,7 +108,7 @@ async function main(args: readonly string[]): Promise<number> {
 
   await Deno.remove(new URL(OUT, ROOT), { recursive: true }).catch(() => {});
   await Deno.mkdir(new URL(OUT, ROOT), { recursive: true });
-  await run(Deno.execPath(), ["task", "bundle"]);
+  await bundle();
   const files: { name: string; what: string; made: boolean }[] = [];
   for (const [target, what] of Object.entries(TARGETS)) {
     const name = `${NAME}-v${version}-${target}.tar.gz`;
@@ -106,15 +116,16 @@ async function main(args: readonly string[]): Promise<number> {
     files.push({ name, what: `binary, ${what}`, made });
     if (!made) continue;
     const env = dry ? { DENORT_BIN: Deno.env.get("DENORT_BIN") ?? await Deno.realPath(Deno.execPath()) } : {};
-    await compile(target, `${OUT}/${NAME}`, env);
-    await run("tar", ["-C", OUT, "-czf", `${OUT}/${name}`, NAME]);
-    await Deno.remove(new URL(`${OUT}/${NAME}`, ROOT));
+    await compile(target, `${OUT}/binary/${NAME}`, env);
+    await run("tar", ["-C", `${OUT}/binary`, "-czf", `${OUT}/${name}`, NAME]);
+    await Deno.remove(new URL(`${OUT}/binary`, ROOT), { recursive: true });
   }
-  const bundle = `${NAME}-v${version}.js`;
-  await Deno.copyFile(new URL(`dist/${NAME}.js`, ROOT), new URL(`${OUT}/${bundle}`, ROOT));
+  const parts = `${NAME}-v${version}-deno.tar.gz`;
+  await run("tar", ["-C", OUT, "-czf", `${OUT}/${parts}`, `${NAME}-deno`]);
+  await Deno.remove(new URL(BUNDLE, ROOT), { recursive: true });
   const bill = `${NAME}-v${version}.spdx.json`;
   await Deno.writeTextFile(new URL(`${OUT}/${bill}`, ROOT), await materials(version));
-  files.push({ name: bundle, what: "bundle, for deno run", made: true });
+  files.push({ name: parts, what: "bundle, for deno run", made: true });
   files.push({ name: bill, what: "bill of materials, SPDX 2.3", made: true });
 
   const sums = new Map<string, string>();

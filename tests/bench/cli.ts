@@ -71,9 +71,9 @@ async function spentMs(args: readonly string[], env: Record<string, string>): Pr
   return ms;
 }
 
-/** Path of the program as one file, made anew. */
+/** Path of the bundle's entry, made anew. */
 export async function makeBundle(): Promise<string> {
   const output = await new Deno.Command(Deno.execPath(), { args: ["task", "bundle"], cwd: PROJECT }).output();
   if (!output.success) throw new Error(`Cannot bundle: ${new TextDecoder().decode(output.stderr)}`);
-  return `${PROJECT}dist/mqtt-job-listener.js`;
+  return `${PROJECT}dist/bundle/main.js`;
 }

@@ -68,7 +68,9 @@ export class Scene implements AsyncDisposable {
   static async start(
     { rows, cluster = { node: "none" }, broker = {}, env = {}, runFlags = [], bare = false }: SceneOptions,
   ): Promise<Scene> {
-    const kit = await startKit({ broker: { maxQueuedMessages: 0, ...broker }, cluster });
+    // Small messages do not wait for others, as deploy/mosquitto.conf has it.
+    const conf = ["set_tcp_nodelay true"];
+    const kit = await startKit({ broker: { maxQueuedMessages: 0, conf, ...broker }, cluster });
     const folder = await scratchFolder("data");
     try {
       const all: Record<string, string> = {

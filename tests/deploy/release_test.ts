@@ -3,6 +3,7 @@ import { deepEqual, equal, match, ok } from "node:assert/strict";
 import { createHash } from "node:crypto";
 import { notesOf } from "../../deploy/release/changelog.ts";
 import { reached, sbom } from "../../deploy/release/sbom.ts";
+import { removeFolder, scratchFolder } from "../harness/folder.ts";
 import { run } from "../harness/process.ts";
 import { PROJECT, readProject } from "../harness/project.ts";
 
@@ -52,13 +53,14 @@ Deno.test("a dry run makes what can be made here, and says what stands in the wa
   const { version } = JSON.parse(await readProject("deno.json"));
   const out = "dist/release";
 
-  await t.step("names have the version, one archive for each target", () => {
+  await t.step("names have the version, one archive for each target and one of the bundle", () => {
     const targets = [...text.decode(said.stdout).matchAll(/^ {2}mqtt-job-listener-v(\S+?)-(\S+)\.tar\.gz /gm)];
     deepEqual(targets.map(([, of, target]) => [of, target]), [
       [version, "x86_64-unknown-linux-gnu"],
       [version, "aarch64-unknown-linux-gnu"],
       [version, "x86_64-apple-darwin"],
       [version, "aarch64-apple-darwin"],
+      [version, "deno"],
     ]);
   });
 
@@ -87,8 +89,14 @@ Deno.test("a dry run makes what can be made here, and says what stands in the wa
   });
 
   await t.step("the bundle says the version", async () => {
-    const bundle = `${PROJECT.pathname}${out}/mqtt-job-listener-v${version}.js`;
-    match(await run(Deno.execPath(), ["run", "--allow-env", bundle, "version"]), new RegExp(` ${version}\n$`));
+    const dir = await scratchFolder("release");
+    try {
+      await run("tar", ["-C", dir, "-xzf", `${PROJECT.pathname}${out}/mqtt-job-listener-v${version}-deno.tar.gz`]);
+      const entry = `${dir}/mqtt-job-listener-deno/main.js`;
+      match(await run(Deno.execPath(), ["run", "--allow-env", entry, "version"]), new RegExp(` ${version}\n$`));
+    } finally {
+      await removeFolder(dir);
+    }
   });
 
   await t.step("the bill of materials fits together: ids, references, each dependency of deno.json's", async () => {

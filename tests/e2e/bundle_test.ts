@@ -13,7 +13,7 @@ Deno.test({
     const { code, stdout, stderr } = await new Deno.Command(Deno.execPath(), {
       args: ["test", "-A", "--quiet", "tests/e2e/e2e_test.ts", "tests/e2e/traces_test.ts"],
       cwd: project,
-      env: { E2E_ENTRY: `${project}dist/mqtt-job-listener.js`, NO_COLOR: "1" },
+      env: { E2E_ENTRY: `${project}dist/bundle/main.js`, NO_COLOR: "1" },
     }).output();
     const said = new TextDecoder().decode(stdout) + new TextDecoder().decode(stderr);
     ok(code === 0 && / passed /.test(said), said.slice(-8_000));

@@ -4,7 +4,7 @@
 //
 // What stands in the program, all numbers little-endian (deno, cli/lib/standalone/binary.rs): a mark; metadata and npm
 // snapshot, each with its length before it (8 bytes); three lists, each with its number of entries (4 bytes); folder and
-// files, each with its length. Only what a bundle gives is understood: no npm packages, empty lists, one file.
+// files, each with its length. Only what a bundle gives is understood: no npm packages, empty lists, one flat folder.
 package main
 
 import (
@@ -27,6 +27,12 @@ type metadata struct {
 	Argv        []string                   `json:"argv"`
 	Permissions map[string]json.RawMessage `json:"permissions"`
 	V8Flags     []string                   `json:"v8_flags"`
+	Entrypoint  string                     `json:"entrypoint_key"`
+}
+
+type script struct {
+	name string
+	text []byte
 }
 
 func main() {
@@ -41,21 +47,21 @@ func run() error {
 	if err != nil {
 		return err
 	}
-	meta, script, err := unpack(program)
+	meta, scripts, err := unpack(program)
 	if err != nil {
 		return err
 	}
-	file, err := keep(script)
+	folder, err := keep(scripts)
 	if err != nil {
 		return err
 	}
-	args := append(denoRun(meta), file)
+	args := append(denoRun(meta), filepath.Join(folder, meta.Entrypoint))
 	args = append(append(args, meta.Argv...), os.Args[1:]...)
 	return syscall.Exec(deno, args, append(os.Environ(), "DENO_NO_UPDATE_CHECK=1"))
 }
 
 // unpack finds what `deno compile` wrote behind the program.
-func unpack(program []byte) (meta metadata, script []byte, err error) {
+func unpack(program []byte) (meta metadata, scripts []script, err error) {
 	// The section's name, then the data's own first bytes, which are the same. Not as one word: this is the same file.
 	mark := []byte{'d', '3', 'n', '0', 'l', '4', 'n', 'd'}
 	at := bytes.Index(program, bytes.Repeat(mark, 2))
@@ -81,11 +87,12 @@ func unpack(program []byte) (meta metadata, script []byte, err error) {
 	}
 	const lists = 3 * 4
 	if len(npm) > 0 || len(rest) < lists || !bytes.Equal(rest[:lists], make([]byte, lists)) {
-		return meta, nil, errors.New("it holds packages or modules of the network, not one bundled file")
+		return meta, nil, errors.New("it holds packages or modules of the network, not a bundle")
 	}
 	rest = rest[lists:]
 	var folder []struct {
 		File *struct {
+			Name  string    `json:"n"`
 			Place [2]uint64 `json:"o"` // Where it begins, and its length.
 		}
 	}
@@ -96,34 +103,47 @@ func unpack(program []byte) (meta metadata, script []byte, err error) {
 	if err := json.Unmarshal(text, &folder); err != nil {
 		return meta, nil, fmt.Errorf("its folder: %w", err)
 	}
-	if len(folder) != 1 || folder[0].File == nil {
-		return meta, nil, errors.New("it holds more than one bundled file")
+	for _, entry := range folder {
+		if entry.File == nil || entry.File.Name != filepath.Base(entry.File.Name) {
+			return meta, nil, errors.New("it holds folders, not a bundle")
+		}
+		begin, length := entry.File.Place[0], entry.File.Place[1]
+		if begin > uint64(len(files)) || length > uint64(len(files))-begin {
+			return meta, nil, errors.New("a file of it is cut off")
+		}
+		scripts = append(scripts, script{entry.File.Name, files[begin : begin+length]})
 	}
-	begin, length := folder[0].File.Place[0], folder[0].File.Place[1]
-	if begin > uint64(len(files)) || length > uint64(len(files))-begin {
-		return meta, nil, errors.New("its file is cut off")
-	}
-	return meta, files[begin : begin+length], nil
+	return meta, scripts, nil
 }
 
-// keep lays the script where a container with a read-only root may still write, under a name that its content gives.
-func keep(script []byte) (string, error) {
-	file := fmt.Sprintf("/dev/shm/%x.js", sha256.Sum256(script))
-	if _, err := os.Stat(file); err == nil {
-		return file, nil
+// keep lays the scripts where a container with a read-only root may still write, in a folder that their content names.
+func keep(scripts []script) (string, error) {
+	hash := sha256.New()
+	for _, one := range scripts {
+		hash.Write(one.text)
+	}
+	folder := fmt.Sprintf("/dev/shm/%x", hash.Sum(nil))
+	if _, err := os.Stat(folder); err == nil {
+		return folder, nil
 	}
 	// Under another name until it is whole: the health command starts beside the service.
-	part, err := os.CreateTemp(filepath.Dir(file), "script-")
+	part, err := os.MkdirTemp(filepath.Dir(folder), "scripts-")
 	if err != nil {
 		return "", err
 	}
-	if _, err := part.Write(script); err != nil {
-		return "", err
+	for _, one := range scripts {
+		if err := os.WriteFile(filepath.Join(part, one.name), one.text, 0o600); err != nil {
+			return "", err
+		}
 	}
-	if err := part.Close(); err != nil {
-		return "", err
+	if err := os.Rename(part, folder); err != nil {
+		// Somebody else was faster.
+		if _, there := os.Stat(folder); there != nil {
+			return "", err
+		}
+		return folder, os.RemoveAll(part)
 	}
-	return file, os.Rename(part.Name(), file)
+	return folder, nil
 }
 
 // denoRun is the command with the flags that the metadata stand for; the first word is the program's own name.
@@ -131,7 +151,7 @@ func denoRun(meta metadata) []string {
 	args := []string{os.Args[0], "run", "--no-config", "--no-lock", "--node-modules-dir=none", "--no-check", "--no-prompt"}
 	for _, flag := range meta.V8Flags {
 		// The others are Deno's own, which it sets by itself.
-		if strings.HasPrefix(flag, "--max-") {
+		if strings.HasPrefix(flag, "--max-") || strings.Contains(flag, "memory-reducer") {
 			args = append(args, "--v8-flags="+flag)
 		}
 	}
