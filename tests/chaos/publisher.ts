@@ -3,6 +3,7 @@
  * acknowledgement was lost with the connection is sent again. Decides nothing about what is in a message.
  */
 import mqtt, { type MqttClient } from "mqtt";
+import { connected, PublishWindow } from "../harness/publish_window.ts";
 
 /** One message to be sent. */
 export interface Outgoing {
@@ -30,6 +31,7 @@ const TICK_MS = 20;
 export class SteadyPublisher implements AsyncDisposable {
   readonly #options: PublisherOptions;
   readonly #client: MqttClient;
+  readonly #window: PublishWindow;
   /** Payloads of messages that are not acknowledged → how often each went out. */
   readonly #open = new Map<string, number>();
   readonly #beganMs = performance.now();
@@ -39,6 +41,7 @@ export class SteadyPublisher implements AsyncDisposable {
   private constructor(options: PublisherOptions, client: MqttClient) {
     this.#options = options;
     this.#client = client;
+    this.#window = new PublishWindow(client);
     // MQTT.js sends what is unacknowledged again by itself, before it tells that it is connected.
     client.on("packetsend", (packet) => {
       if (packet.cmd !== "publish") return;
@@ -52,14 +55,16 @@ export class SteadyPublisher implements AsyncDisposable {
   }
 
   static async start(options: PublisherOptions): Promise<SteadyPublisher> {
-    const client = await mqtt.connectAsync(options.url, {
+    const client = mqtt.connect(options.url, {
       protocolVersion: 5,
       clientId: "chaos-publisher",
       clean: false,
       properties: { sessionExpiryInterval: 3600 },
       reconnectPeriod: 200,
     });
-    return new SteadyPublisher(options, client);
+    const publisher = new SteadyPublisher(options, client);
+    await connected(client);
+    return publisher;
   }
 
   /** All have been sent and acknowledged. */
@@ -75,7 +80,8 @@ export class SteadyPublisher implements AsyncDisposable {
   #tick(): void {
     const { count, perSecond } = this.#options;
     const due = Math.min(count, Math.floor((performance.now() - this.#beganMs) * perSecond / 1_000));
-    while (this.#next < due && this.#open.size < MOST_UNACKNOWLEDGED && this.#client.connected) {
+    const most = Math.min(MOST_UNACKNOWLEDGED, this.#window.most);
+    while (this.#next < due && this.#open.size < most && this.#client.connected) {
       this.#send(this.#next++);
     }
   }

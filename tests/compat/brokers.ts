@@ -29,8 +29,6 @@ export interface CompatBroker {
   readonly lacks: Lacks;
   /** What must be set, beside user and password. */
   readonly setting: string;
-  /** Why it sends messages twice, where it does. */
-  readonly doublesBecause?: string;
   /** Environment of the service. */
   readonly env?: Readonly<Record<string, string>>;
   start(options?: BrokerOptions): Promise<Running>;
@@ -38,14 +36,12 @@ export interface CompatBroker {
 
 const USER = { name: "lab", password: "the-right-one" };
 
-const SETTINGS: Readonly<Record<string, Pick<CompatBroker, "setting" | "env" | "doublesBecause">>> = {
-  hivemq: {
-    setting: "broker: `max-queue-size` (preset 1,000; what is beyond is dropped)",
-    doublesBecause:
-      "Of many messages at once it sends the first ten twice, with new identifiers and without DUP, to any client. " +
-      "Use an idempotency key.",
+const SETTINGS: Readonly<Record<string, Pick<CompatBroker, "setting" | "env">>> = {
+  hivemq: { setting: "broker: `max-queue-size` (preset 1,000; what is beyond is dropped)" },
+  artemis: {
+    setting: "`MQTT_RECEIVE_MAXIMUM=65535`; broker: `max-delivery-attempts` -1 (preset 10; a message is then given up)",
+    env: { MQTT_RECEIVE_MAXIMUM: "65535" },
   },
-  artemis: { setting: "broker: `max-delivery-attempts` -1 (preset 10; a message is then given up)" },
   mochi: { setting: "none; not for real work" },
   rabbitmq: {
     setting: "`MQTT_VERSION=4`; broker: `mqtt.subscription_ttl` (preset 1 day; how long a session is kept, in ms)",
@@ -144,7 +140,7 @@ export async function tryBroker(
     protocolVersion: broker.protocolVersion,
     hasUsers,
     hasProperties: !("properties" in broker.lacks),
-    ...compact({ env: broker.env, doublesBecause: broker.doublesBecause, noWillBecause: broker.lacks.will }),
+    ...compact({ env: broker.env, noWillBecause: broker.lacks.will }),
   };
   verdicts.push(...await playScript(subject, size));
   return { ...brokerServer(broker), setting: broker.setting, verdicts };

@@ -25,8 +25,6 @@ export interface Subject {
   readonly hasProperties: boolean;
   /** Why this broker publishes no last will. */
   readonly noWillBecause?: string;
-  /** Why this broker sends messages twice. */
-  readonly doublesBecause?: string;
   /** Settings of the service that this broker needs. */
   readonly env?: Readonly<Record<string, string>>;
 }
@@ -99,8 +97,7 @@ class Stage implements AsyncDisposable {
   }
 
   #doubles() {
-    const why = this.subject.doublesBecause;
-    return { answer: "part", words: `Nothing lost; ${this.#doubled} ran twice.${why ? ` ${why}` : ""}` } as const;
+    return { answer: "part", words: `Nothing lost; ${this.#doubled} ran twice.` } as const;
   }
 
   #rows() {

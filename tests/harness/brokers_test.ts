@@ -1,9 +1,12 @@
 /** The real brokers of the harness start, carry a message, and have their port again after a restart. */
-import { equal } from "node:assert/strict";
+import { deepEqual, equal } from "node:assert/strict";
 import mqtt from "mqtt";
 import { BROKERS } from "./brokers/all.ts";
+import { startHiveMq } from "./brokers/java.ts";
 import { needs } from "./needs.ts";
 import { accepts } from "./ports.ts";
+import { MqttEar } from "./service.ts";
+import { eventually } from "./wait.ts";
 
 for (const { name, part, protocolVersion, start } of BROKERS) {
   Deno.test({
@@ -31,3 +34,17 @@ for (const { name, part, protocolVersion, start } of BROKERS) {
     },
   });
 }
+
+Deno.test({
+  name: "an ear that publishes many messages at once keeps to what HiveMQ takes, so that none is sent twice",
+  ignore: !await needs("hivemq"),
+  async fn() {
+    await using broker = await startHiveMq();
+    await using ear = await MqttEar.connect(broker.url, ["a/b"]);
+    const numbers = Array.from({ length: 50 }, (_, n) => String(n));
+    await Promise.all(numbers.map((n) => ear.publish("a/b", n)));
+    await ear.publish("a/b", "last");
+    await eventually(() => ear.heard.some(({ text }) => text === "last"));
+    deepEqual(ear.heard.map(({ text }) => text), [...numbers, "last"]);
+  },
+});

@@ -6,6 +6,7 @@ import { Buffer } from "node:buffer";
 import mqtt, { type MqttClient } from "mqtt";
 import { removeFolder, scratchFolder } from "./folder.ts";
 import { type ManagedProcess, spawn } from "./process.ts";
+import { connected, PublishWindow } from "./publish_window.ts";
 import { eventually } from "./wait.ts";
 
 const PROJECT = new URL("../../", import.meta.url).pathname.replace(/\/$/, "");
@@ -153,9 +154,11 @@ export class MqttEar implements AsyncDisposable {
   /** In the order of receipt; a redelivery (DUP) is there twice. */
   readonly heard: Heard[] = [];
   readonly #client: MqttClient;
+  readonly #window: PublishWindow;
 
   private constructor(client: MqttClient) {
     this.#client = client;
+    this.#window = new PublishWindow(client);
     client.on("message", (topic, payload, { retain, properties: { userProperties = {} } = {} }) => {
       this.heard.push({ topic, text: payload.toString(), retain, properties: { ...userProperties }, at: Date.now() });
     });
@@ -169,7 +172,7 @@ export class MqttEar implements AsyncDisposable {
     filters: readonly string[],
     { protocolVersion = 5 }: { protocolVersion?: 5 | 4 } = {},
   ): Promise<MqttEar> {
-    const client = await mqtt.connectAsync(url, {
+    const client = mqtt.connect(url, {
       protocolVersion,
       clientId: `ear-${crypto.randomUUID().slice(0, 8)}`,
       clean: false,
@@ -177,6 +180,7 @@ export class MqttEar implements AsyncDisposable {
       reconnectPeriod: 200,
     });
     const ear = new MqttEar(client);
+    await connected(client);
     for (const filter of filters) await client.subscribeAsync(filter, { qos: 1 });
     return ear;
   }
@@ -192,11 +196,8 @@ export class MqttEar implements AsyncDisposable {
     } = {},
   ): Promise<void> {
     const body = typeof payload === "string" ? payload : Buffer.from(payload);
-    await this.#client.publishAsync(topic, body, {
-      qos,
-      retain,
-      ...(userProperties === undefined ? {} : { properties: { userProperties } }),
-    });
+    const properties = userProperties === undefined ? {} : { properties: { userProperties } };
+    await this.#window.through(() => this.#client.publishAsync(topic, body, { qos, retain, ...properties }));
   }
 
   /** Messages of one topic, or of all topics that begin with what stands before a final `#`. */

@@ -2,6 +2,7 @@
 
 import os
 import unittest
+from concurrent.futures import ThreadPoolExecutor
 
 from mqtt_job_listener import End, Jobs, JobsError, NoAnswer, RequestRefused, RunFailed
 from mqtt_job_listener.messages import read_end
@@ -41,6 +42,12 @@ class JobsTest(unittest.TestCase):
     def test_many_end_in_the_order_in_which_they_were_asked_for(self) -> None:
         ends = self.jobs.map("echo", [{"word": str(n)} for n in range(5)], timeout=SECONDS)
         self.assertEqual([end.result for end in ends], [{"word": str(n)} for n in range(5)])
+
+    def test_many_threads_may_ask_at_once(self) -> None:
+        with ThreadPoolExecutor(30) as threads:
+            runs = list(threads.map(lambda n: self.jobs.run("echo", word=str(n)), range(30)))
+        self.assertEqual([run.result(SECONDS) for run in runs], [{"word": str(n)} for n in range(30)])
+        self.assertEqual(len({run.name for run in runs}), 30)
 
     def test_a_run_that_is_tried_again_ends_once(self) -> None:
         end = self.jobs.run("again").wait(SECONDS)

@@ -27,6 +27,8 @@ PREFIX = "services/mqtt_job_listener"
 #: Ends that are kept for whoever asks later.
 _MOST_ENDS = 10_000
 _PORTS = {"mqtt": 1883, "mqtts": 8883}
+#: Requests of several threads that the broker has not acknowledged. HiveMQ takes ten and cuts off who sends more.
+_MOST_INFLIGHT = 10
 #: Reason of a CONNACK: the broker does not speak this version of MQTT.
 _UNSUPPORTED_VERSION = 132
 
@@ -112,6 +114,7 @@ class Jobs:
         # Without response topics an answer comes to everybody; its transaction says whose it is.
         self._reply = f"{self._prefix}/response/{client_id if self._speaks_5 else '+'}"
         client = mqtt.Client(CallbackAPIVersion.VERSION2, client_id=client_id, protocol=protocol)
+        client.max_inflight_messages_set(_MOST_INFLIGHT)
         if parts.username:
             client.username_pw_set(unquote(parts.username), unquote(parts.password or ""))
         if parts.scheme == "mqtts":
