@@ -6,6 +6,7 @@
 #   brokers       those beside mosquitto that CI tries: HiveMQ, RabbitMQ, Artemis, mochi
 #   all-brokers   and NATS, Moquette and ejabberd
 #   stores        S3 servers of `deno task compat`: Ceph, SeaweedFS, rclone, s3proxy, moto
+#   minio         and MinIO, whose build takes longer than all others
 #   metrics-server
 #   peers         what `deno task bench peers` measures beside the service: Argo Events and its bus
 # Built programs go to .cache/ of the project, or to MJL_CACHE. MJL_RELEASES=no: build all, fetch no released binary.
@@ -22,6 +23,7 @@ nats_version=v2.15.2
 typos_version=1.52.0
 compose_version=5.6.1.0
 lighthouse_version=13.5.0
+minio_version=v0.0.0-20260212201848-7aac2a2c5b7c
 # tests/compat/stores.ts and ceph.ts have the same versions, tests/compat/s3proxy/pom.xml its own.
 moto_version=5.2.5
 rclone_version=1.75.2
@@ -321,6 +323,11 @@ unpack_ceph() {
   [[ -x $folder/usr/bin/radosgw ]] || die "Debian's radosgw cannot be had here"
 }
 
+install_minio() {
+  [[ -x $cache/minio-$minio_version/minio ]] || need_go
+  go_tool minio "$minio_version" github.com/minio/minio
+}
+
 # As large as an API server: it takes minutes.
 install_metrics-server() {
   [[ -x $cache/metrics-server-$metrics_server_version/metrics-server ]] || need_go
@@ -348,7 +355,7 @@ parts=("$@")
 ((${#parts[@]})) || parts=(tools builds)
 for part in "${parts[@]}"; do
   case $part in
-    tools | builds | brokers | all-brokers | stores | metrics-server | peers) ;;
+    tools | builds | brokers | all-brokers | stores | minio | metrics-server | peers) ;;
     *) die "unknown part: $part" ;;
   esac
 done

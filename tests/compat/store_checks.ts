@@ -14,7 +14,7 @@ import { HttpProxy } from "../harness/proxy.ts";
 import { startService } from "../harness/service.ts";
 import { csv, shell } from "../harness/table.ts";
 import { eventually } from "../harness/wait.ts";
-import { ACCESS_KEY, BUCKET, type CompatStore, DNS_NAME, SECRET_KEY, withStore } from "./stores.ts";
+import { BUCKET, type CompatStore, DNS_NAME, withStore } from "./stores.ts";
 import { type ServerResult, tried, type Verdict } from "./verdicts.ts";
 
 /** A blank, a plus and an umlaut, composed and not. */
@@ -32,8 +32,7 @@ export async function tryStore(
   const { name: server, version, setting } = store;
   const verdicts = await withStore(store, async (port, dir) => {
     const endpoint = `http://127.0.0.1:${port}`;
-    const credentials = { accessKey: ACCESS_KEY, secretKey: SECRET_KEY };
-    using _credentials = useCredentials(credentials);
+    using _credentials = useCredentials(store.credentials);
     await createBucket(endpoint);
     const bed: Bed = { store, endpoint, dir };
     const found: Verdict[] = [];

@@ -6,8 +6,8 @@ import { spawn, type SpawnOptions } from "../harness/process.ts";
 import { CEPH_VERSION, hasCeph, startCeph } from "./ceph.ts";
 
 /** s3rver takes no other. */
-export const ACCESS_KEY = "S3RVER";
-export const SECRET_KEY = "S3RVER";
+const ACCESS_KEY = "S3RVER";
+const SECRET_KEY = "S3RVER";
 export const BUCKET = "lab";
 /** Of servers that know virtual-host style: what stands behind the bucket. */
 export const DNS_NAME = "s3.lab.test";
@@ -22,6 +22,7 @@ export interface CompatStore {
   readonly known: Readonly<Record<string, string>>;
   /** Whether it serves buckets as host names. */
   readonly hasVirtualHosts?: boolean;
+  readonly credentials: { readonly accessKey: string; readonly secretKey: string };
   /** What is missing to start it; undefined: nothing. */
   missing(): string | undefined;
   start(dir: string, port: number): Promise<AsyncDisposable & { readonly port: number }>;
@@ -43,16 +44,23 @@ const VERSIONS = { moto_server: "5.2.5", rclone: "1.75.2", weed: "4.48", s3proxy
 const S3RVER_VERSION = "3.7.1";
 
 type Command = Omit<SpawnOptions, "name" | "dir" | "ready">;
+type Credentials = CompatStore["credentials"];
+
+const CREDENTIALS: Credentials = { accessKey: ACCESS_KEY, secretKey: SECRET_KEY };
+/** MinIO takes no secret of less than eight letters. */
+const LONG_SECRET: Credentials = { accessKey: "minio", secretKey: "the-secret-key" };
 
 /** A server of one process. */
 function ofProcess(
   id: string,
-  { command, ...rest }: Omit<CompatStore, "id" | "start"> & {
+  { command, ...rest }: Omit<CompatStore, "id" | "start" | "credentials"> & {
+    readonly credentials?: Credentials;
     command(dir: string, port: number): Promise<Command> | Command;
   },
 ): CompatStore {
   return {
     id,
+    credentials: CREDENTIALS,
     ...rest,
     async start(dir, port) {
       await Deno.mkdir(`${dir}/data`);
@@ -93,9 +101,31 @@ export const COMPAT_STORES: readonly CompatStore[] = [
     setting: `${PATH_STYLE}, or \`rgw dns name\` and \`S3_PATH_STYLE=false\``,
     known: {},
     hasVirtualHosts: true,
+    credentials: CREDENTIALS,
     missing: () => hasCeph() ? undefined : "run tests/install.sh stores as root",
-    start: (dir) => startCeph({ dir, accessKey: ACCESS_KEY, secretKey: SECRET_KEY, dnsName: DNS_NAME }),
+    start: (dir) => startCeph({ dir, ...CREDENTIALS, dnsName: DNS_NAME }),
   },
+  ofProcess("minio", {
+    name: "MinIO",
+    version: "of 12 February 2026",
+    setting: `${PATH_STYLE}, or \`MINIO_DOMAIN\` and \`S3_PATH_STYLE=false\``,
+    known: {},
+    hasVirtualHosts: true,
+    credentials: LONG_SECRET,
+    missing: () => toolPath("minio") === undefined ? "run tests/install.sh minio as root" : undefined,
+    command: (dir, port) => ({
+      command: toolPath("minio") ?? "minio",
+      args: ["server", "--quiet", "--address", `127.0.0.1:${port}`, dir],
+      env: {
+        MINIO_ROOT_USER: LONG_SECRET.accessKey,
+        MINIO_ROOT_PASSWORD: LONG_SECRET.secretKey,
+        MINIO_DOMAIN: DNS_NAME,
+        MINIO_BROWSER: "off",
+        MINIO_UPDATE: "off",
+      },
+      readyTimeoutMs: 120_000,
+    }),
+  }),
   ofProcess("seaweedfs", {
     name: "SeaweedFS",
     version: VERSIONS.weed,
@@ -149,10 +179,12 @@ export const COMPAT_STORES: readonly CompatStore[] = [
           "",
         ].join("\n"),
       );
-      const program = ["-Xmx512m", "-cp", `${s3proxyFolder()}/*`, "org.gaul.s3proxy.Main"];
+      // Else it says each step of each request.
+      await Deno.writeTextFile(`${dir}/logback.xml`, LOGBACK);
+      const jvm = ["-Xmx512m", `-Dlogback.configurationFile=${dir}/logback.xml`, "-cp", `${s3proxyFolder()}/*`];
       return {
         command: commandPath("java") ?? "java",
-        args: [...program, "--properties", `${dir}/s3proxy.properties`],
+        args: [...jvm, "org.gaul.s3proxy.Main", "--properties", `${dir}/s3proxy.properties`],
         readyTimeoutMs: 120_000,
       };
     },
@@ -164,8 +196,9 @@ export const COMPAT_STORES: readonly CompatStore[] = [
     known: {},
     missing: () => without(program("moto_server")),
     command: (_, port) => ({
-      command: program("moto_server"),
-      args: ["-H", "127.0.0.1", "-p", `${port}`],
+      // Its script's first line names the place where it was installed; the cache may have moved.
+      command: program("moto_server").replace(/moto_server$/, "python"),
+      args: ["-m", "moto.server", "-H", "127.0.0.1", "-p", `${port}`],
       readyTimeoutMs: 120_000,
     }),
   }),
@@ -185,6 +218,12 @@ export const COMPAT_STORES: readonly CompatStore[] = [
     }),
   }),
 ];
+
+const LOGBACK = `<configuration>
+  <appender name="out" class="ch.qos.logback.core.ConsoleAppender"><encoder><pattern>%level %msg%n</pattern></encoder></appender>
+  <root level="WARN"><appender-ref ref="out"/></root>
+</configuration>
+`;
 
 function s3proxyFolder(): string {
   return `${cacheFolder()}/s3proxy-${VERSIONS.s3proxy}`;

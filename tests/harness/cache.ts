@@ -10,6 +10,7 @@ const TOOLS = {
   versitygw: "v1.8.0",
   kwok: "v0.8.0",
   "metrics-server": "v0.9.0",
+  minio: "v0.0.0-20260212201848-7aac2a2c5b7c",
   typos: "1.52.0",
   "docker-compose": "5.6.1.0",
   mochi: "v2.7.9",
