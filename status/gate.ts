@@ -33,7 +33,7 @@ const MOST = {
   /** Answers that go on: logs and events. */
   stream: { all: 192, ofVisitor: 64 },
   /** Pages, metrics, actions. */
-  request: { all: 64, ofVisitor: 16 },
+  request: { all: 64, ofVisitor: 32 },
 } as const;
 
 /** Seconds after which to try again. */

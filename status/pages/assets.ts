@@ -293,24 +293,43 @@ export const SCRIPT = `
   document.addEventListener("visibilitychange", () => {
     if (!document.hidden && missed) { missed = false; plan(); }
   });
-  const source = new EventSource("/events");
-  let opened = false;
-  source.onopen = () => {
-    say("on", "Live", ": changes show by themselves");
-    if (opened) plan();
-    opened = true;
-  };
-  source.onerror = () => say("off", "Not live", ": the service does not answer, trying again");
+  // What was made for a page that nobody looked at is old.
+  let source, opened = document.hidden;
   const run = document.body.dataset.run;
   const types = ["created", "started", "waiting", "retrying", "finished", "group", "join", "scheduled", "table",
     "broker", "leader", "resync"];
   if (document.getElementById("messages")) types.push("message");
-  for (const type of types) {
-    source.addEventListener(type, (event) => {
-      const name = run && event.data ? JSON.parse(event.data).run_name : undefined;
-      if (!run || !name || name === run) plan();
-    });
-  }
+  const told = (event) => {
+    const name = run && event.data ? JSON.parse(event.data).run_name : undefined;
+    if (!run || !name || name === run) plan();
+  };
+  const listen = () => {
+    source = new EventSource("/events");
+    source.onopen = () => {
+      say("on", "Live", ": changes show by themselves");
+      if (opened) plan();
+      opened = true;
+    };
+    source.onerror = () => say("off", "Not live", ": the service does not answer, trying again");
+    for (const type of types) source.addEventListener(type, told);
+  };
+  if (!document.hidden) listen();
+  // A browser has six connections to a service: pages that nobody looks at leave them to the others.
+  const lookedAt = () => new Promise((resolve) => {
+    const look = () => document.hidden ? document.addEventListener("visibilitychange", look, { once: true }) : resolve();
+    look();
+  });
+  let stopLog = () => {};
+  let leaving;
+  document.addEventListener("visibilitychange", () => {
+    clearTimeout(leaving);
+    if (!document.hidden) return source || listen();
+    leaving = setTimeout(() => {
+      if (source) source.close();
+      source = undefined;
+      stopLog();
+    }, 1000);
+  });
   setInterval(plan, 15000);
   let shown = location.pathname + location.search;
   const show = async (url) => {
@@ -414,7 +433,10 @@ export const SCRIPT = `
   }
   const log = document.querySelector("pre[data-follow]");
   const follow = async () => {
-    const response = await fetch(log.dataset.follow);
+    await lookedAt();
+    const reading = new AbortController();
+    stopLog = () => reading.abort();
+    const response = await fetch(log.dataset.follow, { signal: reading.signal });
     if (!response.ok || !response.body) return false;
     const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();
     let first = true;
@@ -432,7 +454,7 @@ export const SCRIPT = `
   if (log) {
     (async () => {
       for (let tries = 0; tries < 600; tries++) {
-        try { if (await follow()) return plan(); } catch { /* try again */ }
+        try { if (await follow()) return plan(); } catch { if (document.hidden) tries = 0; }
         await new Promise((resolve) => setTimeout(resolve, 2000));
       }
     })();
