@@ -88,17 +88,22 @@ export class RunIndex {
   }
 
   /**
-   * Whether a statement gives a row, made once. For what is asked a million times: objects that node:sqlite makes, as each
+   * A statement, made once, whose rows are arrays. For what is asked a million times: objects that node:sqlite makes, as each
    * `run()` does too, are kept by V8 until a collection of everything, arrays are not.
    */
-  #gives(text: string, ...params: readonly (string | number | null)[]): boolean {
+  arrays(text: string): StatementSync {
     let statement = this.#statements.get(text);
     if (!statement) {
       statement = this.sql(text);
       // Missing in Deno's types (2.9.6).
       (statement as StatementSync & { setReturnArrays(are: boolean): void }).setReturnArrays(true);
     }
-    return statement.get(...params) !== undefined;
+    return statement;
+  }
+
+  /** Whether a statement gives a row. */
+  #gives(text: string, ...params: readonly (string | number | null)[]): boolean {
+    return this.arrays(text).get(...params) !== undefined;
   }
 
   /** All of `work` or nothing; throws what it throws. Within another one it is a part of that. */
@@ -327,13 +332,16 @@ export class RunIndex {
 
   #count({ job, day, counts, worth }: Figures, sign: 1 | -1): void {
     const values = [...counts, ...worth].map((value) => sign * value);
-    this.sql(
+    this.#gives(
       `INSERT INTO days(job, day, succeeded, failed, cancelled, core_ms, gib_ms, gpu_ms, stale)
        VALUES (?, ?, ?, ?, ?, ?, ?, ?, 1) ON CONFLICT(job, day) DO UPDATE SET
        succeeded = succeeded + excluded.succeeded, failed = failed + excluded.failed,
        cancelled = cancelled + excluded.cancelled, core_ms = core_ms + excluded.core_ms,
        gib_ms = gib_ms + excluded.gib_ms, gpu_ms = gpu_ms + excluded.gpu_ms, stale = 1`,
-    ).run(job, day, ...values);
+      job,
+      day,
+      ...values,
+    );
     if (sign > 0) return;
     this.sql("DELETE FROM days WHERE job = ? AND day = ? AND succeeded + failed + cancelled = 0").run(job, day);
   }

@@ -11,7 +11,7 @@ import { createTables, indexInMemory, RunIndex } from "./index.ts";
 import { APPLICATION_ID, SCHEMA_VERSION } from "./schema.ts";
 
 /** SQLite's own cache, in KiB; what it does not hold is in the system's. */
-const CACHE_KIB = 8 * 1024;
+const CACHE_KIB = 4 * 1024;
 /** Of the log of changes, once they are in the file. */
 const MOST_LOG_BYTES = 32 * 1024 * 1024;
 

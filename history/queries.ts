@@ -132,21 +132,21 @@ export class Queries {
   }
 
   async #refreshDay(day: number, jobs: readonly number[], pause: () => Promise<void> | undefined): Promise<void> {
-    const read = this.#index.sql(
+    const read = this.#index.arrays(
       `SELECT id, job, took_ms FROM runs NOT INDEXED
        WHERE id BETWEEN ? AND ? AND status = 0 AND took_ms IS NOT NULL ORDER BY id LIMIT ?`,
     );
     const took = new Map<number, number[]>();
     let [low, high] = idsOfDay(day);
-    for (let found = read.all(low, high, MOST_LOOKED_AT); found.length > 0;) {
-      for (const { job, took_ms } of found) {
-        const all = took.get(job as number);
-        if (!all) took.set(job as number, [took_ms as number]);
-        else if (all.length < SAMPLE) all.push(took_ms as number);
+    const next = () => read.all(low, high, MOST_LOOKED_AT) as unknown as [id: number, job: number, tookMs: number][];
+    for (let found = next(); found.length > 0; found = next()) {
+      for (const [, job, tookMs] of found) {
+        const all = took.get(job);
+        if (!all) took.set(job, [tookMs]);
+        else if (all.length < SAMPLE) all.push(tookMs);
       }
-      low = found.at(-1)!["id"] as number + 1;
+      low = found.at(-1)![0] + 1;
       await pause();
-      found = read.all(low, high, MOST_LOOKED_AT);
     }
     this.#index.transaction(() => {
       for (const job of jobs) this.#putPercentiles(job, day, took.get(job) ?? []);

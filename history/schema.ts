@@ -41,6 +41,7 @@ CREATE INDEX by_group ON runs(grp) WHERE grp IS NOT NULL;
 CREATE VIRTUAL TABLE texts USING fts5(
   text, content='', contentless_delete=1, detail=none, tokenize="unicode61 remove_diacritics 0 categories 'L* N* M* Co'"
 );
+INSERT INTO texts(texts, rank) VALUES ('hashsize', 262144);
 CREATE TABLE days(
   job INTEGER NOT NULL,
   day INTEGER NOT NULL,

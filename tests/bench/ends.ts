@@ -115,7 +115,7 @@ async function auditCalls(file: string): Promise<number> {
 }
 
 /** When each Job was seen as ended, in milliseconds since the epoch, as MqttEar has its times. */
-class EndClock implements AsyncDisposable {
+export class EndClock implements AsyncDisposable {
   readonly endedAt = new Map<string, number>();
   readonly #onEnd: (name: string) => void;
   #stream: AsyncDisposable | undefined;

@@ -27,9 +27,10 @@ async function keepOpen(url: string, path: string): Promise<() => Promise<never>
     began = performance.now();
     const response = await fetch(url + path);
     await response.arrayBuffer();
+    busy = false;
+    if (response.status === 503) return void setTimeout(plan, 500 + 500 * Math.random());
     if (!response.ok) throw new Error(`${path} is answered by ${response.status}`);
     pagesRead++;
-    busy = false;
     gap = Math.min(MOST_GAP_MS, Math.max(LEAST_GAP_MS, 4 * (performance.now() - began)));
   };
   const plan = () => {

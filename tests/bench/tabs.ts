@@ -1,6 +1,6 @@
 /**
  * Measurements of pages that are open while the service works: what twenty of them cost a message on its way to its Job, and
- * how soon a page in a real browser shows the end of a run. The Jobs have no pods; the bench writes their ends.
+ * how soon a page in a real browser shows the end of a run in a real container.
  */
 import { JobEnder } from "../chaos/ender.ts";
 import { launchBrowser, noBrowser, openPage } from "../harness/browser.ts";
@@ -9,7 +9,8 @@ import { eventually } from "../harness/wait.ts";
 import { type HelperProcess, startHelper } from "./helper.ts";
 import { atMost, type Measurement, percentile, type Sample } from "./measure.ts";
 import type { TabsOrder } from "./open_tabs.ts";
-import { benchRow, JOBS_ONLY, Scene } from "./scene.ts";
+import { EndClock } from "./ends.ts";
+import { benchRow, JOBS_ONLY, Scene, type SceneOptions } from "./scene.ts";
 
 /** By name. */
 export const TABS: Readonly<Record<string, Measurement>> = {
@@ -44,21 +45,18 @@ const OPEN = [
 const BLOCKS = 6;
 /** Two seconds, so that each page is asked for several times. */
 const BLOCK = 100;
-const ENDS = 20;
+/** Fewer than the overview shows, each way. */
+const ENDS = 10;
 
-async function startScene(): Promise<{ scene: Scene; url: string }> {
+async function startScene(options: SceneOptions): Promise<{ scene: Scene; url: string }> {
   const port = freePort();
-  const scene = await Scene.start({
-    rows: [benchRow(ROW, "lab/latency/+")],
-    cluster: JOBS_ONLY,
-    env: { STATUS_ADDR: `127.0.0.1:${port}` },
-  });
+  const scene = await Scene.start({ ...options, env: { STATUS_ADDR: `127.0.0.1:${port}` } });
   return { scene, url: `http://127.0.0.1:${port}` };
 }
 
 /** The limit: the same without an open page, by turns of two seconds. The browsers are not of the service's machine. */
 async function tabs(repeats: number): Promise<Sample[]> {
-  const { scene, url } = await startScene();
+  const { scene, url } = await startScene({ rows: [benchRow(ROW, "lab/latency/+")], cluster: JOBS_ONLY });
   await using _scene = scene;
   await using ender = new JobEnder(scene.kit.cluster.api);
   await using clock = await scene.clock("default", (runName, createdAt) => {
@@ -109,33 +107,32 @@ async function pagesRead(tabs: HelperProcess): Promise<number> {
   return Number(line.slice("pages ".length));
 }
 
-/** From the write of a Job's end to the sight of it: of failures on the overview, of all others on the list of runs. */
+/** From a Job's end in a real container to the sight of it: of failures on the overview, of the others on the list of runs. */
 async function seen(): Promise<Sample[]> {
   if (noBrowser) throw new Error("There is no Chromium");
-  const { scene, url } = await startScene();
+  const { scene, url } = await startScene({
+    rows: [
+      benchRow("good", "lab/good", { command: "sleep 1" }),
+      benchRow("bad", "lab/bad", { command: "sh -c 'sleep 1; exit 3'" }),
+    ],
+    cluster: { node: "real" },
+  });
   await using _scene = scene;
-  await using ender = new JobEnder(scene.kit.cluster.api);
-  const created: { runName: string; createdAt: string }[] = [];
-  await using _clock = await scene.clock("default", (runName, createdAt) => void created.push({ runName, createdAt }));
+  await using ends = await EndClock.start(scene);
   const browser = await launchBrowser();
   try {
     const overview = await openPage(browser, url);
     const runs = await openPage(browser, `${url}/runs`);
     const times: number[] = [];
     for (let at = 0; at < ENDS; at++) {
-      await scene.publish([`lab/latency/seen-${at}`]);
-      const job = await eventually(() => created[at], { what: "its Job" });
       const fails = at % 2 === 0;
-      const { page } = fails ? overview : runs;
-      const within = fails ? "#failures" : "#runs";
-      // A page that is not in front asks for nothing.
-      await page.bringToFront();
-      await runs.page.locator(`#runs a[href="/runs/${job.runName}"]`).first().waitFor({ state: "attached" });
-      const begunMs = performance.now();
-      ender.end({ ...job, fails, afterMs: 0 });
-      const line = page.locator(`${within} :is(tr, li):has(a[href="/runs/${job.runName}"])`);
-      await line.filter({ hasText: fails ? "" : "succeeded" }).first().waitFor({ state: "attached" });
-      times.push(performance.now() - begunMs);
+      const [{ page }, within] = fails ? [overview, "#failures"] : [runs, "#runs"];
+      await scene.publish([fails ? "lab/bad" : "lab/good"]);
+      const line = page.locator(`${within} :is(tr, li)`).filter({ hasText: fails ? "exit code 3" : "succeeded" });
+      await line.nth(Math.floor(at / 2)).waitFor({ state: "attached", timeout: 60_000 });
+      const seenAt = Date.now();
+      const endedAt = await eventually(() => ends.endedAt.size > at && [...ends.endedAt.values()].at(-1));
+      times.push(seenAt - endedAt);
     }
     return [{ "seen-p50": { value: percentile(times, 50) }, "seen-slowest": { value: Math.max(...times) } }];
   } finally {
