@@ -6,7 +6,7 @@ import { MEASUREMENTS } from "./rows.ts";
 import { fillPeers, PEERS_RUN, plotsOfPeers, readPeers } from "./peers/page.ts";
 import { fillPage, PLOTS, plotsOf, readRun } from "./plot.ts";
 
-const MARKED = ["conditions", "figures", "plots", "times"]
+const MARKED = ["conditions", "figures", "growth", "plots", "times"]
   .map((name) => `<!-- ${name}:begin -->\nold\n<!-- ${name}:end -->\n`).join("");
 
 const RUN = [

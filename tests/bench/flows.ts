@@ -17,6 +17,7 @@ import {
   settledRssMb,
   unevenness,
 } from "./measure.ts";
+import { sendAll } from "./memory.ts";
 import { benchRow, JOBS_ONLY, Scene } from "./scene.ts";
 
 const PREFIX = "services/mqtt_job_listener";
@@ -32,6 +33,13 @@ export const FLOWS: Readonly<Record<string, Measurement>> = {
       "groups-latency-p50": { unit: "ms", goal: atMost(1.5) },
     },
     run: groups,
+  },
+  "group-memory": {
+    figures: {
+      "group-memory": { unit: "MB", goal: atMost(1.2) },
+      "group-memory-more": { unit: "MB more", goal: atMost(30, "value") },
+    },
+    run: groupMemory,
   },
   "limits": {
     figures: { "limits-rss": { unit: "MB" }, "limits-latency-p50": { unit: "ms", goal: atMost(1.5) } },
@@ -112,6 +120,53 @@ async function groups(repeats: number, messages: number): Promise<Sample[]> {
       clearInterval(sampling);
       await ear.endAsync(true);
     }
+  }
+  return samples;
+}
+
+/**
+ * One group of twice as many items as `messages`, against as many messages of a row without items, a few hundred at a
+ * time; each with a service of its own. Resident memory that is exceeded for a tenth of the time.
+ */
+async function groupMemory(repeats: number, messages: number): Promise<Sample[]> {
+  const size = messages * 2;
+  const items = Array.from({ length: size }, (_, index) => `file-${index}`);
+  const during = async (work: (scene: Scene, ended: () => number) => Promise<unknown>): Promise<number> => {
+    await using scene = await Scene.start({
+      rows: [benchRow("single", "lab/single"), benchRow("item", "lab/items", { for_each: "payload.items" })],
+      cluster: JOBS_ONLY,
+      env: { MAX_ITEMS: "10000" },
+    });
+    await using ender = new JobEnder(scene.kit.cluster.api);
+    await using _clock = await scene.clock("default", (runName, createdAt) => {
+      ender.end({ runName, createdAt, fails: false, afterMs: 0 });
+    });
+    const ear = await mqtt.connectAsync(scene.kit.broker.url, { protocolVersion: 5 });
+    let ended = 0;
+    ear.on("message", () => ended++);
+    await ear.subscribeAsync(`${PREFIX}/job_complete/+`, { qos: 1 });
+    const taken: number[] = [];
+    const sampling = setInterval(() => taken.push(rssMb(scene.service.pid)), 100);
+    try {
+      await work(scene, () => ended);
+      await eventually(() => ended >= size, {
+        timeoutMs: 600_000,
+        intervalMs: 100,
+        what: () => `${size} runs to end; ${ended} have`,
+      });
+      return percentile(taken, 90);
+    } finally {
+      clearInterval(sampling);
+      await ear.endAsync(true);
+    }
+  };
+  const samples: Sample[] = [];
+  for (let repeat = 0; repeat < repeats; repeat++) {
+    const limit = await during((scene, ended) => sendAll(scene, size, ended, "lab/single"));
+    const value = await during((scene) =>
+      scene.publisher.publishAsync("lab/items", JSON.stringify({ items }), { qos: 1 })
+    );
+    samples.push({ "group-memory": { value, limit }, "group-memory-more": { value: value - limit } });
   }
   return samples;
 }

@@ -1,23 +1,40 @@
 /**
- * `deno task bench growth`: how cost grows with rows of the table, with live Jobs and with the bytes of a log; how it
- * grows with messages is a by-product of `memory-flat`. Each point is one measurement; there are no goals.
+ * `deno task bench growth`, or one part of it such as `growth-rows`: how cost grows with rows of the table, live Jobs, the
+ * bytes of a log, ended runs in the index, items of a group, runs that wait and schedules; how it grows with messages is a
+ * by-product of `memory-flat` and `million`. Each point is one measurement. The page says which grow faster than what
+ * they are measured over.
  */
 import { startService } from "../harness/service.ts";
 import { csv } from "../harness/table.ts";
 import { parseTableInSlices, rowsFor } from "../../catalog.ts";
 import { measureLogVolume } from "./log_volume.ts";
+import { withItems, withRecords, withSchedules, withWaiting } from "./growth_flows.ts";
 import { makeLive } from "./memory.ts";
 import { type BenchPoint, percentile, rounded, settledRssMb } from "./measure.ts";
 import { benchRow, JOBS_ONLY, Scene } from "./scene.ts";
 
-type Emit = (point: BenchPoint) => void;
+export type Emit = (point: BenchPoint) => void;
 
-/** Measures all points; `messages` below 5,000 leaves out the larger ones, for a trial. */
-export async function measureGrowth(messages: number, tell: Emit): Promise<void> {
-  const largest = messages / 5_000;
-  await withRows([1, 100, 10_000, 100_000].filter((count) => count <= 100_000 * largest || count === 1), tell);
-  await withLiveJobs([100, 1_000, 5_000, 10_000].filter((count) => count <= 10_000 * largest), tell);
-  await withLogBytes([10, 100, 1_000].filter((megabytes) => megabytes <= 1_000 * largest), tell);
+interface Part {
+  readonly xs: readonly number[];
+  run(xs: readonly number[], tell: Emit): Promise<void>;
+}
+
+/** By name. */
+export const GROWTH: Readonly<Record<string, Part>> = {
+  "growth-rows": { xs: [1, 100, 1_000, 10_000, 100_000], run: withRows },
+  "growth-jobs": { xs: [100, 1_000, 5_000, 10_000], run: withLiveJobs },
+  "growth-log": { xs: [10, 100, 1_000], run: withLogBytes },
+  "growth-records": { xs: [1_000, 10_000, 100_000, 1_000_000], run: withRecords },
+  "growth-items": { xs: [10, 100, 1_000, 10_000], run: withItems },
+  "growth-waiting": { xs: [20, 200, 2_000], run: withWaiting },
+  "growth-schedules": { xs: [1, 50, 500], run: withSchedules },
+};
+
+/** Measures the points of a part; `messages` below 5,000 leaves out the larger ones, for a trial. */
+export async function measureGrowth(name: string, messages: number, tell: Emit): Promise<void> {
+  const { xs, run } = GROWTH[name]!;
+  await run(xs.filter((x, at) => at === 0 || x <= xs.at(-1)! * messages / 5_000), tell);
 }
 
 /** Messages whose way to their Job is measured, at 50 a second. */

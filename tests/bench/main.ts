@@ -7,21 +7,23 @@
  */
 import { numberFlag } from "../harness/flags.ts";
 import { conditions, Saved } from "./conditions.ts";
-import { measureGrowth } from "./growth.ts";
+import { GROWTH, measureGrowth } from "./growth.ts";
 import { type BenchPoint, type BenchRow, rowsOf } from "./measure.ts";
 import { benchPeers } from "./peers.ts";
 import { MEASUREMENTS } from "./rows.ts";
 import { benchScale } from "./scale.ts";
 
-const GROWTH = "growth";
-
 async function main(args: readonly string[]): Promise<number> {
   const asked = args.filter((arg) => !arg.startsWith("--"));
   if (asked[0] === "peers") return await benchPeers(args.slice(args.indexOf("peers") + 1));
   if (asked[0] === "scale") return await benchScale();
-  const unknown = asked.find((name) => name !== GROWTH && !(name in MEASUREMENTS));
+  const names = asked.length === 0
+    ? Object.keys(MEASUREMENTS)
+    : asked.flatMap((name) => name === "growth" ? Object.keys(GROWTH) : name);
+  const known = [...Object.keys(MEASUREMENTS), "growth", ...Object.keys(GROWTH)];
+  const unknown = names.find((name) => !known.includes(name));
   if (unknown !== undefined) {
-    console.error(`Cannot measure ${unknown}: there are ${[...Object.keys(MEASUREMENTS), GROWTH].join(", ")}`);
+    console.error(`Cannot measure ${unknown}: there are ${known.join(", ")}`);
     return 2;
   }
   const repeats = args.includes("--once") ? 1 : 3;
@@ -30,7 +32,7 @@ async function main(args: readonly string[]): Promise<number> {
   saved.add(await conditions({ repeats, messages }));
   const rows: BenchRow[] = [];
   let failed = false;
-  for (const name of asked.length > 0 ? asked : Object.keys(MEASUREMENTS)) {
+  for (const name of names) {
     const begunMs = performance.now();
     try {
       for (const row of await measure(name, { repeats, messages }, (point) => saved.tell(point))) {
@@ -54,8 +56,8 @@ async function measure(
   { repeats, messages }: { readonly repeats: number; readonly messages: number },
   tell: (point: BenchPoint) => void,
 ): Promise<BenchRow[]> {
-  if (name === GROWTH) {
-    await measureGrowth(messages, tell);
+  if (name in GROWTH) {
+    await measureGrowth(name, messages, tell);
     return [];
   }
   const { figures, once, run } = MEASUREMENTS[name]!;

@@ -42,6 +42,7 @@ export function fillPage(page: string, run: SavedRun): string {
   const parts = {
     conditions: conditionsText(run),
     figures: figuresTable(run),
+    growth: growthTable(run),
     plots: plotsText(run),
     times: timesTable(run),
   };
@@ -80,6 +81,25 @@ function figuresTable({ rows }: SavedRun): string {
       goal.replace("<=", "≤").replace(">=", "≥").replace("value ", ""),
       goal === "none" ? "" : ok ? "ok" : "**missed**",
     ]),
+  );
+}
+
+/** Of what is at most linear the exponent is 1; a measured point is not better than a tenth. */
+const MOST_EXPONENT = 1.1;
+
+/** How each series grows between its last two points. */
+function growthTable(run: SavedRun): string {
+  const all = seriesOf(run);
+  if (all.length === 0) return "No growth is saved yet.";
+  return markdownTable(
+    ["figure", "from", "to", "exponent", ""],
+    all.map(({ name, points }) => {
+      const [before, last] = points.slice(-2) as [BenchPoint, BenchPoint];
+      const exponent = Math.log(last.value / before.value) / Math.log(last.x / before.x);
+      const said = ({ value, unit, x, xUnit }: BenchPoint) => `${number(value)} ${unit} at ${number(x)} ${xUnit}`;
+      const isFault = !(exponent <= MOST_EXPONENT);
+      return [name, said(before), said(last), exponent.toFixed(2), isFault ? "**above linear**" : "ok"];
+    }),
   );
 }
 
@@ -122,6 +142,19 @@ const TITLES: Readonly<Record<string, string>> = {
   "growth-jobs-latency": "Publish to Job, median at 50 messages/s",
   "growth-log-memory": "Highest memory of a process that keeps one log",
   "growth-log-time": "Time to keep one log",
+  "growth-ended-heap": "Objects of the core over runs that have ended",
+  "growth-ended-rss": "Memory of the core over runs that have ended",
+  "growth-records-fill": "Making the index of ended runs anew",
+  "growth-records-page": "Slowest question of a page to the index, 95 %",
+  "growth-records-memory": "Memory of the index",
+  "growth-items-time": "A group, from its message to its end",
+  "growth-items-memory": "Memory while a group runs",
+  "growth-waiting-memory": "Memory over runs that wait for a slot",
+  "growth-waiting-latency": "Publish to Job of another row, beside runs that wait",
+  "growth-waiting-cpu": "CPU to let runs go on as slots become free",
+  "growth-schedules-start": "Start of the service over rows with a schedule",
+  "growth-schedules-memory": "Memory of the idle service over rows with a schedule",
+  "growth-schedules-latency": "Publish to Job of another row, beside schedules",
 };
 
 function titleOf(name: string): string {

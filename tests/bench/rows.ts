@@ -9,6 +9,7 @@ import { JOB_COST } from "./job_cost.ts";
 import { LOGS } from "./log_node.ts";
 import type { Measurement } from "./measure.ts";
 import { MEMORY } from "./memory.ts";
+import { MILLION } from "./million.ts";
 import { PAGES } from "./pages.ts";
 import { PEER } from "./peer.ts";
 import { SPEED } from "./speed.ts";
@@ -21,6 +22,7 @@ export const MEASUREMENTS: Readonly<Record<string, Measurement>> = {
   ...ENDS,
   ...PEER,
   ...MEMORY,
+  ...MILLION,
   ...LOGS,
   ...FLOWS,
   ...CLI,
