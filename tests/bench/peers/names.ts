@@ -32,9 +32,9 @@ const SLOW = ["argo", "argo-at-least-once", "python"] as const;
 export const CASES: Readonly<Record<string, Planned>> = {
   "burst-500": { title: "500 at once", messages: 500, turns: 3, once: SLOW, limitMs: 40_000 },
   "burst-2000": { title: "2,000 at once", messages: 2_000, turns: 3, once: SLOW, without: ["argo"] },
-  "steady-10": { title: "10 a second", messages: 200, perSecond: 10, turns: 1 },
-  "steady-50": { title: "50 a second", messages: 500, perSecond: 50, turns: 1, without: ["argo"] },
-  "steady-200": { title: "200 a second", messages: 2_000, perSecond: 200, turns: 1, without: ["argo"] },
+  "steady-10": { title: "10 a second", messages: 100, perSecond: 10, turns: 3, once: ["argo"] },
+  "steady-50": { title: "50 a second", messages: 250, perSecond: 50, turns: 3, without: ["argo"] },
+  "steady-200": { title: "200 a second", messages: 1_000, perSecond: 200, turns: 3, without: ["argo"] },
   "kill-9": {
     title: "`kill -9` at 200 a second",
     messages: 1_000,

@@ -44,11 +44,13 @@ export function fillPeers(page: string, run: PeersRun): string {
 function conditionsText({ conditions }: PeersRun): string {
   if (conditions === undefined) return "No run is saved yet.";
   const { date, commit, cores, memoryGb, versions } = conditions;
-  const tools = ["deno", "kubernetes", "mosquitto", "Argo Events", "nats", "peer's paho-mqtt", "peer's kubernetes"]
-    .flatMap((name) => versions[name] === undefined ? [] : `${name} ${versions[name]}`);
-  return `${date.slice(0, 16).replace("T", " ")} UTC, commit ${commit}, ${cores} cores, ${memoryGb} GB of memory; ${
-    tools.join(", ")
-  }.`;
+  const of = (...names: string[]) =>
+    names.flatMap((name) => versions[name] === undefined ? [] : `${name} ${versions[name]}`).join(", ");
+  return [
+    `- ${date.slice(0, 16).replace("T", " ")} UTC, commit ${commit}, ${cores} cores, ${memoryGb} GB of memory`,
+    `- ${of("deno", "kubernetes", "mosquitto", "Argo Events", "nats")}`,
+    `- ${of("peer's paho-mqtt", "peer's kubernetes")}`,
+  ].join("\n");
 }
 
 /** The median of a figure over the turns of one contestant with one case; undefined where there is none. */
@@ -152,11 +154,6 @@ export function plotsOfPeers(run: PeersRun): Map<string, string> {
       unit: "MB",
       bars: ofCase("burst-2000", (line) => line.memoryMb),
     },
-    "peers-latency": {
-      title: "Publish to Job, 99th percentile at 50 messages a second",
-      unit: "ms",
-      bars: ofCase("steady-50", (line) => line.p99),
-    },
     "peers-lost": {
       title: "Messages lost of 1,000, kill -9 at 200 a second",
       unit: "messages",
@@ -168,7 +165,7 @@ export function plotsOfPeers(run: PeersRun): Map<string, string> {
   );
 }
 
-const [WIDTH, LEFT, RIGHT, TOP, STEP] = [640, 250, 560, 44, 30] as const;
+const [WIDTH, LEFT, RIGHT, TOP, STEP] = [640, 270, 570, 44, 30] as const;
 
 function plot({ title, unit, bars }: Bars): string {
   const top = niceTop(Math.max(...bars.map(({ value }) => value)));

@@ -53,7 +53,7 @@ Deno.test("fillPeers() names the marker that a page lacks", () => {
 });
 
 Deno.test("plotsOfPeers() draws what a run has, and nothing else", () => {
-  deepEqual([...plotsOfPeers(read(aLine({ case: "steady-50" }))).keys()], ["peers-latency.svg"]);
+  deepEqual([...plotsOfPeers(read(aLine({ case: "kill-9" }))).keys()], ["peers-lost.svg"]);
 });
 
 Deno.test("fillScale() computes cores from milliseconds a message", () => {
