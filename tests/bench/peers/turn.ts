@@ -28,7 +28,7 @@ export interface Case {
 const JOBS = "/apis/batch/v1/namespaces/default/jobs";
 const METADATA_ONLY = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1";
 /** So long no Job has come: none will. Beyond the 30 s after which JetStream sends again what was not acknowledged. */
-const QUIET_MS = { calm: 15_000, fault: 40_000 };
+const QUIET_MS = 40_000;
 const WARM_UP = 100;
 
 /** Starts, measures and ends one contestant; no Job is left. */
@@ -86,7 +86,6 @@ async function measure(
   await Promise.all(faults);
   await sender.taken();
   const end = await lastJob(sender, clock, {
-    quietMs: fault === undefined ? QUIET_MS.calm : QUIET_MS.fault,
     deadline: sentAll + limitMs,
     look: () => ({ cpu: group.cpu() - before.cpu, controlPlane: controlPlane() - before.controlPlane }),
   });
@@ -118,14 +117,14 @@ interface Spent {
 async function lastJob(
   sender: Sender,
   clock: JobClock,
-  { quietMs, deadline, look }: { quietMs: number; deadline: number; look: () => Spent },
+  { deadline, look }: { deadline: number; look: () => Spent },
 ): Promise<Spent & { readonly late: boolean }> {
   let [count, since, spent] = [-1, performance.now(), look()];
   while (sender.missing(clock).length > 0) {
     const now = performance.now();
     if (clock.count !== count) [count, since, spent] = [clock.count, now, look()];
-    if (now - since > quietMs) return { ...spent, late: false };
-    if (now > deadline && now - since < quietMs / 2) return { ...look(), late: true };
+    if (now - since > QUIET_MS) return { ...spent, late: false };
+    if (now > deadline && now - since < QUIET_MS / 2) return { ...look(), late: true };
     await pause(100);
   }
   // What is still to be done for the last Jobs belongs to them.
