@@ -24,6 +24,12 @@ export async function benchPeers(args: readonly string[]): Promise<number> {
     console.error(`Cannot measure ${unknown}: there are ${[...Object.keys(CASES), ...known].join(", ")}`);
     return 2;
   }
+  for (const name of who) {
+    const missing = await CONTESTANTS[name]?.missing?.();
+    if (missing === undefined) continue;
+    console.error(`Cannot measure ${name}: ${missing}`);
+    return 2;
+  }
   const turns = flag("turns") === undefined ? undefined : numberFlag("turns", 1);
   const saved = new Saved(flag("out"));
   saved.add(await conditions({ repeats: turns ?? 3, messages: 2_000 }));

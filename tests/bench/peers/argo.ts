@@ -27,27 +27,31 @@ export const ARGO: Contestant = {
   title: "Argo Events, presets",
   // Its client may make ten calls before it is held to five a second.
   warmUp: 1,
+  missing,
   start: (options) => start(options, {}),
 };
 
 export const ARGO_LIFTED: Contestant = {
   title: "Argo Events, rate lifted",
+  missing,
   start: (options) => start(options, { lifted: true }),
 };
 
 export const ARGO_AT_LEAST_ONCE: Contestant = {
   title: "Argo Events, rate lifted, atLeastOnce",
+  missing,
   start: (options) => start(options, { lifted: true, atLeastOnce: true }),
 };
 
-async function start({ scene, id, filter, template }: Start, setting: Setting): Promise<Running> {
+async function missing(): Promise<string | undefined> {
   const program = await argoEventsPath();
-  const nats = toolPath("nats");
-  if (!isFile(program) || nats === undefined) {
-    throw new Error(
-      `Cannot measure Argo Events: ${program} or the NATS server is missing; run: bash tests/install.sh peers`,
-    );
-  }
+  const gone = [isFile(program) ? undefined : program, toolPath("nats") === undefined ? "the NATS server" : undefined]
+    .filter((one) => one !== undefined);
+  return gone.length === 0 ? undefined : `it needs ${gone.join(" and ")}; run: bash tests/install.sh peers`;
+}
+
+async function start({ scene, id, filter, template }: Start, setting: Setting): Promise<Running> {
+  const [program, nats] = [await argoEventsPath(), toolPath("nats")!];
   const dir = await scratchFolder("argo");
   const running = new Set<ManagedProcess>();
   try {

@@ -40,6 +40,8 @@ export interface Contestant {
   readonly title: string;
   /** So few warm-up messages that a rate limit has recovered when it is measured. Default 100. */
   readonly warmUp?: number;
+  /** What it cannot be measured without, as a sentence; looked at before anybody is measured. */
+  missing?(): Promise<string | undefined>;
   start(options: Start): Promise<Running>;
 }
 
@@ -72,6 +74,7 @@ export const SERVICE: Contestant = {
 /** paho-mqtt and the official Kubernetes client: creates each Job in a thread of its own, and forgets it. */
 export const PYTHON: Contestant = {
   title: "Python script",
+  missing: () => peerPython().then(() => undefined, (error) => (error as Error).message),
   async start({ scene, id, filter, template }) {
     const { broker, cluster } = scene.kit;
     const order = {
