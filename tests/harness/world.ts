@@ -118,6 +118,11 @@ export class World {
     this.#calls = 0;
   }
 
+  /** Fates that no call has met yet. */
+  get turnsLeft(): number {
+    return this.#turns.length;
+  }
+
   /** The process is gone at once, and the next one starts. */
   kill(): void {
     if (!this.#process?.alive) return;
