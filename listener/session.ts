@@ -31,12 +31,13 @@ export interface SessionOptions {
 }
 
 /**
- * At least so long between the starts of two writes. A broker that lets few messages be unacknowledged waits for them, so
- * they come soon; where more than MANY are, it does not, and a burst of any size costs 10 a second: each write takes 4 ms
- * of processor, and at 40 a second they took a third of what a burst had.
+ * At least so long between the starts of two writes: each takes 4 ms of processor, and at 40 a second they took a third of
+ * what a burst had. A broker that lets few messages be unacknowledged waits for them, which shows: with the PUBACKs, as
+ * many messages come as it had waited with.
  */
-const WRITE_MS = { few: 25, many: 100 };
-const MANY = 100;
+const WRITE_MS = { awaited: 25, otherwise: 100 };
+/** So soon they come on the way there and back. */
+const SOON_MS = 15;
 /** Numbers that a process may give out beyond those of its last write; far more than a broker can leave open. */
 const RESERVE = 2 ** 20;
 /** Writes of a killed process stay below those of the next one, whenever they arrive. */
@@ -63,6 +64,8 @@ export class Session<P extends Pending = Pending> {
   #dirty = false;
   #pumping = false;
   #wroteAtMs = -Infinity;
+  /** The last PUBACKs: when they left, how many, and how many messages came soon afterwards. */
+  #released = { atMs: -Infinity, count: 0, followed: 0 };
   #whenWritten: PromiseWithResolvers<void>[] = [];
   /** What was seen of the broker, see packet_order.ts. */
   orderly: boolean | undefined;
@@ -163,6 +166,7 @@ export class Session<P extends Pending = Pending> {
   add(pending: P): void {
     this.#queue.push(pending);
     this.#waitingBytes += pending.delivery.payload.length;
+    if (performance.now() - this.#released.atMs < SOON_MS) this.#released.followed++;
   }
 
   /** The next number; call it in the order of receipt. */
@@ -213,6 +217,7 @@ export class Session<P extends Pending = Pending> {
           this.#waitingBytes -= delivery.payload.length;
           delivery.done();
         }
+        this.#released = { atMs: performance.now(), count: batch.length, followed: 0 };
       }
     } catch (error) {
       // The service stops: what is not acknowledged comes again.
@@ -236,10 +241,11 @@ export class Session<P extends Pending = Pending> {
   /** False: it is not, or means nothing any more; look again. */
   async #written(batch: readonly Pending[]): Promise<boolean> {
     const { records, scope, signal } = this.#options;
-    const apartMs = this.#queue.length > MANY ? WRITE_MS.many : WRITE_MS.few;
-    const waitMs = this.#wroteAtMs + apartMs - performance.now();
+    const isAwaited = this.#released.followed * 2 > this.#released.count;
+    const waitMs = this.#wroteAtMs + (isAwaited ? WRITE_MS.awaited : WRITE_MS.otherwise) - performance.now();
     if (waitMs > 0 && !this.#dirty) {
-      await delay(waitMs, signal); // More may join.
+      // More may join, and show that they are awaited.
+      await delay(Math.min(waitMs, SOON_MS), signal);
       return false;
     }
     const generation = this.#generation;

@@ -1,0 +1,72 @@
+/** How often a session is written, in time that passes when the test says so. */
+import { equal, ok } from "node:assert/strict";
+import { type Pending, Session } from "../../listener/session.ts";
+import { RunRecords } from "../../records.ts";
+import { delivery, FakeStore } from "../harness/fakes.ts";
+import { VirtualTime } from "../harness/virtual_time.ts";
+
+interface Bed {
+  readonly time: VirtualTime;
+  /** A message comes, and may be acknowledged. */
+  take(onAcknowledged?: () => void): void;
+  readonly acknowledged: number;
+  readonly writes: number;
+}
+
+async function withSession(work: (bed: Bed) => Promise<void>): Promise<void> {
+  using time = new VirtualTime({ seed: 1 });
+  const store = new FakeStore();
+  const stop = new AbortController();
+  const session = new Session({ records: new RunRecords(store), scope: "lab", emit: () => {}, signal: stop.signal });
+  session.begin(false);
+  let [taken, acknowledged] = [0, 0];
+  await work({
+    time,
+    take(onAcknowledged) {
+      const done = () => {
+        acknowledged++;
+        onAcknowledged?.();
+      };
+      const pending: Pending = {
+        delivery: { ...delivery({ packetId: ++taken }), done },
+        number: session.nextNumber(),
+        settled: false,
+        counted: true,
+      };
+      session.add(pending);
+      session.settle(pending);
+    },
+    get acknowledged() {
+      return acknowledged;
+    },
+    get writes() {
+      return store.calls.filter((call) => call.startsWith("put .session/")).length;
+    },
+  });
+  stop.abort();
+}
+
+Deno.test("messages that come one by one share ten writes a second, and the first of them does not wait", async () => {
+  await withSession(async (bed) => {
+    bed.take();
+    await bed.time.advance(1);
+    equal(bed.acknowledged, 1);
+    for (let message = 1; message < 250; message++) {
+      await bed.time.advance(20);
+      bed.take();
+    }
+    await bed.time.advance(200);
+    equal(bed.acknowledged, 250);
+    ok(bed.writes <= 55, `${bed.writes} writes in five seconds`);
+  });
+});
+
+Deno.test("a broker that waits for its ten messages to be acknowledged waits a fortieth of a second each time", async () => {
+  await withSession(async (bed) => {
+    // It has a thousand, ten of which are on their way at a time.
+    const send = () => setTimeout(() => bed.take(send), 2);
+    for (let message = 0; message < 10; message++) send();
+    await bed.time.advance(1_000);
+    ok(bed.acknowledged >= 350, `${bed.acknowledged} in a second`);
+  });
+});
