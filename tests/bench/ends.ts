@@ -9,7 +9,7 @@ import { MqttEar, startService } from "../harness/service.ts";
 import { eventually } from "../harness/wait.ts";
 import { atLeast, atMost, cpuSeconds, type Measurement, percentile, type Sample } from "./measure.ts";
 import { serveFakeLogs } from "./fake_kubelet.ts";
-import { benchRow, Scene } from "./scene.ts";
+import { benchRow, Scene, type SceneOptions } from "./scene.ts";
 
 const PREFIX = "services/mqtt_job_listener";
 
@@ -148,7 +148,13 @@ export class EndClock implements AsyncDisposable {
   }
 }
 
-const CONTROLLERS = ["--kube-api-qps=500", "--kube-api-burst=1000", "--concurrent-job-syncs=20"];
+/** What whole runs are measured on: fake nodes, and controllers that keep up. */
+export const CYCLES: Pick<SceneOptions, "cluster"> = {
+  cluster: {
+    node: "kwok",
+    controllerFlags: ["--kube-api-qps=500", "--kube-api-burst=1000", "--concurrent-job-syncs=20"],
+  },
+};
 
 /**
  * The limit: the same Jobs without the service, deleted as they end, from the first create call to the last end; what
@@ -158,7 +164,7 @@ async function fullCycle(repeats: number, messages: number): Promise<Sample[]> {
   const runs = Math.round(messages * 0.4);
   await using scene = await Scene.start({
     rows: [benchRow("cycle", "lab/cycle")],
-    cluster: { node: "kwok", controllerFlags: CONTROLLERS },
+    ...CYCLES,
   });
   await using _logs = await serveFakeLogs(scene.kit.cluster);
   await using ear = await MqttEar.connect(scene.kit.broker.url, [`${PREFIX}/job_complete/#`, `${PREFIX}/job_failed/#`]);

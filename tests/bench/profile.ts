@@ -1,10 +1,13 @@
 /**
- * `deno run -A tests/bench/profile.ts [messages] [topics]`: a V8 CPU profile of the service in a burst, through the
- * inspector that Deno opens with `--inspect`. Prints the functions that took most time by themselves, and writes
- * dist/burst.cpuprofile for Chromium's DevTools. The inspector tells of each fetch, which costs time of its own
+ * `deno run -A tests/bench/profile.ts [burst | cycles] [messages]`: a V8 CPU profile of the service in a burst, or over
+ * whole runs, through the inspector that Deno opens with `--inspect`. Prints the functions that took most time by
+ * themselves, and writes dist/burst.cpuprofile for Chromium's DevTools. The inspector tells of each fetch, which costs time of its own
  * (op_inspector_emit_protocol_event); read shares, not times.
  */
+import { CYCLES } from "./ends.ts";
 import { benchRow, JOBS_ONLY, Scene } from "./scene.ts";
+import { serveFakeLogs } from "./fake_kubelet.ts";
+import { MqttEar } from "../harness/service.ts";
 import { eventually } from "../harness/wait.ts";
 import type { ServiceProcess } from "../harness/service.ts";
 
@@ -95,20 +98,48 @@ class Inspector {
   }
 }
 
-async function main([messages = "3000", topics = "1"]: readonly string[]): Promise<void> {
-  const rows = Array.from({ length: Number(topics) }, (_, index) => benchRow(`burst-${index}`, `lab/burst/${index}`));
-  await using scene = await Scene.start({ rows, cluster: JOBS_ONLY, runFlags: INSPECT });
+/** `messages` at once, until each has its Job; those have no pods. */
+async function burst(messages: number): Promise<CpuProfile> {
+  await using scene = await Scene.start({
+    rows: [benchRow("burst", "lab/burst")],
+    cluster: JOBS_ONLY,
+    runFlags: INSPECT,
+  });
   await using clock = await scene.clock();
-  const burst = async (count: number) => {
+  const run = async (count: number) => {
     const before = clock.count;
-    void scene.publish(Array.from({ length: count }, (_, index) => `lab/burst/${index % rows.length}`));
+    void scene.publish(Array.from({ length: count }, () => "lab/burst"));
     await clock.until(before + count);
   };
-  await burst(200);
-  const taken = await profile(scene.service, () => burst(Number(messages)));
-  await Deno.mkdir("dist", { recursive: true });
-  await Deno.writeTextFile("dist/burst.cpuprofile", JSON.stringify(taken));
-  console.log(hottest(taken));
+  await run(200);
+  return await profile(scene.service, () => run(messages));
 }
 
-if (import.meta.main) await main(Deno.args);
+/** As many runs on fake nodes, from their messages to their ends. */
+async function cycles(messages: number): Promise<CpuProfile> {
+  await using scene = await Scene.start({ rows: [benchRow("cycle", "lab/cycle")], ...CYCLES, runFlags: INSPECT });
+  await using _logs = await serveFakeLogs(scene.kit.cluster);
+  await using ear = await MqttEar.connect(scene.kit.broker.url, ["services/mqtt_job_listener/job_complete/#"]);
+  const run = async (count: number) => {
+    const before = ear.heard.length;
+    await scene.publish(Array.from({ length: count }, () => "lab/cycle"));
+    await eventually(() => ear.heard.length >= before + count, { timeoutMs: 400_000, what: `${count} ends` });
+  };
+  await run(100);
+  return await profile(scene.service, () => run(messages));
+}
+
+async function main([what = "burst", messages = "3000"]: readonly string[]): Promise<number> {
+  const kind = { burst, cycles }[what];
+  if (!kind) {
+    console.error(`Cannot profile ${what}: there are burst and cycles`);
+    return 2;
+  }
+  const taken = await kind(Number(messages));
+  await Deno.mkdir("dist", { recursive: true });
+  await Deno.writeTextFile(`dist/${what}.cpuprofile`, JSON.stringify(taken));
+  console.log(hottest(taken));
+  return 0;
+}
+
+if (import.meta.main) Deno.exit(await main(Deno.args));
