@@ -8,7 +8,7 @@ import type { Cluster, Emit, ObjectStore, Row, RunSpec } from "./ports.ts";
 import { RefusedError, UnavailableError } from "./ports.ts";
 import { errorMessage } from "./util/errors.ts";
 import { Queue } from "./util/queue.ts";
-import { backoffMs, retryForever } from "./util/retry.ts";
+import { backoffMs, delayAtMost, retryForever } from "./util/retry.ts";
 import type { RunTable } from "./runs.ts";
 import { viewOf } from "./runs.ts";
 import { fillsFromPayload, payloadFits, traced } from "./run_spec.ts";
@@ -192,9 +192,8 @@ export class Starter {
   }
 
   async #run(lane: Lane, task: Task): Promise<void> {
-    const ofMany = task.order.ofMany ? 1 : 0;
     this.#active++;
-    this.#activeOfMany += ofMany;
+    if (task.order.ofMany) this.#activeOfMany++;
     lane.busy++;
     const { runs } = this.#options;
     const spec = task.spec ??= this.#specOf(task.order);
@@ -218,10 +217,17 @@ export class Starter {
       }
     } finally {
       this.#active--;
-      this.#activeOfMany -= ofMany;
       lane.busy--;
+      if (task.order.ofMany) void this.#restAndLeave();
       this.pump();
     }
+  }
+
+  async #restAndLeave(): Promise<void> {
+    const { restMs } = this.#pace;
+    if (restMs > 0) await delayAtMost(restMs, this.#options.signal);
+    this.#activeOfMany--;
+    this.pump();
   }
 
   async #create(asked: RunSpec): Promise<"created" | "exists" | "skipped"> {
