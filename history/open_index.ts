@@ -118,7 +118,7 @@ function openFile(folder: string, storeUrl: string): OpenedIndex {
       ...compact({ trouble }),
       async markWhole() {
         // Hundreds of MB that no disk has yet: SQLite would wait for them, and everything else for SQLite.
-        await file.syncData();
+        await file.syncData().catch(() => {/* SQLite says the same of what it writes next. */});
         db.exec(WHOLE);
         setAbout(db, "whole", "yes");
       },
