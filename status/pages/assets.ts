@@ -158,7 +158,7 @@ svg .step-after{fill:var(--card);stroke:var(--edge)}
 .gantt li svg{width:100%;height:16px}.gantt rect{y:1px;height:14px;rx:1px}.gantt rect.wait{y:6px;height:4px;fill:var(--edge)}
 .gantt rect.group{y:4px;height:8px}.gantt rect.run{fill:var(--run)}.gantt rect.good{fill:var(--good)}.gantt rect.bad{fill:var(--bad)}
 .gantt rect.off{fill:var(--card);stroke:var(--edge)}
-.events{list-style:none;padding:0;font-size:.88rem}.links{display:flex;flex-wrap:wrap}.links>*{display:inline-block;min-width:24px;min-height:24px;line-height:24px;text-align:center;text-decoration:none}
+#messages td>div{line-height:24px}.events{list-style:none;padding:0;font-size:.88rem}.links{display:flex;flex-wrap:wrap}.links>*{display:inline-block;min-width:24px;min-height:24px;line-height:24px;text-align:center;text-decoration:none}
 .stack td .tag{justify-self:start}.states{display:flex;flex-wrap:wrap;gap:0 .25rem}
 @media(max-width:64rem){.gantt li,.axis{grid-template-columns:minmax(0,1fr)}.axis svg{grid-column:1}}
 @media(max-width:40rem){
