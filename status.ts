@@ -113,6 +113,9 @@ export function serveStatus(
   });
 }
 
+/** Pages that all who ask at a time share. */
+const SHARED: ReadonlySet<string> = new Set(["/", "/runs", "/usage"]);
+
 /** The handlers without a port. Streams end when `closing` aborts. */
 export function statusApp(options: StatusOptions, closing: AbortSignal): Hono<Env> {
   const { metrics, view, events, token, publicUrl, onRefusal } = options;
@@ -130,6 +133,11 @@ export function statusApp(options: StatusOptions, closing: AbortSignal): Hono<En
 
   const looking: Looking = { view, actions: token !== undefined, signal: () => lookSignal(closing) };
   const shared = new SharedPages();
+  const isAgain = (c: Context) => c.req.header("x-again") !== undefined;
+  app.use(async (c, next) => {
+    if (isAgain(c) && !SHARED.has(new URL(c.req.url).pathname)) await shared.turn();
+    await next();
+  });
   app.get("/", async (c) => {
     const { searchParams: params, search } = new URL(c.req.url);
     const root = params.get("root");
@@ -138,16 +146,16 @@ export function statusApp(options: StatusOptions, closing: AbortSignal): Hono<En
     if (["row", "state", "since", "until", "older"].some((word) => params.has(word))) {
       return c.redirect(`/runs${search}`, 303);
     }
-    return answerPage(c, await shared.read(c.req.url, () => readOverview(looking, options.health, params)));
+    return answerPage(c, await shared.read(c.req.url, () => readOverview(looking, options.health, params), isAgain(c)));
   });
   app.get("/runs", async (c) => {
     const params = new URL(c.req.url).searchParams;
-    return answerPage(c, await shared.read(c.req.url, () => readRunsList(looking, params)));
+    return answerPage(c, await shared.read(c.req.url, () => readRunsList(looking, params), isAgain(c)));
   });
   app.get("/table", (c) => answerPage(c, readTable(looking, new URL(c.req.url).searchParams)));
   app.get("/usage", async (c) => {
     const url = new URL(c.req.url);
-    return answerPage(c, await shared.read(c.req.url, () => readUsage(looking, url.searchParams)));
+    return answerPage(c, await shared.read(c.req.url, () => readUsage(looking, url.searchParams), isAgain(c)));
   });
   app.get("/usage.csv", async (c) => {
     const headers = {

@@ -11,15 +11,30 @@ export interface BrowserEvent {
   readonly data: Readonly<Record<string, string | number | boolean>>;
 }
 
-/** Passes what the core tells on to who listens now. Give the core its `emit`. */
+/** How long what is told is gathered, so that twenty open pages take twenty writes of many events, not of each. */
+const GATHER_MS = 50;
+/** Characters that are told at once; whoever has missed something looks for itself. */
+const MOST_AT_ONCE = 64 * 1024;
+const RESYNC = "event: resync\ndata: {}\n\n";
+const encoder = new TextEncoder();
+
+/** Passes what the core tells on to who listens now, as an EventSource reads it. Give the core its `emit`. */
 export class LiveEvents {
-  readonly #listeners = new Set<(event: BrowserEvent) => void>();
+  readonly #listeners = new Set<(told: Uint8Array) => void>();
+  #gathered = "";
+  #isCut = false;
+  #telling: ReturnType<typeof setTimeout> | undefined;
 
   readonly emit: Emit = (event) => {
     if (this.#listeners.size === 0) return;
     const short = shortEvent(event);
     if (!short) return;
-    for (const listener of this.#listeners) listener(short);
+    const { type, data } = short;
+    // JSON has no raw line break, so that no value can begin a field of its own. `error` is EventSource's own word.
+    const text = `event: ${type === "error" ? "report" : type}\ndata: ${JSON.stringify(data, shortened)}\n\n`;
+    if (this.#gathered.length + text.length > MOST_AT_ONCE) this.#isCut = true;
+    else this.#gathered += text;
+    this.#telling ??= setTimeout(() => this.#tell(), GATHER_MS);
   };
 
   /** Number of listeners. */
@@ -27,10 +42,25 @@ export class LiveEvents {
     return this.#listeners.size;
   }
 
-  /** `listener` must neither throw nor block. Returns what ends it. */
-  subscribe(listener: (event: BrowserEvent) => void): () => void {
+  /** `listener` must neither throw nor block, nor change what all are given. Returns what ends it. */
+  subscribe(listener: (told: Uint8Array) => void): () => void {
     this.#listeners.add(listener);
-    return () => void this.#listeners.delete(listener);
+    return () => {
+      this.#listeners.delete(listener);
+      if (this.#listeners.size === 0) this.#take();
+    };
+  }
+
+  #tell(): void {
+    const told = encoder.encode(this.#take());
+    for (const listener of this.#listeners) listener(told);
+  }
+
+  #take(): string {
+    clearTimeout(this.#telling);
+    const text = this.#isCut ? this.#gathered + RESYNC : this.#gathered;
+    [this.#telling, this.#gathered, this.#isCut] = [undefined, "", false];
+    return text;
   }
 }
 
@@ -86,8 +116,8 @@ export function shortEvent(event: ServiceEvent): BrowserEvent | undefined {
   }
 }
 
-/** Events that wait for one slow browser; what comes then is dropped, and it is told to look for itself. */
-const MAX_QUEUED = 200;
+/** Times that one slow browser is told something and does not read it; what comes then is dropped, and it looks for itself. */
+const MAX_QUEUED = 20;
 const KEEPALIVE_MS = 15_000;
 
 /** Characters of a topic or sentence that a browser is told: whoever sends them decides their length. */
@@ -99,17 +129,15 @@ function shortened(_name: string, value: unknown): unknown {
 
 /** What a browser's EventSource reads; ends when `signal` aborts. */
 export function eventStream(events: LiveEvents, signal: AbortSignal): ReadableStream<Uint8Array> {
-  const encoder = new TextEncoder();
   let missed = false;
   let end = () => {};
   return new ReadableStream<Uint8Array>({
     start(controller) {
       const send = (text: string) => controller.enqueue(encoder.encode(text));
       send("retry: 3000\n\n");
-      const unsubscribe = events.subscribe(({ type, data }) => {
+      const unsubscribe = events.subscribe((told) => {
         if ((controller.desiredSize ?? 0) <= 0) missed = true;
-        // JSON has no raw line break, so that no value can begin a field of its own. `error` is EventSource's own word.
-        else send(`event: ${type === "error" ? "report" : type}\ndata: ${JSON.stringify(data, shortened)}\n\n`);
+        else controller.enqueue(told);
       });
       const keepalive = setInterval(() => {
         if ((controller.desiredSize ?? 0) > 0) send(": still here\n\n");
@@ -129,7 +157,7 @@ export function eventStream(events: LiveEvents, signal: AbortSignal): ReadableSt
     pull(controller) {
       if (!missed) return;
       missed = false;
-      controller.enqueue(encoder.encode("event: resync\ndata: {}\n\n"));
+      controller.enqueue(encoder.encode(RESYNC));
     },
     cancel() {
       end();

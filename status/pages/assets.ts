@@ -261,7 +261,7 @@ export const SCRIPT = `
     busy = true;
     began = performance.now();
     try {
-      const response = await fetch(location.href);
+      const response = await fetch(location.href, { headers: { "x-again": "yes" } });
       // Too many ask at a time.
       if (response.status === 503) setTimeout(plan, 500 + 500 * Math.random());
       if (!response.ok) return false;
@@ -280,7 +280,7 @@ export const SCRIPT = `
     } catch { return false; /* The event source says that the service is away. */ } finally {
       busy = false;
       // A service that is busy is asked less often.
-      gap = Math.min(5000, Math.max(400, 4 * (performance.now() - began)));
+      gap = Math.min(5000, Math.max(400, 2 * (performance.now() - began)));
     }
   };
   // A page without live parts is a new one at each step, and stays as it came.

@@ -7,8 +7,8 @@ import { type ManagedProcess, spawn } from "../harness/process.ts";
 
 export interface HelperProcess extends AsyncDisposable {
   readonly pid: number;
-  /** The last lines that it has printed. */
-  logTail(): Promise<string>;
+  /** The last lines that it has printed, 20 unless said otherwise. */
+  logTail(lines?: number): Promise<string>;
 }
 
 /** Runs `command args… FILE`, where the file holds the order as JSON, until it prints `ready`. Disposing it ends it. */
@@ -36,7 +36,7 @@ export async function startHelper(
       ready: async () => /^ready$/m.test(await Deno.readTextFile(`${dir}/${name}.log`)),
       readyTimeoutMs: 60_000,
     });
-    return { pid: process.pid, logTail: () => process.logTail(), [Symbol.asyncDispose]: () => stop(process) };
+    return { pid: process.pid, logTail: (lines) => process.logTail(lines), [Symbol.asyncDispose]: () => stop(process) };
   } catch (error) {
     await stop();
     throw error;

@@ -98,12 +98,12 @@ function openTabs(url: string): Promise<HelperProcess> {
 
 /** As it says the next time. */
 async function pagesRead(tabs: HelperProcess): Promise<number> {
-  const said = async () => (await tabs.logTail()).match(/^pages .*$/gm) ?? [];
+  const said = async () => (await tabs.logTail(1_000)).match(/^pages .*$/gm) ?? [];
   const { length } = await said();
   const line = await eventually(async () => {
     const lines = await said();
     return lines.length > length && lines.at(-1);
-  }, { intervalMs: 10, what: "pages that are read" });
+  }, { intervalMs: 10, what: async () => `pages that are read: ${await tabs.logTail()}` });
   return Number(line.slice("pages ".length));
 }
 

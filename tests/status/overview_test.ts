@@ -144,6 +144,17 @@ Deno.test("pageOf() gives the nearest page that there is", () => {
   deepEqual(pageOf([], 1, 15), { rows: [], page: 1, pages: 1, total: 0, words: "0" });
 });
 
+Deno.test("pages that show themselves anew take turns, and who comes to a page does not wait for them", async () => {
+  const shared = new SharedPages();
+  const made: string[] = [];
+  const make = (name: string) => () => (made.push(name), Promise.resolve({ data: name, html: () => name }));
+  const again = Array.from({ length: 20 }, (_, at) => shared.read(`/${at}`, make(`again ${at}`), true));
+  await shared.read("/7", make("new"));
+  ok(made.length <= 3, made.join());
+  const shown = await Promise.all(again);
+  deepEqual(shown.map(({ data }) => data), Array.from({ length: 20 }, (_, at) => `again ${at}`));
+});
+
 Deno.test("pages that are asked for at once are made once, and never before they are asked for", async () => {
   const shared = new SharedPages();
   let made = 0;
