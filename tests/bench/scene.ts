@@ -75,7 +75,8 @@ export class Scene implements AsyncDisposable {
     try {
       const all: Record<string, string> = {
         ...kit.env(),
-        // As the image has it.
+        // As the image has them.
+        MALLOC_MMAP_THRESHOLD_: "65536",
         DATA_DIR: `${folder}/index`,
         CATALOG_POLL: "1h",
         CREATE_CONCURRENCY: String(CONCURRENCY),
