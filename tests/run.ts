@@ -7,8 +7,8 @@ const PROJECT = new URL("../", import.meta.url);
 
 /** What a file says that sets variables: files that run side by side share one environment. */
 const SETS_ENV = /Deno\.env\.set|\/aws_env\.ts"/;
-/** They measure time: how long a pattern or a table takes. */
-const ALONE_FILE = /^tests\/(project\/regex_test|catalog\/faults_test)\.ts$/;
+/** They measure time: how long a pattern or a table takes, what a message costs. */
+const ALONE_FILE = /^tests\/(project\/regex_test|catalog\/faults_test|bench\/ranges_test)\.ts$/;
 /** What takes longest, for it begins first in its folder. Deno takes folders of longer names before others. */
 const LONG = [
   "tests/chaos/faults_test.ts",
