@@ -5,8 +5,7 @@
 #   builds        programs built by Go
 #   brokers       those beside mosquitto that CI tries: HiveMQ, RabbitMQ, Artemis, mochi
 #   all-brokers   and NATS, Moquette and ejabberd
-#   stores        S3 servers of `deno task compat`: Ceph, SeaweedFS, rclone, s3proxy, moto
-#   minio         and MinIO, whose build takes longer than all others
+#   stores        S3 servers of `deno task compat`: Ceph, MinIO, SeaweedFS, rclone, s3proxy, moto
 #   metrics-server
 #   peers         what `deno task bench peers` measures beside the service: Argo Events and its bus
 # Built programs go to .cache/ of the project, or to MJL_CACHE. MJL_RELEASES=no: build all, fetch no released binary.
@@ -304,6 +303,8 @@ install_stores() {
       -DincludeScope=runtime "-DoutputDirectory=$folder" >&2
   fi
   unpack_ceph
+  [[ -x $cache/minio-$minio_version/minio ]] || need_go
+  go_tool minio "$minio_version" github.com/minio/minio
 }
 
 # Unpacked, not installed: Debian's packages would make users, services and 60 packages of the machine's own.
@@ -321,11 +322,6 @@ unpack_ceph() {
   for package in "$debs"/[!r]*.deb "$debs"/r*.deb; do dpkg -x "$package" "$folder"; done
   rm -r "$debs"
   [[ -x $folder/usr/bin/radosgw ]] || die "Debian's radosgw cannot be had here"
-}
-
-install_minio() {
-  [[ -x $cache/minio-$minio_version/minio ]] || need_go
-  go_tool minio "$minio_version" github.com/minio/minio
 }
 
 # As large as an API server: it takes minutes.
@@ -355,7 +351,7 @@ parts=("$@")
 ((${#parts[@]})) || parts=(tools builds)
 for part in "${parts[@]}"; do
   case $part in
-    tools | builds | brokers | all-brokers | stores | minio | metrics-server | peers) ;;
+    tools | builds | brokers | all-brokers | stores | metrics-server | peers) ;;
     *) die "unknown part: $part" ;;
   esac
 done

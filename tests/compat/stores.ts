@@ -112,7 +112,7 @@ export const COMPAT_STORES: readonly CompatStore[] = [
     known: {},
     hasVirtualHosts: true,
     credentials: LONG_SECRET,
-    missing: () => toolPath("minio") === undefined ? "run tests/install.sh minio as root" : undefined,
+    missing: () => toolPath("minio") === undefined ? "run tests/install.sh stores as root" : undefined,
     command: (dir, port) => ({
       command: toolPath("minio") ?? "minio",
       args: ["server", "--quiet", "--address", `127.0.0.1:${port}`, dir],
