@@ -26,7 +26,7 @@ import {
 } from "./ports.ts";
 import { S3Connection, type S3ServerOptions } from "./s3/client.ts";
 import { explain, isAbsent, isRefusal, statusOf } from "./s3/errors.ts";
-import { chain, emptyStream, firstPart, SourceFailed, unlessAborted } from "./s3/streams.ts";
+import { chain, emptyStream, firstPart, noting, SourceFailed, unlessAborted } from "./s3/streams.ts";
 import { Scope } from "./util/abort.ts";
 import { compact } from "./util/compact.ts";
 import { keyFault, prefixFault, shownKey } from "./util/object_key.ts";
@@ -319,15 +319,18 @@ export class S3Store implements ObjectStore {
   async #putParts(params: { Bucket: string; Key: string }, body: AsyncIterable<Uint8Array>): Promise<void> {
     const client = await this.#connection.client();
     const { Upload } = await import("@aws-sdk/lib-storage");
+    const failure: { error?: unknown } = {};
     try {
       await new Upload({
         client,
-        params: { ...params, Body: Readable.from(body, { objectMode: false }) },
+        params: { ...params, Body: Readable.from(noting(body, failure), { objectMode: false }) },
         partSize: PART_BYTES,
         queueSize: 1,
         leavePartsOnError: false,
       }).done();
     } catch (error) {
+      // Where the upload cannot be aborted either, the SDK tells of that alone.
+      if ("error" in failure) throw failure.error;
       // A stream can be sent once only, but the next upload shall find other credentials.
       if (isRefusal(error)) await this.#connection.renew(client);
       throw error;

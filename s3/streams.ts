@@ -35,6 +35,19 @@ export async function* chain(start: Uint8Array, rest: AsyncIterator<Uint8Array>)
   }
 }
 
+/** The same bytes; what it throws is noted as well, for whoever consumes it may tell of something else. */
+export async function* noting(
+  body: AsyncIterable<Uint8Array>,
+  failure: { error?: unknown },
+): AsyncGenerator<Uint8Array> {
+  try {
+    yield* body;
+  } catch (error) {
+    failure.error = error;
+    throw error;
+  }
+}
+
 /** Throws `signal.reason` even while the source keeps one waiting, so that an upload is aborted at once. */
 export async function* unlessAborted(
   body: AsyncIterable<Uint8Array>,

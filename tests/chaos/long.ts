@@ -212,7 +212,7 @@ class Scene implements AsyncDisposable {
       // Those in flight come again after each kill and are looked up among the records, which this S3 server does by
       // reading the whole folder: with the preset of 1,000 it would do nothing else between two kills. Artemis counts
       // what was in flight when a connection was lost for as long as it runs, and sends nothing once that is so many.
-      MQTT_RECEIVE_MAXIMUM: this.#options.broker?.part === "artemis" ? "65535" : "100",
+      MQTT_RECEIVE_MAXIMUM: this.#options.broker?.part === "artemis" ? "10000" : "100",
     };
   }
 

@@ -41,8 +41,8 @@ const USER = { name: "lab", password: "the-right-one" };
 const SETTINGS: Readonly<Record<string, Pick<CompatBroker, "setting" | "env">>> = {
   hivemq: { setting: "broker: `max-queue-size` (preset 1,000; what is beyond is dropped)" },
   artemis: {
-    setting: "`MQTT_RECEIVE_MAXIMUM=65535`; broker: `max-delivery-attempts` -1 (preset 10; a message is then given up)",
-    env: { MQTT_RECEIVE_MAXIMUM: "65535" },
+    setting: "`MQTT_RECEIVE_MAXIMUM=10000`; broker: `max-delivery-attempts` -1 (preset 10; a message is then given up)",
+    env: { MQTT_RECEIVE_MAXIMUM: "10000" },
   },
   mochi: { setting: "none; not for real work" },
   rabbitmq: {

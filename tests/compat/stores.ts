@@ -32,6 +32,8 @@ const ORDER = "list() gives keys below a prefix in the order of their bytes, wit
 const PAGES = "list() goes on over pages of 1,000";
 const LETTERS = "keys may hold any letters";
 const ABSENT = "putIfAbsent() leaves what is there, and of several at once one wins";
+const ABOVE = "what is not there is undefined";
+const PART = "readPart() gives so many bytes from a place on, and the size of the whole";
 const IGNORES_CONDITION =
   "It takes no notice of `If-None-Match` at a PUT: of several writers at once all succeed. One " +
   "service is one writer; replicas are not.";
@@ -161,7 +163,11 @@ export const COMPAT_STORES: readonly CompatStore[] = [
     name: "s3proxy",
     version: VERSIONS.s3proxy,
     setting: PATH_STYLE,
-    known: {},
+    known: {
+      [ABOVE]: "No key lies below another in its files; none of the service does.",
+      [ABSENT]: IGNORES_CONDITION,
+      [ORDER]: WRONG_ORDER,
+    },
     missing: () => without(`${s3proxyFolder()}/s3proxy-${VERSIONS.s3proxy}.jar`),
     async command(dir, port) {
       await Deno.mkdir(`${dir}/files`);
@@ -206,7 +212,12 @@ export const COMPAT_STORES: readonly CompatStore[] = [
     name: "s3rver (for tests)",
     version: S3RVER_VERSION,
     setting: PATH_STYLE,
-    known: { [ORDER]: WRONG_ORDER, [PAGES]: "It fails at the second page of a list: a test server, not for use." },
+    known: {
+      [ORDER]: WRONG_ORDER,
+      [PAGES]: "It fails at the second page of a list: a test server, not for use.",
+      [ABSENT]: IGNORES_CONDITION,
+      [PART]: "It breaks off when a part of an empty object is asked for.",
+    },
     missing: () => undefined,
     command: (dir, port) => ({
       command: Deno.execPath(),

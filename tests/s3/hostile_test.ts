@@ -270,6 +270,21 @@ Deno.test("the end of an object is read from servers that have ranges of their o
   }
 });
 
+Deno.test("a stream's own error comes through where the server cannot abort the upload either", () =>
+  withAnswers(({ method }) => {
+    if (method === "POST") {
+      return xml("<InitiateMultipartUploadResult><UploadId>u</UploadId></InitiateMultipartUploadResult>");
+    }
+    return method === "PUT" ? xml("", 200, { etag: '"e"' }) : failure("NotImplemented", "no", 501);
+  }, async (store, server) => {
+    async function* source() {
+      for (let n = 0; n < 20; n++) yield await Promise.resolve(new Uint8Array(MIB));
+      throw new Error("the pod is gone");
+    }
+    await rejects(store.put("log", source()), /^Error: the pod is gone$/);
+    ok(server.requests.some((request) => request.startsWith("DELETE ")), server.requests.join("\n"));
+  }));
+
 Deno.test("a server that knows no If-None-Match is understood by its ETag", () =>
   withAnswers(() => ({ status: 200, headers: { etag: '"same"' }, body: "x" }), async (store) => {
     equal(await store.get("a", { ifNoneMatch: '"same"' }), "unchanged");
