@@ -4,7 +4,7 @@
  * `{LOGS_URL}/{run name}.txt`. Knows nothing of how a run ended: the head is given to it.
  */
 import { ContainerLog, type Quota } from "./logs/container.ts";
-import { chainOf, GONE, markOf, readPieces, type StoredPiece } from "./logs/segments.ts";
+import { chainOf, GONE, LOG_TYPE, markOf, readPieces, type StoredPiece } from "./logs/segments.ts";
 import { LineMap } from "./logs/line_map.ts";
 import { Spool, type SpoolSettings } from "./logs/spool.ts";
 import { indexKeyOf, LogIndexer } from "./logs/stored.ts";
@@ -183,7 +183,7 @@ export class LogCollector {
     }
     const isLarge = hasPieces || logs.some(({ segments }) => segments.isLarge);
     const body = isLarge ? counted() : joinBytes(await Array.fromAsync(counted()));
-    await this.#store.put(`${runName}.txt`, body, { contentType: "text/plain; charset=utf-8", signal });
+    await this.#store.put(`${runName}.txt`, body, { contentType: LOG_TYPE, signal });
     const index = indexer.index();
     // Without it, its lines have no numbers on the page: no reason to let the run's end wait.
     if (index) {

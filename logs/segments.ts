@@ -26,6 +26,8 @@ const MANY = 4;
 const NOT_WHOLE = "m";
 /** What stands in the place of a piece that the store had. */
 export const GONE = "A part of this log is missing: the store had it, and somebody or a rule of the bucket deleted it";
+/** Of logs and their pieces. In capitals, since s3proxy writes it so before it checks a signature. */
+export const LOG_TYPE = "text/plain; charset=UTF-8";
 
 /** What is known of the output up to some place. */
 export interface Mark {
@@ -282,7 +284,7 @@ export class Segments {
     const body = joinBytes(parts.flat());
     for (let attempt = 0;; attempt++) {
       try {
-        await this.#store.put(key, body, { contentType: "text/plain; charset=utf-8", signal });
+        await this.#store.put(key, body, { contentType: LOG_TYPE, signal });
         break;
       } catch {
         signal.throwIfAborted();

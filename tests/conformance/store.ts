@@ -1,5 +1,6 @@
 /** What every adapter of the ObjectStore port must do, on a real store. */
 import { deepEqual, equal, match, notEqual, ok, rejects } from "node:assert/strict";
+import { LOG_TYPE } from "../../logs/segments.ts";
 import { type ObjectInfo, type ObjectStore, RefusedError, type StoredObject, TooLargeError } from "../../ports.ts";
 import { pause } from "../harness/wait.ts";
 
@@ -100,7 +101,7 @@ export const STORE_CASES: readonly (readonly [title: string, body: (store: Objec
     async function* source() {
       for (let n = 0; n < 200; n++) yield await Promise.resolve(new Uint8Array(chunk).fill(n));
     }
-    await store.put("log.txt", source(), { contentType: "text/plain; charset=utf-8" });
+    await store.put("log.txt", source(), { contentType: LOG_TYPE });
     const object = await store.get("log.txt");
     ok(object !== undefined && object !== "unchanged");
     equal(object.body.length, 200 * chunk);
