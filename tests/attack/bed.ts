@@ -120,6 +120,8 @@ export class Bed implements AsyncDisposable {
       // The S3 server of the tests takes no temporary keys; commands that fail are tried with it.
       const { AWS_SESSION_TOKEN: _, ...usable } = canaries;
       const env: Record<string, string> = {
+        // As the image has it.
+        MALLOC_MMAP_THRESHOLD_: "65536",
         ...usable,
         OTEL_EXPORTER_OTLP_HEADERS: `api-key=${encodeURIComponent(canaries["OTEL_EXPORTER_OTLP_HEADERS"]!)}`,
         MQTT_URL: `mqtt://127.0.0.1:${brokerGate.port}`,
