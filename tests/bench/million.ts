@@ -8,10 +8,9 @@ import { Metrics } from "../../observers/metrics.ts";
 import { eventLog } from "../../observers/event_log.ts";
 import { LocalStore } from "../../local/store.ts";
 import type { Broker, BrokerEvents, Cluster, ClusterEvents, JobFacts, RunSpec } from "../../ports.ts";
-import { lineageOf, resourcesOf } from "../../run_spec.ts";
 import { Service } from "../../service.ts";
 import { setupLog } from "../../util/log.ts";
-import { job, pod } from "../harness/fakes.ts";
+import { jobOf, pod } from "../harness/fakes.ts";
 import { V8_FLAGS } from "../harness/service.ts";
 import { csv } from "../harness/table.ts";
 import { eventually, pause } from "../harness/wait.ts";
@@ -106,23 +105,9 @@ class ForgetfulCluster implements Partial<Cluster> {
   #events: ClusterEvents | undefined;
 
   async create(spec: RunSpec): Promise<"created" | "exists"> {
-    const { runName, row, message } = spec;
+    const { runName } = spec;
     if (this.#jobs.has(runName)) return "exists";
-    const now = new Date();
-    const facts = job({
-      ...lineageOf(spec),
-      runName,
-      jobName: row.jobName,
-      topic: message.topic,
-      payload: message.payload,
-      row: () => row,
-      messageHash: spec.messageHash,
-      image: row.image,
-      ...resourcesOf(row, spec.rung),
-      receivedAt: spec.receivedAt,
-      createdAt: now,
-      startedAt: now,
-    });
+    const facts = jobOf(spec, { startedAt: new Date() });
     this.#jobs.set(runName, facts);
     await pause(0);
     this.#events?.onJob(facts);

@@ -22,6 +22,7 @@ import {
   type StoredObject,
   TooLargeError,
 } from "../../ports.ts";
+import { lineageOf, resourcesOf } from "../../run_spec.ts";
 
 /** A row with nothing special, but for `changes`. */
 export function row(changes: Partial<Row> = {}): Row {
@@ -315,6 +316,25 @@ export function job(changes: Partial<JobFacts> = {}): JobFacts {
     createdAt: new Date(),
     ...changes,
   };
+}
+
+/** The facts of a Job that was created of `spec` now. */
+export function jobOf(spec: RunSpec, more: Partial<JobFacts> = {}): JobFacts {
+  const { runName, row, message, messageHash, receivedAt, rung } = spec;
+  return job({
+    ...lineageOf(spec),
+    runName,
+    jobName: row.jobName,
+    topic: message.topic,
+    payload: message.payload,
+    row: () => row,
+    messageHash,
+    image: row.image,
+    ...resourcesOf(row, rung),
+    receivedAt,
+    createdAt: new Date(),
+    ...more,
+  });
 }
 
 /** Facts of a pod of that run whose one container ended with `exitCode`, but for `changes`. */

@@ -15,12 +15,12 @@ import type {
   PodFacts,
   RunSpec,
 } from "../../ports.ts";
-import { lineageOf, outputOf, resourcesOf } from "../../run_spec.ts";
+import { outputOf } from "../../run_spec.ts";
 import { Service, type ServiceOptions } from "../../service.ts";
 import { matches } from "../../topics.ts";
 import { compact } from "../../util/compact.ts";
 import { delay } from "../../util/retry.ts";
-import { FakeStore, job, pod } from "./fakes.ts";
+import { FakeStore, jobOf, pod } from "./fakes.ts";
 import { ModelBroker } from "./model_broker.ts";
 
 /**
@@ -318,22 +318,9 @@ export class World {
     }
     // No call is under way for as long as a run takes from its beginning to its end.
     if (isLate && this.#deleted.has(runName)) return "exists";
-    const { row, message } = spec;
-    const now = new Date();
-    const facts = job({
-      ...lineageOf(spec),
-      runName,
-      jobName: row.jobName,
-      topic: message.topic,
-      payload: message.payload,
-      row: () => row,
-      messageHash: spec.messageHash,
-      image: row.image,
-      ...resourcesOf(row, spec.rung),
-      receivedAt: spec.receivedAt,
-      createdAt: now,
+    const facts = jobOf(spec, {
       ...compact({ concurrency: spec.concurrency, heldFor: spec.heldFor, output: outputOf(spec) }),
-      ...(spec.heldFor ? { suspended: {} } : { startedAt: now }),
+      ...(spec.heldFor ? { suspended: {} } : { startedAt: new Date() }),
     });
     const one: WorldJob = { spec, facts, pods: [] };
     this.jobs.set(runName, one);
