@@ -5,10 +5,10 @@
 import type { GroupDetails } from "../flows.ts";
 import { isRunName } from "../run_spec.ts";
 import type { Page } from "./answers.ts";
-import { familyLines, familyOf, type FamilyRun, pickLines } from "./family.ts";
+import { familyLines, familyOf, pickLines } from "./family.ts";
 import { waitData, waitsOf } from "./joins.ts";
 import { statesOf } from "./live_lines.ts";
-import { groupPage, type ShownState } from "./pages/group.tsx";
+import { groupPage, type ShownItem } from "./pages/group.tsx";
 import { messageRunsPage, readRunOrder, sortRuns } from "./pages/message_runs.tsx";
 import { type Looking, MAX_OF_ROOT } from "./look.ts";
 
@@ -61,17 +61,6 @@ export async function readGroup(name: string, params: URLSearchParams, looking: 
     data: groupData(group, items),
     html: () => groupPage({ now: new Date(), group, items, runs: [...runs.values()], query, actions }),
   };
-}
-
-/** One item, as its group's page shows it. */
-export interface ShownItem {
-  readonly index: number;
-  readonly state: ShownState;
-  /** JSON, as text. */
-  readonly item: string;
-  readonly run_name?: string;
-  /** As far as it is known here. */
-  readonly run: FamilyRun | undefined;
 }
 
 function groupData(group: GroupDetails, items: readonly ShownItem[]): unknown {

@@ -6,7 +6,6 @@ import type { GroupDetails, ItemState } from "../../flows.ts";
 import type { RunView } from "../../ports.ts";
 import { durationWords } from "../../util/duration.ts";
 import type { FamilyRun } from "../family.ts";
-import type { ShownItem } from "../message_runs.ts";
 import { ActionForm } from "./forms.tsx";
 import { Gantt } from "./gantt.tsx";
 import { type Column, hrefWith, List, pageOf, PagesOf } from "./lists.tsx";
@@ -50,6 +49,17 @@ export function Strip({ states }: { states: readonly ShownState[] }) {
       )}
     </>
   );
+}
+
+/** One item, as the page of its group shows it. */
+export interface ShownItem {
+  readonly index: number;
+  readonly state: ShownState;
+  /** JSON, as text. */
+  readonly item: string;
+  readonly run_name?: string;
+  /** As far as it is known here. */
+  readonly run: FamilyRun | undefined;
 }
 
 export interface GroupPageInput {
