@@ -378,7 +378,8 @@ const CASES: readonly (readonly [string, Case])[] = [
     proxy.hook = (request) => isWatchOf("jobs", request) && told++ < 1 ? { status: 200, body: expired + "\n" } : "pass";
     using cluster = await connect(await kubernetes.tokenKubeconfig(proxy.url));
     await using seen = new Seen(cluster, BUSYBOX_IMAGE);
-    await eventually(() => seen.synced >= 2);
+    // The second watch begins where the second list ended.
+    await eventually(() => told >= 2 && seen.synced >= 1);
     deepEqual(seen.troubles, []);
     const runName = await seen.run("exec sleep 60");
     await eventually(() => seen.jobs.has(runName));

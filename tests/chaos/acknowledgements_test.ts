@@ -98,7 +98,7 @@ for (const [fault, isBurst] of CASES) {
       {
         await using service = await startService({ ...env, CHAOS_FAULT: fault }, { entry: ENTRY });
         // What follows is promised only where the trial of the broker's order has succeeded.
-        equal((await recordOf(env))?.orderly, true, await service.logTail());
+        await eventually(async () => (await recordOf(env))?.orderly === true, { what: () => service.logTail() });
         for (let n = 1; n <= MESSAGES; n++) {
           await publish();
           if (isBurst) continue;
