@@ -319,7 +319,7 @@ export class S3Store implements ObjectStore {
   async #putParts(params: { Bucket: string; Key: string }, body: AsyncIterable<Uint8Array>): Promise<void> {
     const client = await this.#connection.client();
     const { Upload } = await import("@aws-sdk/lib-storage");
-    const failure: { error?: unknown } = {};
+    const failure: { error?: SourceFailed } = {};
     try {
       await new Upload({
         client,
@@ -330,7 +330,7 @@ export class S3Store implements ObjectStore {
       }).done();
     } catch (error) {
       // Where the upload cannot be aborted either, the SDK tells of that alone.
-      if ("error" in failure) throw failure.error;
+      if (failure.error) throw failure.error;
       // A stream can be sent once only, but the next upload shall find other credentials.
       if (isRefusal(error)) await this.#connection.renew(client);
       throw error;

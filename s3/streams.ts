@@ -35,15 +35,18 @@ export async function* chain(start: Uint8Array, rest: AsyncIterator<Uint8Array>)
   }
 }
 
-/** The same bytes; what it throws is noted as well, for whoever consumes it may tell of something else. */
+/**
+ * The same bytes; that the source has failed is noted as well, for whoever consumes it may tell of something else. One who
+ * gives it up makes it throw, too, and that is no failure of the source.
+ */
 export async function* noting(
   body: AsyncIterable<Uint8Array>,
-  failure: { error?: unknown },
+  failure: { error?: SourceFailed },
 ): AsyncGenerator<Uint8Array> {
   try {
     yield* body;
   } catch (error) {
-    failure.error = error;
+    if (error instanceof SourceFailed) failure.error = error;
     throw error;
   }
 }
