@@ -121,6 +121,11 @@ export function cpuSeconds(pid: number): number {
   return (Number(fields[11]) + Number(fields[12])) / 100;
 }
 
+/** The same of several together. */
+export function cpuSecondsOf(pids: readonly number[]): number {
+  return pids.reduce((sum, pid) => sum + cpuSeconds(pid), 0);
+}
+
 /** Resident memory of a process in MB when it has nothing to do: the median of some seconds. */
 export async function settledRssMb(pid: number, seconds = 5): Promise<number> {
   const taken: number[] = [];

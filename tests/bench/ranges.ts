@@ -9,7 +9,7 @@ import { MqttEar } from "../harness/service.ts";
 import { csv } from "../harness/table.ts";
 import { eventually } from "../harness/wait.ts";
 import { parseTable } from "../../catalog.ts";
-import { cpuSeconds, median, rounded, rssMb } from "./measure.ts";
+import { cpuSeconds, cpuSecondsOf, median, rounded, rssMb } from "./measure.ts";
 import { makeBundle } from "./cli.ts";
 import { benchRow, JOBS_ONLY, Scene } from "./scene.ts";
 
@@ -82,8 +82,7 @@ async function messagesAndRuns(): Promise<Record<string, number>> {
   await using bare = await scene.listenBare("lab/bare/+");
 
   const turn = async (pid: number, work: () => Promise<unknown>): Promise<Turn> => {
-    const spent = () =>
-      [cpuSeconds(pid), kit.cluster.controlPlanePids.map(cpuSeconds).reduce((a, b) => a + b)] as const;
+    const spent = () => [cpuSeconds(pid), cpuSecondsOf(kit.cluster.controlPlanePids)] as const;
     const [begun, [own, server]] = [performance.now(), spent()];
     await work();
     const [ownAfter, serverAfter] = spent();

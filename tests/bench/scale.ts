@@ -8,7 +8,7 @@ import { flag, numberFlag } from "../harness/flags.ts";
 import { eventually, pause } from "../harness/wait.ts";
 import { makeBundle } from "./cli.ts";
 import { conditions, Saved } from "./conditions.ts";
-import { cpuSeconds, rounded } from "./measure.ts";
+import { cpuSecondsOf, rounded } from "./measure.ts";
 import { type Running, SERVICE } from "./peers/contestants.ts";
 import { deleteJobs } from "./peers/turn.ts";
 import { type ScaleLine, SETUPS } from "./scale_page.ts";
@@ -77,7 +77,7 @@ async function burst(
     [
       services.flatMap((one) => one.pids()),
       distinct.flatMap((cluster) => cluster.controlPlanePids),
-    ].map((pids) => pids.reduce((sum, pid) => sum + cpuSeconds(pid), 0)).concat(machineSeconds());
+    ].map(cpuSecondsOf).concat(machineSeconds());
   const before = spent();
   const begun = performance.now();
   await send(messages, "burst");

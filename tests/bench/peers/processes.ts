@@ -24,8 +24,7 @@ export class Group implements AsyncDisposable {
       try {
         this.#cpu.set(pid, cpuSeconds(pid));
       } catch (error) {
-        // It has ended; with threads still on their way out there is a folder of it, but nothing to read.
-        if (!(error instanceof Deno.errors.NotFound) && !/ESRCH|No such process/.test(String(error))) throw error;
+        if (!isOfOneThatEnded(error)) throw error;
       }
     }
     return [...this.#cpu.values()].reduce((sum, one) => sum + one, 0);
@@ -62,8 +61,13 @@ export function residentMb(pids: readonly number[]): number {
       const program = Deno.readLinkSync(`/proc/${pid}/exe`);
       files.set(program, Math.max(files.get(program) ?? 0, kb("RssFile")));
     } catch (error) {
-      if (!(error instanceof Deno.errors.NotFound) && !/ESRCH|No such process/.test(String(error))) throw error;
+      if (!isOfOneThatEnded(error)) throw error;
     }
   }
   return [...files.values()].reduce((sum, one) => sum + one, own) * 1024 / 1e6;
+}
+
+/** With threads still on their way out there is a folder of a process, but nothing to read. */
+function isOfOneThatEnded(error: unknown): boolean {
+  return error instanceof Deno.errors.NotFound || /ESRCH|No such process/.test(String(error));
 }

@@ -7,7 +7,7 @@ import mqtt, { type MqttClient } from "mqtt";
 import type { TestCluster } from "../../harness/cluster.ts";
 import { eventually, pause } from "../../harness/wait.ts";
 import { JobClock } from "../job_clock.ts";
-import { cpuSeconds, percentile, rounded } from "../measure.ts";
+import { cpuSecondsOf, percentile, rounded } from "../measure.ts";
 import type { Scene } from "../scene.ts";
 import type { Contestant, Running, Start } from "./contestants.ts";
 import type { Outcome } from "./line.ts";
@@ -69,7 +69,7 @@ async function measure(
   { scene, sender, running, clock }: { scene: Scene; sender: Sender; running: Running; clock: JobClock },
 ): Promise<Outcome> {
   const { controlPlanePids } = scene.kit.cluster;
-  const controlPlane = () => controlPlanePids.reduce((sum, pid) => sum + cpuSeconds(pid), 0);
+  const controlPlane = () => cpuSecondsOf(controlPlanePids);
   await using group = new Group(() => running.pids());
   const before = { cpu: group.cpu(), controlPlane: controlPlane() };
   const begun = performance.now();
