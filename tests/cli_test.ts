@@ -1023,7 +1023,6 @@ Deno.test("commands ask a real cluster", hasCluster, async (t) => {
       await kubernetes.api.create(`${base}/validatingadmissionpolicies`, policy);
       await kubernetes.api.create(`${base}/validatingadmissionpolicybindings`, binding);
       await eventually(async () => (await call(["check", "--server"], env)).code === 1, {
-        timeoutMs: 20_000,
         what: "the policy to be in force",
       });
       // Again: a row asked just before the policy came into force was not refused by the first answer.
@@ -1057,7 +1056,7 @@ Deno.test("commands ask a real cluster", hasCluster, async (t) => {
       await eventually(async () => {
         const { out } = await call(["logs", "count-livingbbbbbb"], env);
         return out.match(/^count-livingbbbbbb-[01]-\w+: here$/gm)?.length === 2;
-      }, { timeoutMs: 60_000, what: "the log of both pods" });
+      }, { what: "the log of both pods" });
       const { out } = await call(["logs", "count-livingbbbbbb", "--json"], env);
       equal(JSON.parse(out.split("\n")[0]!).line, "here");
     });

@@ -369,7 +369,7 @@ Deno.test("a pod that no node takes fails after its grace", async () => {
   const unschedulable = { since: new Date(), message: "0/1 nodes are available: 1 Insufficient cpu." };
   bed.clusterEvents.onPod(pod({ phase: "Pending", containers: [], unschedulable }));
   equal(bed.runs.get("count-abc")?.state, "pending");
-  await eventually(() => bed.broker.published.length > 0, { timeoutMs: 5_000 });
+  await eventually(() => bed.broker.published.length > 0);
   equal(JSON.parse(bed.broker.published[0]!.body).reason, "Unschedulable");
 });
 
@@ -410,7 +410,7 @@ Deno.test("young runs without a pod are asked about within ten seconds, two at a
     return Promise.resolve([]);
   };
   for (let n = 0; n < 50; n++) bed.clusterEvents.onJob(job({ runName: `count-${n}`, createdAt: new Date() }));
-  await eventually(() => atOnce.length >= 2, { timeoutMs: 10_000, what: "two sweeps that ask" });
+  await eventually(() => atOnce.length >= 2, { what: "two sweeps that ask" });
   deepEqual(atOnce.slice(0, 2), [2, 2]);
 });
 

@@ -563,7 +563,6 @@ const CASES: readonly (readonly [string, Case])[] = [
       const names = await Promise.all(cases.map(([change]) => run("sleep 600", change)));
       for (const [at, [, words]] of cases.entries()) {
         await eventually(() => words.test(seen.detail(names[at]!)), {
-          timeoutMs: 30_000,
           what: () => `${words}: ${seen.detail(names[at]!)}`,
         });
       }
@@ -576,7 +575,7 @@ const CASES: readonly (readonly [string, Case])[] = [
         const [pod] = seen.podsOf(mount);
         const events = pod ? await cluster.events(mount, [pod.podName]) : [];
         return events.find(({ reason }) => reason === "FailedMount");
-      }, { timeoutMs: 30_000 });
+      });
       const trouble = { message: said.message, since: new Date() };
       match(
         seen.detail(mount, trouble),

@@ -108,7 +108,7 @@ const options = { sanitizeOps: false, sanitizeResources: false };
 Deno.test("a message runs its row, and the row that waits for it", options, async () => {
   await using bed = await startBed();
   await bed.client.publishAsync("lab/greet", '{"name":"Ada"}', { qos: 1 });
-  const end = await eventually(() => bed.find("job_complete/after"), { timeoutMs: 15_000 });
+  const end = await eventually(() => bed.find("job_complete/after"));
   const first = bed.find("job_complete/greet")!;
   deepEqual(
     [end.body["parent_run"], end.body["chain_depth"], end.body["input"]],
@@ -136,7 +136,7 @@ Deno.test("readiness names the rows whose topic the broker refuses; the others r
 Deno.test("a failing row is told on job_failed and ERROR", options, async () => {
   await using bed = await startBed();
   await bed.client.publishAsync("lab/fail", "", { qos: 1 });
-  const failed = await eventually(() => bed.find("job_failed/fail"), { timeoutMs: 15_000 });
+  const failed = await eventually(() => bed.find("job_failed/fail"));
   equal(failed.body["reason"], "ExitCode");
   const runName = failed.body["run_name"];
   await eventually(() => bed.said.some(({ topic, body }) => topic.endsWith("/ERROR") && body["run_name"] === runName));
@@ -161,7 +161,7 @@ Deno.test("requests are answered with the caller's transaction", options, async 
     await bed.client.publishAsync(`${PREFIX}/request/${what}`, JSON.stringify({ ...asked, transaction: what }), {
       qos: 1,
     });
-    const { body } = await eventually(() => bed.find(`response/${what}`), { timeoutMs: 10_000 });
+    const { body } = await eventually(() => bed.find(`response/${what}`));
     equal(body["transaction"], what);
     return body;
   };
@@ -178,14 +178,14 @@ Deno.test("requests are answered with the caller's transaction", options, async 
   });
   await t.step("cancel ends it as cancelled", async () => {
     equal((await ask("cancel", { run_name: runName }))["status"], "ok");
-    const record = await eventually(() => bed.service.records.get(runName), { timeoutMs: 15_000 });
+    const record = await eventually(() => bed.service.records.get(runName));
     equal(record?.status, "cancelled");
   });
   await t.step("rerun gives it the same payload", async () => {
     const { data } = await ask("rerun", { run_name: runName }) as { data: { run_name: string } };
     ok(data.run_name !== runName);
     equal((await ask("cancel", { run_name: data.run_name }))["status"], "ok");
-    const record = await eventually(() => bed.service.records.get(data.run_name), { timeoutMs: 15_000 });
+    const record = await eventually(() => bed.service.records.get(data.run_name));
     equal(record?.payload, "7");
   });
   await t.step("no name leads out of the runs", async () => {
@@ -211,10 +211,10 @@ Deno.test("REFRESH takes over an edited table at once", options, async () => {
   await using bed = await startBed();
   await Deno.writeTextFile(`${bed.folder}/jobs.csv`, TABLE + "added,lab/added,none,true\n");
   await bed.client.publishAsync(`${PREFIX}/REFRESH`, "", { qos: 1 });
-  await eventually(() => bed.service.catalog.filters().has("lab/added"), { timeoutMs: 5_000 });
+  await eventually(() => bed.service.catalog.filters().has("lab/added"));
   await eventually(() => bed.said.some(({ topic, body }) => topic === `${PREFIX}/table` && body["rows"] === 6));
   await bed.client.publishAsync("lab/added", "", { qos: 1 });
-  await eventually(() => bed.find("job_complete/added"), { timeoutMs: 10_000 });
+  await eventually(() => bed.find("job_complete/added"));
 });
 
 Deno.test("a run whose Job vanished while nobody looked gets an outcome", options, async () => {
@@ -223,7 +223,7 @@ Deno.test("a run whose Job vanished while nobody looked gets an outcome", option
   const live = liveEntry("greet-lost");
   await Deno.writeTextFile(`${dir}/runs/.live.json`, JSON.stringify([live]));
   await using bed = await startBed({ dir });
-  const failed = await eventually(() => bed.find("job_failed/greet"), { timeoutMs: 10_000 });
+  const failed = await eventually(() => bed.find("job_failed/greet"));
   deepEqual([failed.body["run_name"], failed.body["reason"]], ["greet-lost", "Vanished"]);
   await eventually(() => bed.told.some(({ type }) => type === "finished"), { what: "its record" });
 });
@@ -263,7 +263,7 @@ Deno.test(
     await put(aRecord({ ...failed, run_name: "greet-followed", retried_as: "greet-next2" }));
     await put(aRecord({ ...failed, run_name: "greet-next2", attempt: 2 }));
     await using bed = await startBed({ dir });
-    const end = await eventually(() => bed.find("job_failed/greet"), { timeoutMs: 10_000 });
+    const end = await eventually(() => bed.find("job_failed/greet"));
     equal(end.body["run_name"], "greet-lost");
     match(String(end.body["message"]), /^It failed; it cannot be tried again: its Job was gone$/);
     await eventually(() => bed.told.some(({ type }) => type === "finished"), { what: "its record" });

@@ -97,7 +97,7 @@ async function forget(stage: Stage): Promise<void> {
   await eventually(async () => {
     const subscribed = (await broker.process.log()).slice(begin).matchAll(/Sending SUBACK to (\S+)/g);
     return [...subscribed].filter(([, client]) => client === stage.prefix).length >= 3;
-  }, { timeoutMs: 40_000, what: "the service to subscribe anew" });
+  }, { what: "the service to subscribe anew" });
 }
 
 // ---------------------------------------------------------------- requests
@@ -111,7 +111,7 @@ function errors(fault: HttpFault): (stage: Stage) => Promise<void> {
     stage.answer(() => fault);
     // Streams too: a watch that was open before is of no use with a server that answers nothing else.
     stage.cutRequests();
-    await eventually(() => stage.spoilt, { timeoutMs: 40_000, what: "a call that fails" });
+    await eventually(() => stage.spoilt, { what: "a call that fails" });
     await pause(ERRORS_MS);
     stage.answer(() => "pass");
   };
@@ -125,7 +125,7 @@ function slowDown(): HttpFault {
 /** Bytes are swallowed, connections stay; in the end the network gives them up. */
 async function halfOpen({ wire }: Stage): Promise<void> {
   wire.mode = "blackhole";
-  await eventually(() => wire.lostBytes > 0, { timeoutMs: 40_000, what: "bytes to be lost" });
+  await eventually(() => wire.lostBytes > 0, { what: "bytes to be lost" });
   await pause(6_000);
   wire.mode = "pass";
   wire.cut();
@@ -221,7 +221,7 @@ function killAtSecondPart(stage: Stage): void {
 }
 
 async function untilKilledAtPart(stage: Stage): Promise<void> {
-  await eventually(() => killedAtPart.has(stage), { timeoutMs: 60_000, what: "a second part" });
+  await eventually(() => killedAtPart.has(stage), { what: "a second part" });
   // Longer than the SDK's own attempts: the upload and its abortion both fail.
   await pause(3_000);
   await stage.kit.s3.start();

@@ -82,14 +82,12 @@ export class Seen implements AsyncDisposable {
 
   running(runName: string): Promise<PodFacts> {
     return eventually(() => this.podsOf(runName).find((pod) => pod.containers[0]?.state === "running"), {
-      timeoutMs: 60_000,
       what: `a container of ${runName} to run: ${JSON.stringify(this.podsOf(runName))}`,
     });
   }
 
   ended(runName: string): Promise<JobFacts> {
     return eventually(() => this.jobs.get(runName)?.end && this.jobs.get(runName), {
-      timeoutMs: 60_000,
       what: () => `the end of ${runName}: ${JSON.stringify(this.podsOf(runName))}`,
     });
   }
@@ -102,7 +100,7 @@ export class Seen implements AsyncDisposable {
       const gracePeriods = { imagePullMs: 0, unschedulableMs: 0, nodeLostMs: 60_000 };
       const verdict = judge(job, this.podsOf(runName), { gracePeriods, now: new Date() });
       return verdict.kind === "ended" && verdict.outcome;
-    }, { timeoutMs: 30_000, what: () => `an outcome of ${runName}: ${JSON.stringify(this.podsOf(runName))}` });
+    }, { what: () => `an outcome of ${runName}: ${JSON.stringify(this.podsOf(runName))}` });
   }
 
   /** Why it waits, or goes on, as people are told. */
@@ -269,7 +267,7 @@ const CASES: readonly (readonly [title: string, body: (seen: Seen) => Promise<vo
     ]);
     const result = async (runName: string) => {
       await seen.ended(runName);
-      await eventually(() => seen.podsOf(runName)[0]?.phase === "Succeeded", { timeoutMs: 30_000 });
+      await eventually(() => seen.podsOf(runName)[0]?.phase === "Succeeded");
       return resultOf(seen.podsOf(runName));
     };
     deepEqual(await result(good), { result: { units: 3, text: "µ" } });
@@ -460,7 +458,6 @@ const CASES: readonly (readonly [title: string, body: (seen: Seen) => Promise<vo
     const { podName } = await seen.running(runName);
     await seen.cluster.delete(runName);
     await eventually(() => seen.gone.has(runName) && !seen.pods.has(podName), {
-      timeoutMs: 30_000,
       what: "the run and its pod to go",
     });
     await seen.cluster.delete(runName);

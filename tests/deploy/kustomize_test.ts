@@ -42,7 +42,6 @@ Deno.test({
       const path = `/apis/apps/v1/namespaces/${NAMESPACE}/deployments/mqtt-job-listener`;
       const deployment = () => cluster.api.get<V1Deployment>(path);
       await eventually(async () => (await deployment()).status?.readyReplicas === 2, {
-        timeoutMs: 60_000,
         what: async () => `two replicas to be ready: ${JSON.stringify((await deployment()).status)}`,
       });
       const { items } = await cluster.api.get<V1PodList>(PODS);
@@ -82,7 +81,7 @@ Deno.test({
         const budget = `/apis/policy/v1/namespaces/${NAMESPACE}/poddisruptionbudgets/mqtt-job-listener`;
         const { status } = await cluster.api.get<{ status: { disruptionsAllowed: number } }>(budget);
         return status.disruptionsAllowed === 1;
-      }, { timeoutMs: 30_000, what: "the budget to allow one" });
+      }, { what: "the budget to allow one" });
       // Without a node that could take its place the second has to stay.
       for (const node of cluster.nodes) await kubectl(cluster, "cordon", node);
       await evict(items[0]!.metadata!.name!);

@@ -87,7 +87,7 @@ async function metricsOfAService(): Promise<string> {
     await ear.publish("lab/bad", "");
     const ends = () =>
       ["job_complete/good", "job_failed/bad"].every((topic) => ear.json(`${PREFIX}/${topic}`).length > 0);
-    await eventually(ends, { timeoutMs: 60_000, what: "both ends" });
+    await eventually(ends, { what: "both ends" });
     return await (await fetch(`http://127.0.0.1:${page}/metrics`)).text();
   } finally {
     await removeFolder(dir);

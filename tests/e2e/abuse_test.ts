@@ -77,7 +77,6 @@ abuse(`a payload of ${PAYLOAD_MB} MB is kept in the store and given by its URL, 
   equal(hash.digest("hex"), createHash("sha256").update(payload).digest("hex"));
   equal(stage.jobs.created().length, 2);
   await eventually(() => rssMb(stage.service.pid) < before + 150 + PAYLOAD_MB, {
-    timeoutMs: 30_000,
     what: () => `memory to come back: ${before.toFixed(0)} MB before, ${rssMb(stage.service.pid).toFixed(0)} MB now`,
   });
 });
@@ -137,7 +136,7 @@ abuse(
     await eventually(async () => {
       const metrics = await (await fetch(`http://${STATUS_ADDR}/metrics`)).text();
       return /^mqtt_job_listener_waiting_messages (\d+)$/m.exec(metrics)?.[1] === String(most);
-    }, { timeoutMs: 30_000, what: () => stage.service.logTail(15) });
+    }, { what: () => stage.service.logTail(15) });
     equal((await stage.created("small", most - 1)).length, most - 1);
     await kit.s3.start();
     await stage.created("large", 1, 60_000);

@@ -200,7 +200,6 @@ Deno.test({
         await ear.publish("lab/named", "x");
         // The webhooks hear of the ends, refuse with all that they were sent, and that is logged.
         await eventually(async () => ((await service.log()).match(/Cannot send the notice/g)?.length ?? 0) >= 2, {
-          timeoutMs: 20_000,
           what: () => service.logTail(40),
         });
         const pages = ["/", "/runs", "/table", "/graph", "/rows/named", "/messages", "/usage", "/nothing"];

@@ -227,7 +227,7 @@ e2e("an edit of the table counts after REFRESH, while a run of the old one goes 
     ear.json<{ rows: number }>(`${PREFIX}/table`).some(({ rows }) => rows === 5 + OWN_ROWS.length)
   );
   await ear.publish("lab/slow", "edited");
-  await eventually(() => shared.jobs.created("slow").some((job) => job.status?.active === 1), { timeoutMs: 20_000 });
+  await eventually(() => shared.jobs.created("slow").some((job) => job.status?.active === 1));
   await kit.s3.put(env["CATALOG_URL"]!, await wholeTable([row("newcomer", "echo new")]));
   await ear.publish(`${PREFIX}/REFRESH`, "");
   await eventually(() => ear.json<{ rows: number }>(`${PREFIX}/table`).at(-1)?.rows === 6);
@@ -351,7 +351,7 @@ e2e("what ended and what came while the service was down is dealt with at its ne
   await eventually(() => jobs.left("slow").length > 0);
   await shared.service.kill9();
   await ear.publish("lab/quick", "queued");
-  await eventually(() => jobs.created("slow").at(-1)?.status?.succeeded === 1, { timeoutMs: 30_000 });
+  await eventually(() => jobs.created("slow").at(-1)?.status?.succeeded === 1);
   await restart();
   equal((await leftovers(await end("slow", before + 1))).output, "begin\nend\n");
   equal((await leftovers(await end("quick", quickBefore + 1))).output, "quick queued\n");

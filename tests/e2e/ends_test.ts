@@ -110,9 +110,9 @@ class Bed implements AsyncDisposable {
         `${PODS}?labelSelector=job-name%3D${runName}`,
       );
       return items.find(({ status }) => status.phase === "Running");
-    }, { timeoutMs: 30_000, what: `the pod of ${runName} to run` });
+    }, { what: `the pod of ${runName} to run` });
     const isLog = ([path, bytes]: [string, number]) => path.includes(`/pods/${pod.metadata.name}/log?`) && bytes > 0;
-    await eventually(() => [...this.proxy.passed].some(isLog), { timeoutMs: 30_000, what: `output of ${runName}` });
+    await eventually(() => [...this.proxy.passed].some(isLog), { what: `output of ${runName}` });
     return { runName, podName: pod.metadata.name, node: pod.spec.nodeName };
   }
 
@@ -254,7 +254,7 @@ Deno.test({
     steps(t, {
       "short runs": async (t) => {
         // It has its pod before a quota forbids more.
-        await eventually(() => bed.jobs.created("rotated")[0]?.status?.active === 1, { timeoutMs: 30_000 });
+        await eventually(() => bed.jobs.created("rotated")[0]?.status?.active === 1);
         await inTurn(t, SHORT);
       },
       "a log of 60 MB is whole though the kubelet rotates it while it is written": isWholeThoughRotated,
@@ -266,13 +266,11 @@ ends("a Job that its time to live removed while the service was down ends once, 
   const { runName } = await bed.begin("brief");
   const list = `${bed.env["RUNS_URL"]}/.live.json`;
   await eventually(async () => (await bed.kit.s3.get(list))?.includes(runName), {
-    timeoutMs: 20_000,
     what: `${runName} in the list of live runs`,
   });
   await bed.service.kill9();
   await bed.kit.cluster.api.patch(`${JOBS}/${runName}`, { spec: { ttlSecondsAfterFinished: 0 } });
   await eventually(() => !bed.jobs.left("brief").includes(runName), {
-    timeoutMs: 30_000,
     what: "the Job to be removed by its time to live",
   });
   equal(bed.ends("brief").length, 0);

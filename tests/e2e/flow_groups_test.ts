@@ -77,7 +77,6 @@ class Bed implements AsyncDisposable {
 
   async groupEnd(jobName: string, fits: (end: GroupEnd) => boolean = () => true): Promise<GroupEnd> {
     return await eventually(() => this.groupEnds(jobName).find(fits), {
-      timeoutMs: 60_000,
       what: async () => `the end of a group of ${jobName}; the service says:\n${await this.service.logTail(40)}`,
     });
   }
@@ -113,7 +112,7 @@ const EXPERIMENTS = { e1: { rate: 30 }, e2: { rate: 20 }, bad: { rate: 1 } };
 async function killTwice(bed: Bed): Promise<void> {
   await bed.ear.publish("lab/many", "{}");
   for (const count of [10, 30]) {
-    await eventually(() => bed.jobs.created("many").length >= count, { timeoutMs: 30_000 });
+    await eventually(() => bed.jobs.created("many").length >= count);
     await bed.service.kill9();
     bed.service = await startService({ ...bed.kit.env(), LOG_LEVEL: "debug" });
   }
@@ -181,14 +180,14 @@ groups(
     );
     const log = async ({ run_name }: End) => (await bed.kit.s3.get(`${bed.kit.env()["LOGS_URL"]}/${run_name}.txt`))!;
     match(await log(ends[1]!), new RegExp(`1 of ${failed.group}: e2 --rate 20 1\\n`));
-    const alarm = await eventually(() => bed.ends("alarm")[0], { timeoutMs: 30_000 });
+    const alarm = await eventually(() => bed.ends("alarm")[0]);
     match(await log(alarm), /1 failed\n/);
     await bed.kit.s3.put(bed.kit.env()["CATALOG_URL"]!, tableOf(bed.kit.s3.buckets[0]!, { strict: false }));
     await bed.ask("refresh", {});
     await bed.ask("rerun", { run_name: ends[2]!.run_name });
     const complete = await bed.groupEnd("sort", ({ status }) => status === "succeeded");
     deepEqual([complete.group, complete.total, complete.succeeded], [failed.group, 3, 3]);
-    const sum = await eventually(() => bed.ends("sum")[0], { timeoutMs: 30_000 });
+    const sum = await eventually(() => bed.ends("sum")[0]);
     equal(sum.root, failed.root);
     match(await log(sum), /sum of 3\n/);
     deepEqual(bed.groupEnds("sort").map(({ status }) => status).sort(), ["failed", "succeeded"]);
@@ -213,13 +212,13 @@ groups("no items are a group that has succeeded, and what waits for it runs", as
   await bed.ear.publish("lab/sort", '{"experiments":{}}');
   const end = await bed.groupEnd("sort", ({ total }) => total === 0);
   equal(end.status, "succeeded");
-  await eventually(() => bed.ends("sum").length > before, { timeoutMs: 30_000 });
+  await eventually(() => bed.ends("sum").length > before);
   const open = await bed.kit.s3.list(`${bed.kit.env()["RUNS_URL"]}/.open-groups/`);
   ok(!open.some((key) => key.includes(end.group)));
 });
 
 groups("a group is cancelled by its name, and ends as failed", async () => {
-  const job = await eventually(() => bed.jobs.created("slow")[2], { timeoutMs: 30_000 });
+  const job = await eventually(() => bed.jobs.created("slow")[2]);
   const group = envOf(job)["GROUP"]!;
   equal(await bed.ask("cancel", { run_name: group }), group);
   const end = await bed.groupEnd("slow");
@@ -231,7 +230,7 @@ groups("a service that is killed in the middle of a group of 50 loses no item an
   await killing;
   const end = await fakeBed!.groupEnd("many");
   deepEqual([end.status, end.total, end.succeeded], ["succeeded", 50, 50]);
-  await eventually(() => fakeBed!.ends("after").length > 0 && jobs.left("many").length === 0, { timeoutMs: 30_000 });
+  await eventually(() => fakeBed!.ends("after").length > 0 && jobs.left("many").length === 0);
   deepEqual(
     jobs.created("many").map((job) => Number(envOf(job)["ITEM"])).sort((a, b) => a - b),
     Array.from({ length: 50 }, (_, n) => n + 1),

@@ -96,7 +96,6 @@ class Bed {
   /** So many ends of the row, and no Job of it is left. */
   async ended(jobName: string, count = 1): Promise<End[]> {
     await eventually(() => this.ends(jobName).length >= count && this.jobs.left(jobName).length === 0, {
-      timeoutMs: 60_000,
       what: async () => `${count} ends of ${jobName}; the service says:\n${await this.service.logTail(25)}`,
     });
     equal(this.ends(jobName).length, count);

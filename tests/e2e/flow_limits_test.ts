@@ -123,13 +123,12 @@ class Bed implements AsyncDisposable {
   /** The record of the `nth` Job of a row, once it has one. */
   async record(jobName: string, nth: number): Promise<RunEnd> {
     const name = await eventually(() => this.jobs.created(jobName)[nth]?.metadata?.name, {
-      timeoutMs: 30_000,
       what: () => this.#words(`Job ${nth} of ${jobName}`),
     });
     return await eventually(async () => {
       const text = await this.kit.s3.get(`${this.env["RUNS_URL"]}/${name}.json`);
       return text === undefined ? undefined : JSON.parse(text) as RunEnd;
-    }, { timeoutMs: 60_000, what: () => this.#words(`the record of ${name}`) });
+    }, { what: () => this.#words(`the record of ${name}`) });
   }
 
   async #words(what: string): Promise<string> {
@@ -146,7 +145,6 @@ class Bed implements AsyncDisposable {
   /** Resolves when the first run of a row is let run: after a start each waits until slots are counted. */
   async runs(jobName: string): Promise<void> {
     await eventually(() => this.jobs.created(jobName).some(({ spec }) => spec?.suspend !== true), {
-      timeoutMs: 30_000,
       what: () => this.#words(`a Job of ${jobName} that runs`),
     });
   }
@@ -168,7 +166,7 @@ function failures(bed: Bed, jobName: string): RunEnd[] {
 
 async function queue(bed: Bed): Promise<void> {
   for (let n = 0; n < 10; n++) await bed.ear.publish("lab/queue", `message ${n}`);
-  await eventually(() => bed.ear.on(`${PREFIX}/job_complete/queue`).length >= 2, { timeoutMs: 30_000 });
+  await eventually(() => bed.ear.on(`${PREFIX}/job_complete/queue`).length >= 2);
 }
 
 /** After the kill: each message has run, once, and never three at a time. */
@@ -214,7 +212,7 @@ async function forbid(bed: Bed): Promise<void> {
   await bed.runs("backup");
   await bed.ear.publish("lab/backup", "0");
   const said = () => bed.ear.json<RunEnd>(`${PREFIX}/run/backup/#`).find(({ reason }) => reason === "Skipped");
-  const { run_name: name } = await eventually(said, { timeoutMs: 20_000 });
+  const { run_name: name } = await eventually(said);
   const record = JSON.parse((await bed.kit.s3.get(`${bed.env["RUNS_URL"]}/${name}.json`))!) as RunEnd;
   deepEqual([record.status, record.reason, record.log_url], ["cancelled", "Skipped", ""]);
   deepEqual(failures(bed, "backup"), []);
@@ -242,22 +240,21 @@ async function pause(bed: Bed): Promise<void> {
   const held = await eventually(async () => {
     const names = await bed.suspended("publish");
     return names.length === 3 ? names : undefined;
-  }, { timeoutMs: 30_000 });
+  });
   await bed.ear.publish(`${PREFIX}/request/cancel`, JSON.stringify({ run_name: held[0] }));
-  await eventually(() => failures(bed, "publish").length > 0, { timeoutMs: 30_000 });
+  await eventually(() => failures(bed, "publish").length > 0);
   deepEqual(failures(bed, "publish").map(({ run_name, reason }) => [run_name, reason]), [[held[0], "Cancelled"]]);
   await bed.ear.publish(`${PREFIX}/request/run`, JSON.stringify({ job_name: "publish", payload: "by hand" }));
-  await eventually(() => bed.ear.on(`${PREFIX}/job_complete/publish`).length === 1, { timeoutMs: 30_000 });
+  await eventually(() => bed.ear.on(`${PREFIX}/job_complete/publish`).length === 1);
   equal((await bed.suspended("publish")).length, 2);
   await bed.kit.s3.put(bed.env["CATALOG_URL"]!, csv(rows(bed.kit.s3.buckets[0]!, { publish: "yes" })));
   await bed.ear.publish(`${PREFIX}/REFRESH`, "");
-  await eventually(() => bed.ear.on(`${PREFIX}/job_complete/publish`).length === 3, { timeoutMs: 30_000 });
+  await eventually(() => bed.ear.on(`${PREFIX}/job_complete/publish`).length === 3);
 }
 
 async function skip(bed: Bed): Promise<void> {
   await bed.ear.publish("lab/sort", '{"id":"there"}');
   await eventually(() => bed.ear.on(`${PREFIX}/job_complete/report`).length === 1, {
-    timeoutMs: 40_000,
     what: async () => `the report; ${await bed.service.logTail(200)}`,
   });
   const [end] = bed.ear.json<RunEnd>(`${PREFIX}/job_complete/sort`);

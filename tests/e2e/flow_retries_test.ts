@@ -93,10 +93,9 @@ function ends(jobName: string): End[] {
 
 async function end(jobName: string): Promise<End> {
   const found = await eventually(() => ends(jobName)[0], {
-    timeoutMs: 60_000,
     what: async () => `the end of ${jobName}; the service says:\n${await service.logTail(25)}`,
   });
-  await eventually(() => jobs.left(jobName).length === 0, { timeoutMs: 30_000, what: `no Job of ${jobName}` });
+  await eventually(() => jobs.left(jobName).length === 0, { what: `no Job of ${jobName}` });
   equal(ends(jobName).length, 1);
   return found;
 }
@@ -120,7 +119,7 @@ async function evict(jobName: string): Promise<void> {
     const runName = jobs.created(jobName)[0]?.metadata?.name;
     const { items } = await kit.cluster.api.get<{ items: V1Pod[] }>(`${PODS}?labelSelector=job-name%3D${runName}`);
     return items.find(({ status }) => status?.phase === "Running");
-  }, { timeoutMs: 40_000, what: `a pod of ${jobName} that runs` });
+  }, { what: `a pod of ${jobName} that runs` });
   const { name } = pod.metadata!;
   await kit.cluster.api.create(`${PODS}/${name}/eviction`, {
     apiVersion: "policy/v1",
@@ -184,7 +183,6 @@ retries("a run that waits for its next attempt can be cancelled, and then has en
   const waiting = await eventually(
     () => ear.json<News>(`${PREFIX}/run/hopeless/#`).filter(({ event }) => event === "retrying")[3],
     {
-      timeoutMs: 60_000,
       what: "the fourth attempt to have failed",
     },
   );

@@ -85,7 +85,7 @@ async function batches(kit: Kit): Promise<void> {
     const entry = "tests/chaos/entry.ts";
     await using dying = await startService({ ...env, CHAOS_FAULT: "create:after:3" }, { entry, mayEnd: true });
     await ear.publish(`${prefix}/request/each`, JSON.stringify({ job_name: prefix, sheet }));
-    await eventually(() => dying.status !== undefined, { timeoutMs: 30_000 });
+    await eventually(() => dying.status !== undefined);
   }
   await using _service = await startService(env);
   const { data } = await ask("each", { sheet });
@@ -93,7 +93,6 @@ async function batches(kit: Kit): Promise<void> {
   const values = () => jobs.created(prefix).map((job) => envOf(job)["PAYLOAD_N"]).sort();
   deepEqual(values(), ["1", "2", "3", "4", "5", "6"]);
   await eventually(() => ear.on(`${prefix}/job_failed/${prefix}`).length >= 1 && jobs.left(prefix).length === 0, {
-    timeoutMs: 60_000,
     intervalMs: 200,
   });
   const replay = { since: "1h" };

@@ -67,25 +67,23 @@ Deno.test({
     const begin = async (name: string) => {
       await ear.publish(`lab/${name}`, "go");
       return await eventually(() => jobs.created(name)[0]?.metadata?.name, {
-        timeoutMs: 30_000,
         what: `a Job of ${name}`,
       });
     };
     const says = (runName: string, words: RegExp) =>
       eventually(async () => words.test(await pageReason(port, runName)), {
-        timeoutMs: 30_000,
         what: async () => `${words} on the page of ${runName}; it says: ${await pageReason(port, runName)}`,
       });
     const isSuspended = async (runName: string) => (await api.get<V1Job>(`${JOBS}/${runName}`)).spec?.suspend === true;
     const endOf = (name: string) =>
       eventually(
         () => ["complete", "failed"].flatMap((how) => ear.json<End>(`${PREFIX}/job_${how}/${name}`))[0],
-        { timeoutMs: 60_000, what: async () => `the end of ${name}; the service says:\n${await service.logTail(15)}` },
+        { what: async () => `the end of ${name}; the service says:\n${await service.logTail(15)}` },
       );
 
     try {
       const first = await begin("first");
-      await eventually(async () => !await isSuspended(first), { timeoutMs: 30_000, what: "the first to be admitted" });
+      await eventually(async () => !await isSuspended(first), { what: "the first to be admitted" });
       const second = await begin("second");
       const third = await begin("third");
 
@@ -113,7 +111,6 @@ Deno.test({
         await Deno.writeTextFile(`${gate}/first`, "");
         equal((await endOf("first")).status, "succeeded");
         await eventually(async () => !await isSuspended(second), {
-          timeoutMs: 30_000,
           what: "the second to be admitted",
         });
         const { spec } = await api.get<V1Job>(`${JOBS}/${second}`);

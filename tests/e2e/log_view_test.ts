@@ -59,7 +59,7 @@ Deno.test({
     const stored = await eventually(async () => {
       const now = await window("?line=45000");
       return !now.live && now;
-    }, { timeoutMs: 30_000 });
+    });
     const failures = stored.parts.map(({ failure }) => failure);
     ok(failures.includes("exit code 3"), JSON.stringify(stored.parts));
     // Behind the second pod's heading, or that of the first one.

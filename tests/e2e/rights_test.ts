@@ -26,7 +26,7 @@ async function whileUnable(
   await using service = await startService(env);
   for (const payload of ["1", "2", "3"]) await ear.publish("lab/a", payload);
   const told = () => ear.json<Report>("services/mqtt_job_listener/ERROR");
-  await eventually(() => told().some(({ reason }) => reason === "CreateWaits"), { timeoutMs: 30_000 });
+  await eventually(() => told().some(({ reason }) => reason === "CreateWaits"));
   match(told().find(({ reason }) => reason === "CreateWaits")!.message, words);
   // Once, though it is tried again and again.
   await eventually(async () => (await service.log()).split("waits: Cannot create the Job").length > 3, {
@@ -39,7 +39,7 @@ async function whileUnable(
   const payloads = await eventually(async () => {
     const { items } = await kit.cluster.api.get<{ items: Job[] }>(jobs);
     return items.length === 3 && items.map(payloadOf).sort();
-  }, { timeoutMs: 60_000, what: "a Job for each message" });
+  }, { what: "a Job for each message" });
   deepEqual(payloads, ["1", "2", "3"]);
   ok(service.status === undefined);
 }

@@ -245,7 +245,6 @@ class Bed implements AsyncDisposable {
   async begin(jobName: string): Promise<string> {
     await this.ear.publish(`lab/${jobName}`, "go");
     return await eventually(() => this.jobs.created(jobName)[0]?.metadata?.name, {
-      timeoutMs: 30_000,
       what: async () => `a Job of ${jobName}; the service says:\n${await this.service.logTail(15)}`,
     });
   }
@@ -254,7 +253,6 @@ class Bed implements AsyncDisposable {
   async says(runName: string, words: RegExp): Promise<void> {
     let said = "";
     await eventually(async () => words.test(said = await pageReason(this.port, runName)), {
-      timeoutMs: 40_000,
       what: () => `${words} on the page of ${runName}; it says: ${said}`,
     });
   }

@@ -60,7 +60,7 @@ Deno.test({
       const [found] = await eventually(() => {
         const ends = ear.json<End>(`${PREFIX}/job_complete/${name}`);
         return ends.length > 0 && ends;
-      }, { timeoutMs: 60_000, what: `the end of ${name}` });
+      }, { what: `the end of ${name}` });
       return found!;
     };
 
@@ -69,7 +69,6 @@ Deno.test({
       const userProperties = { traceparent: `00-${TRACE}-${GIVEN}-01`, tracestate: "lab=1" };
       await ear.publish("lab/first", "{}", { userProperties });
       await eventually(() => collector.spans.length > 0 && ear.on(`${PREFIX}/run/first/#`).length >= 2, {
-        timeoutMs: 30_000,
         what: "the run to have started",
       });
       await killed.kill9();
@@ -77,8 +76,8 @@ Deno.test({
     await using service = await startService(env, program);
     const [first, second, last] = [await end("first"), await end("second"), await end("last")];
     await ear.publish("lab/fails", "");
-    await eventually(() => ear.on(`${PREFIX}/job_failed/fails`).length > 0, { timeoutMs: 30_000 });
-    await eventually(() => collector.spans.filter(({ name }) => name === "delete").length >= 7, { timeoutMs: 30_000 });
+    await eventually(() => ear.on(`${PREFIX}/job_failed/fails`).length > 0);
+    await eventually(() => collector.spans.filter(({ name }) => name === "delete").length >= 7);
     await service.stop();
 
     deepEqual(collector.faults, []);

@@ -218,7 +218,7 @@ Deno.test("a note of a group that never came to be is taken away, one of a group
   using core = await start({ store });
   const manifest = { ...LATE, group: "sort-camelate2345" };
   store.objects.set(".groups/sort-camelate2345.json", new TextEncoder().encode(JSON.stringify(manifest)));
-  await eventually(() => !openIn(store).includes(".open-groups/sort-neverwas2345.json"), { timeoutMs: 20_000 });
+  await eventually(() => !openIn(store).includes(".open-groups/sort-neverwas2345.json"));
   await created(core, 1);
   await end(core, 0);
   deepEqual(openIn(store), []);
@@ -392,7 +392,7 @@ Deno.test("a group whose row the policy allows no more begins no further items, 
     await eventually(() => core.cluster.created.length === 1);
   }
   using core = await start({ store, against: () => ["the image is not allowed"] });
-  await eventually(() => ends(core).length === 1, { timeoutMs: 20_000 });
+  await eventually(() => ends(core).length === 1);
   deepEqual(core.cluster.created, []);
   equal(ends(core)[0]!.failed, 2);
   const report = core.all.find((event) => event.type === "error" && event.report.reason === "GroupStopped");

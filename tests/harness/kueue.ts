@@ -73,7 +73,6 @@ async function suspendNewJobs(api: KubeApi): Promise<void> {
     spec: { template: { spec: { restartPolicy: "Never", containers: [{ name: "main", image: "x" }] } } },
   };
   await eventually(async () => (await api.create<V1Job>(`${JOBS}?dryRun=All`, probe)).spec?.suspend === true, {
-    timeoutMs: 30_000,
     what: "the rule that suspends new Jobs to be in force",
   });
 }

@@ -55,7 +55,6 @@ export async function startMetricsServer(cluster: TestCluster): Promise<ManagedP
     },
   });
   await eventually(() => cluster.api.text(`/apis/${GROUP}/${version}/nodes`).then((text) => text.includes("usage")), {
-    timeoutMs: 60_000,
     what: async () => `metrics-server to answer: ${await process.logTail(5)}`,
   });
   return process;

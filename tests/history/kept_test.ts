@@ -427,7 +427,7 @@ Deno.test("ends that nobody could take in are found by listing", async () => {
     history.emit({ type: "finished", record: endAt(second), completionMs: 1 });
     bed.store.objects.set(`run-${second}.json`, new TextEncoder().encode(JSON.stringify(endAt(second))));
   }
-  await eventually(async () => await history.count({}) === 6_000, { timeoutMs: 60_000, what: "all of them" });
+  await eventually(async () => await history.count({}) === 6_000, { what: "all of them" });
 });
 
 Deno.test("compact() makes one segment of small ones and loses nothing, if two do it at once or one is killed", async () => {

@@ -129,7 +129,7 @@ export class Engine implements AsyncDisposable {
     // It ends its containers, containerd and its mounts.
     await this.#dockerd?.stop({ graceMs: 30_000 });
     // Files of an image may be held for a moment by what has just ended.
-    await eventually(() => removeFolder(this.dir).then(() => true), { timeoutMs: 30_000, what: `${this.dir} to go` });
+    await eventually(() => removeFolder(this.dir).then(() => true), { what: `${this.dir} to go` });
   }
 }
 

@@ -139,7 +139,6 @@ Deno.test({
         await send(1);
         await lab.settled(sent);
         await eventually(async () => (await engine.inspect(LISTENER)).State.Health?.Status === "healthy", {
-          timeoutMs: 60_000,
           what: "the container of target deno to be healthy",
         });
         const { State, RestartCount } = await engine.inspect(LISTENER);
@@ -223,7 +222,6 @@ class Lab implements AsyncDisposable {
   async up(): Promise<void> {
     await this.compose("up", "--detach");
     await eventually(async () => (await fetch(`http://127.0.0.1:${this.#ports.page}/readyz`).then(text)).ok, {
-      timeoutMs: 60_000,
       what: async () =>
         `the service to be ready: ${(await this.#engine.tryDocker("logs", LISTENER)).out.slice(-2_000)}`,
     });

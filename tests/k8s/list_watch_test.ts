@@ -238,7 +238,7 @@ Deno.test("ListWatch breaks off a line that does not end, and steps over it by a
     );
   };
   await watching((url) => isWatch(url) ? endless() : list([thing("a", "1")], "5"), async ({ troubles, server }) => {
-    await eventually(() => server.lists >= 2, { timeoutMs: 30_000 });
+    await eventually(() => server.lists >= 2);
     match(troubles[0]!, /The watch of things broke off: a line of it is longer than 8388608 bytes/);
   });
 });
@@ -253,7 +253,7 @@ Deno.test("ListWatch asks for smaller pages where one is too large", async () =>
     return list(all.slice(from, to), "9", to < all.length ? { continue: String(to) } : {});
   };
   await watching(answer, async ({ told, server }) => {
-    await eventually(() => told.includes("listed"), { timeoutMs: 30_000 });
+    await eventually(() => told.includes("listed"));
     equal(told.length, 61);
     ok(
       server.requests.filter((url) => !isWatch(url)).some(({ searchParams }) => Number(searchParams.get("limit")) < 30),

@@ -21,7 +21,7 @@ Deno.test(
     await using bed = await startEmbeddedBed({ table: TABLE, retryDelayMs: 1 });
     for (const row of ["flaky", "climbs", "crashes"]) await bed.client.publishAsync(`lab/${row}`, "go", { qos: 1 });
     const ends = () => bed.told.flatMap((event) => event.type === "finished" ? event.record : []);
-    await eventually(() => ends().length === 3, { timeoutMs: 20_000, what: "three ends" });
+    await eventually(() => ends().length === 3, { what: "three ends" });
     const told = bed.told.flatMap((event) =>
       event.type === "finished" || event.type === "retrying" ? event.record : []
     );

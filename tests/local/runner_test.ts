@@ -82,7 +82,7 @@ function shell(script: string): Pick<Row, "command"> {
 }
 
 function until<T>(get: () => T | undefined | false, what: string) {
-  return eventually(get, { timeoutMs: 15_000, intervalMs: 10, what });
+  return eventually(get, { intervalMs: 10, what });
 }
 
 function ended({ jobs }: Fixture, runName: string): Promise<JobFacts> {
@@ -511,7 +511,7 @@ Deno.test("what a run's processes use is seen, those that it has started include
     const memory = await eventually(async () => {
       const [used] = await runner.podUsage();
       return used !== undefined && used.memory > 40_000_000 && used.memory;
-    }, { timeoutMs: 20_000 });
+    });
     ok(memory < 200_000_000, `${memory} bytes`);
     const [used] = await runner.podUsage();
     equal(used!.podName.startsWith(used!.runName), true);

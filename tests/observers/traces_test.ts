@@ -164,7 +164,7 @@ second,${PREFIX}/job_complete/first,none,sh -c 'exit 3'
   bed.service.subscribe(new Traces((span) => spans.push(span)).emit);
   const traceparent = `00-${TRACE}-1111222233334444-01`;
   await bed.client.publishAsync("lab/first", JSON.stringify({ traceparent }), { qos: 1 });
-  await eventually(() => spans.filter(({ name }) => name === "delete").length === 2, { timeoutMs: 20_000 });
+  await eventually(() => spans.filter(({ name }) => name === "delete").length === 2);
   deepEqual([...new Set(spans.map(({ traceId }) => traceId))], [TRACE]);
   const [message, first, second] = ["process lab/first", "run first", "run second"].map((name) =>
     spans.find((span) => span.name === name)!

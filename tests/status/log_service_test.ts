@@ -40,7 +40,7 @@ Deno.test("a run's log has the same lines at the same places while it is written
   match(await (await get(`/runs/${run}`)).text(), /<span class="a1">red<\/span>/);
 
   await Deno.writeTextFile(`${dir}/go-on`, "");
-  await eventually(() => bed.service.runs.get(run) === undefined, { timeoutMs: 20_000 });
+  await eventually(() => bed.service.runs.get(run) === undefined);
 
   const stored = await window("");
   equal(stored.live, false);

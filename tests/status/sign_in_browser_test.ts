@@ -86,7 +86,7 @@ browserTest("a person signs in, runs a row, cancels two of three runs that they 
     const records = await eventually(async () => {
       const found = await Promise.all(names.slice(0, 2).map((name) => service.records.get(name)));
       return found.every((record) => record !== undefined) && found;
-    }, { timeoutMs: 30_000 });
+    });
     for (const record of records) {
       deepEqual([record!.status, record!.requested_by], ["cancelled", "the status page"]);
       match(record!.message, /the status page/);
@@ -111,7 +111,7 @@ browserTest(
   async () => {
     await withBed(async ({ url, browser, service }) => {
       const started = await service.actions.run("greet", '{"name":"Ada"}');
-      await eventually(() => service.records.get(started.run_name), { timeoutMs: 30_000 });
+      await eventually(() => service.records.get(started.run_name));
       const { page, faults, close } = await openPage(browser, url, { javaScriptEnabled: false });
       await signIn(page);
       await page.goto(`${url}/runs`);
@@ -128,7 +128,7 @@ browserTest(
         for await (const { runName } of service.records.list()) names.push(runName);
         return names.length;
       };
-      await eventually(async () => await reruns() === 2, { timeoutMs: 30_000 });
+      await eventually(async () => await reruns() === 2);
       equal(service.runs.views().length, 0);
       deepEqual(faults, []);
       await close();
