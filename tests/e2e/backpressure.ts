@@ -22,8 +22,8 @@ const KEEPALIVE_S = 5;
 
 /** From a Job's creation to its end. */
 const RUN_MS = 1_000;
-/** No further end for so long, after all Jobs are there: none comes any more. */
-const NO_END_MS = 60_000;
+/** No further end or record for so long, after all Jobs are there: none comes any more. */
+const NO_MORE_MS = 60_000;
 
 export interface BackpressureOptions {
   readonly messages: number;
@@ -97,7 +97,9 @@ export async function runBackpressure(
     onProgress(`${clock.count} Jobs, ${ear.heard.length} ends, ${samples.at(-1)!.toFixed(0)} MB`);
   }
   const seconds = (performance.now() - begunMs) / 1_000;
-  await lastEnd(ear, messages);
+  await all(messages, () => distinctEnds(ear));
+  // A record is stored once its end is told.
+  const records = await all(messages, () => recordsIn(kit));
   const brokerLog = await kit.broker.process.log();
   const count = (pattern: RegExp) => [...brokerLog.matchAll(pattern)].length;
   return {
@@ -105,7 +107,7 @@ export async function runBackpressure(
     lost: messages - clock.seenAt.size,
     doubled: clock.count - clock.seenAt.size,
     ends: distinctEnds(ear),
-    records: await recordsIn(kit),
+    records,
     // One more is the trial of the broker's order, at the start of a session.
     connects: count(new RegExp(`New client connected from \\S+ as ${CLIENT_ID} `, "g")) - 1,
     refetches: [...(await service.log()).matchAll(/More messages waited than are held at once/g)].length,
@@ -157,12 +159,15 @@ async function recordsIn({ s3, env }: Kit): Promise<number> {
   return names.filter(({ name }) => /^burst-.*\.json$/.test(name)).length;
 }
 
-/** Waits until all ends are there, or none has come for long. */
-async function lastEnd(ear: MqttEar, count: number): Promise<void> {
-  for (let sinceMs = Date.now(), seen = -1; distinctEnds(ear) < count && Date.now() - sinceMs < NO_END_MS;) {
-    if (ear.heard.length !== seen) [sinceMs, seen] = [Date.now(), ear.heard.length];
+/** How many there are, once it is all of them, or no more have come for long. */
+async function all(wanted: number, count: () => number | Promise<number>): Promise<number> {
+  let seen = await count();
+  for (let sinceMs = Date.now(); seen < wanted && Date.now() - sinceMs < NO_MORE_MS;) {
     await pause(1_000);
+    const now = await count();
+    if (now !== seen) [sinceMs, seen] = [Date.now(), now];
   }
+  return seen;
 }
 
 /** Medians of the second and of the last fifth: the first one is still taking messages over. */
