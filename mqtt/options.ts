@@ -5,6 +5,7 @@ import { Buffer } from "node:buffer";
 import type { IClientOptions } from "mqtt";
 import { readBrokerUrl } from "../util/broker_url.ts";
 import { compact } from "../util/compact.ts";
+import { KeepaliveTimer } from "./keepalive_timer.ts";
 
 /** Which of two services is meant. */
 export interface Identity {
@@ -154,7 +155,7 @@ export function clientOptions(options: Settled, { retains }: { retains: boolean 
     reconnectPeriod: 0,
     resubscribe: false,
     messageIdProvider: new ClientIds(),
-    timerVariant: "native",
+    timerVariant: new KeepaliveTimer(),
     // The stream is wrapped before it is opened.
     manualConnect: true,
     ...(state

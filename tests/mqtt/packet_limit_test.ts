@@ -1,6 +1,6 @@
 /** What MQTT.js gets of a broker's bytes: all of them, a bounded number of packets at a time. */
 import { Buffer } from "node:buffer";
-import { equal, ok } from "node:assert/strict";
+import { deepEqual, equal, ok } from "node:assert/strict";
 import fc from "fast-check";
 import { PacketLimit } from "../../mqtt/packet_limit.ts";
 
@@ -44,4 +44,25 @@ Deno.test("MQTT.js gets each byte of packets below the limit, wherever they are 
     ),
     { numRuns: 100 },
   );
+});
+
+Deno.test("what a socket read of a packet that is thrown away is freed at once, and nothing else", async () => {
+  const limit = new PacketLimit(1_000, 5, () => {});
+  const pieces: Buffer[] = [];
+  limit.on("data", (piece: Buffer) => pieces.push(piece));
+  const write = (chunk: Buffer) => {
+    limit.write(chunk);
+    return chunk.buffer as ArrayBuffer;
+  };
+  const [topic, ping] = [Buffer.from("\0\x01x\0\x07"), Buffer.from([0xd0, 0])];
+  // 30,000 bytes with topic and identifier: a PUBLISH of QoS 1.
+  const begun = write(Buffer.concat([Buffer.from([0x32, 0xb0, 0xea, 0x01]), topic]));
+  const own = [10_000, 10_000].map((length) => write(Buffer.from(new ArrayBuffer(length))));
+  const shared = write(Buffer.from(new ArrayBuffer(5_000), 1_000, 4_000));
+  const mixed = write(Buffer.concat([Buffer.alloc(30_000 - topic.length - 24_000), ping]));
+  await new Promise((resolve) => limit.end(resolve));
+  deepEqual(own.map(({ detached }) => detached), [true, true]);
+  deepEqual([begun, shared, mixed].map(({ detached }) => detached), [false, false, false]);
+  // The packet's beginning without its payload, and what came after it.
+  equal(Buffer.concat(pieces).toString("hex"), `3206${topic.toString("hex")}00${ping.toString("hex")}`);
 });
