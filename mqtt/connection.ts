@@ -110,7 +110,7 @@ export class Connection {
     PacketLimit.putOn(client, () =>
       new PacketLimit(options.maximumPacketSize, options.protocolVersion, (packet) => {
         if (packet.packetId !== undefined) this.#tooLarge.set(packet.packetId, packet.bytes);
-        options.onTrouble(tooLargeWords(packet.topic, packet.bytes, options.maximumPacketSize));
+        options.onTrouble(tooLargeWords(packet, options.maximumPacketSize));
       }));
     client.on("packetreceive", (packet) => this.#onPacket(packet, events));
     client.handleMessage = (packet, callback) => {

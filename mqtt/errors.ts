@@ -1,6 +1,7 @@
 /**
  * Why a connection to a broker ended and what to do about it, in sentences for people. Pure; never holds a password.
  */
+import { LARGEST_PROPERTIES, type TooLarge } from "./packet_limit.ts";
 
 /** Why a connection ended. */
 export type EndKind =
@@ -50,10 +51,12 @@ export function sessionCutWords(kept: number, asked: number): string {
     `messages are lost when the service is away for longer`;
 }
 
-/** A message that came though it is larger than what is taken. */
-export function tooLargeWords(topic: string, bytes: number, limit: number): string {
-  return `A message of ${bytes} bytes on "${cut(topic)}" started nothing: at most ${limit} bytes are taken ` +
-    `(MQTT_MAX_PACKET_SIZE)`;
+/** A message that came though it, or what it has of properties, is larger than what is taken. */
+export function tooLargeWords({ topic, bytes, properties }: TooLarge, limit: number): string {
+  const what = properties === undefined ? `${bytes} bytes` : `${properties} bytes of properties`;
+  const most = properties === undefined ? `${limit} bytes` : `${LARGEST_PROPERTIES} bytes of them`;
+  const setting = properties === undefined ? " (MQTT_MAX_PACKET_SIZE)" : "";
+  return `A message of ${what} on "${cut(topic)}" started nothing: at most ${most} are taken${setting}`;
 }
 
 /** Filters without a subscription: which, the broker's reasons, and who can mend it. */

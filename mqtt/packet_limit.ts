@@ -1,7 +1,8 @@
 /**
- * Holds packets that are larger than a limit back from MQTT.js, which would keep each whole in memory: of a PUBLISH its
- * topic and packet identifier go on, its payload is thrown away as it comes. Brokers without MQTT 5, and some with it, send
- * whatever somebody published. Knows the fixed header (MQTT 5, 2.1.1) and how a PUBLISH begins, nothing else.
+ * Holds packets that are larger than a limit, or have properties without end, back from MQTT.js, which would keep each
+ * whole in memory: of a PUBLISH its topic and packet identifier go on, the rest is thrown away as it comes. Brokers
+ * without MQTT 5, and some with it, send whatever somebody published. Knows the fixed header (MQTT 5, 2.1.1) and how a
+ * PUBLISH begins, nothing else.
  */
 import { Buffer } from "node:buffer";
 import { type Duplex, Transform, type TransformCallback } from "node:stream";
@@ -12,11 +13,18 @@ export interface TooLarge {
   readonly topic: string;
   /** Of the packet, without its fixed header. */
   readonly bytes: number;
+  /** Bytes that its properties have, where they are what is too large. */
+  readonly properties: number | undefined;
   /** undefined: QoS 0, nothing of it goes on. */
   readonly packetId: number | undefined;
 }
 
 const PUBLISH = 3;
+/**
+ * Bytes of properties, and of a packet that is no message. MQTT.js makes texts of all of them at once: of 32 MB, 2.6
+ * million in 5 s, in which nothing else goes on. Hosted brokers take 8 to 64 KiB of a message's.
+ */
+export const LARGEST_PROPERTIES = 256 * 1024;
 /** Go on at a time: MQTT.js makes objects of all packets in a chunk before it handles the first, 16,000 of the smallest. */
 const PACKETS_AT_ONCE = 256;
 
@@ -87,7 +95,8 @@ export class PacketLimit extends Transform {
         continue;
       }
       const header = fixedHeader(data, at);
-      if (header !== undefined && header.length <= this.#limit) {
+      const fits = header && this.#fits(data, at, header);
+      if (fits) {
         if (++packets > PACKETS_AT_ONCE && at > from) {
           this.push(data.subarray(from, at));
           from = at;
@@ -98,7 +107,7 @@ export class PacketLimit extends Transform {
         continue;
       }
       if (at > from) this.push(data.subarray(from, at));
-      const read = header && this.#shorten(data, at, header);
+      const read = fits === undefined ? undefined : this.#shorten(data, at, header!);
       if (read === undefined) {
         this.#begun = Buffer.from(data.subarray(at));
         return;
@@ -111,27 +120,59 @@ export class PacketLimit extends Transform {
     if (at > from) this.push(data.subarray(from, at));
   }
 
+  /** Whether the packet goes on as it is; undefined: more of it is needed to know. */
+  #fits(data: Buffer, at: number, header: FixedHeader): boolean | undefined {
+    if (header.length > this.#limit) return false;
+    if (header.length <= LARGEST_PROPERTIES) return true;
+    if (data[at]! >> 4 !== PUBLISH) return false;
+    if (this.#protocolVersion !== 5) return true;
+    const properties = propertiesOf(data, publishHead(data, at, header));
+    return properties === undefined ? undefined : properties <= LARGEST_PROPERTIES;
+  }
+
   /** Sends on what is left of a packet that is too large; returns the bytes of it that were read, undefined: too few. */
-  #shorten(data: Buffer, at: number, { size, length }: FixedHeader): number | undefined {
+  #shorten(data: Buffer, at: number, header: FixedHeader): number | undefined {
+    const { size, length } = header;
     const first = data[at]!;
     if (first >> 4 !== PUBLISH) {
-      throw new Error(`The broker sent a packet of ${length} bytes that is no message; the limit is ${this.#limit}`);
+      const limit = Math.min(this.#limit, LARGEST_PROPERTIES);
+      throw new Error(`The broker sent a packet of ${length} bytes that is no message; the limit is ${limit}`);
     }
-    const qos = (first >> 1) & 3;
+    const head = publishHead(data, at, header);
+    if (head === undefined) return undefined;
+    const { topicEnd, end } = head;
     const begin = at + size;
-    if (data.length < begin + 2) return undefined;
-    const topicEnd = begin + 2 + data.readUInt16BE(begin);
-    const end = topicEnd + (qos > 0 ? 2 : 0);
-    if (data.length < end) return undefined;
     const topic = data.toString("utf8", begin + 2, topicEnd);
-    const packetId = qos > 0 ? data.readUInt16BE(topicEnd) : undefined;
-    this.#onTooLarge({ topic, bytes: length, packetId });
+    const packetId = end > topicEnd ? data.readUInt16BE(topicEnd) : undefined;
+    const properties = length > this.#limit ? undefined : propertiesOf(data, head);
+    this.#onTooLarge({ topic, bytes: length, properties, packetId });
     if (packetId !== undefined) {
       const rest = [data.subarray(begin, end), Buffer.alloc(this.#protocolVersion === 5 ? 1 : 0)];
       this.push(Buffer.concat([Buffer.from([first, ...varint(end - begin + rest[1]!.length)]), ...rest]));
     }
     return end - at;
   }
+}
+
+/** Where the topic of a PUBLISH ends, and its packet identifier, behind which the properties begin. */
+interface PublishHead {
+  readonly topicEnd: number;
+  readonly end: number;
+}
+
+/** undefined: it is not whole yet. */
+function publishHead(data: Buffer, at: number, { size }: FixedHeader): PublishHead | undefined {
+  const begin = at + size;
+  if (data.length < begin + 2) return undefined;
+  const topicEnd = begin + 2 + data.readUInt16BE(begin);
+  const qos = (data[at]! >> 1) & 3;
+  const end = topicEnd + (qos > 0 ? 2 : 0);
+  return data.length < end ? undefined : { topicEnd, end };
+}
+
+/** Bytes of the properties behind it; undefined: their length is not whole yet. */
+function propertiesOf(data: Buffer, head: PublishHead | undefined): number | undefined {
+  return head && varintAt(data, head.end)?.value;
 }
 
 interface FixedHeader {
@@ -143,12 +184,18 @@ interface FixedHeader {
 
 /** undefined: it is not whole yet. */
 function fixedHeader(data: Buffer, at: number): FixedHeader | undefined {
-  let length = 0;
-  for (let index = 1; index <= 4; index++) {
+  const length = varintAt(data, at + 1);
+  return length && { size: 1 + length.size, length: length.value };
+}
+
+/** A Variable Byte Integer (MQTT 5, 1.5.5) and how many bytes it has; undefined: it is not whole yet. */
+function varintAt(data: Buffer, at: number): { readonly value: number; readonly size: number } | undefined {
+  let value = 0;
+  for (let index = 0; index < 4; index++) {
     const byte = data[at + index];
     if (byte === undefined) return undefined;
-    length += (byte & 127) * 128 ** (index - 1);
-    if (byte < 128) return { size: index + 1, length };
+    value += (byte & 127) * 128 ** index;
+    if (byte < 128) return { value, size: index + 1 };
   }
   throw new Error("The broker sent a packet whose length is malformed");
 }

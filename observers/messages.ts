@@ -1,7 +1,6 @@
 /**
  * What became of the last messages, for whoever published one and saw nothing happen. Owns a ring of them, bounded in
- * number and text. Must not keep payloads, nor cost more than an object a message: what is shown is made when it is asked
- * for.
+ * number and text. Must not keep payloads, nor make objects for each message: what is shown is made when it is asked for.
  */
 import type { Emit, ServiceEvent } from "../ports.ts";
 import { safeWords } from "../util/errors.ts";
@@ -42,26 +41,42 @@ export class RecentMessages {
 
   /** Give it what the core tells. */
   readonly emit: Emit = (event) => {
-    if (event.type === "message") (event.observed ? this.#observed : this.#own).add(kept(event));
+    if (event.type === "message") note(event, (event.observed ? this.#observed : this.#own).next());
   };
 
   /** Newest first; of one outcome where that is given, and at most so many. */
   values({ outcome, limit = Infinity }: { outcome?: SeenMessage["outcome"]; limit?: number } = {}): SeenMessage[] {
     const newestFirst = [...this.#own.values(), ...this.#observed.values()]
-      .sort((a, b) => b.at.getTime() - a.at.getTime());
+      .sort((a, b) => b.atMs - a.atMs);
     const wanted = outcome === undefined ? newestFirst : newestFirst.filter((message) => message.outcome === outcome);
-    return wanted.slice(0, limit).map(({ topic, why, ...rest }) => ({
-      ...rest,
+    return wanted.slice(0, limit).map(({ atMs, topic, outcome, runs, why }) => ({
+      at: new Date(atMs),
+      outcome,
+      runs,
       topic: oneLine(safeWords(topic, MAX_TEXT)),
       why: why.map((words) => safeWords(words, MAX_TEXT)),
     }));
   }
 }
 
+/**
+ * What is kept of a message. Used again for a later one: an object that lives for a thousand messages counts as lasting
+ * for V8, and of half a million, 110 MB of such waited for its next long collection.
+ */
+interface Kept {
+  atMs: number;
+  topic: string;
+  outcome: Told["outcome"];
+  runs: readonly string[];
+  why: readonly string[];
+}
+
+const NONE: readonly string[] = [];
+
 /** The last ones. */
 class Ring {
   readonly #most: number;
-  readonly #kept: SeenMessage[] = [];
+  readonly #kept: Kept[] = [];
   /** Where the next one goes. */
   #next = 0;
 
@@ -69,29 +84,36 @@ class Ring {
     this.#most = most;
   }
 
-  add(message: SeenMessage): void {
-    this.#kept[this.#next] = message;
+  /** The place of the oldest one, for a new one. */
+  next(): Kept {
+    const place = this.#kept[this.#next] ??= { atMs: 0, topic: "", outcome: "ignored", runs: NONE, why: NONE };
     this.#next = (this.#next + 1) % this.#most;
+    return place;
   }
 
-  /** Newest first. */
-  values(): SeenMessage[] {
+  /** Newest first, until the next one comes. */
+  values(): Kept[] {
     return [...this.#kept.slice(0, this.#next).reverse(), ...this.#kept.slice(this.#next).reverse()];
   }
 }
 
-function kept({ topic, outcome, filtered = [], runs = [], refusals = [], retained }: Told): SeenMessage {
+function note(message: Told, place: Kept): void {
+  const { topic, outcome, filtered, runs, refusals, retained } = message;
+  place.atMs = Date.now();
+  place.topic = startOf(topic);
+  place.outcome = outcome;
+  place.runs = runs?.slice(0, MAX_NAMED) ?? NONE;
+  place.why = retained || filtered || refusals ? reasons(message) : NONE;
+}
+
+function reasons(
+  { filtered = [], refusals = [], retained }: Pick<Told, "filtered" | "refusals" | "retained">,
+): string[] {
   const conditions = filtered.slice(0, MAX_NAMED).map(({ jobName, because }) =>
     `The condition of ${jobName} is false, since ${because}`
   );
   const of = retained ? ["The broker had kept it, and such messages start nothing (HANDLE_RETAINED)"] : [];
-  return {
-    at: new Date(),
-    topic: startOf(topic),
-    outcome,
-    runs: runs.slice(0, MAX_NAMED),
-    why: [...refusals, ...conditions, ...of].slice(0, MAX_NAMED).map(startOf),
-  };
+  return [...refusals, ...conditions, ...of].slice(0, MAX_NAMED).map(startOf);
 }
 
 /** A copy: a part of a text keeps the whole of it in memory. */

@@ -2,15 +2,9 @@
 import { ok } from "node:assert/strict";
 import type { Attack, Bed } from "./bed.ts";
 import { type Forgery, WELCOME } from "./broker_gate.ts";
-import { checkOrders, publishOf } from "./publisher.ts";
+import { checkOrders, lengthOf, publishOf } from "./publisher.ts";
 
 const ACTOR = "broker";
-
-function lengthOf(value: number): number[] {
-  const bytes: number[] = [];
-  for (; value > 127; value >>>= 7) bytes.push(value & 127 | 128);
-  return [...bytes, value];
-}
 
 function packet(first: number, ...body: number[]): Uint8Array {
   return packetOf(first, body);

@@ -1,8 +1,8 @@
 /** What MQTT.js gets of a broker's bytes: all of them, a bounded number of packets at a time. */
 import { Buffer } from "node:buffer";
-import { deepEqual, equal, ok } from "node:assert/strict";
+import { deepEqual, equal, match, ok } from "node:assert/strict";
 import fc from "fast-check";
-import { PacketLimit } from "../../mqtt/packet_limit.ts";
+import { LARGEST_PROPERTIES, PacketLimit, type TooLarge } from "../../mqtt/packet_limit.ts";
 
 /** What comes out of the limit for these chunks. */
 async function piecesOf(chunks: readonly Uint8Array[]): Promise<Buffer[]> {
@@ -65,4 +65,47 @@ Deno.test("what a socket read of a packet that is thrown away is freed at once, 
   deepEqual([begun, shared, mixed].map(({ detached }) => detached), [false, false, false]);
   // The packet's beginning without its payload, and what came after it.
   equal(Buffer.concat(pieces).toString("hex"), `3206${topic.toString("hex")}00${ping.toString("hex")}`);
+});
+
+/** A PUBLISH of QoS 1 on "x" with these properties and this much of a payload. */
+function publishWith(properties: Uint8Array, payload: number): Buffer {
+  const body = Buffer.concat([
+    Buffer.from([0, 1, 0x78, 0, 7, ...varint(properties.length)]),
+    properties,
+    Buffer.alloc(payload),
+  ]);
+  return Buffer.concat([Buffer.from([0x32, ...varint(body.length)]), body]);
+}
+
+function varint(value: number): number[] {
+  const bytes: number[] = [];
+  for (; value > 127; value >>>= 7) bytes.push(value & 127 | 128);
+  return [...bytes, value];
+}
+
+for (const chunkSize of [3, 65_536]) {
+  Deno.test(`a message with properties without end goes on without them, in chunks of ${chunkSize} bytes`, async () => {
+    const told: TooLarge[] = [];
+    const limit = new PacketLimit(1_000_000, 5, (packet) => told.push(packet));
+    const pieces: Buffer[] = [];
+    limit.on("data", (piece: Buffer) => pieces.push(piece));
+    const ofProperties = (bytes: number) => Buffer.alloc(bytes, Buffer.from([0x26, 0, 0, 0, 0]));
+    const fits = publishWith(ofProperties(LARGEST_PROPERTIES - LARGEST_PROPERTIES % 5), 300_000);
+    const large = publishWith(ofProperties(LARGEST_PROPERTIES + 1_000), 10);
+    const all = Buffer.concat([fits, large, fits]);
+    for (let at = 0; at < all.length; at += chunkSize) limit.write(Buffer.from(all.subarray(at, at + chunkSize)));
+    await new Promise((resolve) => limit.end(resolve));
+    const bytes = large.length - 4;
+    deepEqual(told, [{ topic: "x", bytes, properties: LARGEST_PROPERTIES + 1_000, packetId: 7 }]);
+    const left = Buffer.from([0x32, 6, 0, 1, 0x78, 0, 7, 0]);
+    ok(Buffer.concat(pieces).equals(Buffer.concat([fits, left, fits])));
+  });
+}
+
+Deno.test("a packet that is no message and larger than any is needs to be ends the connection at its first bytes", async () => {
+  const limit = new PacketLimit(32_000_000, 5, () => {});
+  const failed = new Promise<Error>((resolve) => limit.once("error", resolve));
+  limit.write(Buffer.from([0x20, ...varint(LARGEST_PROPERTIES + 1)]));
+  match((await failed).message, /a packet of 262145 bytes that is no message; the limit is 262144$/);
+  ok(limit.destroyed);
 });

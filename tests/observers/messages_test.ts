@@ -50,3 +50,18 @@ Deno.test("messages that were only heard of push out none of those that came", (
   equal(topics.length, 201);
   ok(topics.includes("lab/own") && topics.includes("noise/4999"));
 });
+
+Deno.test("what was asked for stays as it was when later messages come", () => {
+  const messages = new RecentMessages({ most: 2 });
+  const tell = (n: number) =>
+    messages.emit({ type: "message", topic: `a/${n}`, rows: 1, outcome: "refused", refusals: [`no ${n}`] });
+  tell(1);
+  tell(2);
+  const before = messages.values();
+  const was = structuredClone(before);
+  for (const n of [3, 4, 5]) tell(n);
+  deepEqual(before, was);
+  deepEqual(messages.values().map(({ topic, why }) => [topic, ...why]), [["a/5", "no 5"], ["a/4", "no 4"]]);
+  messages.emit({ type: "message", topic: "a/6", rows: 0, outcome: "ignored" });
+  deepEqual(messages.values({ limit: 1 }).map(({ runs, why }) => ({ runs, why })), [{ runs: [], why: [] }]);
+});
