@@ -115,7 +115,7 @@ export class PacketLimit extends Transform {
       at += read;
       from = at;
       this.#left = header!.size + header!.length - read;
-      this.#drops = true;
+      this.#drops = this.#left > 0;
     }
     if (at > from) this.push(data.subarray(from, at));
   }

@@ -109,3 +109,19 @@ Deno.test("a packet that is no message and larger than any is needs to be ends t
   match((await failed).message, /a packet of 262145 bytes that is no message; the limit is 262144$/);
   ok(limit.destroyed);
 });
+
+for (const chunkSize of [1, 65_536]) {
+  Deno.test(`what follows a message that is nothing but a long topic goes on, in chunks of ${chunkSize} bytes`, async () => {
+    const limit = new PacketLimit(1_000, 4, () => {});
+    const pieces: Buffer[] = [];
+    limit.on("data", (piece: Buffer) => pieces.push(piece));
+    const topic = Buffer.from("t".repeat(2_000));
+    const body = Buffer.concat([Buffer.from([topic.length >> 8, topic.length & 255]), topic, Buffer.from([0, 7])]);
+    const next = Buffer.from([0x32, 5, 0, 1, 0x78, 0, 8]);
+    const large = Buffer.concat([Buffer.from([0x32, ...varint(body.length)]), body]);
+    const all = Buffer.concat([large, next]);
+    for (let at = 0; at < all.length; at += chunkSize) limit.write(Buffer.from(all.subarray(at, at + chunkSize)));
+    await new Promise((resolve) => limit.end(resolve));
+    ok(Buffer.concat(pieces).equals(all));
+  });
+}
