@@ -128,6 +128,15 @@ async function play(
     await eventually(() => count(rows[0]!.job_name) > 0, { timeoutMs: FINISH_MS });
     for (const topic of messages.slice(1)) await ear.publish(topic, "further");
   };
+  const openGroups = async () => {
+    const open: string[] = [];
+    for (const url of await kit.s3.list(`${env["RUNS_URL"]}/.open-groups/`)) {
+      // Who dies before the list of items is there leaves a note that a later process removes, a day after.
+      const isBegun = await kit.s3.get(url.replace("/.open-groups/", "/.groups/")) !== undefined;
+      if (isBegun) open.push(url);
+    }
+    return open;
+  };
   try {
     await using dying = await startService({ ...env, CHAOS_FAULT: fault }, { entry: ENTRY });
     // It may die before it makes the Job that is waited for.
@@ -145,15 +154,12 @@ async function play(
           `all runs to end; ${rows.map(({ job_name }) => `${job_name}: ${count(job_name)} created`).join(", ")}`,
       },
     );
+    const isOver = async () => (await openGroups()).length === 0;
+    await eventually(isOver, { timeoutMs: FINISH_MS, what: async () => `the end of ${await openGroups()}` });
     // What is done twice is done a little later.
     await pause(1_500);
   } catch (error) {
     wrong.push(errorMessage(error).split("\n")[0]!);
-  }
-  for (const url of await kit.s3.list(`${env["RUNS_URL"]}/.open-groups/`)) {
-    // Who dies before the list of items is there leaves a note that a later process removes, a day after.
-    const isBegun = await kit.s3.get(url.replace("/.open-groups/", "/.groups/")) !== undefined;
-    if (isBegun) wrong.push(`${url} is left`);
   }
   const told = new Set(
     ["complete", "failed"].flatMap((how) => ear.json<{ group: string }>(`${prefix}/group_${how}/${rows[0]!.job_name}`))

@@ -68,13 +68,14 @@ async function playJoin(kit: Kit, id: string, fault: string): Promise<Omit<CaseR
       intervalMs: 250,
       what: () => `all runs to end; ${rows.map((row) => `${row}: ${count(row)} created`).join(", ")}`,
     });
+    const marks = () => kit.s3.list(`${env["RUNS_URL"]}/.joins/`);
+    const isOver = async () => (await marks()).length === 0;
+    await eventually(isOver, { timeoutMs: FINISH_MS, what: async () => `${(await marks()).length} marks to go` });
     // What is done twice is done a little later.
     await pause(1_000);
   } catch (error) {
     wrong.push(errorMessage(error).split("\n")[0]!);
   }
-  const left = await kit.s3.list(`${env["RUNS_URL"]}/.joins/`);
-  if (left.length > 0) wrong.push(`${left.length} marks are left`);
   const ends = new Set(ear.json<{ run_name: string }>(`${prefix}/job_complete/${joined}`).map((end) => end.run_name));
   if (ends.size !== 1) wrong.push(`${ends.size} ends of the joined row`);
   const roots = new Set(

@@ -141,7 +141,7 @@ async function failedBranch(bed: Bed): Promise<void> {
   const all = await bed.page(`/?root=${failed!.root}`);
   match(all, />5 runs</);
   for (const { run_name } of [failed!, rerun!, report!]) match(all, new RegExp(run_name));
-  deepEqual(await bed.kit.s3.list(`${bed.env["RUNS_URL"]}/.joins/${failed!.root}/`), []);
+  await eventually(async () => (await bed.kit.s3.list(`${bed.env["RUNS_URL"]}/.joins/${failed!.root}/`)).length === 0);
 }
 
 /** Both needed runs of each message end in one moment; the third message is filtered. */

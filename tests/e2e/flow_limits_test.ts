@@ -213,7 +213,9 @@ async function forbid(bed: Bed): Promise<void> {
   await bed.ear.publish("lab/backup", "0");
   const said = () => bed.ear.json<RunEnd>(`${PREFIX}/run/backup/#`).find(({ reason }) => reason === "Skipped");
   const { run_name: name } = await eventually(said);
-  const record = JSON.parse((await bed.kit.s3.get(`${bed.env["RUNS_URL"]}/${name}.json`))!) as RunEnd;
+  const record = JSON.parse(
+    await eventually(() => bed.kit.s3.get(`${bed.env["RUNS_URL"]}/${name}.json`)),
+  ) as RunEnd;
   deepEqual([record.status, record.reason, record.log_url], ["cancelled", "Skipped", ""]);
   deepEqual(failures(bed, "backup"), []);
   equal((await bed.record("backup", 0)).status, "succeeded");

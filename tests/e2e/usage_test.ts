@@ -48,8 +48,9 @@ async function peaks(options: { measured: boolean }): Promise<Record<string, num
       const ends = ear.json<{ run_name: string }>(`${PREFIX}/job_complete/${name}`);
       return ends.length > 0 && ends;
     }, { timeoutMs: 120_000, what: `the end of ${name}; ${await service.logTail(5)}` });
-    const record = JSON.parse((await kit.s3.get(`${env["RUNS_URL"]}/${end!.run_name}.json`))!);
-    found[name] = record.peak_memory;
+    // A record is stored once its end is told.
+    const record = await eventually(() => kit.s3.get(`${env["RUNS_URL"]}/${end!.run_name}.json`));
+    found[name] = JSON.parse(record).peak_memory;
   }
   const log = await service.log();
   ok(log.includes("What runs use is not measured") !== options.measured, "whether something is measured is said once");
