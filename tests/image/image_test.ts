@@ -64,6 +64,16 @@ Deno.test({
       });
     }
 
+    await t.step("target deno looks nothing up in the bundle that the build has looked up", async () => {
+      await engine.docker("run", "--name=looked", "--network=none", images.deno, "version");
+      await engine.docker("cp", "looked:/data/deno", `${engine.dir}/looked`);
+      await engine.docker("rm", "looked");
+      // What Deno adds stands in the log of its database, which it does not fold in when it ends: three pages, and 1.7 MB
+      // where it has to look up all of the bundle.
+      const { size } = await Deno.stat(`${engine.dir}/looked/dep_analysis_cache_v2-wal`);
+      ok(size < 100_000, `${size} bytes were added`);
+    });
+
     await using cluster = await startCluster({ node: "real", serverNames: [engine.gateway] });
     // What the table of the profile dev names.
     await cluster.nameBusybox(cluster.nodes[0]!, "docker.io/library/busybox:1.37.0");
@@ -167,8 +177,13 @@ async function baseNames(): Promise<string[]> {
 /** Builds from the project's folder; what cannot be built is told by the end of the builder's output. */
 async function build(engine: Engine, tag: string, ...options: string[]): Promise<void> {
   // The host's network, for the engine has none of its own that leads out.
-  const { code, out, err } = await engine.tryDocker("build", "--network=host", "--tag", tag, ...options, ROOT);
-  equal(code, 0, `${out.slice(-4_000)}\n${err.slice(-4_000)}`);
+  for (let left = 3;;) {
+    const { code, out, err } = await engine.tryDocker("build", "--network=host", "--tag", tag, ...options, ROOT);
+    if (code === 0) return;
+    // A registry of packages that does not answer now and then says nothing of the Dockerfile.
+    if (--left > 0 && /'\/bin\/sh -c deno install --frozen' returned/.test(err + out)) continue;
+    throw new Error(`${out.slice(-4_000)}\n${err.slice(-4_000)}`);
+  }
 }
 
 /** The compose file's services with the profile dev, in front of a cluster of this machine. */
