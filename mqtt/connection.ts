@@ -10,6 +10,7 @@ import { AckQueue } from "./acknowledgements.ts";
 import { type End, noRetainWords, reasonCode, sayings, sessionCutWords, tooLargeWords } from "./errors.ts";
 import { clientOptions, type Settled } from "./options.ts";
 import { PacketLimit } from "./packet_limit.ts";
+import { Slab } from "./slab.ts";
 import { type TraceContext, traceContextIn } from "../run_spec.ts";
 import { topicFault } from "../topics.ts";
 
@@ -25,8 +26,6 @@ const LONGEST_CORRELATION = 1_024;
 export const CLOSING_MS = 1_000;
 /** How long a few unfinished deliveries hold up fetching what was left with the broker. */
 const REFETCH_GRACE_MS = 1_000;
-/** Of a buffer for small payloads. */
-const SLAB_BYTES = 32 * 1024;
 
 /** A PUBLISH as it came, with what is kept of it. */
 export interface Arrival {
@@ -310,7 +309,7 @@ export class Connection {
     if (packetId !== undefined) this.#tooLarge.delete(packetId);
     const payload = typeof packet.payload === "string"
       ? new TextEncoder().encode(packet.payload)
-      : this.#slab.copy(packet.payload);
+      : this.#slab.own(packet.payload);
     return {
       connection: this,
       topic: packet.topic,
@@ -383,22 +382,4 @@ function traceIn(said: NonNullable<NonNullable<IPublishPacket["properties"]>["us
 
 function heldBytes(topic: string, payload: Uint8Array): number {
   return payload.length + topic.length;
-}
-
-/**
- * Copies of payloads, for a packet's own bytes are a view that keeps the socket's whole buffer alive. Small ones share a
- * buffer, since one of its own costs 300 bytes each. Acknowledgements are in order, so those of a buffer go together.
- */
-class Slab {
-  #bytes = new Uint8Array(SLAB_BYTES);
-  #used = 0;
-
-  copy(bytes: Uint8Array): Uint8Array {
-    if (bytes.length > SLAB_BYTES / 8) return new Uint8Array(bytes);
-    if (this.#used + bytes.length > SLAB_BYTES) [this.#bytes, this.#used] = [new Uint8Array(SLAB_BYTES), 0];
-    const copy = this.#bytes.subarray(this.#used, this.#used + bytes.length);
-    copy.set(bytes);
-    this.#used += bytes.length;
-    return copy;
-  }
 }
