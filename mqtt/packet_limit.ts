@@ -6,6 +6,7 @@
  */
 import { Buffer } from "node:buffer";
 import { type Duplex, Transform, type TransformCallback } from "node:stream";
+import { setImmediate } from "node:timers";
 import type { MqttClient } from "mqtt";
 
 /** A PUBLISH whose payload was thrown away. */
@@ -25,7 +26,10 @@ const PUBLISH = 3;
  * million in 5 s, in which nothing else goes on. Hosted brokers take 8 to 64 KiB of a message's.
  */
 export const LARGEST_PROPERTIES = 256 * 1024;
-/** Go on at a time: MQTT.js makes objects of all packets in a chunk before it handles the first, 16,000 of the smallest. */
+/**
+ * Go on in a turn of the event loop: MQTT.js makes objects of all packets in a chunk before it handles the first, 16,000 of
+ * the smallest, and handles them all before anything else has its turn.
+ */
 const PACKETS_AT_ONCE = 256;
 
 export class PacketLimit extends Transform {
@@ -62,9 +66,15 @@ export class PacketLimit extends Transform {
 
   override _transform(chunk: Buffer, _: BufferEncoding, callback: TransformCallback): void {
     if (this.#drops && chunk.length <= this.#left) return this.#dropAll(chunk, callback);
+    this.#work(this.#begun.length === 0 ? chunk : Buffer.concat([this.#begun, chunk]), callback);
+  }
+
+  /** Hands on what may go at a time; the rest when that is handled and everything else had its turn. */
+  #work(data: Buffer, callback: TransformCallback): void {
     try {
-      this.#take(this.#begun.length === 0 ? chunk : Buffer.concat([this.#begun, chunk]));
-      callback();
+      const at = this.#take(data);
+      if (at === data.length) callback();
+      else setImmediate(() => this.#work(data.subarray(at), callback));
     } catch (error) {
       callback(error as Error);
     }
@@ -79,7 +89,8 @@ export class PacketLimit extends Transform {
     callback();
   }
 
-  #take(data: Buffer): void {
+  /** Returns how many bytes it took. */
+  #take(data: Buffer): number {
     this.#begun = Buffer.alloc(0);
     let from = 0; // what goes on as it is begins here
     let at = 0;
@@ -97,10 +108,9 @@ export class PacketLimit extends Transform {
       const header = fixedHeader(data, at);
       const fits = header && this.#fits(data, at, header);
       if (fits) {
-        if (++packets > PACKETS_AT_ONCE && at > from) {
-          this.push(data.subarray(from, at));
-          from = at;
-          packets = 1;
+        if (++packets > PACKETS_AT_ONCE) {
+          if (at > from) this.push(data.subarray(from, at));
+          return at;
         }
         at += header.size;
         this.#left = header.length;
@@ -110,7 +120,7 @@ export class PacketLimit extends Transform {
       const read = fits === undefined ? undefined : this.#shorten(data, at, header!);
       if (read === undefined) {
         this.#begun = Buffer.from(data.subarray(at));
-        return;
+        return data.length;
       }
       at += read;
       from = at;
@@ -118,6 +128,7 @@ export class PacketLimit extends Transform {
       this.#drops = this.#left > 0;
     }
     if (at > from) this.push(data.subarray(from, at));
+    return data.length;
   }
 
   /** Whether the packet goes on as it is; undefined: more of it is needed to know. */

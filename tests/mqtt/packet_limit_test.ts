@@ -1,5 +1,6 @@
 /** What MQTT.js gets of a broker's bytes: all of them, a bounded number of packets at a time. */
 import { Buffer } from "node:buffer";
+import { setImmediate } from "node:timers";
 import { deepEqual, equal, match, ok } from "node:assert/strict";
 import fc from "fast-check";
 import { LARGEST_PROPERTIES, PacketLimit, type TooLarge } from "../../mqtt/packet_limit.ts";
@@ -20,6 +21,20 @@ Deno.test("of 30,000 packets that come at once MQTT.js gets at most 256 at a tim
   const most = Math.max(...pieces.map(({ length }) => length / 2));
   ok(most <= 256, `${most} packets at a time`);
   equal(pieces.reduce((sum, { length }) => sum + length, 0), packets * 2);
+});
+
+Deno.test("between 256 packets and the next ones, whatever else waits has its turn", async () => {
+  const limit = new PacketLimit(1_000_000, 5, () => {});
+  let pieces = 0;
+  let most = 0;
+  let sinceTurn = 0;
+  limit.on("data", () => (pieces++, most = Math.max(most, ++sinceTurn)));
+  const immediate = () => void (sinceTurn = 0, pieces < 40 && setImmediate(immediate));
+  setImmediate(immediate);
+  limit.write(Buffer.from(Uint8Array.from({ length: 20_480 }, (_, at) => at % 2 === 0 ? 0xd0 : 0)));
+  await new Promise((resolve) => limit.end(resolve));
+  equal(pieces, 40);
+  ok(most <= 2, `${most} pieces in one turn`);
 });
 
 Deno.test("MQTT.js gets each byte of packets below the limit, wherever they are cut", async () => {
