@@ -6,7 +6,7 @@ import type { V1ObjectMeta } from "@kubernetes/client-node";
 import { Scope } from "../util/abort.ts";
 import { errorMessage } from "../util/errors.ts";
 import { cut } from "../util/text.ts";
-import { chunksOf, joinBytes } from "../util/streams.ts";
+import { joinBytes, viewsOf } from "../util/streams.ts";
 import { type Answer, answerError, AnswerTooLargeError, type KubeClient } from "./client.ts";
 import type { Json } from "./facts.ts";
 import { UnavailableError } from "../ports.ts";
@@ -309,8 +309,8 @@ class SilenceGuard implements Disposable {
 }
 
 /**
- * The whole lines of a stream; what comes after the last newline is cut off and not a line. Throws the signal's reason
- * when that aborts.
+ * The whole lines of a stream, each valid until the next one is asked for; what comes after the last newline is cut off
+ * and not a line. Throws the signal's reason when that aborts.
  */
 async function* lines(
   stream: ReadableStream<Uint8Array>,
@@ -319,7 +319,7 @@ async function* lines(
 ): AsyncGenerator<Uint8Array> {
   let pending: Uint8Array[] = [];
   let pendingBytes = 0;
-  for await (const chunk of chunksOf(stream, signal)) {
+  for await (const chunk of viewsOf(stream, signal)) {
     onChunk();
     let start = 0;
     for (let end = chunk.indexOf(10); end >= 0; end = chunk.indexOf(10, start)) {
@@ -331,7 +331,7 @@ async function* lines(
       if (line.length > 0) yield line;
     }
     if (start === chunk.length) continue;
-    pending.push(chunk.subarray(start));
+    pending.push(chunk.slice(start));
     pendingBytes += chunk.length - start;
     if (pendingBytes > MAX_LINE_BYTES) throw new Error(`a line of it is longer than ${MAX_LINE_BYTES} bytes`);
   }

@@ -27,6 +27,33 @@ export async function* chunksOf<T extends Uint8Array>(
   }
 }
 
+/** As much as Deno reads at a time. */
+const VIEW_BYTES = 64 * 1024;
+
+/** As `chunksOf`, but each chunk is valid until the next one is asked for: all share one buffer where that can be. */
+export async function* viewsOf(
+  stream: ReadableStream<Uint8Array>,
+  signal?: AbortSignal,
+): AsyncGenerator<Uint8Array, void, void> {
+  const reader = byteReader(stream);
+  if (reader === undefined) return yield* chunksOf(stream, signal);
+  const cancel = () => void reader.cancel(signal?.reason).catch(() => {});
+  const leave = onAbort(signal, cancel);
+  try {
+    let bytes = new Uint8Array(VIEW_BYTES);
+    for (;;) {
+      const { done, value } = await reader.read(bytes);
+      signal?.throwIfAborted();
+      if (done) return;
+      yield value;
+      bytes = new Uint8Array(value.buffer);
+    }
+  } finally {
+    leave();
+    cancel();
+  }
+}
+
 /** The pieces as one array; a single piece is returned as it is, not copied. */
 export function joinBytes<T extends Uint8Array>(pieces: readonly T[]): T | Uint8Array<ArrayBuffer> {
   if (pieces.length === 1) return pieces[0]!;
@@ -48,11 +75,59 @@ export class TooManyBytes extends Error {
   }
 }
 
+/** What most answers have room in. */
+const FIRST_BYTES = 8 * 1024;
+
 /** The whole of a stream; throws TooManyBytes, and reads no further, as soon as there is more than `maxBytes`. */
 export async function readAtMost(
   stream: ReadableStream<Uint8Array>,
   maxBytes: number,
   signal?: AbortSignal,
+): Promise<Uint8Array> {
+  const reader = byteReader(stream);
+  if (reader === undefined) return await readPieces(stream, maxBytes, signal);
+  const cancel = () => void reader.cancel(signal?.reason).catch(() => {});
+  const leave = onAbort(signal, cancel);
+  try {
+    let bytes = new Uint8Array(new ArrayBuffer(Math.min(FIRST_BYTES, maxBytes + 1)));
+    let size = 0;
+    for (;;) {
+      if (size === bytes.length) bytes = longer(bytes, Math.min(2 * size, maxBytes + 1));
+      // Reading takes the buffer, and gives it back.
+      const { done, value } = await reader.read(bytes.subarray(size));
+      signal?.throwIfAborted();
+      if (value) bytes = new Uint8Array(value.buffer);
+      if (done) return bytes.subarray(0, size);
+      size += value.length;
+      if (size > maxBytes) throw new TooManyBytes(maxBytes);
+    }
+  } finally {
+    leave();
+    cancel();
+  }
+}
+
+/** One that reads into a buffer of the caller's: else Deno makes one of 64 KiB for each piece of a response. */
+function byteReader(stream: ReadableStream<Uint8Array>): ReadableStreamBYOBReader | undefined {
+  try {
+    return stream.getReader({ mode: "byob" });
+  } catch (error) {
+    // It is no stream of bytes.
+    if (error instanceof TypeError && !stream.locked) return undefined;
+    throw error;
+  }
+}
+
+function longer(bytes: Uint8Array<ArrayBuffer>, length: number): Uint8Array<ArrayBuffer> {
+  const copy = new Uint8Array(length);
+  copy.set(bytes);
+  return copy;
+}
+
+async function readPieces(
+  stream: ReadableStream<Uint8Array>,
+  maxBytes: number,
+  signal: AbortSignal | undefined,
 ): Promise<Uint8Array> {
   const pieces: Uint8Array[] = [];
   let size = 0;
