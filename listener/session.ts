@@ -31,11 +31,14 @@ export interface SessionOptions {
 }
 
 /**
- * At least so long between the starts of two writes: each takes 4 ms of processor, and at 40 a second they took a third of
- * what a burst had. A broker that lets few messages be unacknowledged waits for them, which shows: with the PUBACKs, as
- * many messages come as it had waited with.
+ * At least so long between the starts of two writes: each is a put and a delete, which take 4 to 9 ms of processor; at ten
+ * a second, an eighth of what a burst had. A broker that lets few messages be unacknowledged waits for them, which shows:
+ * with the PUBACKs, as many messages come as it had waited with. One that has sent thousands can wait longer: for as many
+ * as PER_MS a millisecond.
  */
-const WRITE_MS = { awaited: 25, otherwise: 100 };
+const WRITE_MS = { awaited: 25, otherwise: 100, most: 500 };
+/** More than twice of what a cluster makes Jobs of. */
+const PER_MS = 2;
 /** So soon they come on the way there and back. */
 const SOON_MS = 15;
 /** Numbers that a process may give out beyond those of its last write; far more than a broker can leave open. */
@@ -242,7 +245,9 @@ export class Session<P extends Pending = Pending> {
   async #written(batch: readonly Pending[]): Promise<boolean> {
     const { records, scope, signal } = this.#options;
     const isAwaited = this.#released.followed * 2 > this.#released.count;
-    const waitMs = this.#wroteAtMs + (isAwaited ? WRITE_MS.awaited : WRITE_MS.otherwise) - performance.now();
+    const { awaited, otherwise, most } = WRITE_MS;
+    const paceMs = isAwaited ? awaited : Math.min(most, Math.max(otherwise, this.#queue.length / PER_MS));
+    const waitMs = this.#wroteAtMs + paceMs - performance.now();
     if (waitMs > 0 && !this.#dirty) {
       // More may join, and show that they are awaited.
       await delay(Math.min(waitMs, SOON_MS), signal);

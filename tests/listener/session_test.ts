@@ -9,6 +9,8 @@ interface Bed {
   readonly time: VirtualTime;
   /** A message comes, and may be acknowledged. */
   take(onAcknowledged?: () => void): void;
+  /** A message comes; what this returns says that it may be acknowledged. */
+  hold(onAcknowledged?: () => void): () => void;
   readonly acknowledged: number;
   readonly writes: number;
 }
@@ -20,22 +22,24 @@ async function withSession(work: (bed: Bed) => Promise<void>): Promise<void> {
   const session = new Session({ records: new RunRecords(store), scope: "lab", emit: () => {}, signal: stop.signal });
   session.begin(false);
   let [taken, acknowledged] = [0, 0];
+  const hold = (onAcknowledged?: () => void) => {
+    const done = () => {
+      acknowledged++;
+      onAcknowledged?.();
+    };
+    const pending: Pending = {
+      delivery: { ...delivery({ packetId: ++taken }), done },
+      number: session.nextNumber(),
+      settled: false,
+      counted: true,
+    };
+    session.add(pending);
+    return () => session.settle(pending);
+  };
   await work({
     time,
-    take(onAcknowledged) {
-      const done = () => {
-        acknowledged++;
-        onAcknowledged?.();
-      };
-      const pending: Pending = {
-        delivery: { ...delivery({ packetId: ++taken }), done },
-        number: session.nextNumber(),
-        settled: false,
-        counted: true,
-      };
-      session.add(pending);
-      session.settle(pending);
-    },
+    hold,
+    take: (onAcknowledged) => hold(onAcknowledged)(),
     get acknowledged() {
       return acknowledged;
     },
@@ -58,6 +62,20 @@ Deno.test("messages that come one by one share ten writes a second, and the firs
     await bed.time.advance(200);
     equal(bed.acknowledged, 250);
     ok(bed.writes <= 55, `${bed.writes} writes in five seconds`);
+  });
+});
+
+Deno.test("of thousands that come at once, what is settled is acknowledged twice a second", async () => {
+  await withSession(async (bed) => {
+    const settle = Array.from({ length: 6_000 }, () => bed.hold());
+    for (let second = 0; second < 4; second++) {
+      for (let step = 0; step < 50; step++) {
+        for (let message = 0; message < 20; message++) settle.shift()!();
+        await bed.time.advance(20);
+      }
+      ok(bed.acknowledged >= 1_000 * (second + 1) - 600, `${bed.acknowledged} after ${second + 1} seconds`);
+    }
+    ok(bed.writes <= 10, `${bed.writes} writes in four seconds`);
   });
 });
 
