@@ -270,7 +270,10 @@ function date(text: string | null | undefined): Date | undefined {
 
 /** The object without what is undefined, null or an empty text, as exact optional properties want it. */
 function defined<T extends Record<string, unknown>>(object: T): { [K in keyof T]?: NonNullable<T[K]> } {
-  return Object.fromEntries(
-    Object.entries(object).filter(([, value]) => value !== undefined && value !== null && value !== ""),
-  ) as { [K in keyof T]?: NonNullable<T[K]> };
+  const copy: Record<string, unknown> = {};
+  for (const key in object) {
+    const value = object[key];
+    if (value !== undefined && value !== null && value !== "") copy[key] = value;
+  }
+  return copy as { [K in keyof T]?: NonNullable<T[K]> };
 }

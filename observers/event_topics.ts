@@ -5,6 +5,7 @@
 import type { Table } from "../catalog.ts";
 import { failedTopic } from "../topics.ts";
 import { compact } from "../util/compact.ts";
+import { delayAtMost } from "../util/retry.ts";
 import { cut, visible } from "../util/text.ts";
 import {
   endProperties,
@@ -23,6 +24,9 @@ import {
 } from "../ports.ts";
 
 const MAX_QUEUED = 1_000;
+/** News of runs wait so long for others: in a burst they then share a write to the socket, 0.07 ms of processor each. */
+const TOGETHER_MS = 10;
+const MOST_TOGETHER = 100;
 /** Of a cell in the retained table, in characters: a topic alone may have 64 KB. */
 const LONGEST_CELL = 256;
 
@@ -146,15 +150,22 @@ export class EventTopics {
 
   async #send(): Promise<void> {
     this.#sending = true;
-    for (let next = this.#queue.shift(); next; next = this.#queue.shift()) {
-      await this.#publish(next).catch(() => {});
+    while (this.#queue.length > 0) {
+      if (this.#queue.every((news) => this.#isOfRun(news))) await delayAtMost(TOGETHER_MS, this.#signal);
+      await Promise.all(this.#queue.splice(0, MOST_TOGETHER).map((news) => this.#publish(news).catch(() => {})));
     }
     this.#sending = false;
   }
 
-  async #publish({ topic, body, retain = false, shorten, ...more }: News): Promise<void> {
+  #isOfRun({ topic }: News): boolean {
+    return topic.startsWith(`${this.#prefix}/run/`);
+  }
+
+  async #publish(news: News): Promise<void> {
+    const { topic, retain = false, shorten, ...more } = news;
+    let { body } = news;
     // ERROR and what is retained must arrive; the rest is worth one write.
-    const qos = retain || !topic.startsWith(`${this.#prefix}/run/`) ? 1 : 0;
+    const qos = retain || !this.#isOfRun(news) ? 1 : 0;
     for (let attempt = 1;; attempt++) {
       try {
         return await this.#broker.publish(topic, body, { qos, retain, ...more, signal: this.#signal });

@@ -9,5 +9,8 @@ export type Compact<T> =
 
 /** A copy without the fields that are undefined: `{ ...compact({ signal }) }`. */
 export function compact<T extends object>(fields: T): Compact<T> {
-  return Object.fromEntries(Object.entries(fields).filter(([, value]) => value !== undefined)) as Compact<T>;
+  const copy: Partial<T> = {};
+  // Many times a message: with Object.entries it takes three times as long.
+  for (const key in fields) if (fields[key] !== undefined) copy[key] = fields[key];
+  return copy as unknown as Compact<T>;
 }
