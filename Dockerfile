@@ -33,6 +33,7 @@ COPY service ./service
 COPY starter ./starter
 COPY status ./status
 COPY util ./util
+COPY deploy/bundle.ts ./deploy/
 # The bundle first: `deno compile` would embed all of node_modules, and Deno 2.9 overflows its stack over a test file in
 # a dependency of prom-client (https://github.com/denoland/deno/issues/36746).
 RUN deno task bundle

@@ -2,6 +2,7 @@
  * The command explain: which rows a message would start, and what each run would be: the very Job for Kubernetes, or the
  * process of the local runner. Starts nothing and needs no running service.
  */
+import { stringify } from "yaml";
 import type { Table } from "../catalog.ts";
 import type { CompiledTable } from "../catalog/compile.ts";
 import type { JoinAfter } from "../catalog/joins_after.ts";
@@ -141,7 +142,6 @@ async function shownAs(
 }
 
 async function printPlans(plans: readonly Plan[], url: string, io: Io): Promise<void> {
-  const { stringify } = await import("yaml");
   const texts = plans.map(({ job_name, line, item, index, job, process }) => {
     const of = index === undefined ? "" : `, item ${index}: ${cut(JSON.stringify(item), 200)}`;
     return plain(`# Row "${job_name}", line ${line} of ${url}${of}`) +

@@ -5,6 +5,7 @@
  *   --dry-run   what a tag would do: says what does not fit instead of stopping, and compiles for this machine only,
  *               with Deno itself in place of its runtime where DENORT_BIN does not name one
  */
+import { bundle } from "../bundle.ts";
 import { notesOf } from "./changelog.ts";
 import { type Graph, type GraphPackage, sbom } from "./sbom.ts";
 
@@ -61,14 +62,6 @@ async function compile(target: string, output: string, env: Record<string, strin
   );
 }
 
-/** Bundles as `deno task bundle` does, into a folder of its own. */
-async function bundle(): Promise<void> {
-  const { tasks } = JSON.parse(await read("deno.json"));
-  const flags = /^deno (bundle .*) --outdir \S+ main\.ts$/.exec(tasks.bundle.command)?.[1];
-  if (flags === undefined) throw new Error("Cannot read the flags of the task bundle in deno.json");
-  await run(Deno.execPath(), [...flags.split(" "), "--outdir", BUNDLE, "main.ts"]);
-}
-
 async function materials(version: string): Promise<string> {
   const graph: Graph & { npmPackages: Record<string, GraphPackage & { localPath?: string }> } = JSON.parse(
     await run(Deno.execPath(), ["info", "--json", "main.ts"]),
@@ -108,7 +101,7 @@ async function main(args: readonly string[]): Promise<number> {
 
   await Deno.remove(new URL(OUT, ROOT), { recursive: true }).catch(() => {});
   await Deno.mkdir(new URL(OUT, ROOT), { recursive: true });
-  await bundle();
+  await bundle(BUNDLE);
   const files: { name: string; what: string; made: boolean }[] = [];
   for (const [target, what] of Object.entries(TARGETS)) {
     const name = `${NAME}-v${version}-${target}.tar.gz`;

@@ -1,6 +1,5 @@
 /** Holds the direction of imports by folder, so that a new file is held on its first day; and the sizes of files. */
-import { deepEqual, equal, ok } from "node:assert/strict";
-import { removeFolder, scratchFolder } from "../harness/folder.ts";
+import { deepEqual, ok } from "node:assert/strict";
 import { productModules, PROJECT, readProject } from "../harness/project.ts";
 
 interface Import {
@@ -77,31 +76,6 @@ Deno.test("commands load the packages that they need, and no other: health runs 
   deepEqual(packagesOf(...common, "cli/help.ts", "cli/health.ts"), ["@logtape/logtape"]);
   const table = ["cli/table.ts", "catalog.ts", "catalog/compile.ts", "catalog/policy.ts", "catalog/rules.ts"];
   deepEqual(packagesOf(...common, ...table, "adapters.ts"), ["@logtape/logtape", "yaml", "zod"]);
-});
-
-Deno.test("the bundle is ASCII: with one other letter V8 keeps a whole part of it at two bytes each", async () => {
-  const dir = await scratchFolder("ascii");
-  try {
-    const args = [
-      "bundle",
-      "--platform",
-      "deno",
-      "--minify",
-      "--quiet",
-      "--code-splitting",
-      "--outdir",
-      dir,
-      "main.ts",
-    ];
-    const { code, stderr } = await new Deno.Command(Deno.execPath(), { args, cwd: PROJECT }).output();
-    equal(code, 0, new TextDecoder().decode(stderr));
-    // Letters in strings are escaped when it is made; those in regular expressions must be so in the source.
-    const parts = await Array.fromAsync(Deno.readDir(dir), ({ name }) => Deno.readTextFile(`${dir}/${name}`));
-    // deno-lint-ignore no-control-regex
-    deepEqual([...parts.join("").matchAll(/.{0,40}[^\x00-\x7f].{0,20}/g)].map(([found]) => found), []);
-  } finally {
-    await removeFolder(dir);
-  }
 });
 
 Deno.test("nothing that runs loads the shapes of payloads, which are for docs/schema/", () => {
