@@ -6,6 +6,7 @@ import { LocalStore } from "../../local/store.ts";
 import { RunRecords } from "../../records.ts";
 import { aRecord } from "../harness/fakes.ts";
 import { removeFolder, scratchFolder } from "../harness/folder.ts";
+import { bundleEntry } from "./bundled.ts";
 import { atMost, type Measurement, type Sample } from "./measure.ts";
 
 const PROJECT = new URL("../../", import.meta.url).pathname;
@@ -34,7 +35,7 @@ export const CLI: Readonly<Record<string, Measurement>> = {
 };
 
 async function commands(repeats: number): Promise<Sample[]> {
-  const bundle = await makeBundle();
+  const bundle = await bundleEntry();
   const dir = await scratchFolder("bench-cli");
   try {
     const empty = `${dir}/empty.js`;
@@ -69,11 +70,4 @@ async function spentMs(args: readonly string[], env: Record<string, string>): Pr
   const ms = performance.now() - begun;
   if (!output.success) throw new Error(`${args.join(" ")}: ${new TextDecoder().decode(output.stderr)}`);
   return ms;
-}
-
-/** Path of the bundle's entry, made anew. */
-export async function makeBundle(): Promise<string> {
-  const output = await new Deno.Command(Deno.execPath(), { args: ["task", "bundle"], cwd: PROJECT }).output();
-  if (!output.success) throw new Error(`Cannot bundle: ${new TextDecoder().decode(output.stderr)}`);
-  return `${PROJECT}dist/bundle/main.js`;
 }

@@ -5,7 +5,8 @@
 import type { V1Job } from "@kubernetes/client-node";
 import { BUSYBOX_IMAGE } from "../harness/cluster.ts";
 import { followJobs } from "../harness/job_watch.ts";
-import { MqttEar, startService } from "../harness/service.ts";
+import { MqttEar } from "../harness/service.ts";
+import { startBundled } from "./bundled.ts";
 import { eventually } from "../harness/wait.ts";
 import { atLeast, atMost, cpuSeconds, type Measurement, percentile, type Sample } from "./measure.ts";
 import { serveFakeLogs } from "./fake_kubelet.ts";
@@ -55,7 +56,7 @@ async function completion(repeats: number): Promise<Sample[]> {
   });
   const roleYaml = await Deno.readTextFile(new URL("../../deploy/role.yaml", import.meta.url));
   const kubeconfig = await scene.kit.cluster.serviceAccountKubeconfig({ roleYaml, name: "bench" });
-  await using _service = await startService({ ...scene.env, KUBECONFIG: kubeconfig });
+  await using _service = await startBundled({ ...scene.env, KUBECONFIG: kubeconfig });
   await using ear = await MqttEar.connect(scene.kit.broker.url, [`${PREFIX}/job_complete/#`]);
   await using ends = await EndClock.start(scene);
   const { api } = scene.kit.cluster;

@@ -4,13 +4,13 @@
  * by-product of `memory-flat` and `million`. Each point is one measurement. The page says which grow faster than what
  * they are measured over.
  */
-import { startService } from "../harness/service.ts";
 import { csv } from "../harness/table.ts";
 import { parseTableInSlices, rowsFor } from "../../catalog.ts";
 import { measureLogVolume } from "./log_volume.ts";
 import { withItems, withRecords, withSchedules, withWaiting } from "./growth_flows.ts";
 import { makeLive } from "./memory.ts";
 import { type BenchPoint, percentile, rounded, settledRssMb } from "./measure.ts";
+import { startBundled } from "./bundled.ts";
 import { benchRow, JOBS_ONLY, Scene } from "./scene.ts";
 
 export type Emit = (point: BenchPoint) => void;
@@ -57,7 +57,7 @@ async function withRows(counts: readonly number[], tell: Emit): Promise<void> {
     await scene.kit.s3.put(scene.env["CATALOG_URL"]!, table);
     // A session of its own, without the subscriptions of the table before.
     const startedMs = performance.now();
-    await using service = await startService({ ...scene.env, INSTANCE: `rows-${x}`, MQTT_CLIENT_ID: `rows-${x}` }, {
+    await using service = await startBundled({ ...scene.env, INSTANCE: `rows-${x}`, MQTT_CLIENT_ID: `rows-${x}` }, {
       readyTimeoutMs: 300_000,
     });
     point("start", "ms", performance.now() - startedMs);

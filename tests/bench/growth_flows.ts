@@ -4,7 +4,8 @@
  */
 import { JobEnder } from "../chaos/ender.ts";
 import { removeFolder, scratchFolder } from "../harness/folder.ts";
-import { MqttEar, startService } from "../harness/service.ts";
+import { MqttEar } from "../harness/service.ts";
+import { startBundled } from "./bundled.ts";
 import { csv } from "../harness/table.ts";
 import { eventually, pause } from "../harness/wait.ts";
 import type { Emit } from "./growth.ts";
@@ -60,7 +61,7 @@ export async function withItems(counts: readonly number[], tell: Emit): Promise<
   await using ear = await MqttEar.connect(scene.kit.broker.url, [`${PREFIX}/group_complete/item`]);
   for (const x of counts) {
     const point = pointsAt("items", x, "items", tell);
-    await using service = await startService({ ...scene.env, MAX_ITEMS: "10000", INSTANCE: `items-${x}` });
+    await using service = await startBundled({ ...scene.env, MAX_ITEMS: "10000", INSTANCE: `items-${x}` });
     const before = ear.heard.length;
     const begunMs = performance.now();
     const taken: number[] = [];
@@ -121,7 +122,7 @@ export async function withSchedules(counts: readonly number[], tell: Emit): Prom
     const rows = Array.from({ length: x }, (_, n) => benchRow(`clock-${n}`, "", { schedule: `${n % 60} 0 1 1 *` }));
     await scene.kit.s3.put(scene.env["CATALOG_URL"]!, csv([PLAIN, ...rows]));
     const begunMs = performance.now();
-    await using service = await startService({ ...scene.env, INSTANCE: `clocks-${x}`, MQTT_CLIENT_ID: `clocks-${x}` });
+    await using service = await startBundled({ ...scene.env, INSTANCE: `clocks-${x}`, MQTT_CLIENT_ID: `clocks-${x}` });
     point("start", "ms", performance.now() - begunMs);
     point("memory", "MB", await settledRssMb(service.pid));
     point("latency", "ms", await latency(scene, clock, `clocks-${x}`));

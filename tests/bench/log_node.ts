@@ -11,7 +11,8 @@ import { removeFolder, scratchFolder } from "../harness/folder.ts";
 import { JobWatch } from "../harness/job_watch.ts";
 import { startKit } from "../harness/kit.ts";
 import { HttpProxy, TcpProxy } from "../harness/proxy.ts";
-import { MqttEar, startService } from "../harness/service.ts";
+import { MqttEar } from "../harness/service.ts";
+import { startBundled } from "./bundled.ts";
 import { csv } from "../harness/table.ts";
 import { eventually, pause } from "../harness/wait.ts";
 import { atLeast, type Measurement, type Sample } from "./measure.ts";
@@ -98,7 +99,7 @@ export async function measureNodeLog(options: NodeLogOptions): Promise<NodeLogRe
   await s3.put(env["CATALOG_URL"]!, csv([chattyRow(lines, seconds)]));
   const ear = parts.use(await MqttEar.connect(kit.broker.url, [`${PREFIX}/#`]));
   const jobs = parts.use(await JobWatch.start(cluster.api));
-  const service = parts.use(await startService(env));
+  const service = parts.use(await startBundled(env));
   for (let n = 0; n < runs; n++) await ear.publish("lab/chatty", String(n));
   const names = await eventually(() => jobs.created("chatty").length === runs && jobs.created("chatty"))
     .then((created) => created.map(({ metadata }) => metadata!.name!));

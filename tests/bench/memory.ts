@@ -5,7 +5,6 @@
 import mqtt from "mqtt";
 import { JobEnder } from "../chaos/ender.ts";
 import { flag } from "../harness/flags.ts";
-import { startService } from "../harness/service.ts";
 import { pause } from "../harness/wait.ts";
 import { measureLogVolume } from "./log_volume.ts";
 import {
@@ -20,6 +19,7 @@ import {
   settledRssMb,
   unevenness,
 } from "./measure.ts";
+import { startBundled } from "./bundled.ts";
 import { benchRow, JOBS_ONLY, Scene } from "./scene.ts";
 
 const PREFIX = "services/mqtt_job_listener";
@@ -108,7 +108,7 @@ async function liveJobs(repeats: number, messages: number): Promise<Sample[]> {
     await makeLive(scene, clock, messages * 2);
     const value = await settledRssMb(scene.service.pid);
     await scene.service.kill9();
-    await using again = await startService(scene.env);
+    await using again = await startBundled(scene.env);
     const restarted = await settledRssMb(again.pid);
     samples.push({
       "memory-2000-messages": { value: first },

@@ -5,7 +5,7 @@
  */
 import { flag, numberFlag } from "../harness/flags.ts";
 import type { JobTemplate } from "./bare_creator.ts";
-import { makeBundle } from "./cli.ts";
+import { bundleEntry } from "./bundled.ts";
 import { conditions, Saved } from "./conditions.ts";
 import { rounded } from "./measure.ts";
 import { SERVICE } from "./peers/contestants.ts";
@@ -48,7 +48,7 @@ async function measureAll(
     readonly tell: (line: PeerLine | CreatesLine) => void;
   },
 ): Promise<boolean> {
-  const bundle = await makeBundle();
+  const bundle = await bundleEntry();
   await using scene = await Scene.start({
     rows: [benchRow("job", "lab/first/+")],
     cluster: JOBS_ONLY,

@@ -104,6 +104,7 @@ async function burst(messages: number): Promise<CpuProfile> {
     rows: [benchRow("burst", "lab/burst")],
     cluster: JOBS_ONLY,
     runFlags: INSPECT,
+    entry: "main.ts",
   });
   await using clock = await scene.clock();
   const run = async (count: number) => {
@@ -117,7 +118,12 @@ async function burst(messages: number): Promise<CpuProfile> {
 
 /** As many runs on fake nodes, from their messages to their ends. */
 async function cycles(messages: number): Promise<CpuProfile> {
-  await using scene = await Scene.start({ rows: [benchRow("cycle", "lab/cycle")], ...CYCLES, runFlags: INSPECT });
+  await using scene = await Scene.start({
+    rows: [benchRow("cycle", "lab/cycle")],
+    ...CYCLES,
+    runFlags: INSPECT,
+    entry: "main.ts",
+  });
   await using _logs = await serveFakeLogs(scene.kit.cluster);
   await using ear = await MqttEar.connect(scene.kit.broker.url, ["services/mqtt_job_listener/job_complete/#"]);
   const run = async (count: number) => {

@@ -10,7 +10,7 @@ import { csv } from "../harness/table.ts";
 import { eventually } from "../harness/wait.ts";
 import { parseTable } from "../../catalog.ts";
 import { cpuSeconds, cpuSecondsOf, median, rounded, rssMb } from "./measure.ts";
-import { makeBundle } from "./cli.ts";
+import { bundleEntry } from "./bundled.ts";
 import { benchRow, JOBS_ONLY, Scene } from "./scene.ts";
 
 /** Of one figure: what it is on a machine that is not slow, and what fails the build. */
@@ -128,7 +128,7 @@ const STARTS = 7;
 
 /** Commands from the bundle against an empty program. */
 async function commands(): Promise<Record<string, number>> {
-  const bundle = await makeBundle();
+  const bundle = await bundleEntry();
   const dir = await Deno.makeTempDir({ prefix: "mjl-ranges-" });
   try {
     await Deno.writeTextFile(`${dir}/empty.js`, "");

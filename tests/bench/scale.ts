@@ -6,7 +6,7 @@
 import { startCluster, type TestCluster } from "../harness/cluster.ts";
 import { flag, numberFlag } from "../harness/flags.ts";
 import { eventually, pause } from "../harness/wait.ts";
-import { makeBundle } from "./cli.ts";
+import { bundleEntry } from "./bundled.ts";
 import { conditions, Saved } from "./conditions.ts";
 import { cpuSecondsOf, rounded } from "./measure.ts";
 import { type Running, SERVICE } from "./peers/contestants.ts";
@@ -20,7 +20,7 @@ export async function benchScale(): Promise<number> {
   const turns = numberFlag("turns", 3);
   const saved = new Saved(flag("out"));
   saved.add(await conditions({ repeats: turns, messages }));
-  const bundle = await makeBundle();
+  const bundle = await bundleEntry();
   await using scene = await Scene.start({ rows: [benchRow("job", "lab/none")], cluster: JOBS_ONLY, bare: true });
   await using second = await startCluster(JOBS_ONLY);
   const clusters = [scene.kit.cluster, second];

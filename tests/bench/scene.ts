@@ -10,13 +10,15 @@ import { removeFolder, scratchFolder } from "../harness/folder.ts";
 import { envOf } from "../harness/job_watch.ts";
 import { type Kit, startKit } from "../harness/kit.ts";
 import type { MosquittoOptions } from "../harness/mosquitto.ts";
-import { type ServiceProcess, startService } from "../harness/service.ts";
+import type { ServiceProcess } from "../harness/service.ts";
 import { type Cells, csv } from "../harness/table.ts";
 import { eventually, pause } from "../harness/wait.ts";
 import { parseTable } from "../../catalog.ts";
 import { ANNOTATION, LABEL } from "../../k8s/labels.ts";
+import { compact } from "../../util/compact.ts";
 import { buildJob } from "../../k8s/manifest.ts";
 import type { BareOrder, BareResult, JobTemplate } from "./bare_creator.ts";
+import { startBundled } from "./bundled.ts";
 import type { BareListenerOrder } from "./bare_listener.ts";
 import { type HelperProcess, startHelper } from "./helper.ts";
 import { JobClock, type JobClockOptions } from "./job_clock.ts";
@@ -34,6 +36,8 @@ export interface SceneOptions {
   readonly env?: Readonly<Record<string, string>>;
   /** Flags of `deno run` for the service. */
   readonly runFlags?: readonly string[];
+  /** Program of the service. Default: the bundle, whose names are short. */
+  readonly entry?: string;
   /** No service is started. */
   readonly bare?: boolean;
 }
@@ -66,7 +70,7 @@ export class Scene implements AsyncDisposable {
   ) {}
 
   static async start(
-    { rows, cluster = { node: "none" }, broker = {}, env = {}, runFlags = [], bare = false }: SceneOptions,
+    { rows, cluster = { node: "none" }, broker = {}, env = {}, runFlags = [], entry, bare = false }: SceneOptions,
   ): Promise<Scene> {
     // Small messages do not wait for others, as deploy/mosquitto.conf has it.
     const conf = ["set_tcp_nodelay true"];
@@ -85,7 +89,14 @@ export class Scene implements AsyncDisposable {
       await kit.s3.put(all["CATALOG_URL"]!, csv(rows));
       await kit.cluster.api.create("/api/v1/namespaces", { metadata: { name: BARE_NAMESPACE } });
       const publisher = await mqtt.connectAsync(kit.broker.url, { protocolVersion: 5 });
-      return new Scene(kit, all, publisher, rows, folder, bare ? undefined : await startService(all, { runFlags }));
+      return new Scene(
+        kit,
+        all,
+        publisher,
+        rows,
+        folder,
+        bare ? undefined : await startBundled(all, { runFlags, ...compact({ entry }) }),
+      );
     } catch (error) {
       await kit[Symbol.asyncDispose]();
       await removeFolder(folder);

@@ -2,7 +2,7 @@
  * Measurements of how fast the service is: messages to Jobs, one message to its Job, its start, its table.
  * The limits are taken by turns with the values.
  */
-import { makeBundle } from "./cli.ts";
+import { bundleEntry } from "./bundled.ts";
 import { startService } from "../harness/service.ts";
 import { pause } from "../harness/wait.ts";
 import { parseTableInSlices, rowsFor } from "../../catalog.ts";
@@ -154,7 +154,7 @@ async function latency(repeats: number): Promise<Sample[]> {
 
 async function idle(repeats: number): Promise<Sample[]> {
   await using scene = await Scene.start({ rows: [benchRow("idle", "lab/idle")], bare: true });
-  const bundle = await makeBundle();
+  const bundle = await bundleEntry();
   const samples: Sample[] = [];
   const start = async (entry: string, settleMs = 5_000) => {
     const begun = performance.now();

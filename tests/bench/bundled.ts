@@ -1,0 +1,33 @@
+/**
+ * The service as users have it: from the bundle, which Deno has looked through before, as in the image. Owns the bundle of
+ * this process.
+ */
+import { bundle } from "../../deploy/bundle.ts";
+import { PROJECT } from "../harness/project.ts";
+import { type ServiceProcess, type ServiceStart, startService } from "../harness/service.ts";
+
+const FOLDER = "dist/bundle";
+let made: Promise<string> | undefined;
+
+/** Path of the bundle's entry, made anew once. */
+export function bundleEntry(): Promise<string> {
+  return made ??= make();
+}
+
+/** Starts it from the bundle unless `entry` says otherwise. */
+export async function startBundled(
+  env: Readonly<Record<string, string>>,
+  options: ServiceStart = {},
+): Promise<ServiceProcess> {
+  return await startService(env, { entry: await bundleEntry(), ...options });
+}
+
+async function make(): Promise<string> {
+  await bundle(FOLDER);
+  const folder = new URL(`${FOLDER}/`, PROJECT).pathname;
+  const parts = await Array.fromAsync(Deno.readDir(folder), ({ name }) => `${folder}${name}`);
+  const args = ["cache", "--quiet", ...parts];
+  const { success, stderr } = await new Deno.Command(Deno.execPath(), { args, cwd: PROJECT }).output();
+  if (!success) throw new Error(`Cannot look through the bundle: ${new TextDecoder().decode(stderr)}`);
+  return `${folder}main.js`;
+}
