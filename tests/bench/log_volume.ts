@@ -9,8 +9,9 @@ import type { Cluster, PodFacts } from "../../ports.ts";
 import type { LiveRun } from "../../runs.ts";
 import { S3Store } from "../../s3.ts";
 import { numberFlag } from "../harness/flags.ts";
+import { run } from "../harness/process.ts";
 import { startS3 } from "../harness/s3.ts";
-import { V8_FLAGS } from "../harness/service.ts";
+import { MALLOC, V8_FLAGS } from "../harness/service.ts";
 import { pause } from "../harness/wait.ts";
 import { median, rssMb } from "./measure.ts";
 
@@ -37,18 +38,21 @@ export async function measureLogVolume(gigabytes: number): Promise<LogVolumeResu
     { hostname: "127.0.0.1", port: 0, onListen() {} },
     () => new Response(ReadableStream.from(output(gigabytes * 1e9, sent))),
   );
+  const program = new URL(import.meta.url).pathname;
+  // What Deno looks through first is not to count, as of the bundle in the image.
+  await run(Deno.execPath(), ["cache", "--quiet", program]);
   const begunMs = performance.now();
   const child = new Deno.Command(Deno.execPath(), {
     args: [
       "run",
       "-A",
       V8_FLAGS,
-      new URL(import.meta.url).pathname,
+      program,
       "--keep",
       `http://127.0.0.1:${server.addr.port}/`,
       s3.url,
     ],
-    env: { AWS_ACCESS_KEY_ID: s3.accessKey, AWS_SECRET_ACCESS_KEY: s3.secretKey },
+    env: { ...MALLOC, AWS_ACCESS_KEY_ID: s3.accessKey, AWS_SECRET_ACCESS_KEY: s3.secretKey },
   }).spawn();
   let status: Deno.CommandStatus | undefined;
   child.status.then((ended) => status = ended);
@@ -92,13 +96,13 @@ async function keep(source: string, endpoint: string): Promise<void> {
   const { signal } = new AbortController();
   const settings = { followers: 200, memoryBytes: 64 * 1024 * 1024, maxBytes: Infinity };
   const logs = new LogCollector({ cluster, store, settings, signal });
-  const run = {
+  const live = {
     job: { runName: RUN, createdAt: new Date() },
     pods: new Map(),
     adopted: false,
     state: "running",
     detail: "",
-  };
+  } as unknown as LiveRun;
   const now = new Date();
   const pod = (state: "running" | "terminated"): PodFacts => ({
     podName: `${RUN}-x`,
@@ -109,12 +113,12 @@ async function keep(source: string, endpoint: string): Promise<void> {
   });
   // Idle for a moment, so that it can be measured.
   await pause(1_000);
-  logs.observe(run as unknown as LiveRun, pod("running"));
+  logs.observe(live, pod("running"));
   await pause(1_000);
   // The rest is the same as for a container that ends while its last lines are still being read.
-  logs.observe(run as unknown as LiveRun, pod("terminated"));
-  await logs.finish(run as unknown as LiveRun, () => Promise.resolve(HEAD));
-  await logs.forget(run as unknown as LiveRun);
+  logs.observe(live, pod("terminated"));
+  await logs.finish(live, () => Promise.resolve(HEAD));
+  await logs.forget(live);
 }
 
 if (import.meta.main) {

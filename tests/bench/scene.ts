@@ -10,7 +10,7 @@ import { removeFolder, scratchFolder } from "../harness/folder.ts";
 import { envOf } from "../harness/job_watch.ts";
 import { type Kit, startKit } from "../harness/kit.ts";
 import type { MosquittoOptions } from "../harness/mosquitto.ts";
-import type { ServiceProcess } from "../harness/service.ts";
+import { MALLOC, type ServiceProcess } from "../harness/service.ts";
 import { type Cells, csv } from "../harness/table.ts";
 import { eventually, pause } from "../harness/wait.ts";
 import { parseTable } from "../../catalog.ts";
@@ -79,8 +79,7 @@ export class Scene implements AsyncDisposable {
     try {
       const all: Record<string, string> = {
         ...kit.env(),
-        // As the image has them.
-        MALLOC_MMAP_THRESHOLD_: "65536",
+        ...MALLOC,
         DATA_DIR: `${folder}/index`,
         CATALOG_POLL: "1h",
         CREATE_CONCURRENCY: String(CONCURRENCY),

@@ -14,6 +14,10 @@ const { tasks } = JSON.parse(await Deno.readTextFile(`${PROJECT}/deno.json`));
 
 /** Flags for V8 of `deno task start`. */
 export const V8_FLAGS: string = /--v8-flags=\S+/.exec(tasks.start.command)![0];
+/** And for malloc, which reads the environment before Deno does; by name. */
+export const MALLOC: Readonly<Record<string, string>> = Object.fromEntries(
+  [...tasks.start.command.matchAll(/\b(MALLOC_\w+)=(\S+)/g)].map(([, name, value]) => [name!, value!]),
+);
 
 export interface ServiceStart {
   /** Program to run; a path below the project or an absolute one. Default `main.ts`. */
