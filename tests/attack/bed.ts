@@ -13,7 +13,7 @@ import { freePort } from "../harness/ports.ts";
 import { run } from "../harness/process.ts";
 import { HttpProxy } from "../harness/proxy.ts";
 import { type S3Server, startS3 } from "../harness/s3.ts";
-import { MqttEar, type ServiceProcess, startService } from "../harness/service.ts";
+import { MALLOC, MqttEar, type ServiceProcess, startService } from "../harness/service.ts";
 import { type Cells, csv } from "../harness/table.ts";
 import { eventually, pause } from "../harness/wait.ts";
 import { BrokerGate } from "./broker_gate.ts";
@@ -120,8 +120,7 @@ export class Bed implements AsyncDisposable {
       // The S3 server of the tests takes no temporary keys; commands that fail are tried with it.
       const { AWS_SESSION_TOKEN: _, ...usable } = canaries;
       const env: Record<string, string> = {
-        // As the image has it.
-        MALLOC_MMAP_THRESHOLD_: "65536",
+        ...MALLOC,
         ...usable,
         OTEL_EXPORTER_OTLP_HEADERS: `api-key=${encodeURIComponent(canaries["OTEL_EXPORTER_OTLP_HEADERS"]!)}`,
         MQTT_URL: `mqtt://127.0.0.1:${brokerGate.port}`,
