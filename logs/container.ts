@@ -14,7 +14,7 @@ import { Scope } from "../util/abort.ts";
 import { compact } from "../util/compact.ts";
 import { errorMessage } from "../util/errors.ts";
 import { backoffMs, delay } from "../util/retry.ts";
-import { chunksOf } from "../util/streams.ts";
+import { viewsOf } from "../util/streams.ts";
 
 /**
  * A stream that ended so long before the cluster said "terminated" may have been cut by a restarting kubelet: its
@@ -402,7 +402,7 @@ export class ContainerLog {
     const { rotatesLogs } = this.#options.cluster;
     using looking = new Scope(scope.signal);
     if (follows && rotatesLogs) void this.#lookAtNewest(looking.signal).catch(() => {});
-    for await (const chunk of chunksOf(stream, scope.signal)) {
+    for await (const chunk of viewsOf(stream, scope.signal)) {
       this.#heardMs = Date.now();
       this.#cameBytes += chunk.length;
       this.#reader.push(chunk);
@@ -455,7 +455,7 @@ export class ContainerLog {
     });
     if (!stream) return undefined;
     let text = "";
-    for await (const chunk of chunksOf(stream, signal)) {
+    for await (const chunk of viewsOf(stream, signal)) {
       text += String.fromCharCode(...chunk.subarray(0, MOST_TAIL_BYTES));
       if (text.length > MOST_TAIL_BYTES) return undefined;
     }
