@@ -5,15 +5,15 @@
  */
 import type { V1Job, V1Pod } from "@kubernetes/client-node";
 import { equal, ok } from "node:assert/strict";
+import { startBundled } from "../harness/bundled.ts";
 import { startCluster, type TestCluster } from "../harness/cluster.ts";
 import { removeFolder, scratchFolder } from "../harness/folder.ts";
 import { envOf, JobWatch } from "../harness/job_watch.ts";
 import { startMosquitto } from "../harness/mosquitto.ts";
 import { freePort } from "../harness/ports.ts";
-import { run } from "../harness/process.ts";
 import { HttpProxy } from "../harness/proxy.ts";
 import { type S3Server, startS3 } from "../harness/s3.ts";
-import { MALLOC, MqttEar, type ServiceProcess, startService } from "../harness/service.ts";
+import { MALLOC, MqttEar, type ServiceProcess } from "../harness/service.ts";
 import { type Cells, csv } from "../harness/table.ts";
 import { eventually, pause } from "../harness/wait.ts";
 import { BrokerGate } from "./broker_gate.ts";
@@ -31,7 +31,6 @@ export const TURN_MS = 50;
 export const MAX_LOG_BYTES = 8 * 1024 * 1024;
 /** Open files that the service may have. */
 const DESCRIPTORS = 4_096;
-const PROJECT = new URL("../../", import.meta.url).pathname;
 
 /** One attack. `run` resolves with what was seen, and throws where a bound of its own was broken. */
 export interface Attack {
@@ -143,17 +142,13 @@ export class Bed implements AsyncDisposable {
       };
       await Deno.writeTextFile(env["ATTACK_METER"]!, "");
       await s3.put(env["CATALOG_URL"]!, csv(ROWS));
-      const entry = `${dir}/service.js`;
-      await run(Deno.execPath(), ["bundle", "--platform", "deno", "--quiet", "--output", entry, "main.ts"], {
-        cwd: PROJECT,
-      });
       const meter = new URL("meter.ts", import.meta.url).pathname;
       const runFlags = ["--no-check", "--no-config", "--preload", meter];
       const group = await limitedGroup(stack);
       // In the group from the start, as in a container: V8 sizes its heap by what it finds.
       const script = `ulimit -n ${DESCRIPTORS}; ${group ? `echo $$ >${group}/cgroup.procs; ` : ""}exec "$@"`;
       const under = ["sh", "-c", script, "sh"];
-      const service = stack.use(await startService(env, { entry, runFlags, under, readyTimeoutMs: 120_000 }));
+      const service = stack.use(await startBundled(env, { runFlags, under }));
       const limited = group !== undefined;
       const url = `mqtt://ear:ear@127.0.0.1:${broker.port}`;
       const ear = stack.use(await MqttEar.connect(url, [`${PREFIX}/#`]));

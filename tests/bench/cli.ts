@@ -6,7 +6,7 @@ import { LocalStore } from "../../local/store.ts";
 import { RunRecords } from "../../records.ts";
 import { aRecord } from "../harness/fakes.ts";
 import { removeFolder, scratchFolder } from "../harness/folder.ts";
-import { bundleEntry } from "./bundled.ts";
+import { bundleEntry } from "../harness/bundled.ts";
 import { atMost, type Measurement, type Sample } from "./measure.ts";
 
 const PROJECT = new URL("../../", import.meta.url).pathname;

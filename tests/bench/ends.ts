@@ -6,7 +6,7 @@ import type { V1Job } from "@kubernetes/client-node";
 import { BUSYBOX_IMAGE } from "../harness/cluster.ts";
 import { followJobs } from "../harness/job_watch.ts";
 import { MqttEar } from "../harness/service.ts";
-import { startBundled } from "./bundled.ts";
+import { startBundled } from "../harness/bundled.ts";
 import { eventually } from "../harness/wait.ts";
 import { atLeast, atMost, cpuSeconds, type Measurement, percentile, type Sample } from "./measure.ts";
 import { serveFakeLogs } from "./fake_kubelet.ts";

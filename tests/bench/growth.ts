@@ -10,7 +10,7 @@ import { measureLogVolume } from "./log_volume.ts";
 import { withItems, withRecords, withSchedules, withWaiting } from "./growth_flows.ts";
 import { makeLive } from "./memory.ts";
 import { type BenchPoint, percentile, rounded, settledRssMb } from "./measure.ts";
-import { startBundled } from "./bundled.ts";
+import { startBundled } from "../harness/bundled.ts";
 import { benchRow, JOBS_ONLY, Scene } from "./scene.ts";
 
 export type Emit = (point: BenchPoint) => void;

@@ -5,7 +5,7 @@
 import { JobEnder } from "../chaos/ender.ts";
 import { removeFolder, scratchFolder } from "../harness/folder.ts";
 import { MqttEar } from "../harness/service.ts";
-import { startBundled } from "./bundled.ts";
+import { startBundled } from "../harness/bundled.ts";
 import { csv } from "../harness/table.ts";
 import { eventually, pause } from "../harness/wait.ts";
 import type { Emit } from "./growth.ts";

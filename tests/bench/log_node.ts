@@ -12,7 +12,7 @@ import { JobWatch } from "../harness/job_watch.ts";
 import { startKit } from "../harness/kit.ts";
 import { HttpProxy, TcpProxy } from "../harness/proxy.ts";
 import { MqttEar } from "../harness/service.ts";
-import { startBundled } from "./bundled.ts";
+import { startBundled } from "../harness/bundled.ts";
 import { csv } from "../harness/table.ts";
 import { eventually, pause } from "../harness/wait.ts";
 import { atLeast, type Measurement, type Sample } from "./measure.ts";

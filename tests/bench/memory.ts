@@ -19,7 +19,7 @@ import {
   settledRssMb,
   unevenness,
 } from "./measure.ts";
-import { startBundled } from "./bundled.ts";
+import { startBundled } from "../harness/bundled.ts";
 import { benchRow, JOBS_ONLY, Scene } from "./scene.ts";
 
 const PREFIX = "services/mqtt_job_listener";

@@ -5,7 +5,7 @@
  */
 import { flag, numberFlag } from "../harness/flags.ts";
 import type { JobTemplate } from "./bare_creator.ts";
-import { bundleEntry } from "./bundled.ts";
+import { bundleEntry } from "../harness/bundled.ts";
 import { conditions, Saved } from "./conditions.ts";
 import { rounded } from "./measure.ts";
 import { SERVICE } from "./peers/contestants.ts";

@@ -10,7 +10,7 @@ import { csv } from "../harness/table.ts";
 import { eventually } from "../harness/wait.ts";
 import { parseTable } from "../../catalog.ts";
 import { cpuSeconds, cpuSecondsOf, median, rounded, rssMb } from "./measure.ts";
-import { bundleEntry } from "./bundled.ts";
+import { bundleEntry } from "../harness/bundled.ts";
 import { benchRow, JOBS_ONLY, Scene } from "./scene.ts";
 
 /** Of one figure: what it is on a machine that is not slow, and what fails the build. */

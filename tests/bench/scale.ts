@@ -6,7 +6,7 @@
 import { startCluster, type TestCluster } from "../harness/cluster.ts";
 import { flag, numberFlag } from "../harness/flags.ts";
 import { eventually, pause } from "../harness/wait.ts";
-import { bundleEntry } from "./bundled.ts";
+import { bundleEntry } from "../harness/bundled.ts";
 import { conditions, Saved } from "./conditions.ts";
 import { cpuSecondsOf, rounded } from "./measure.ts";
 import { type Running, SERVICE } from "./peers/contestants.ts";

@@ -18,7 +18,7 @@ import { ANNOTATION, LABEL } from "../../k8s/labels.ts";
 import { compact } from "../../util/compact.ts";
 import { buildJob } from "../../k8s/manifest.ts";
 import type { BareOrder, BareResult, JobTemplate } from "./bare_creator.ts";
-import { startBundled } from "./bundled.ts";
+import { startBundled } from "../harness/bundled.ts";
 import type { BareListenerOrder } from "./bare_listener.ts";
 import { type HelperProcess, startHelper } from "./helper.ts";
 import { JobClock, type JobClockOptions } from "./job_clock.ts";

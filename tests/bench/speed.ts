@@ -2,7 +2,7 @@
  * Measurements of how fast the service is: messages to Jobs, one message to its Job, its start, its table.
  * The limits are taken by turns with the values.
  */
-import { bundleEntry } from "./bundled.ts";
+import { bundleEntry } from "../harness/bundled.ts";
 import { startService } from "../harness/service.ts";
 import { pause } from "../harness/wait.ts";
 import { parseTableInSlices, rowsFor } from "../../catalog.ts";

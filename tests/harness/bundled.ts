@@ -3,8 +3,8 @@
  * this process.
  */
 import { bundle } from "../../deploy/bundle.ts";
-import { PROJECT } from "../harness/project.ts";
-import { type ServiceProcess, type ServiceStart, startService } from "../harness/service.ts";
+import { PROJECT } from "./project.ts";
+import { type ServiceProcess, type ServiceStart, startService } from "./service.ts";
 
 const FOLDER = "dist/bundle";
 let made: Promise<string> | undefined;
