@@ -5,7 +5,7 @@
  */
 import type { V1Job, V1Pod } from "@kubernetes/client-node";
 import { equal, ok } from "node:assert/strict";
-import { startBundled } from "../harness/bundled.ts";
+import { bundleEntry, startBundled } from "../harness/bundled.ts";
 import { startCluster, type TestCluster } from "../harness/cluster.ts";
 import { removeFolder, scratchFolder } from "../harness/folder.ts";
 import { envOf, JobWatch } from "../harness/job_watch.ts";
@@ -381,7 +381,7 @@ export class Bed implements AsyncDisposable {
     args: readonly string[],
     { env = {}, terminal = false }: { env?: Readonly<Record<string, string>>; terminal?: boolean } = {},
   ): Promise<{ code: number; out: string }> {
-    const all = [Deno.execPath(), "run", "-A", "--no-prompt", "--no-check", `${this.dir}/service.js`, ...args];
+    const all = [Deno.execPath(), "run", "-A", "--no-prompt", "--no-check", await bundleEntry(), ...args];
     const [command, ...rest] = terminal ? ["script", "-qec", all.join(" "), "/dev/null"] : all;
     const { code, stdout, stderr } = await new Deno.Command(command!, {
       args: rest,
