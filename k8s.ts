@@ -5,7 +5,6 @@
  */
 import type { CoreV1Event, V1Job, V1Pod } from "@kubernetes/client-node";
 import {
-  abortable,
   type Answer,
   answerError,
   isAlreadyThere,
@@ -26,6 +25,7 @@ import { buildJob, type JobOptions } from "./k8s/manifest.ts";
 import { jobFault, podFault } from "./k8s/own.ts";
 import { type PodMetricsList, podUsageIn } from "./k8s/pod_metrics.ts";
 import { isRunName } from "./run_spec.ts";
+import { abortable } from "./util/streams.ts";
 import { cut } from "./util/text.ts";
 import { errorMessage } from "./util/errors.ts";
 import {

@@ -49,8 +49,6 @@ export interface Answer {
 /** A stream that has begun, or the answer that came instead of one. */
 export type StreamAnswer = { readonly stream: ReadableStream<Uint8Array<ArrayBuffer>> } | { readonly answer: Answer };
 
-/** As much as Deno reads at a time. */
-const PIECE_BYTES = 64 * 1024;
 const MAX_ANSWER_BYTES = 8 * 1024 * 1024;
 
 /** How long credentials are used before they are asked for again. */
@@ -112,7 +110,7 @@ export class KubeClient implements Disposable {
 
   /**
    * A GET whose answer is a long stream; timeout and signal are for its beginning only. The caller reads or cancels the
-   * stream; `abortable` makes one that ends with a signal. Any other status than 200 is read to its end.
+   * stream; `abortable` of util/streams.ts makes one that ends with a signal. Any other status than 200 is read to its end.
    */
   async stream(path: string, { signal }: { signal?: AbortSignal | undefined } = {}): Promise<StreamAnswer> {
     await this.#limiter?.acquire(false, signal);
@@ -240,47 +238,6 @@ export class KubeClient implements Disposable {
       ...(tls.cert === undefined || tls.key === undefined ? {} : { cert: tls.cert, key: tls.key }),
     });
   }
-}
-
-/**
- * The stream, which ends at once with the signal's reason when that aborts. Not left to a signal of AbortSignal.any: it
- * was seen not to reach a stream that had been open for a while, as if it had been collected as garbage. Both are streams
- * of bytes, as that of a response is: who reads with a buffer of its own (`viewsOf`) spares one for each piece.
- */
-export function abortable(body: ReadableStream<Uint8Array>, signal: AbortSignal): ReadableStream<Uint8Array> {
-  const reader = body.getReader({ mode: "byob" });
-  // The signal may live as long as the service, and streams are many.
-  let release = () => {};
-  return new ReadableStream({
-    type: "bytes",
-    start(controller) {
-      release = onAbort(signal, () => {
-        controller.error(signal.reason);
-        reader.cancel(signal.reason).catch(() => {});
-      });
-    },
-    async pull(controller) {
-      const asked = controller.byobRequest?.view;
-      const room = asked
-        ? new Uint8Array(asked.buffer as ArrayBuffer, asked.byteOffset, asked.byteLength)
-        : new Uint8Array(PIECE_BYTES);
-      try {
-        const { done, value } = await reader.read(room);
-        if (signal.aborted) return;
-        if (!done) return asked ? controller.byobRequest!.respondWithNewView(value) : controller.enqueue(value);
-        release();
-        controller.close();
-        controller.byobRequest?.respondWithNewView(value!);
-      } catch (error) {
-        release();
-        if (!signal.aborted) controller.error(error);
-      }
-    },
-    cancel(reason) {
-      release();
-      return reader.cancel(reason);
-    },
-  });
 }
 
 /** Nobody reads the object that a write returns, and the whole of it costs the server a tenth of a create call. */

@@ -1,5 +1,5 @@
 /**
- * Streams of bytes: reading one until a signal aborts, and bytes put together. Knows nothing of what the bytes are.
+ * Streams of bytes: one that is read, or ends, when a signal aborts, and bytes put together. Knows nothing of what the bytes are.
  */
 import { onAbort } from "./abort.ts";
 
@@ -52,6 +52,47 @@ export async function* viewsOf(
     leave();
     cancel();
   }
+}
+
+/**
+ * The stream, which ends at once with the signal's reason when that aborts. Not left to a signal of AbortSignal.any: it
+ * was seen not to reach a stream that had been open for a while, as if it had been collected as garbage. Both are streams
+ * of bytes, as that of a response is: who reads with a buffer of its own (`viewsOf`) spares one for each piece.
+ */
+export function abortable(body: ReadableStream<Uint8Array>, signal: AbortSignal): ReadableStream<Uint8Array> {
+  const reader = body.getReader({ mode: "byob" });
+  // The signal may live as long as the service, and streams are many.
+  let release = () => {};
+  return new ReadableStream({
+    type: "bytes",
+    start(controller) {
+      release = onAbort(signal, () => {
+        controller.error(signal.reason);
+        reader.cancel(signal.reason).catch(() => {});
+      });
+    },
+    async pull(controller) {
+      const asked = controller.byobRequest?.view;
+      const room = asked
+        ? new Uint8Array(asked.buffer as ArrayBuffer, asked.byteOffset, asked.byteLength)
+        : new Uint8Array(VIEW_BYTES);
+      try {
+        const { done, value } = await reader.read(room);
+        if (signal.aborted) return;
+        if (!done) return asked ? controller.byobRequest!.respondWithNewView(value) : controller.enqueue(value);
+        release();
+        controller.close();
+        controller.byobRequest?.respondWithNewView(value!);
+      } catch (error) {
+        release();
+        if (!signal.aborted) controller.error(error);
+      }
+    },
+    cancel(reason) {
+      release();
+      return reader.cancel(reason);
+    },
+  });
 }
 
 /** The pieces as one array; a single piece is returned as it is, not copied. */
