@@ -69,7 +69,9 @@ export function brokerConformance(
       await using fixture = await start();
       for (const { title, needs, run } of BROKER_CASES) {
         const ignore = needs.some((need) => lacks.includes(need));
-        await t.step({ name: title, ignore, fn: () => run(fixture, lacks) });
+        const isGood = await t.step({ name: title, ignore, fn: () => run(fixture, lacks) });
+        // The broker may be gone by it, and the next would wait for that without end.
+        if (!isGood && !ignore) break;
       }
     },
   });

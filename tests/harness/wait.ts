@@ -9,7 +9,7 @@ export function pause(ms: number): Promise<void> {
 }
 
 export interface EventuallyOptions {
-  /** How long to go on, in milliseconds. Default 60,000: a machine may be busy, and what comes in time costs nothing. */
+  /** How long to go on, in milliseconds. Default 120,000: a machine may be busy, and what comes in time costs nothing. */
   timeoutMs?: number;
   /** Pause between two looks, in milliseconds. Default 50. */
   intervalMs?: number;
@@ -23,7 +23,7 @@ export interface EventuallyOptions {
  */
 export async function eventually<T>(
   look: () => T | Promise<T>,
-  { timeoutMs = 60_000, intervalMs = 50, what = "a condition" }: EventuallyOptions = {},
+  { timeoutMs = 120_000, intervalMs = 50, what = "a condition" }: EventuallyOptions = {},
 ): Promise<Exclude<T, undefined | null | false | void>> {
   const deadline = performance.now() + timeoutMs;
   let last: unknown;
