@@ -78,8 +78,8 @@ STOPSIGNAL SIGTERM
 #   sys   what the AWS SDK tells of itself, and the home folder of kubeconfig and AWS files
 # V8 keeps objects that are new in 8 MB: 100 MB less memory after a burst, and no slower. It collects what lives longer
 # when that has grown by half, not when it is four times as much: in a flood of a million packets it grew by 50 MB and not
-# by 200, for 0.05 ms more of a message in a burst. It gives memory back when it has had little to do for two seconds instead of 30: 10 MB less when
-# idle.
+# by 200, for 0.05 ms more of a message in a burst. It gives memory back when it has had little to do for two seconds
+# instead of 30: 10 MB less when idle.
 # A kubeconfig with an exec plugin needs the plugin in the image and --allow-run=PLUGIN here.
 FROM base AS deno
 COPY --from=build /usr/bin/deno /usr/local/bin/deno

@@ -1,5 +1,6 @@
 /**
- * Streams of bytes: one that is read, or ends, when a signal aborts, and bytes put together. Knows nothing of what the bytes are.
+ * Streams of bytes: one that is read until a signal aborts, or ends with it, and bytes put together. Knows nothing of
+ * what the bytes are.
  */
 import { onAbort } from "./abort.ts";
 

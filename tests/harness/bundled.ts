@@ -3,6 +3,7 @@
  * this process.
  */
 import { bundle } from "../../deploy/bundle.ts";
+import { run } from "./process.ts";
 import { PROJECT } from "./project.ts";
 import { type ServiceProcess, type ServiceStart, startService } from "./service.ts";
 
@@ -25,9 +26,8 @@ export async function startBundled(
 async function make(): Promise<string> {
   await bundle(FOLDER);
   const folder = new URL(`${FOLDER}/`, PROJECT).pathname;
-  const parts = await Array.fromAsync(Deno.readDir(folder), ({ name }) => `${folder}${name}`);
-  const args = ["cache", "--quiet", ...parts];
-  const { success, stderr } = await new Deno.Command(Deno.execPath(), { args, cwd: PROJECT }).output();
-  if (!success) throw new Error(`Cannot look through the bundle: ${new TextDecoder().decode(stderr)}`);
+  // Another process may be making the same beside it, in a folder.
+  const parts = (await Array.fromAsync(Deno.readDir(folder))).filter(({ isFile }) => isFile);
+  await run(Deno.execPath(), ["cache", "--quiet", ...parts.map(({ name }) => `${folder}${name}`)]);
   return `${folder}main.js`;
 }
