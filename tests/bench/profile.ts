@@ -1,10 +1,11 @@
 /**
- * `deno run -A tests/bench/profile.ts [burst | cycles] [messages]`: a V8 CPU profile of the service in a burst, or over
- * whole runs, through the inspector that Deno opens with `--inspect`. Prints the functions that took most time by
+ * `deno run -A tests/bench/profile.ts [burst | steady | cycles] [messages]`: a V8 CPU profile of the service in a burst,
+ * at 50 messages a second, or over whole runs, through the inspector that Deno opens with `--inspect`. Prints the functions that took most time by
  * themselves, and writes dist/burst.cpuprofile for Chromium's DevTools. The inspector tells of each fetch, which costs time of its own
  * (op_inspector_emit_protocol_event); read shares, not times.
  */
 import { CYCLES } from "./ends.ts";
+import type { JobClock } from "./job_clock.ts";
 import { benchRow, JOBS_ONLY, Scene } from "./scene.ts";
 import { serveFakeLogs } from "./fake_kubelet.ts";
 import { MqttEar } from "../harness/service.ts";
@@ -13,6 +14,7 @@ import type { ServiceProcess } from "../harness/service.ts";
 
 /** Flags of `deno run` for a service that is to be profiled. */
 const INSPECT = ["--inspect=127.0.0.1:0"];
+const WARM_UP = 200;
 
 interface Node {
   readonly id: number;
@@ -99,21 +101,31 @@ class Inspector {
 }
 
 /** `messages` at once, until each has its Job; those have no pods. */
-async function burst(messages: number): Promise<CpuProfile> {
+function burst(messages: number): Promise<CpuProfile> {
+  return withoutPods(async (scene, clock) => {
+    await scene.publish(Array.from({ length: messages }, () => "lab/job/x"));
+    await clock.until(WARM_UP + messages);
+  });
+}
+
+/** The same, 50 a second. */
+function steady(messages: number): Promise<CpuProfile> {
+  return withoutPods(async (scene, { seenAt }) => {
+    await scene.publishPaced({ count: messages, perSecond: 50, topicOf: (index) => `lab/job/${index}`, seenAt });
+  });
+}
+
+async function withoutPods(work: (scene: Scene, clock: JobClock) => Promise<void>): Promise<CpuProfile> {
   await using scene = await Scene.start({
-    rows: [benchRow("burst", "lab/burst")],
+    rows: [benchRow("job", "lab/job/+")],
     cluster: JOBS_ONLY,
     runFlags: INSPECT,
     entry: "main.ts",
   });
   await using clock = await scene.clock();
-  const run = async (count: number) => {
-    const before = clock.count;
-    void scene.publish(Array.from({ length: count }, () => "lab/burst"));
-    await clock.until(before + count);
-  };
-  await run(200);
-  return await profile(scene.service, () => run(messages));
+  await scene.publish(Array.from({ length: WARM_UP }, () => "lab/job/x"));
+  await clock.until(WARM_UP);
+  return await profile(scene.service, () => work(scene, clock));
 }
 
 /** As many runs on fake nodes, from their messages to their ends. */
@@ -136,9 +148,9 @@ async function cycles(messages: number): Promise<CpuProfile> {
 }
 
 async function main([what = "burst", messages = "3000"]: readonly string[]): Promise<number> {
-  const kind = { burst, cycles }[what];
+  const kind = { burst, steady, cycles }[what];
   if (!kind) {
-    console.error(`Cannot profile ${what}: there are burst and cycles`);
+    console.error(`Cannot profile ${what}: there are burst, steady and cycles`);
     return 2;
   }
   const taken = await kind(Number(messages));

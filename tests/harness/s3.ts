@@ -65,6 +65,8 @@ export class S3Server extends RestartableServer {
       name: "versitygw",
       command: toolPath("versitygw") ?? "versitygw",
       args: [
+        // As S3 and all but it do; it closes each connection after one request unless it is told so.
+        "--keep-alive",
         ...["--port", `127.0.0.1:${this.port}`, "--region", this.region],
         ...(this.tls ? ["--cert", this.tls.certificate.certFile, "--key", this.tls.certificate.keyFile] : []),
         ...["posix", this.dataDir],
