@@ -5,11 +5,12 @@
  */
 import { type Delivery, type Emit } from "../ports.ts";
 import type { RunRecords, SessionRecord } from "../records.ts";
+import { Scope } from "../util/abort.ts";
 import { compact } from "../util/compact.ts";
 import { errorMessage } from "../util/errors.ts";
 import { Queue } from "../util/queue.ts";
 import { newerId } from "./packet_order.ts";
-import { backoffMs, delay, retryForever } from "../util/retry.ts";
+import { backoffMs, delay, delayAtMost, retryForever } from "../util/retry.ts";
 
 /** A delivery until it is acknowledged. Thousands may wait. */
 export interface Pending {
@@ -31,12 +32,14 @@ export interface SessionOptions {
 }
 
 /**
- * At least so long between the starts of two writes: each is a put and a delete, which take 4 to 9 ms of processor; at ten
- * a second, an eighth of what a burst had. A broker that lets few messages be unacknowledged waits for them, which shows:
- * with the PUBACKs, as many messages come as it had waited with. One that has sent thousands can wait longer: for as many
- * as PER_MS a millisecond.
+ * At least so long between the starts of two writes: each is a put and a delete, which take 4 to 9 ms of processor. Few
+ * messages wait longest, for no broker need have noticed: at ten a second, a write for each took half of all they cost. A
+ * broker that lets few messages be unacknowledged waits for them, which shows: with the PUBACKs, as many messages come as
+ * it had waited with. One that has sent thousands can wait longer: for as many as PER_MS a millisecond.
  */
-const WRITE_MS = { awaited: 25, otherwise: 100, most: 500 };
+const WRITE_MS = { awaited: 25, otherwise: 100, few: 500, most: 500 };
+/** Fewer are few, where a broker has let as many be unacknowledged: half of what mosquitto's preset lets be. */
+const FEW = 10;
 /** More than twice of what a cluster makes Jobs of. */
 const PER_MS = 2;
 /** So soon they come on the way there and back. */
@@ -69,6 +72,12 @@ export class Session<P extends Pending = Pending> {
   #wroteAtMs = -Infinity;
   /** The last PUBACKs: when they left, how many, and how many messages came soon afterwards. */
   #released = { atMs: -Infinity, count: 0, followed: 0 };
+  /** Most that were unacknowledged at once on this connection, and whether the broker was seen to wait. */
+  #seen = { most: 0, awaited: false };
+  /** While a write waits for more to join: ends that. */
+  #wake: (() => void) | undefined;
+  /** So many unacknowledged end it, too. */
+  #wakeAt = Infinity;
   #whenWritten: PromiseWithResolvers<void>[] = [];
   /** What was seen of the broker, see packet_order.ts. */
   orderly: boolean | undefined;
@@ -126,6 +135,7 @@ export class Session<P extends Pending = Pending> {
   end(): void {
     this.#generation++;
     this.#isConnected = false;
+    this.#wake?.();
   }
 
   /**
@@ -137,6 +147,7 @@ export class Session<P extends Pending = Pending> {
     this.#isConnected = true;
     this.#queue.clear();
     this.#waitingBytes = 0;
+    this.#seen = { most: 0, awaited: false };
     if (sessionPresent) {
       if (this.#last > this.#acknowledged) this.#open.push([this.#acknowledged + 1, this.#last]);
     } else {
@@ -156,6 +167,7 @@ export class Session<P extends Pending = Pending> {
     written.promise.catch(() => {/* Nobody need be waiting. */});
     this.#dirty = true;
     this.#whenWritten.push(written);
+    this.#wake?.();
     void this.#pump();
     return written.promise;
   }
@@ -169,6 +181,8 @@ export class Session<P extends Pending = Pending> {
   add(pending: P): void {
     this.#queue.push(pending);
     this.#waitingBytes += pending.delivery.payload.length;
+    this.#seen.most = Math.max(this.#seen.most, this.#queue.length);
+    if (this.#queue.length >= this.#wakeAt) this.#wake?.();
     if (performance.now() - this.#released.atMs < SOON_MS) this.#released.followed++;
   }
 
@@ -244,13 +258,11 @@ export class Session<P extends Pending = Pending> {
   /** False: it is not, or means nothing any more; look again. */
   async #written(batch: readonly Pending[]): Promise<boolean> {
     const { records, scope, signal } = this.#options;
-    const isAwaited = this.#released.followed * 2 > this.#released.count;
-    const { awaited, otherwise, most } = WRITE_MS;
-    const paceMs = isAwaited ? awaited : Math.min(most, Math.max(otherwise, this.#queue.length / PER_MS));
-    const waitMs = this.#wroteAtMs + paceMs - performance.now();
+    const waitMs = this.#wroteAtMs + this.#paceMs() - performance.now();
     if (waitMs > 0 && !this.#dirty) {
       // More may join, and show that they are awaited.
-      await delay(Math.min(waitMs, SOON_MS), signal);
+      const soonMs = this.#released.atMs + SOON_MS - performance.now();
+      await this.#rest(soonMs > 0 ? Math.min(waitMs, soonMs) : waitMs);
       return false;
     }
     const generation = this.#generation;
@@ -283,6 +295,35 @@ export class Session<P extends Pending = Pending> {
     [this.#acknowledged, this.#open, this.#batches, this.#lastId] = [acknowledged, open, batches, lastId];
     for (const { resolve } of this.#whenWritten.splice(0, waiting)) resolve();
     return true;
+  }
+
+  #paceMs(): number {
+    const { awaited, otherwise, few, most } = WRITE_MS;
+    const { followed, count } = this.#released;
+    if (followed * 2 > count) {
+      this.#seen.awaited = true;
+      return awaited;
+    }
+    return this.#queue.length < this.#few ? few : Math.min(most, Math.max(otherwise, this.#queue.length / PER_MS));
+  }
+
+  /** Where the broker may let one more be unacknowledged than it did, that is tried. */
+  get #few(): number {
+    return Math.min(FEW, this.#seen.awaited ? this.#seen.most : this.#seen.most + 1);
+  }
+
+  /** Until there are so many that they are few no more, or something must be written at once. */
+  async #rest(ms: number): Promise<void> {
+    const scope = new Scope(this.#options.signal);
+    this.#wakeAt = this.#queue.length < this.#few ? this.#few : Infinity;
+    this.#wake = () => scope.end(undefined);
+    try {
+      await delayAtMost(ms, scope.signal);
+    } finally {
+      this.#wake = undefined;
+      scope.leave();
+    }
+    this.#options.signal.throwIfAborted();
   }
 
   /** What is acknowledged, and open, once those of the batch are acknowledged. */

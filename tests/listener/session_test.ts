@@ -11,6 +11,10 @@ interface Bed {
   take(onAcknowledged?: () => void): void;
   /** A message comes; what this returns says that it may be acknowledged. */
   hold(onAcknowledged?: () => void): () => void;
+  /** See Session.write(). */
+  write(): Promise<void>;
+  /** The connection ends, and another one of the same session begins. */
+  reconnect(): void;
   readonly acknowledged: number;
   readonly writes: number;
 }
@@ -39,6 +43,11 @@ async function withSession(work: (bed: Bed) => Promise<void>): Promise<void> {
   await work({
     time,
     hold,
+    write: () => session.write(),
+    reconnect() {
+      session.end();
+      session.begin(true);
+    },
     take: (onAcknowledged) => hold(onAcknowledged)(),
     get acknowledged() {
       return acknowledged;
@@ -50,7 +59,7 @@ async function withSession(work: (bed: Bed) => Promise<void>): Promise<void> {
   stop.abort();
 }
 
-Deno.test("messages that come one by one share ten writes a second, and the first of them does not wait", async () => {
+Deno.test("messages that come one by one share a write for ten of them, and the first of them does not wait", async () => {
   await withSession(async (bed) => {
     bed.take();
     await bed.time.advance(1);
@@ -59,9 +68,77 @@ Deno.test("messages that come one by one share ten writes a second, and the firs
       await bed.time.advance(20);
       bed.take();
     }
-    await bed.time.advance(200);
+    await bed.time.advance(600);
     equal(bed.acknowledged, 250);
-    ok(bed.writes <= 55, `${bed.writes} writes in five seconds`);
+    ok(bed.writes <= 30, `${bed.writes} writes in five seconds`);
+  });
+});
+
+Deno.test("few messages share two writes a second, and none of them waits longer than half of one", async () => {
+  await withSession(async (bed) => {
+    for (let message = 0; message < 50; message++) {
+      bed.take();
+      await bed.time.advance(100);
+      ok(bed.acknowledged >= message - 5, `${bed.acknowledged} of ${message + 1} messages`);
+    }
+    await bed.time.advance(600);
+    equal(bed.acknowledged, 50);
+    ok(bed.writes <= 13, `${bed.writes} writes in five seconds`);
+  });
+});
+
+Deno.test("what must be written at once does not wait for more messages", async () => {
+  await withSession(async (bed) => {
+    bed.take();
+    await bed.time.advance(1);
+    bed.take();
+    await bed.time.advance(20);
+    let isWritten = false;
+    bed.write().then(() => isWritten = true);
+    await bed.time.advance(1);
+    equal(isWritten, true);
+    equal(bed.acknowledged, 2);
+  });
+});
+
+Deno.test("a message of a new connection does not wait for what was left of the one before", async () => {
+  await withSession(async (bed) => {
+    bed.take();
+    await bed.time.advance(1);
+    bed.take();
+    await bed.time.advance(20);
+    bed.reconnect();
+    await bed.time.advance(500);
+    bed.take();
+    await bed.time.advance(1);
+    equal(bed.acknowledged, 2);
+  });
+});
+
+Deno.test("a broker that waits for five messages to be acknowledged is seen to, and then waits no more", async () => {
+  await withSession(async (bed) => {
+    // Fifty a second; what it may not send yet waits in it.
+    let [waiting, underWay] = [0, 0];
+    const send = () => {
+      if (waiting === 0 || underWay === 5) return;
+      waiting--;
+      underWay++;
+      bed.take(() => {
+        underWay--;
+        setTimeout(send, 1);
+      });
+      send();
+    };
+    let late = 0;
+    for (let message = 0; message < 500; message++) {
+      waiting++;
+      send();
+      await bed.time.advance(20);
+      if (message >= 100) late = Math.max(late, waiting);
+    }
+    await bed.time.advance(600);
+    equal(bed.acknowledged, 500);
+    ok(late <= 2, `${late} messages waited in the broker`);
   });
 });
 
