@@ -171,7 +171,10 @@ export interface ObjectStore {
     options: { from: number; length: number; signal?: AbortSignal },
   ): Promise<ObjectPart | undefined>;
   exists(key: string, options?: { signal?: AbortSignal }): Promise<boolean>;
-  /** Whole or not at all. A stream is sent in parts with flat memory (S3: multipart upload, aborted on failure). */
+  /**
+   * Whole or not at all. A stream is sent in parts with flat memory (S3: multipart upload, aborted on failure). What it
+   * yields is not looked at any more when the next is asked for: the source may use the same buffer again.
+   */
   put(
     key: string,
     body: string | Uint8Array | AsyncIterable<Uint8Array>,

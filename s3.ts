@@ -1,11 +1,11 @@
 /**
- * S3Store: the ObjectStore port over any S3-compatible server (AWS, Ceph RGW, MinIO). Owns requests and multipart
- * uploads. Credentials come from the AWS SDK's usual chain and are never held or shown here.
+ * S3Store: the ObjectStore port over any S3-compatible server (AWS, Ceph RGW, MinIO). Owns requests; a
+ * stream is put by s3/multipart.ts. Credentials come from the AWS SDK's usual chain and are never held or shown here.
  * Must not ask for more than plain S3: no multi-delete (Ceph wants a Content-MD5), no checksums that servers may lack.
  */
 import { Buffer } from "node:buffer";
 import { createHash } from "node:crypto";
-import { Readable } from "node:stream";
+import type { Readable } from "node:stream";
 import {
   DeleteObjectCommand,
   GetObjectCommand,
@@ -26,7 +26,8 @@ import {
 } from "./ports.ts";
 import { S3Connection, type S3ServerOptions } from "./s3/client.ts";
 import { explain, isAbsent, isRefusal, statusOf } from "./s3/errors.ts";
-import { chain, emptyStream, firstPart, noting, SourceFailed, unlessAborted } from "./s3/streams.ts";
+import { putStream } from "./s3/multipart.ts";
+import { byteStream, emptyStream, SourceFailed, unlessAborted } from "./s3/streams.ts";
 import { Scope } from "./util/abort.ts";
 import { compact } from "./util/compact.ts";
 import { keyFault, prefixFault, shownKey } from "./util/object_key.ts";
@@ -38,8 +39,6 @@ export interface S3Options extends S3ServerOptions {
   readonly url: string;
 }
 
-/** A stream below this goes by one PutObject; above, it is also the size of the parts (S3 allows 10,000 of them). */
-const PART_BYTES = 8 * 1024 * 1024;
 const CONFLICT_TRIES = 5;
 const LONGEST_LINK_SECONDS = 7 * 24 * 3600;
 /**
@@ -164,9 +163,10 @@ export class S3Store implements ObjectStore {
     try {
       if (typeof body === "string") return await this.#putWhole(params, Buffer.from(body), signal);
       if (body instanceof Uint8Array) return await this.#putWhole(params, body, signal);
-      const { start, rest } = await firstPart(unlessAborted(body, signal), PART_BYTES);
-      if (!rest) return await this.#putWhole(params, start, signal);
-      await this.#putParts(params, chain(start, rest));
+      await putStream((until, call) => this.#call(until, call), params, unlessAborted(body, signal), {
+        putWhole: (bytes) => this.#putWhole(params, bytes, signal),
+        signal,
+      });
     } catch (error) {
       throw this.#explain(error, "write", key, signal);
     }
@@ -315,28 +315,6 @@ export class S3Store implements ObjectStore {
     await this.#call(signal, (client, options) => client.send(command, options));
   }
 
-  /** Multipart upload, a part at a time, so that memory stays flat; aborted on failure, so that nothing is to be seen. */
-  async #putParts(params: { Bucket: string; Key: string }, body: AsyncIterable<Uint8Array>): Promise<void> {
-    const client = await this.#connection.client();
-    const { Upload } = await import("@aws-sdk/lib-storage");
-    const failure: { error?: SourceFailed } = {};
-    try {
-      await new Upload({
-        client,
-        params: { ...params, Body: Readable.from(noting(body, failure), { objectMode: false }) },
-        partSize: PART_BYTES,
-        queueSize: 1,
-        leavePartsOnError: false,
-      }).done();
-    } catch (error) {
-      // Where the upload cannot be aborted either, the SDK tells of that alone.
-      if (failure.error) throw failure.error;
-      // A stream can be sent once only, but the next upload shall find other credentials.
-      if (isRefusal(error)) await this.#connection.renew(client);
-      throw error;
-    }
-  }
-
   /** Makes one call when it is its turn; once more if it was refused and there are other credentials by now. */
   async #call<T>(
     signal: AbortSignal | undefined,
@@ -386,7 +364,7 @@ export class S3Store implements ObjectStore {
 }
 
 function streamOf(answer: GetObjectCommandOutput): ReadableStream<Uint8Array> {
-  return answer.Body!.transformToWebStream() as ReadableStream<Uint8Array>;
+  return byteStream(answer.Body as Readable);
 }
 
 /**

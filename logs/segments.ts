@@ -10,7 +10,7 @@ import type { Position } from "./lines.ts";
 import { Blocks, type Parked, type Spool } from "./spool.ts";
 import { Scope } from "../util/abort.ts";
 import { backoffMs, delay } from "../util/retry.ts";
-import { joinBytes } from "../util/streams.ts";
+import { joinBytes, viewsOf } from "../util/streams.ts";
 
 /** A piece is cut when there is so much. */
 const PIECE_BYTES = 8 * 1024 * 1024;
@@ -356,7 +356,10 @@ export function chainOf<P extends StoredPiece>(listed: readonly P[]): P[] {
   return chain;
 }
 
-/** What the pieces hold, one after the other; UnavailableError where one is gone, or ends early. */
+/**
+ * What the pieces hold, one after the other; each chunk is valid until the next one is asked for. UnavailableError where
+ * a piece is gone, or ends early.
+ */
 export async function* readPieces(
   store: ObjectStore,
   pieces: readonly StoredPiece[],
@@ -365,9 +368,9 @@ export async function* readPieces(
   for (const { key, size } of pieces) {
     const stream = await store.read(key, { signal });
     let left = size;
-    for await (const chunk of stream ?? []) {
-      left -= chunk.length;
-      yield chunk;
+    for await (const view of stream ? viewsOf(stream, signal) : []) {
+      left -= view.length;
+      yield view;
     }
     // A list without sizes says nothing.
     if (!stream || (size > 0 && left !== 0)) {

@@ -1,55 +1,13 @@
 /**
- * Bytes on their way to and from S3: a source cut into first part and rest, given up when a signal aborts, and answers
- * with a bound. Knows no request.
+ * Bytes on their way to and from S3: a source that is given up when a signal aborts, and answers as streams and with a
+ * bound. Knows no request.
  */
-import { Buffer } from "node:buffer";
 import { pipeline, type Readable, Transform } from "node:stream";
 import { onAbort } from "../util/abort.ts";
 import { TooManyBytes } from "../util/streams.ts";
 
 /** The caller's own stream failed: not the server's fault. */
 export class SourceFailed extends Error {}
-
-/** What comes up to `bytes` bytes, and the rest if there is more. */
-export async function firstPart(
-  body: AsyncIterator<Uint8Array>,
-  bytes: number,
-): Promise<{ start: Uint8Array; rest: AsyncIterator<Uint8Array> | undefined }> {
-  const chunks: Uint8Array[] = [];
-  for (let size = 0; size < bytes;) {
-    const { done, value } = await body.next();
-    if (done) return { start: Buffer.concat(chunks), rest: undefined };
-    chunks.push(value);
-    size += value.length;
-  }
-  return { start: Buffer.concat(chunks), rest: body };
-}
-
-/** The start, then the rest, which is given up when the loop over it is left. */
-export async function* chain(start: Uint8Array, rest: AsyncIterator<Uint8Array>): AsyncGenerator<Uint8Array> {
-  try {
-    yield start;
-    for (let next = await rest.next(); !next.done; next = await rest.next()) yield next.value;
-  } finally {
-    await rest.return?.();
-  }
-}
-
-/**
- * The same bytes; that the source has failed is noted as well, for whoever consumes it may tell of something else. One who
- * gives it up makes it throw, too, and that is no failure of the source.
- */
-export async function* noting(
-  body: AsyncIterable<Uint8Array>,
-  failure: { error?: SourceFailed },
-): AsyncGenerator<Uint8Array> {
-  try {
-    yield* body;
-  } catch (error) {
-    if (error instanceof SourceFailed) failure.error = error;
-    throw error;
-  }
-}
 
 /** Throws `signal.reason` even while the source keeps one waiting, so that an upload is aborted at once. */
 export async function* unlessAborted(
@@ -80,6 +38,53 @@ export async function* unlessAborted(
     // Not awaited: a source that waits for its next chunk ends only when that has come.
     if (open) source.return?.().catch(() => {});
   }
+}
+
+/**
+ * The body of an answer as a stream of bytes, whose reader may bring a buffer of its own (`viewsOf`, `readAtMost`). Each
+ * chunk of Node's is freed when it is copied there: V8 is in no hurry to, and of a large log there were 100 MB of them.
+ */
+export function byteStream(body: Readable): ReadableStream<Uint8Array> {
+  // It may fail while nobody reads; who reads then is told.
+  body.on("error", () => {});
+  const chunks: AsyncIterator<Uint8Array> = body[Symbol.asyncIterator]();
+  let chunk: Uint8Array = new Uint8Array();
+  let taken = 0;
+  return new ReadableStream({
+    type: "bytes",
+    async pull(controller) {
+      while (taken === chunk.length) {
+        const { done, value } = await chunks.next();
+        if (done) {
+          controller.close();
+          controller.byobRequest?.respond(0);
+          return;
+        }
+        chunk = value;
+        taken = 0;
+      }
+      // Node shares the buffer of small ones.
+      const isOwn = chunk.length === chunk.buffer.byteLength;
+      const { byobRequest } = controller;
+      const room = byobRequest?.view;
+      const some = chunk.subarray(taken, room ? taken + room.byteLength : chunk.length);
+      taken += some.length;
+      if (byobRequest && room) {
+        new Uint8Array(room.buffer, room.byteOffset).set(some);
+        byobRequest.respond(some.length);
+        if (taken < chunk.length) return;
+        if (isOwn) (chunk.buffer as ArrayBuffer).transfer(0);
+      } else {
+        // That takes the whole buffer away.
+        controller.enqueue((isOwn ? some : new Uint8Array(some)) as Uint8Array<ArrayBuffer>);
+      }
+      chunk = new Uint8Array();
+      taken = 0;
+    },
+    cancel() {
+      body.destroy();
+    },
+  });
 }
 
 /** A stream without a byte. */

@@ -189,9 +189,9 @@ export async function bytesAt(
 ): Promise<Uint8Array> {
   const pieces: Uint8Array[] = [];
   let passed = 0;
-  for await (const chunk of chunksOf(stream, signal)) {
-    const piece = chunk.subarray(Math.max(0, skip - passed), Math.max(0, skip + length - passed));
-    passed += chunk.length;
+  for await (const view of viewsOf(stream, signal)) {
+    const piece = view.slice(Math.max(0, skip - passed), Math.max(0, skip + length - passed));
+    passed += view.length;
     if (piece.length > 0) pieces.push(piece);
     if (passed >= skip + length) break;
   }

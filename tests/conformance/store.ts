@@ -108,6 +108,23 @@ export const STORE_CASES: readonly (readonly [title: string, body: (store: Objec
     ok([0, 1, 80, 199].every((n) => object.body[n * chunk] === n && object.body[n * chunk + chunk - 1] === n));
   }],
 
+  ["what a stream yields is copied before the next is asked for", async (store) => {
+    async function* source(times: number) {
+      const shared = new Uint8Array(100_000);
+      for (let n = 0; n < times; n++) yield await Promise.resolve(shared.fill(n));
+      shared.fill(255);
+    }
+    for (const [key, times] of [["short", 3], ["long", 200]] as const) {
+      await store.put(key, source(times));
+      const object = await store.get(key);
+      ok(object !== undefined && object !== "unchanged");
+      equal(object.body.length, times * 100_000);
+      for (let n = 0; n < times; n++) {
+        deepEqual([object.body[n * 100_000], object.body[n * 100_000 + 99_999]], [n, n], `${key}, chunk ${n}`);
+      }
+    }
+  }],
+
   ["a stream that fails leaves no object, and its error comes through", async (store) => {
     for (const chunks of [1, 200]) {
       await rejects(store.put(`broken-${chunks}`, failingAfter(chunks)), /^Error: the pod is gone$/);

@@ -183,7 +183,8 @@ async function bytesOf(body: string | Uint8Array | AsyncIterable<Uint8Array>): P
   if (typeof body === "string") return new TextEncoder().encode(body);
   if (body instanceof Uint8Array) return body;
   const parts: Uint8Array[] = [];
-  for await (const part of body) parts.push(part);
+  // Copied: the source may use the same buffer again.
+  for await (const part of body) parts.push(part.slice());
   return new Uint8Array(await new Blob(parts as BlobPart[]).arrayBuffer());
 }
 
