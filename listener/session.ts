@@ -316,7 +316,7 @@ export class Session<P extends Pending = Pending> {
   async #rest(ms: number): Promise<void> {
     const scope = new Scope(this.#options.signal);
     this.#wakeAt = this.#queue.length < this.#few ? this.#few : Infinity;
-    this.#wake = () => scope.end(undefined);
+    this.#wake = () => scope.end();
     try {
       await delayAtMost(ms, scope.signal);
     } finally {

@@ -187,7 +187,7 @@ export class ContainerLog {
   giveUp(): void {
     this.#miss("The rest of this log could not be read: its stream went silent");
     this.#gaveUp.resolve();
-    this.#stop.end(new DOMException("The stream is silent", "AbortError"));
+    this.#stop.end();
   }
 
   /** Sends what is here to the store, for a process that goes on; small logs are read again instead. */
@@ -198,7 +198,7 @@ export class ContainerLog {
   }
 
   drop(): void {
-    this.#stop.end(new DOMException("The run is done with", "AbortError"));
+    this.#stop.end();
     this.segments.drop();
   }
 

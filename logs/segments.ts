@@ -202,7 +202,7 @@ export class Segments {
   /** No more will come: pieces that the store has not taken yet stay here. */
   async settle(): Promise<void> {
     this.#isSettled = true;
-    this.#stop.end(new DOMException("The log is put together", "AbortError"));
+    this.#stop.end();
     await this.#uploading;
   }
 
@@ -225,7 +225,7 @@ export class Segments {
   /** Frees what is held. */
   drop(): void {
     this.#isSettled = true;
-    this.#stop.end(new DOMException("The run is done with", "AbortError"));
+    this.#stop.end();
     this.#spool.count(-this.#buffer.bytes);
     this.#buffer.takeAll();
     this.#pieces.forEach((piece) => this.#free(piece));

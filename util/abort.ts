@@ -23,6 +23,9 @@ function listenTo(signal: AbortSignal): Set<() => void> {
   return callbacks;
 }
 
+/** Made once: the stack that each takes costs more than all else of a Scope, and a run has six of them. */
+const OVER = new DOMException("It is over", "AbortError");
+
 /**
  * A part of the time of `parent`'s signal: over when that aborts, at end(), or when it is disposed of. Not a signal of
  * AbortSignal.any, which did not reach streams that had been open for a while.
@@ -39,7 +42,7 @@ export class Scope implements Disposable {
     return this.#controller.signal;
   }
 
-  end(reason: unknown): void {
+  end(reason: unknown = OVER): void {
     this.#leave();
     this.#controller.abort(reason);
   }
@@ -50,6 +53,6 @@ export class Scope implements Disposable {
   }
 
   [Symbol.dispose](): void {
-    this.end(new DOMException("It is over", "AbortError"));
+    this.end();
   }
 }
