@@ -6,6 +6,7 @@ import { deepEqual, equal, match, ok } from "node:assert/strict";
 import { startKit } from "../harness/kit.ts";
 import { needs } from "../harness/needs.ts";
 import { Collector, type SeenSpan } from "../harness/otlp.ts";
+import { sessionRecord } from "../harness/session_record.ts";
 import { MqttEar, startService } from "../harness/service.ts";
 import { type Cells, csv, shell } from "../harness/table.ts";
 import { eventually } from "../harness/wait.ts";
@@ -70,6 +71,10 @@ Deno.test({
       await ear.publish("lab/first", "{}", { userProperties });
       await eventually(() => collector.spans.length > 0 && ear.on(`${PREFIX}/run/first/#`).length >= 2, {
         what: "the run to have started",
+      });
+      // What comes again is told again, with the same ids.
+      await eventually(async () => ((await sessionRecord(kit.s3, env["RUNS_URL"]!))?.acknowledged ?? 0) > 0, {
+        what: "the message to be acknowledged",
       });
       await killed.kill9();
     }
