@@ -30,6 +30,10 @@ const METADATA_ONLY = "application/json;as=PartialObjectMetadataList;g=meta.k8s.
 /** So long no Job has come: none will. Beyond the 30 s after which JetStream sends again what was not acknowledged. */
 const QUIET_MS = 40_000;
 const WARM_UP = 100;
+/** Longer than the service waits for pods of a Job that is gone. */
+const QUIET_WINDOW_MS = 5_000;
+/** Of a core. */
+const QUIET_SHARE = 0.05;
 
 /** Starts, measures and ends one contestant; no Job is left. */
 export async function takeTurn(contestant: Contestant, one: Case, options: Omit<Start, "filter">): Promise<Outcome> {
@@ -42,6 +46,7 @@ export async function takeTurn(contestant: Contestant, one: Case, options: Omit<
     await warmUp(sender, clock, contestant.warmUp ?? WARM_UP, running);
   }
   await deleteJobs(scene.kit.cluster);
+  await quiet(running);
   await using clock = await scene.clock();
   return await measure(one, { scene, sender, running, clock });
 }
@@ -62,6 +67,15 @@ async function warmUp(sender: Sender, clock: JobClock, count: number, running: R
   // What is done after a Job was made, and what a rate limit must recover.
   await pause(3_000);
   sender.forget();
+}
+
+/** What is done about Jobs that are gone is no part of what messages cost: the service tells how each of them ended. */
+async function quiet(running: Running): Promise<void> {
+  await eventually(async () => {
+    const before = cpuSecondsOf(running.pids());
+    await pause(QUIET_WINDOW_MS);
+    return cpuSecondsOf(running.pids()) - before < QUIET_WINDOW_MS / 1_000 * QUIET_SHARE;
+  }, { timeoutMs: 60_000, what: async () => `nothing to be done any more\n${await running.logTail()}` });
 }
 
 async function measure(
