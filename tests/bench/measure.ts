@@ -82,8 +82,11 @@ export function rowsOf(samples: readonly Sample[], specs: Readonly<Record<string
   });
 }
 
+/** Of an even count, the mean of the two in the middle; NaN of nothing. */
 export function median(values: readonly number[]): number {
-  return percentile(values, 50);
+  const sorted = [...values].sort((a, b) => a - b);
+  const [low, high] = [sorted[Math.floor((sorted.length - 1) / 2)], sorted[Math.floor(sorted.length / 2)]];
+  return low === undefined || high === undefined ? NaN : (low + high) / 2;
 }
 
 /** The value at a percentile by the nearest rank; NaN of nothing. */

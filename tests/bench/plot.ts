@@ -92,7 +92,7 @@ function growthTable(run: SavedRun): string {
   const all = seriesOf(run);
   if (all.length === 0) return "No growth is saved yet.";
   return markdownTable(
-    ["figure", "from", "to", "exponent", ""],
+    ["figure", "from", "to", "exponent", "verdict"],
     all.map(({ name, points }) => {
       const [before, last] = points.slice(-2) as [BenchPoint, BenchPoint];
       const exponent = Math.log(last.value / before.value) / Math.log(last.x / before.x);
