@@ -1,6 +1,6 @@
 /**
- * S3Store: the ObjectStore port over any S3-compatible server (AWS, Ceph RGW, MinIO). Owns requests; a
- * stream is put by s3/multipart.ts. Credentials come from the AWS SDK's usual chain and are never held or shown here.
+ * S3Store: the ObjectStore port over any S3-compatible server (AWS, Ceph RGW, MinIO). Owns requests; a stream is put by
+ * s3/multipart.ts. Credentials come from the AWS SDK's usual chain and are never held or shown here.
  * Must not ask for more than plain S3: no multi-delete (Ceph wants a Content-MD5), no checksums that servers may lack.
  */
 import { Buffer } from "node:buffer";

@@ -258,7 +258,9 @@ export class Session<P extends Pending = Pending> {
   /** False: it is not, or means nothing any more; look again. */
   async #written(batch: readonly Pending[]): Promise<boolean> {
     const { records, scope, signal } = this.#options;
-    const waitMs = this.#wroteAtMs + this.#paceMs() - performance.now();
+    const isAwaited = this.#released.followed * 2 > this.#released.count;
+    if (isAwaited) this.#seen.awaited = true;
+    const waitMs = this.#wroteAtMs + (isAwaited ? WRITE_MS.awaited : this.#paceMs()) - performance.now();
     if (waitMs > 0 && !this.#dirty) {
       // More may join, and show that they are awaited.
       const soonMs = this.#released.atMs + SOON_MS - performance.now();
@@ -297,13 +299,9 @@ export class Session<P extends Pending = Pending> {
     return true;
   }
 
+  /** Where the broker does not wait. */
   #paceMs(): number {
-    const { awaited, otherwise, few, most } = WRITE_MS;
-    const { followed, count } = this.#released;
-    if (followed * 2 > count) {
-      this.#seen.awaited = true;
-      return awaited;
-    }
+    const { otherwise, few, most } = WRITE_MS;
     return this.#queue.length < this.#few ? few : Math.min(most, Math.max(otherwise, this.#queue.length / PER_MS));
   }
 
@@ -314,16 +312,13 @@ export class Session<P extends Pending = Pending> {
 
   /** Until there are so many that they are few no more, or something must be written at once. */
   async #rest(ms: number): Promise<void> {
-    const scope = new Scope(this.#options.signal);
+    const { signal } = this.#options;
+    using scope = new Scope(signal);
     this.#wakeAt = this.#queue.length < this.#few ? this.#few : Infinity;
     this.#wake = () => scope.end();
-    try {
-      await delayAtMost(ms, scope.signal);
-    } finally {
-      this.#wake = undefined;
-      scope.leave();
-    }
-    this.#options.signal.throwIfAborted();
+    await delayAtMost(ms, scope.signal);
+    this.#wake = undefined;
+    signal.throwIfAborted();
   }
 
   /** What is acknowledged, and open, once those of the batch are acknowledged. */

@@ -13,7 +13,7 @@ import { run } from "../harness/process.ts";
 import { startS3 } from "../harness/s3.ts";
 import { MALLOC, V8_FLAGS } from "../harness/service.ts";
 import { pause } from "../harness/wait.ts";
-import { median, rssMb } from "./measure.ts";
+import { median, rounded, rssMb } from "./measure.ts";
 
 const RUN = "volume-abcdefgh2345";
 const HEAD = "head\n\n";
@@ -130,7 +130,7 @@ if (import.meta.main) {
   const { rssMb: taken, ...result } = await measureLogVolume(numberFlag("gigabytes", 5));
   const peakMb = Math.max(...taken);
   // As a share of the time: following is about the first half, putting together the rest.
-  const peakAt = Number((taken.indexOf(peakMb) / taken.length).toFixed(2));
+  const peakAt = rounded(taken.indexOf(peakMb) / taken.length);
   console.log(JSON.stringify({ ...result, medianMb: median(taken), peakMb, peakAt }));
   Deno.exit(result.whole ? 0 : 1);
 }

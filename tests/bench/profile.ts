@@ -1,8 +1,8 @@
 /**
  * `deno run -A tests/bench/profile.ts [burst | steady | cycles] [messages]`: a V8 CPU profile of the service in a burst,
- * at 50 messages a second, or over whole runs, through the inspector that Deno opens with `--inspect`. Prints the functions that took most time by
- * themselves, and writes dist/burst.cpuprofile for Chromium's DevTools. The inspector tells of each fetch, which costs time of its own
- * (op_inspector_emit_protocol_event); read shares, not times.
+ * at 50 messages a second, or over whole runs, through the inspector that Deno opens with `--inspect`. Prints the
+ * functions that took most time by themselves, and writes dist/NAME.cpuprofile for Chromium's DevTools. The inspector
+ * tells of each fetch, which costs time of its own (op_inspector_emit_protocol_event); read shares, not times.
  */
 import { CYCLES } from "./ends.ts";
 import type { JobClock } from "./job_clock.ts";

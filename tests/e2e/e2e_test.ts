@@ -9,7 +9,7 @@ import { JobWatch } from "../harness/job_watch.ts";
 import { type Kit, startKit } from "../harness/kit.ts";
 import { needs } from "../harness/needs.ts";
 import { MqttEar, type ServiceProcess, startService } from "../harness/service.ts";
-import { type Cells, csv, shell } from "../harness/table.ts";
+import { type Cells, csv, endingLater, shell } from "../harness/table.ts";
 import { eventually } from "../harness/wait.ts";
 
 const PREFIX = "services/mqtt_job_listener";
@@ -38,8 +38,7 @@ interface End {
 /** Rows of these tests' own, each on a topic `lab/{name}`. */
 const OWN_ROWS: readonly Cells[] = [
   row("fails", `echo about to fail; exit 3`),
-  // Where its shell ends at once, a busy containerd may hear of that before it hears why.
-  row("hungry", "head -c 200000000 /dev/zero | tail; code=$?; sleep 2; exit $code", { memory_limit: "30Mi" }),
+  row("hungry", endingLater("head -c 200000000 /dev/zero | tail"), { memory_limit: "30Mi" }),
   { ...row("no-image", "true"), image: "registry.invalid/nobody/nothing:1" },
   row("wants-gpu", "true", { gpu: 4 }),
   {

@@ -8,7 +8,7 @@ import { envOf, JobWatch } from "../harness/job_watch.ts";
 import { type Kit, startKit } from "../harness/kit.ts";
 import { needs } from "../harness/needs.ts";
 import { MqttEar, type ServiceProcess, startService } from "../harness/service.ts";
-import { type Cells, csv, shell } from "../harness/table.ts";
+import { type Cells, csv, endingLater, shell } from "../harness/table.ts";
 import { eventually } from "../harness/wait.ts";
 
 const PREFIX = "services/mqtt_job_listener";
@@ -17,13 +17,11 @@ const ready = await needs("mosquitto", "s3", "node");
 
 /** More than 30 MiB, and less than 300 MiB. */
 const HUNGRY = "head -c 60000000 /dev/zero | tail > /dev/null";
-// Where its shell ends at once, a busy containerd may hear of that before it hears why.
-const ENDS_LATER = `${HUNGRY}; code=$?; sleep 2; exit $code`;
 // A shell that is process 1 hears no SIGTERM unless it says what to do.
 const STAYS = `trap "exit 143" TERM; echo begin; sleep 9 & wait; echo end`;
 
 const ROWS: readonly Cells[] = [
-  row("climbs", ENDS_LATER, { memory_limit: "30Mi, 300Mi", memory_request: "10Mi" }),
+  row("climbs", endingLater(HUNGRY), { memory_limit: "30Mi, 300Mi", memory_request: "10Mi" }),
   row("child", `${HUNGRY}; echo went on`, { memory_limit: "30Mi" }),
   row("flaky", "echo attempt $ATTEMPT; [ $ATTEMPT -gt 1 ] || exit 75", { retries: 2, retry_on: "75" }),
   { ...row("after-flaky", "true"), mqtt_topic: `${PREFIX}/job_complete/flaky` },
