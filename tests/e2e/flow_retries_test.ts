@@ -72,8 +72,9 @@ Deno.test.beforeAll(async () => {
   ear = await MqttEar.connect(kit.broker.url, [`${PREFIX}/#`]);
   jobs = await JobWatch.start(kit.cluster.api);
   service = await startService(env);
-  // All at once: they have nothing to do with each other.
-  await Promise.all(ROWS.map(({ job_name }) => ear.publish(`lab/${job_name}`, `{"of":"${job_name}"}`)));
+  // All at once, for they have nothing to do with each other; but for the one whose attempts a test counts as they come.
+  const now = ROWS.filter(({ job_name }) => job_name !== "hopeless");
+  await Promise.all(now.map(({ job_name }) => ear.publish(`lab/${job_name}`, `{"of":"${job_name}"}`)));
 });
 
 Deno.test.afterAll(async () => {
@@ -181,6 +182,7 @@ retries("an exit code of retry_on is tried again and its chain goes on once; ano
 });
 
 retries("a run that waits for its next attempt can be cancelled, and then has ended once", async () => {
+  await ear.publish("lab/hopeless", `{"of":"hopeless"}`);
   const waiting = await eventually(
     () => ear.json<News>(`${PREFIX}/run/hopeless/#`).filter(({ event }) => event === "retrying")[3],
     {
