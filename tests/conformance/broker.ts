@@ -463,8 +463,7 @@ const CASES: readonly Case[] = [
   }, ["queue"]],
 
   ["a message that is not done for long holds up those after it, and none is lost or doubled", async (bench) => {
-    const client = await bench.connect("stuck", [`${bench.id}/#`], { done: false, maxWaiting: 50 });
-    await Promise.all(Array.from({ length: 200 }, (_, n) => bench.publisher.publish(`${bench.id}/x`, String(n))));
+    const client = await bench.queued("stuck", Array.from({ length: 200 }, (_, n) => String(n)), { maxWaiting: 50 });
     const seen: string[] = [];
     let stuck: Delivery | undefined;
     const work = () => {
