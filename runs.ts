@@ -6,6 +6,7 @@
 import type { ClusterEvents, Emit, JobFacts, PodFacts, RunSpec, RunView, SeenTimes } from "./ports.ts";
 import { type Trouble, withFailingSince } from "./outcome.ts";
 import { lineageOf, resourcesOf } from "./run_spec.ts";
+import { EndedRuns } from "./runs/ended.ts";
 import { timesWithJob, timesWithPod } from "./runs/times.ts";
 import { compact } from "./util/compact.ts";
 import { delay } from "./util/retry.ts";
@@ -45,8 +46,6 @@ export interface RunObserver {
   onSynced(): void;
 }
 
-/** How long a name counts as taken after its Job was deleted: far longer than a create call can be under way. */
-const REMEMBER_MS = 10 * 60_000;
 /** How long after the first list of Jobs one may still come by a create call that a killed process has left behind. */
 const LATE_CREATE_MS = 3_000;
 
@@ -56,9 +55,8 @@ export class RunTable {
   readonly #early = new Map<string, Map<string, PodFacts>>();
   readonly #creating = new Set<string>();
   readonly #recorded = new Set<string>();
-  /** Names of runs that ended, by the time they may be forgotten; in order of insertion. */
-  readonly #ended = new Map<string, { jobName: string; messageHash: string; createdAt: Date; forgetAt: number }>();
-  /** Names of live and ended runs by what made them: after a reconnect thousands of messages may ask. */
+  readonly #ended = new EndedRuns();
+  /** Names of live runs by what made them: after a reconnect thousands of messages may ask. */
   readonly #byMessage = new Map<string, string>();
   readonly #observers: RunObserver[] = [];
   readonly #emit: Emit;
@@ -112,8 +110,8 @@ export class RunTable {
   }
 
   /** Names of runs that ended in the last ten minutes. */
-  endedNames(): IterableIterator<string> {
-    return this.#ended.keys();
+  endedNames(): string[] {
+    return this.#ended.names();
   }
 
   /** A run of that name ended in the last ten minutes, and its Job is deleted. */
@@ -123,7 +121,8 @@ export class RunTable {
 
   /** Name of the run that the message made of the row, if it lives or ended in the last ten minutes. */
   findByMessage(jobName: string, messageHash: string): string | undefined {
-    return this.#byMessage.get(messageKey({ jobName, messageHash }));
+    const live = this.#byMessage.get(messageKey({ jobName, messageHash }));
+    return live ?? this.#ended.findByMessage(jobName, messageHash);
   }
 
   /** Call before the create call leaves, so that no gap opens in which the name is unknown. */
@@ -213,8 +212,8 @@ export class RunTable {
    * be ended too.
    */
   #isNew({ runName, createdAt }: LiveRun["job"]): boolean {
-    const ended = this.#ended.get(runName);
-    return ended === undefined || createdAt > ended.createdAt;
+    const createdMs = this.#ended.createdMs(runName);
+    return createdMs === undefined || createdAt.getTime() > createdMs;
   }
 
   #onJobGone(runName: string, last: JobFacts | undefined): void {
@@ -253,17 +252,11 @@ export class RunTable {
     return run;
   }
 
-  #remember(run: LiveRun): void {
-    const now = Date.now();
-    this.#recorded.delete(run.job.runName);
-    for (const [name, ended] of this.#ended) {
-      if (ended.forgetAt > now) break;
-      this.#ended.delete(name);
-      // An equal message may have made a later run.
-      if (this.#byMessage.get(messageKey(ended)) === name) this.#byMessage.delete(messageKey(ended));
-    }
-    const { runName, jobName, messageHash, createdAt } = run.job;
-    this.#ended.set(runName, { jobName, messageHash, createdAt, forgetAt: now + REMEMBER_MS });
+  #remember({ job }: LiveRun): void {
+    this.#recorded.delete(job.runName);
+    // An equal message may have made a later run.
+    if (this.#byMessage.get(messageKey(job)) === job.runName) this.#byMessage.delete(messageKey(job));
+    this.#ended.add(job);
   }
 }
 

@@ -128,7 +128,7 @@ export class FormerRuns {
     const { runs } = this.#options;
     this.#add([...runs.values()].filter(({ adopted }) => adopted).map(({ job }) => job.runName));
     // One that came late and was short may have ended since the store was asked.
-    this.#add([...runs.endedNames()]);
+    this.#add(runs.endedNames());
   }
 
   #add(runNames: readonly string[]): void {
