@@ -9,14 +9,15 @@ import { removeFolder, scratchFolder } from "../harness/folder.ts";
 import { type Kit, startKit } from "../harness/kit.ts";
 import { needs } from "../harness/needs.ts";
 import { MqttEar, type ServiceProcess, startService } from "../harness/service.ts";
-import { type Cells, csv, shell } from "../harness/table.ts";
+import { type Cells, csv, endingLater, shell } from "../harness/table.ts";
 import { eventually } from "../harness/wait.ts";
 
 const PREFIX = "services/mqtt_job_listener";
 const ready = await needs("mosquitto", "s3", "node");
 
 /** Takes 60 MB where the well is the hungry one, and ends with 3 where the recording cannot be read. */
-const SORT = 'echo "sorting $*"; case $1 in *well1*) x=$(head -c 60000000 /dev/zero | tr "\\\\0" x);; ' +
+const SORT = 'echo "sorting $*"; ' +
+  `case $1 in *well1*) ${endingLater("head -c 60000000 /dev/zero | tail > /dev/null")};; ` +
   "*rec9*) exit 3;; esac; echo sorted";
 
 function tableOf(bucket: string): string {
@@ -110,7 +111,6 @@ class Bed implements AsyncDisposable {
 
   async until<T>(what: string, found: () => T | undefined | false): Promise<T> {
     return await eventually(() => found() || undefined, {
-      timeoutMs: 80_000,
       what: async () => `${what}; the service says:\n${await this.service.logTail(25)}`,
     });
   }

@@ -22,7 +22,7 @@ const STAYS = `trap "exit 143" TERM; echo begin; sleep 9 & wait; echo end`;
 
 const ROWS: readonly Cells[] = [
   row("climbs", endingLater(HUNGRY), { memory_limit: "30Mi, 300Mi", memory_request: "10Mi" }),
-  row("child", `${HUNGRY}; echo went on`, { memory_limit: "30Mi" }),
+  row("child", `${HUNGRY}; echo went on; sleep 2`, { memory_limit: "30Mi" }),
   row("flaky", "echo attempt $ATTEMPT; [ $ATTEMPT -gt 1 ] || exit 75", { retries: 2, retry_on: "75" }),
   { ...row("after-flaky", "true"), mqtt_topic: `${PREFIX}/job_complete/flaky` },
   row("wrong", "exit 1", { retries: 2, retry_on: "75" }),
@@ -96,7 +96,9 @@ async function end(jobName: string): Promise<End> {
   const found = await eventually(() => ends(jobName)[0], {
     what: async () => `the end of ${jobName}; the service says:\n${await service.logTail(25)}`,
   });
-  await eventually(() => jobs.left(jobName).length === 0, { what: `no Job of ${jobName}` });
+  await eventually(() => jobs.gone(found.run_name) && jobs.left(jobName).length === 0, {
+    what: `no Job of ${jobName}`,
+  });
   equal(ends(jobName).length, 1);
   return found;
 }

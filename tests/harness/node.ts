@@ -166,9 +166,11 @@ function kubeletConfig({ caFile, quickStatus = false }: NodeOptions, nodeDir: st
     syncFrequency: "2s",
     makeIPTablesUtilChains: false,
     evictionHard: { "memory.available": "50Mi" },
+    // Its preset with cgroup v1. With v2 else all of a container is killed at once, see endingLater() in table.ts.
+    singleProcessOOMKill: true,
     // A /26 net has 61 addresses for pods.
     maxPods: 60,
-    ...(quickStatus ? { nodeStatusUpdateFrequency: "1s", nodeLeaseDurationSeconds: 4 } : {}),
+    ...(quickStatus ? { nodeStatusUpdateFrequency: "1s", nodeLeaseDurationSeconds: 16 } : {}),
   };
 }
 

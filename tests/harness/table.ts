@@ -20,8 +20,8 @@ export function shell(script: string): string {
 }
 
 /**
- * A script that ends two seconds later, with the same code. For one that runs out of memory: where its shell ends at once,
- * a busy containerd may hear of that before it hears why.
+ * A script that ends two seconds later, with the same code. For one of which a child runs out of memory: where its shell
+ * ends at once, a busy containerd may hear of that before it hears why.
  */
 export function endingLater(script: string): string {
   return `${script}; code=$?; sleep 2; exit $code`;
