@@ -44,9 +44,8 @@ async function startStage(id: string, rows: readonly Cells[], more: Record<strin
     ear,
     service,
     putTable: (rows: readonly Cells[]) => kit.s3.put(env["CATALOG_URL"]!, csv(rows)),
-    created: (name: string, count: number, timeoutMs = 30_000) =>
+    created: (name: string, count: number) =>
       eventually(() => jobs.created(name).length >= count && jobs.created(name), {
-        timeoutMs,
         what: async () => `${count} Jobs of ${name}; the service says:\n${await service.logTail(15)}`,
       }),
     async [Symbol.asyncDispose]() {
@@ -69,7 +68,7 @@ abuse(`a payload of ${PAYLOAD_MB} MB is kept in the store and given by its URL, 
   await stage.ear.publish("large/in", payload);
   await stage.ear.publish("small/in", "after");
   await stage.created("small", 1);
-  const [job] = await stage.created("large", 1, 60_000);
+  const [job] = await stage.created("large", 1);
   const env = envOf(job!);
   deepEqual([env["MQTT_PAYLOAD"] ?? "", env["MQTT_PAYLOAD_BASE64"] ?? ""], ["", ""]);
   const hash = createHash("sha256");
@@ -139,8 +138,8 @@ abuse(
     }, { what: () => stage.service.logTail(15) });
     equal((await stage.created("small", most - 1)).length, most - 1);
     await kit.s3.start();
-    await stage.created("large", 1, 60_000);
-    const small = await stage.created("small", 3 * most, 60_000);
+    await stage.created("large", 1);
+    const small = await stage.created("small", 3 * most);
     equal(new Set(small.map((job) => envOf(job)["PAYLOAD_N"])).size, 3 * most);
     equal(small.length, 3 * most);
   },

@@ -65,7 +65,7 @@ async function startStage(broker: Broker, id: string, protocolVersion: 5 | 4) {
     created: () => jobs.created(id).length,
     until: (count: number, log: () => Promise<string>) =>
       eventually(() => jobs.created(id).length >= count, {
-        timeoutMs: 60_000 + 1_000 * MESSAGES,
+        timeoutMs: 120_000 + 1_000 * MESSAGES,
         what: async () => `${count} Jobs, there are ${jobs.created(id).length}; the service says:\n${await log()}`,
       }),
     async [Symbol.asyncDispose]() {

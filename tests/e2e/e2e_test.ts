@@ -147,10 +147,8 @@ function ends(jobName: string): End[] {
 }
 
 /** The `count`th end of a row's runs, when it is there. */
-async function end(jobName: string, count = 1, timeoutMs = 60_000): Promise<End> {
+async function end(jobName: string, count = 1): Promise<End> {
   return await eventually(() => ends(jobName)[count - 1], {
-    timeoutMs,
-    intervalMs: 50,
     what: async () => `end ${count} of ${jobName}; the service says:\n${await shared.service.logTail(15)}`,
   });
 }
@@ -158,9 +156,7 @@ async function end(jobName: string, count = 1, timeoutMs = 60_000): Promise<End>
 /** Log and record of a run that has ended, once its Job is gone. */
 async function leftovers({ run_name, log_url }: Pick<End, "run_name" | "log_url">) {
   equal(log_url, `${shared.env["LOGS_URL"]}/${run_name}.txt`);
-  await eventually(() => shared.jobs.created().length > 0 && !shared.jobs.left().includes(run_name), {
-    what: `Job ${run_name} to be deleted`,
-  });
+  await eventually(() => shared.jobs.gone(run_name), { what: `Job ${run_name} to be deleted` });
   const log = await shared.kit.s3.get(log_url);
   ok(log !== undefined, `there is no log ${log_url}`);
   const record = await shared.kit.s3.get(`${shared.env["RUNS_URL"]}/${run_name}.json`);
@@ -268,7 +264,7 @@ e2e("failures are told in plain words on job_failed and on ERROR", async () => {
 
 e2e("a log of 50 MB is kept whole, behind its head", async () => {
   await shared.ear.publish("lab/wordy", "");
-  const ended = await end("wordy", 1, 120_000);
+  const ended = await end("wordy");
   equal(ended.status, "succeeded");
   const { head, output, record } = await leftovers(ended);
   match(head, /^job: +wordy$/m);

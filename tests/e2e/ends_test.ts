@@ -6,6 +6,7 @@
 import { deepEqual, equal, match, ok } from "node:assert/strict";
 import { createHash } from "node:crypto";
 import { inTurn, steps } from "../harness/at_once.ts";
+import { GATE_MOUNT, Gates, untilOpen } from "../harness/gate.ts";
 import { envOf, JobWatch } from "../harness/job_watch.ts";
 import { type Kit, type KitOptions, startKit } from "../harness/kit.ts";
 import { needs } from "../harness/needs.ts";
@@ -31,8 +32,7 @@ const ROWS: readonly Cells[] = [
   // A shell that is process 1 hears no SIGTERM unless it says what to do.
   row("stays", `trap "exit 143" TERM; echo begin; sleep 600 & wait`),
   { ...row("once", `trap "exit 143" TERM; echo begin; sleep 600 & wait`), rerun_after_disruption: "no" },
-  // Longer than from one writing of the list of live runs to the next.
-  row("brief", "echo begin; sleep 14; echo end"),
+  { ...row("gated", `echo begin; ${untilOpen("gated")}; echo end`), mounts: GATE_MOUNT },
   row("ticks", "for n in 1 2 3 4 5 6 7 8 9 10; do echo tick $n; sleep 1; done"),
   counts("rotated", ROTATED),
   counts("cut", CUT),
@@ -68,6 +68,7 @@ class Bed implements AsyncDisposable {
     readonly proxy: HttpProxy,
     readonly ear: MqttEar,
     readonly jobs: JobWatch,
+    readonly gates: Gates,
     public service: ServiceProcess,
   ) {}
 
@@ -85,7 +86,8 @@ class Bed implements AsyncDisposable {
     await kit.s3.put(env["CATALOG_URL"]!, csv(ROWS));
     const ear = await MqttEar.connect(kit.broker.url, [`${PREFIX}/#`]);
     const jobs = await JobWatch.start(cluster.api);
-    return new Bed(kit, env, proxy, ear, jobs, await startService(env, service));
+    const gates = await Gates.make(cluster);
+    return new Bed(kit, env, proxy, ear, jobs, gates, await startService(env, service));
   }
 
   ends(jobName: string): End[] {
@@ -93,7 +95,7 @@ class Bed implements AsyncDisposable {
   }
 
   /** The `count`th end of a row's runs. */
-  async end(jobName: string, { count = 1, timeoutMs = 60_000 } = {}): Promise<End> {
+  async end(jobName: string, { count = 1, timeoutMs = 120_000 } = {}): Promise<End> {
     return await eventually(() => this.ends(jobName)[count - 1], {
       timeoutMs,
       what: async () => `end ${count} of ${jobName}; the service says:\n${await this.service.logTail(25)}`,
@@ -123,10 +125,7 @@ class Bed implements AsyncDisposable {
 
   /** Log without its head, once the Job is gone. */
   async output({ run_name, log_url }: End): Promise<string> {
-    await eventually(() => this.jobs.created().length > 0 && !this.jobs.left().includes(run_name), {
-      what: `Job ${run_name} to be deleted`,
-      timeoutMs: 45_000,
-    });
+    await eventually(() => this.jobs.gone(run_name), { what: `Job ${run_name} to be deleted` });
     const log = await this.kit.s3.get(log_url) ?? "";
     return log.slice(log.indexOf("\n\n") + 2);
   }
@@ -205,7 +204,7 @@ const SHORT: Readonly<Record<string, () => Promise<void>>> = {
     });
     deepEqual(bed.ends("quick"), []);
     await quota[Symbol.asyncDispose]();
-    equal((await bed.end("quick", { timeoutMs: 90_000 })).status, "succeeded");
+    equal((await bed.end("quick")).status, "succeeded");
     await hasItsTimes(runName);
   },
 };
@@ -263,26 +262,25 @@ Deno.test({
 });
 
 ends("a Job that its time to live removed while the service was down ends once, as vanished", async () => {
-  const { runName } = await bed.begin("brief");
+  const { runName } = await bed.begin("gated");
   const list = `${bed.env["RUNS_URL"]}/.live.json`;
   await eventually(async () => (await bed.kit.s3.get(list))?.includes(runName), {
     what: `${runName} in the list of live runs`,
   });
   await bed.service.kill9();
   await bed.kit.cluster.api.patch(`${JOBS}/${runName}`, { spec: { ttlSecondsAfterFinished: 0 } });
-  await eventually(() => !bed.jobs.left("brief").includes(runName), {
-    what: "the Job to be removed by its time to live",
-  });
-  equal(bed.ends("brief").length, 0);
+  await bed.gates.open("gated");
+  await eventually(() => bed.jobs.gone(runName), { what: "the Job to be removed by its time to live" });
+  equal(bed.ends("gated").length, 0);
   await bed.restart();
-  const end = await bed.end("brief");
+  const end = await bed.end("gated");
   deepEqual([end.status, end.reason], ["failed", "Vanished"]);
   match(end.message, /vanished while this service was not running/);
   await eventually(() => bed.kit.s3.get(`${bed.env["RUNS_URL"]}/${runName}.json`));
   await bed.restart();
   await bed.ear.publish("lab/quick", "after");
   await bed.end("quick", { count: 2 });
-  equal(bed.ends("brief").length, 1);
+  equal(bed.ends("gated").length, 1);
 });
 
 /** Holds that the output is the numbered lines, all of them, in order. */
@@ -319,6 +317,8 @@ ends("an API server that is away costs no run and no outcome", async () => {
   equal(end.status, "succeeded", end.message);
   equal(await bed.output(end), Array.from({ length: 10 }, (_, n) => `tick ${n + 1}\n`).join(""));
   await bed.end("quick", { count: before + 5, timeoutMs: 120_000 });
-  const payloads = bed.jobs.created("quick").slice(-5).map((job) => envOf(job)["MQTT_PAYLOAD"]);
+  // The watch of this test was cut off, too.
+  await eventually(() => bed.jobs.created("quick").length >= before + 5);
+  const payloads = bed.jobs.created("quick").slice(before).map((job) => envOf(job)["MQTT_PAYLOAD"]);
   deepEqual(payloads.toSorted(), [0, 1, 2, 3, 4].map((n) => `away ${n}`));
 });

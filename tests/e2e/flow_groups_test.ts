@@ -89,7 +89,6 @@ class Bed implements AsyncDisposable {
         this.ear.json<{ transaction: string; status: string; error?: string; data?: { run_name: string } }>(
           `${PREFIX}/response/${what}`,
         ).find((one) => one.transaction === transaction),
-      { timeoutMs: 20_000 },
     );
     deepEqual([answer.status, answer.error], ["ok", undefined]);
     return answer.data?.run_name ?? "";

@@ -138,9 +138,12 @@ async function failedBranch(bed: Bed): Promise<void> {
   );
   const log = await bed.kit.s3.get(`${bed.env["LOGS_URL"]}/${report!.run_name}.txt`);
   match(log!, new RegExp(`\n${uuid} 7 /results/${uuid}\\.zip\n$`));
-  const all = await bed.page(`/?root=${failed!.root}`);
-  match(all, />5 runs</);
-  for (const { run_name } of [failed!, rerun!, report!]) match(all, new RegExp(run_name));
+  await eventually(async () => {
+    const all = await bed.page(`/?root=${failed!.root}`);
+    match(all, />5 runs</);
+    for (const { run_name } of [failed!, rerun!, report!]) match(all, new RegExp(run_name));
+    return true;
+  });
   await eventually(async () => (await bed.kit.s3.list(`${bed.env["RUNS_URL"]}/.joins/${failed!.root}/`)).length === 0);
 }
 

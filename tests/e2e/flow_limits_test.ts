@@ -7,6 +7,7 @@ import { deepEqual, equal, match, ok } from "node:assert/strict";
 import type { V1Job } from "@kubernetes/client-node";
 import { envOf, followJobs, JobWatch } from "../harness/job_watch.ts";
 import { removeFolder, scratchFolder } from "../harness/folder.ts";
+import { GATE_MOUNT, Gates, untilOpen } from "../harness/gate.ts";
 import { type Kit, startKit } from "../harness/kit.ts";
 import { needs } from "../harness/needs.ts";
 import { MqttEar, type ServiceProcess, startService } from "../harness/service.ts";
@@ -17,18 +18,24 @@ const PREFIX = "services/mqtt_job_listener";
 const JOBS = "/apis/batch/v1/namespaces/default/jobs";
 const ready = await needs("mosquitto", "s3", "node");
 
-/** A shell that is process 1 hears no SIGTERM unless it says what to do. */
-const STAYS = `trap "exit 143" TERM; sleep $MQTT_PAYLOAD & wait`;
+/**
+ * Until the gate opens that the message names. A shell that is process 1 hears no SIGTERM unless it says what to do.
+ */
+const STAYS = `trap "exit 143" TERM; ${untilOpen("$MQTT_PAYLOAD")}`;
+/** Gates that are open from the beginning. */
+const OPEN = ["open-1", "open-2", "open-3"] as const;
+/** What a waiting run may take once it runs; a busy node needs some of it to start a pod. */
+const DEADLINE_S = 40;
 
 function rows(bucket: string, { publish = "paused" } = {}): Cells[] {
   const output = `s3://${bucket}/results/{payload.id}.zip`;
   return [
     row("queue", "sleep 1", { max_runs: 2 }),
-    row("preview", STAYS, { max_runs: 1, when_busy: "latest" }),
-    row("train", STAYS, { max_runs: 1, when_busy: "replace" }),
-    row("backup", STAYS, { max_runs: 1, when_busy: "forbid" }),
-    row("long", STAYS, { max_runs: 1, concurrency_group: "one" }),
-    row("brief", "true", { max_runs: 1, concurrency_group: "one", active_deadline_seconds: 12 }),
+    row("preview", STAYS, { max_runs: 1, when_busy: "latest", mounts: GATE_MOUNT }),
+    row("train", STAYS, { max_runs: 1, when_busy: "replace", mounts: GATE_MOUNT }),
+    row("backup", STAYS, { max_runs: 1, when_busy: "forbid", mounts: GATE_MOUNT }),
+    row("long", STAYS, { max_runs: 1, concurrency_group: "one", mounts: GATE_MOUNT }),
+    row("brief", "true", { max_runs: 1, concurrency_group: "one", active_deadline_seconds: DEADLINE_S }),
     row("publish", "true", { enabled: publish }),
     row("sort", "true", { output, skip_existing: "yes" }),
     { ...row("report", "true"), mqtt_topic: `${PREFIX}/job_complete/sort` },
@@ -93,6 +100,7 @@ class Bed implements AsyncDisposable {
     readonly ear: MqttEar,
     readonly jobs: JobWatch,
     readonly peaks: Peaks,
+    readonly gates: Gates,
     public service: ServiceProcess,
     readonly policy: string,
   ) {}
@@ -112,7 +120,9 @@ class Bed implements AsyncDisposable {
     await kit.s3.put(`s3://${bucket}/results/there.zip`, "there");
     const ear = await MqttEar.connect(kit.broker.url, [`${PREFIX}/#`]);
     const [jobs, peaks] = [await JobWatch.start(kit.cluster.api), await Peaks.start(kit)];
-    return new Bed(kit, env, ear, jobs, peaks, await startService(env), policy);
+    const gates = await Gates.make(kit.cluster);
+    await Promise.all(OPEN.map((name) => gates.open(name)));
+    return new Bed(kit, env, ear, jobs, peaks, gates, await startService(env), policy);
   }
 
   async restart(): Promise<void> {
@@ -159,6 +169,11 @@ class Bed implements AsyncDisposable {
   }
 }
 
+/** What is told of a row's runs with this reason. */
+function saying(bed: Bed, jobName: string, wanted: string): RunEnd[] {
+  return bed.ear.json<RunEnd>(`${PREFIX}/run/${jobName}/#`).filter(({ reason }) => reason === wanted);
+}
+
 /** Where their end is a record alone, no message says that they failed. */
 function failures(bed: Bed, jobName: string): RunEnd[] {
   return bed.ear.json<RunEnd>(`${PREFIX}/job_failed/${jobName}`);
@@ -173,7 +188,6 @@ async function queue(bed: Bed): Promise<void> {
 async function queueIsDone(bed: Bed): Promise<void> {
   const ends = () => new Set(bed.ear.json<RunEnd>(`${PREFIX}/job_complete/queue`).map(({ run_name }) => run_name));
   await eventually(() => ends().size === 10, {
-    timeoutMs: 90_000,
     what: async () => `10 ends, there are ${ends().size}; ${await bed.service.logTail(15)}`,
   });
   const payloads = bed.jobs.created("queue").map((job) => envOf(job)["MQTT_PAYLOAD"]);
@@ -182,12 +196,14 @@ async function queueIsDone(bed: Bed): Promise<void> {
 }
 
 async function latest(bed: Bed): Promise<void> {
-  await bed.ear.publish("lab/preview", "8");
+  await bed.ear.publish("lab/preview", "preview");
   await bed.runs("preview");
-  for (const seconds of ["0", "00", "000"]) await bed.ear.publish("lab/preview", seconds);
+  for (const name of OPEN) await bed.ear.publish("lab/preview", name);
+  await eventually(() => saying(bed, "preview", "Superseded").length === 2);
+  await bed.gates.open("preview");
   const ends = await Promise.all([0, 1, 2, 3].map((nth) => bed.record("preview", nth)));
   deepEqual(ends.map(({ reason }) => reason).toSorted(), ["Completed", "Completed", "Superseded", "Superseded"]);
-  const newest = ends.find(({ payload }) => payload === "000");
+  const newest = ends.find(({ payload }) => payload === "open-3");
   for (const { message } of ends.filter(({ reason }) => reason === "Superseded")) {
     match(message, /^It never began: the newer run preview-\S+ of its group waits in its place/);
   }
@@ -197,9 +213,9 @@ async function latest(bed: Bed): Promise<void> {
 }
 
 async function replace(bed: Bed): Promise<void> {
-  await bed.ear.publish("lab/train", "600");
+  await bed.ear.publish("lab/train", "never");
   await bed.runs("train");
-  await bed.ear.publish("lab/train", "0");
+  await bed.ear.publish("lab/train", "open-1");
   const [first, second] = await Promise.all([bed.record("train", 0), bed.record("train", 1)]);
   deepEqual([first.status, first.reason, second.reason], ["cancelled", "Replaced", "Completed"]);
   match(first.message, new RegExp(`the newer run ${second.run_name} of its group`));
@@ -208,11 +224,11 @@ async function replace(bed: Bed): Promise<void> {
 }
 
 async function forbid(bed: Bed): Promise<void> {
-  await bed.ear.publish("lab/backup", "5");
+  await bed.ear.publish("lab/backup", "backup");
   await bed.runs("backup");
-  await bed.ear.publish("lab/backup", "0");
-  const said = () => bed.ear.json<RunEnd>(`${PREFIX}/run/backup/#`).find(({ reason }) => reason === "Skipped");
-  const { run_name: name } = await eventually(said);
+  await bed.ear.publish("lab/backup", "open-1");
+  const { run_name: name } = await eventually(() => saying(bed, "backup", "Skipped")[0]);
+  await bed.gates.open("backup");
   const record = JSON.parse(
     await eventually(() => bed.kit.s3.get(`${bed.env["RUNS_URL"]}/${name}.json`)),
   ) as RunEnd;
@@ -224,9 +240,14 @@ async function forbid(bed: Bed): Promise<void> {
 
 /** The second one waits for longer than it may run. */
 async function deadline(bed: Bed): Promise<void> {
-  await bed.ear.publish("lab/long", "16");
+  await bed.ear.publish("lab/long", "long");
   await bed.runs("long");
   await bed.ear.publish("lab/brief", "");
+  await eventually(() => {
+    const createdAt = bed.jobs.created("brief")[0]?.metadata?.creationTimestamp;
+    return createdAt && Date.now() - new Date(createdAt).getTime() > (DEADLINE_S + 2) * 1_000;
+  });
+  await bed.gates.open("long");
   const [long, brief] = await Promise.all([bed.record("long", 0), bed.record("brief", 0)]);
   deepEqual([long.reason, brief.reason], ["Completed", "Completed"]);
   ok(Date.parse(brief.started_at) >= Date.parse(long.finished_at));
@@ -248,7 +269,8 @@ async function pause(bed: Bed): Promise<void> {
   deepEqual(failures(bed, "publish").map(({ run_name, reason }) => [run_name, reason]), [[held[0], "Cancelled"]]);
   await bed.ear.publish(`${PREFIX}/request/run`, JSON.stringify({ job_name: "publish", payload: "by hand" }));
   await eventually(() => bed.ear.on(`${PREFIX}/job_complete/publish`).length === 1);
-  equal((await bed.suspended("publish")).length, 2);
+  // The Job of the one that was cancelled goes after its end was told.
+  await eventually(async () => (await bed.suspended("publish")).length === 2);
   await bed.kit.s3.put(bed.env["CATALOG_URL"]!, csv(rows(bed.kit.s3.buckets[0]!, { publish: "yes" })));
   await bed.ear.publish(`${PREFIX}/REFRESH`, "");
   await eventually(() => bed.ear.on(`${PREFIX}/job_complete/publish`).length === 3);

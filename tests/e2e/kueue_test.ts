@@ -4,6 +4,7 @@
  */
 import { deepEqual, equal, match } from "node:assert/strict";
 import type { V1Job } from "@kubernetes/client-node";
+import { GATE_MOUNT, Gates, untilOpen } from "../harness/gate.ts";
 import { JobWatch } from "../harness/job_watch.ts";
 import { startKit } from "../harness/kit.ts";
 import { startKueue } from "../harness/kueue.ts";
@@ -15,18 +16,17 @@ import { type Cells, csv, shell } from "../harness/table.ts";
 import { eventually } from "../harness/wait.ts";
 
 const PREFIX = "services/mqtt_job_listener";
-const CORE = "/api/v1/namespaces/default";
 const JOBS = "/apis/batch/v1/namespaces/default/jobs";
 const WAITS = /^Waits in queue "lab-queue" for its turn/;
 const ready = await needs("mosquitto", "s3", "node");
 
-/** Each runs until the test makes a file of its name. */
+/** Each runs until the test opens the gate of its name. */
 const ROWS: readonly Cells[] = ["first", "second", "third"].map((name) => ({
   job_name: name,
   image: "busybox:lab",
   mqtt_topic: `lab/${name}`,
-  command: shell(`until [ -e /gate/${name} ]; do sleep 0.2; done; echo ${name} ran`),
-  mounts: "pvc:gate:/gate:ro",
+  command: shell(`${untilOpen(name)}; echo ${name} ran`),
+  mounts: GATE_MOUNT,
   queue: "lab-queue",
 }));
 
@@ -42,19 +42,8 @@ Deno.test({
   ignore: !ready,
   async fn(t) {
     await using kit = await startKit({ broker: { persistence: "always", maxQueuedMessages: 0 } });
-    const { api, dir } = kit.cluster;
-    const gate = `${dir}/gate`;
-    await Deno.mkdir(gate);
-    const volume = { accessModes: ["ReadWriteMany"], storageClassName: "" };
-    const size = { storage: "1Mi" };
-    await api.create("/api/v1/persistentvolumes", {
-      metadata: { name: "gate" },
-      spec: { ...volume, capacity: size, hostPath: { path: gate } },
-    });
-    await api.create(`${CORE}/persistentvolumeclaims`, {
-      metadata: { name: "gate" },
-      spec: { ...volume, volumeName: "gate", resources: { requests: size } },
-    });
+    const { api } = kit.cluster;
+    const gates = await Gates.make(kit.cluster);
     await api.patch("/api/v1/nodes/node1", { metadata: { labels: { flavour: "lab" } } });
     await using _kueue = await startKueue(api, { quota: { "lab-queue": 1 }, nodeLabels: { flavour: "lab" } });
 
@@ -108,14 +97,14 @@ Deno.test({
       });
 
       await t.step("the end of the first admits the second, on the nodes of its flavour", async () => {
-        await Deno.writeTextFile(`${gate}/first`, "");
+        await gates.open("first");
         equal((await endOf("first")).status, "succeeded");
         await eventually(async () => !await isSuspended(second), {
           what: "the second to be admitted",
         });
         const { spec } = await api.get<V1Job>(`${JOBS}/${second}`);
         deepEqual(spec?.template.spec?.nodeSelector, { flavour: "lab" });
-        await Deno.writeTextFile(`${gate}/second`, "");
+        await gates.open("second");
         const end = await endOf("second");
         deepEqual([end.status, end.run_name], ["succeeded", second]);
       });

@@ -29,9 +29,7 @@ async function whileUnable(
   await eventually(() => told().some(({ reason }) => reason === "CreateWaits"));
   match(told().find(({ reason }) => reason === "CreateWaits")!.message, words);
   // Once, though it is tried again and again.
-  await eventually(async () => (await service.log()).split("waits: Cannot create the Job").length > 3, {
-    timeoutMs: 30_000,
-  });
+  await eventually(async () => (await service.log()).split("waits: Cannot create the Job").length > 3);
   deepEqual(told().filter(({ reason }) => reason !== "WatchInterrupted").length, 1);
   deepEqual(ear.on("services/mqtt_job_listener/job_failed/#"), []);
   await mend();

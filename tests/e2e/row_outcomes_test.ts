@@ -261,7 +261,6 @@ class Bed implements AsyncDisposable {
     return await eventually(
       () => ["complete", "failed"].flatMap((how) => this.ear.json<End>(`${PREFIX}/job_${how}/${jobName}`))[0],
       {
-        timeoutMs: 90_000,
         what: async () => `the end of ${jobName}; the service says:\n${await this.service.logTail(15)}`,
       },
     );

@@ -3,6 +3,7 @@
  * the service is killed in the middle, and the programs that run know which span is theirs.
  */
 import { deepEqual, equal, match, ok } from "node:assert/strict";
+import { GATE_MOUNT, Gates, untilOpen } from "../harness/gate.ts";
 import { startKit } from "../harness/kit.ts";
 import { needs } from "../harness/needs.ts";
 import { Collector, type SeenSpan } from "../harness/otlp.ts";
@@ -20,7 +21,7 @@ const row = (name: string, topic: string, script: string, cells: Cells = {}): Ce
 };
 
 const TABLE = csv([
-  row("first", "lab/first", "echo $TRACEPARENT $TRACESTATE; sleep 4"),
+  row("first", "lab/first", `echo $TRACEPARENT $TRACESTATE; ${untilOpen("first")}; sleep 4`, { mounts: GATE_MOUNT }),
   row("second", `${PREFIX}/job_complete/first`, "echo $TRACEPARENT"),
   row("parts", `${PREFIX}/job_complete/second`, "exit $((ATTEMPT == 1 && ITEM_INDEX == 1))", {
     for_each: "1..2",
@@ -47,6 +48,7 @@ Deno.test({
   async fn() {
     const begunMs = Date.now();
     await using kit = await startKit();
+    const gates = await Gates.make(kit.cluster);
     await using collector = new Collector();
     const env: Record<string, string> = {
       ...kit.env(),
@@ -79,6 +81,7 @@ Deno.test({
       await killed.kill9();
     }
     await using service = await startService(env, program);
+    await gates.open("first");
     const [first, second, last] = [await end("first"), await end("second"), await end("last")];
     await ear.publish("lab/fails", "");
     await eventually(() => ear.on(`${PREFIX}/job_failed/fails`).length > 0);

@@ -112,6 +112,11 @@ export class JobWatch implements AsyncDisposable {
     return jobName === undefined ? jobs : jobs.filter((job) => envOf(job)["JOB_NAME"] === jobName);
   }
 
+  /** Whether the Job with this name was created and deleted: what is told elsewhere may be known before both. */
+  gone(name: string): boolean {
+    return this.created().some((job) => job.metadata?.name === name) && !this.left().includes(name);
+  }
+
   /** Names of the Jobs that were created and not deleted; of one row if its name is given. */
   left(jobName?: string): string[] {
     return this.created(jobName).flatMap(({ metadata }) =>
