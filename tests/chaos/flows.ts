@@ -13,7 +13,7 @@ import { eventually, pause } from "../harness/wait.ts";
 import type { Case, CaseResult } from "./stage.ts";
 
 const ENTRY = "tests/chaos/entry.ts";
-const FINISH_MS = 90_000;
+const FINISH_MS = 240_000;
 const ITEMS = 3;
 
 /** What is played: rows with their Jobs, messages, and what is to be seen in the end. */

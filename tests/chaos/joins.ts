@@ -11,7 +11,7 @@ import { eventually, pause } from "../harness/wait.ts";
 import type { Case, CaseResult } from "./stage.ts";
 
 const ENTRY = "tests/chaos/entry.ts";
-const FINISH_MS = 90_000;
+const FINISH_MS = 240_000;
 
 /** Each by its number of those of one message: two runs that are needed, and the joined one. */
 const STEPS = [

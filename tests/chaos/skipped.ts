@@ -12,7 +12,7 @@ import { eventually, pause } from "../harness/wait.ts";
 import type { Case, CaseResult } from "./stage.ts";
 
 const ENTRY = "tests/chaos/entry.ts";
-const FINISH_MS = 90_000;
+const FINISH_MS = 240_000;
 
 const STEPS = [
   ["note:1", "the note of a run without a Job"],

@@ -66,8 +66,11 @@ export class ManagedProcess implements AsyncDisposable {
     await eventually(stopped, { intervalMs: 5, what: `process ${this.pid} to stop` });
   }
 
-  /** SIGTERM, then SIGKILL after `graceMs`. Resolves when the process is gone. */
-  async stop({ graceMs = 5_000 }: { graceMs?: number } = {}): Promise<Deno.CommandStatus> {
+  /**
+   * SIGTERM, then SIGKILL after `graceMs`, which ends what hangs, not what is late on a busy machine: HiveMQ takes seconds
+   * on an idle one, and what is killed meanwhile may not have written what it keeps. Resolves when the process is gone.
+   */
+  async stop({ graceMs = 60_000 }: { graceMs?: number } = {}): Promise<Deno.CommandStatus> {
     this.signal("SIGTERM");
     // A frozen process would not see the SIGTERM.
     this.signal("SIGCONT");

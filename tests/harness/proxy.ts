@@ -14,9 +14,10 @@ import { pause } from "./wait.ts";
  * - `refuse`: close each new connection at once; open ones stay.
  * - `blackhole`: take connections and bytes, hand nothing on in either direction and say nothing: a half-open link. A
  *   connection that lost bytes this way stays lost when the mode changes; new ones work.
+ * - `mute`: hand on what the client sends, and nothing of what is answered; for connections that are cut then.
  * - `{ delayMs }`: hold each chunk this long, in either direction.
  */
-export type TcpMode = "pass" | "refuse" | "blackhole" | { readonly delayMs: number };
+export type TcpMode = "pass" | "refuse" | "blackhole" | "mute" | { readonly delayMs: number };
 
 /** A TCP proxy. The mode counts for open connections too, except `refuse`. Disposing it closes all. */
 export class TcpProxy implements AsyncDisposable {
@@ -79,21 +80,27 @@ export class TcpProxy implements AsyncDisposable {
     }
     this.#open.add(client).add(server);
     const link = { lost: false };
-    await Promise.all([this.#pump(client, server, link), this.#pump(server, client, link)]);
+    const isMute = () => this.mode === "mute";
+    await Promise.all([this.#pump(client, server, link), this.#pump(server, client, link, isMute)]);
     for (const connection of [client, server]) {
       close(connection);
       this.#open.delete(connection);
     }
   }
 
-  async #pump(from: Deno.TcpConn, to: Deno.TcpConn, link: { lost: boolean }): Promise<void> {
+  async #pump(
+    from: Deno.TcpConn,
+    to: Deno.TcpConn,
+    link: { lost: boolean },
+    isMute = () => false,
+  ): Promise<void> {
     const buffer = new Uint8Array(64 * 1024);
     try {
       for (;;) {
         const count = await from.read(buffer);
         if (count === null) break;
         if (this.mode === "blackhole") link.lost = true;
-        if (link.lost) {
+        if (link.lost || isMute()) {
           this.lostBytes += count;
           continue;
         }

@@ -86,7 +86,6 @@ export class Engine implements AsyncDisposable {
         env: { PATH: `${dockerd.replace(/\/\w+$/, "")}:/usr/local/sbin:/usr/sbin:/sbin:${Deno.env.get("PATH")}` },
         dir: this.dir,
         ready: async () => (await this.docker("info", "--format", "{{.ServerVersion}}")).trim() !== "",
-        readyTimeoutMs: 60_000,
       });
       // Bridges are first asked for here; an engine starts without.
       await this.docker("network", "create", "probe");
@@ -127,7 +126,7 @@ export class Engine implements AsyncDisposable {
 
   async [Symbol.asyncDispose](): Promise<void> {
     // It ends its containers, containerd and its mounts.
-    await this.#dockerd?.stop({ graceMs: 30_000 });
+    await this.#dockerd?.stop();
     // Files of an image may be held for a moment by what has just ended.
     await eventually(() => removeFolder(this.dir).then(() => true), { what: `${this.dir} to go` });
   }

@@ -122,7 +122,7 @@ Deno.test({
 
     await t.step("docker stop ends it with 0, and what comes meanwhile runs after the start", async () => {
       await send(2);
-      await engine.docker("stop", LISTENER);
+      await engine.docker("stop", "--time=60", LISTENER);
       equal((await engine.inspect(LISTENER)).State.ExitCode, 0);
       await send(2);
       await engine.docker("start", LISTENER);
@@ -140,7 +140,7 @@ Deno.test({
     await t.step(
       "compose down and up keeps what waited, and the other target goes on where the first left off",
       async () => {
-        await engine.docker("stop", LISTENER);
+        await engine.docker("stop", "--time=60", LISTENER);
         await send(2);
         await lab.compose("down");
         equal((await engine.docker("ps", "--all", "--quiet")).trim(), "");
@@ -154,7 +154,7 @@ Deno.test({
         const { State, RestartCount } = await engine.inspect(LISTENER);
         match(await Deno.readTextFile(`/proc/${State.Pid}/cmdline`), /^\/usr\/local\/bin\/deno\0run\0/);
         equal(RestartCount, 0);
-        await engine.docker("stop", LISTENER);
+        await engine.docker("stop", "--time=60", LISTENER);
         equal((await engine.inspect(LISTENER)).State.ExitCode, 0);
       },
     );
@@ -274,7 +274,7 @@ class Lab implements AsyncDisposable {
     const jobs = async () =>
       (await this.#cluster.api.get<{ items: unknown[] }>("/apis/batch/v1/namespaces/default/jobs")).items.length;
     await eventually(async () => await count("goodbye") >= messages.length && await jobs() === 0, {
-      timeoutMs: 90_000,
+      timeoutMs: 180_000,
       intervalMs: 300,
       what: async () => `${messages.length} messages to be done: ${await count("hello")} runs, ${await jobs()} Jobs`,
     });
