@@ -9,6 +9,7 @@ import { KubeApi } from "./harness/kube_api.ts";
 import { needs } from "./harness/needs.ts";
 import { buildJob } from "../k8s/manifest.ts";
 import { HttpProxy, type ProxiedRequest } from "./harness/proxy.ts";
+import { endingLater } from "./harness/table.ts";
 import { eventually } from "./harness/wait.ts";
 
 const ready = await needs("cluster", "node");
@@ -190,9 +191,9 @@ const CASES: readonly (readonly [string, Case])[] = [
     const from = before();
     const runName = await seen.run("echo x");
     await seen.ended(runName);
-    const [pod] = seen.podsOf(runName);
-    equal(await seen.log(pod!.podName), "x\n");
-    await eventually(async () => (await cluster.events(runName, [pod!.podName])).length > 0);
+    const { podName } = await seen.pod(runName);
+    equal(await seen.log(podName), "x\n");
+    await eventually(async () => (await cluster.events(runName, [podName])).length > 0);
     await cluster.delete(runName);
     equal(before() - from, 3);
   }],
@@ -356,13 +357,14 @@ const CASES: readonly (readonly [string, Case])[] = [
   ["429, 503, no answer and no server are for now", async (kubernetes) => {
     await using proxy = await proxyFor(kubernetes);
     const kubeconfig = await kubernetes.tokenKubeconfig(proxy.url);
-    using cluster = await connect(kubeconfig, { timeoutMs: 300 });
+    using cluster = await connect(kubeconfig);
     proxy.hook = () => ({ status: 429, headers: { "retry-after": "7" }, body: "slow down" });
     await rejects(cluster.get("x"), (error) => error instanceof UnavailableError && error.retryAfterMs === 7_000);
     proxy.hook = () => ({ status: 503, body: "<html>" });
     await rejects(cluster.get("x"), UnavailableError);
+    using impatient = await connect(kubeconfig, { timeoutMs: 300 });
     proxy.hook = () => ({ delayMs: 600 });
-    await rejects(cluster.get("x"), (error) => error instanceof UnavailableError && /0\.3 s/.test(error.message));
+    await rejects(impatient.get("x"), (error) => error instanceof UnavailableError && /0\.3 s/.test(error.message));
     // Nobody listens on port 1.
     using nobody = await connect(await kubernetes.tokenKubeconfig("https://127.0.0.1:1"));
     await rejects(nobody.get("x"), UnavailableError);
@@ -481,9 +483,7 @@ const CASES: readonly (readonly [string, Case])[] = [
   ["running out of memory, a wrong image and a pod too large are told as what they are", async (kubernetes) => {
     using cluster = await connect(kubernetes.kubeconfig);
     await using seen = new Seen(cluster, BUSYBOX_IMAGE);
-    const hungry = await seen.run("x=$(head -c 200000000 /dev/zero | tr '\\0' x); echo ${#x}", {
-      row: { memoryLimit: "32Mi" },
-    });
+    const hungry = await seen.run(endingLater("head -c 200000000 /dev/zero | tail"), { row: { memoryLimit: "32Mi" } });
     const image = await seen.run("true", { row: { image: "127.0.0.1:9/missing:1" } });
     const large = await seen.run("true", { row: { memoryRequest: "900Ti" } });
     const gpus = await seen.run("true", { row: { gpu: 3 } });

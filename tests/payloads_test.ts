@@ -78,9 +78,7 @@ Deno.test("all that a service says below its prefix is as the schemas have it", 
   });
   const { client } = bed;
   const heard = (name: string, fits: (payload: Record<string, unknown>) => boolean = () => true) =>
-    eventually(() => said.find((one) => one.name === name && fits(one.payload as Record<string, unknown>)), {
-      timeoutMs: 20_000,
-    });
+    eventually(() => said.find((one) => one.name === name && fits(one.payload as Record<string, unknown>)));
   const ask = async (what: string, asked: object) => {
     const transaction = crypto.randomUUID();
     await client.publishAsync(`${PREFIX}/request/${what}`, JSON.stringify({ ...asked, transaction }), { qos: 1 });

@@ -8,6 +8,7 @@ import { freePort } from "./harness/ports.ts";
 import { says } from "./harness/says.ts";
 import { type S3Server, startS3 } from "./harness/s3.ts";
 import { useCredentials } from "./harness/aws_env.ts";
+import { eventually } from "./harness/wait.ts";
 import { storeConformance } from "./conformance/store.ts";
 
 const ignore = !await needs("s3");
@@ -100,13 +101,13 @@ Deno.test({
   fn: () =>
     withServer(async (server) => {
       const store = new S3Store({ url: "s3://braingeneers", endpoint: server.url, attempts: 1, requestTimeoutMs: 300 });
-      await store.put("x", "y");
+      await server.put("s3://braingeneers/x", "y");
       await server.process.freeze();
       await rejects(store.get("x"), says(UnavailableError, /did not answer in time.*AWS_ENDPOINT_URL/));
       const stop = AbortSignal.timeout(50);
       await rejects(store.get("x", { signal: stop }), { name: "TimeoutError" });
       server.process.signal("SIGCONT");
-      await store.get("x");
+      await eventually(() => store.get("x"));
     }),
 });
 
@@ -115,9 +116,9 @@ Deno.test({
   ignore,
   fn: () =>
     withServer(async (server) => {
-      await using slow = await HttpProxy.start({ target: server.url, hook: () => ({ delayMs: 400 }) });
+      await using slow = await HttpProxy.start({ target: server.url, hook: () => ({ delayMs: 1_000 }) });
       const url = "s3://braingeneers/many";
-      const store = new S3Store({ url, endpoint: slow.url, attempts: 1, connectTimeoutMs: 1_000 });
+      const store = new S3Store({ url, endpoint: slow.url, attempts: 1, connectTimeoutMs: 4_000 });
       await Promise.all(Array.from({ length: 300 }, (_, n) => store.put(String(n), "x")));
       const stop = new AbortController();
       const waiting = Array.from({ length: 100 }, (_, n) => store.exists(String(n), { signal: stop.signal }));

@@ -145,9 +145,7 @@ Deno.test("a failing row is told on job_failed and ERROR", options, async () => 
 Deno.test("a row that starts itself is stopped by the chain's depth", options, async () => {
   await using bed = await startBed();
   await bed.client.publishAsync(`${PREFIX}/request/run`, '{"job_name":"loop"}', { qos: 1 });
-  const error = await eventually(() => bed.said.find(({ body }) => body["reason"] === "ChainTooDeep"), {
-    timeoutMs: 20_000,
-  });
+  const error = await eventually(() => bed.said.find(({ body }) => body["reason"] === "ChainTooDeep"));
   match(String(error.body["message"]), /look for rows that start each other/);
   await eventually(() => bed.service.runs.size === 0);
   const runs = bed.said.filter(({ topic }) => topic === `${PREFIX}/job_complete/loop`);

@@ -157,6 +157,8 @@ const CASES: readonly Case[] = [
     const [a, b, c] = await client.received(3);
     a!.done();
     await eventually(() => tap.acknowledged.length === 1);
+    // The broker has it, too.
+    await client.broker.publish(`other/${bench.id}`, "a round trip");
     tap.cut();
     const again = await client.received(5);
     deepEqual(client.sessions, [true, true]);
@@ -441,7 +443,9 @@ const CASES: readonly Case[] = [
     await first.broker.close();
     equal(first.deliveries.length, 1);
     const second = await bench.connect("paused", [`${bench.id}/#`]);
-    deepEqual((await second.received(1)).map(text), ["after"]);
+    const come = (await second.received((deliveries) => deliveries.some((one) => text(one) === "after"))).map(text);
+    // Such a broker may send the one that is done once more.
+    deepEqual(bench.lacks.includes("acknowledgements") ? come.filter((one) => one !== "before") : come, ["after"]);
   }, []],
 
   ["more messages than may wait are left with the broker and fetched when there is room", async (bench) => {
@@ -457,7 +461,7 @@ const CASES: readonly Case[] = [
       if (batch.length > 0) await client.broker.publish(`other/${bench.id}`, "x");
       for (const delivery of batch) delivery.done();
       return seen.size === 1_000;
-    }, { intervalMs: 5, timeoutMs: 30_000, what: () => `1,000 messages (${seen.size} came)` });
+    }, { intervalMs: 5, what: () => `1,000 messages (${seen.size} came)` });
     ok(most <= 100, `${most} were held at once`);
     ok(client.reasons.every((reason) => reason.includes("More messages waited")), client.reasons.join("\n"));
   }, ["queue"]],
@@ -499,15 +503,17 @@ const CASES: readonly Case[] = [
 
   ["keepalive holds while a burst of messages waits", async (bench) => {
     const { burst = 20_000 } = bench.fixture;
+    // A machine that stalls for less than half as long again is no silence of the client's.
+    const keepaliveSeconds = 8;
     const client = await bench.connect("busy", [`${bench.id}/#`], {
       done: false,
       maxWaiting: burst,
-      keepaliveSeconds: 2,
+      keepaliveSeconds,
     });
     const payload = "x".repeat(50);
     await Promise.all(Array.from({ length: burst }, (_, n) => bench.publisher.publish(`${bench.id}/${n}`, payload)));
     // Nothing is acknowledged for longer than the broker waits for a PINGREQ (1.5 × keepalive) [MQTT-3.1.2-22].
-    await pause(4_500);
+    await pause(keepaliveSeconds * 1_500 + 1_000);
     deepEqual(client.reasons, []);
     const topics = new Set<string>();
     await eventually(() => {
@@ -516,7 +522,7 @@ const CASES: readonly Case[] = [
         delivery.done();
       }
       return topics.size === burst;
-    }, { intervalMs: 5, timeoutMs: 30_000, what: () => `${burst} messages (${topics.size} came)` });
+    }, { intervalMs: 5, what: () => `${burst} messages (${topics.size} came)` });
     deepEqual(client.reasons, []);
   }, []],
 

@@ -80,9 +80,22 @@ export class Seen implements AsyncDisposable {
     return [...this.pods.values()].filter((pod) => pod.runName === runName);
   }
 
+  /** The run's pod, or one of them: the watch of Jobs may be ahead of that of pods. */
+  pod(runName: string): Promise<PodFacts> {
+    return eventually(() => this.podsOf(runName)[0], { what: `a pod of ${runName}` });
+  }
+
   running(runName: string): Promise<PodFacts> {
     return eventually(() => this.podsOf(runName).find((pod) => pod.containers[0]?.state === "running"), {
-      what: `a container of ${runName} to run: ${JSON.stringify(this.podsOf(runName))}`,
+      what: () => `a container of ${runName} to run: ${JSON.stringify(this.podsOf(runName))}`,
+    });
+  }
+
+  /** A brief one may have ended before its node first looked. */
+  begun(runName: string): Promise<PodFacts> {
+    const hasBegun = (state?: string) => state === "running" || state === "terminated";
+    return eventually(() => this.podsOf(runName).find(({ containers }) => hasBegun(containers[0]?.state)), {
+      what: () => `a container of ${runName} to begin: ${JSON.stringify(this.podsOf(runName))}`,
     });
   }
 
@@ -97,8 +110,12 @@ export class Seen implements AsyncDisposable {
     return eventually(() => {
       const job = this.jobs.get(runName);
       if (!job) return undefined;
+      const pods = this.podsOf(runName);
+      // The Job's end may have come before its pods' words on why.
+      const isRunning = ({ phase }: PodFacts) => phase === "Pending" || phase === "Running";
+      if (job.end?.type === "Failed" && job.cancelledBy === undefined && pods.some(isRunning)) return undefined;
       const gracePeriods = { imagePullMs: 0, unschedulableMs: 0, nodeLostMs: 60_000 };
-      const verdict = judge(job, this.podsOf(runName), { gracePeriods, now: new Date() });
+      const verdict = judge(job, pods, { gracePeriods, now: new Date() });
       return verdict.kind === "ended" && verdict.outcome;
     }, { what: () => `an outcome of ${runName}: ${JSON.stringify(this.podsOf(runName))}` });
   }
@@ -203,8 +220,8 @@ const CASES: readonly (readonly [title: string, body: (seen: Seen) => Promise<vo
     const kept = (await seen.cluster.get(runName))?.row?.();
     equal(kept?.retries, 2);
     equal(kept?.jobName, "Test Row");
-    const [pod] = seen.podsOf(runName);
-    equal(await seen.log(pod!.podName), `2|${lineage.item}|3|${lineage.group}`);
+    const { podName } = await seen.pod(runName);
+    equal(await seen.log(podName), `2|${lineage.item}|3|${lineage.group}`);
   }],
 
   ["a run that succeeds is told with its facts, from creation to end", async (seen) => {
@@ -232,14 +249,14 @@ const CASES: readonly (readonly [title: string, body: (seen: Seen) => Promise<vo
     deepEqual(job.receivedAt, new Date("2026-01-02T03:04:05.678Z"));
     ok(job.createdAt.getTime() >= before && job.finishedAt!.getTime() >= job.startedAt!.getTime());
     equal(job.cancelledBy, undefined);
-    const [pod, ...others] = seen.podsOf(runName);
-    equal(others.length, 0);
+    const { podName } = await seen.pod(runName);
     equal(
-      (await eventually(() => seen.pods.get(pod!.podName)?.phase === "Succeeded" && seen.pods.get(pod!.podName)))
+      (await eventually(() => seen.pods.get(podName)?.phase === "Succeeded" && seen.pods.get(podName)))
         .containers[0]!.exitCode,
       0,
     );
-    deepEqual((await seen.log(pod!.podName)).trim().split("\n").sort(), ["err", "out"]);
+    equal(seen.podsOf(runName).length, 1);
+    deepEqual((await seen.log(podName)).trim().split("\n").sort(), ["err", "out"]);
     deepEqual(await seen.outcome(runName), {
       status: "succeeded",
       reason: "Completed",
@@ -321,7 +338,7 @@ const CASES: readonly (readonly [title: string, body: (seen: Seen) => Promise<vo
     });
     equal((await seen.ended(runName)).end?.type, "Complete");
     const hex = (text: string) => new TextEncoder().encode(`--${text}`).toHex();
-    const shown = (await seen.log(seen.podsOf(runName)[0]!.podName)).trimEnd().split("\n");
+    const shown = (await seen.log((await seen.pod(runName)).podName)).trimEnd().split("\n");
     deepEqual(shown, values.map(hex));
     await seen.cluster.delete(runName);
   }],
@@ -331,7 +348,7 @@ const CASES: readonly (readonly [title: string, body: (seen: Seen) => Promise<vo
     const script = 'printf "%s\\n" "$MQTT_TOPIC" "$RUN_NAME" "$JOB_NAME" "$MQTT_PAYLOAD" "$PAYLOAD_TEXT"';
     const runName = await seen.run(script, { payload });
     await seen.ended(runName);
-    deepEqual((await seen.log(seen.podsOf(runName)[0]!.podName)).trimEnd().split("\n"), [
+    deepEqual((await seen.log((await seen.pod(runName)).podName)).trimEnd().split("\n"), [
       "t/x",
       runName,
       "Test Row",
@@ -376,7 +393,7 @@ const CASES: readonly (readonly [title: string, body: (seen: Seen) => Promise<vo
 
   ["logs are followed from the start to the end of the container", async (seen) => {
     const runName = await seen.run("for i in 1 2 3 4; do echo line $i; sleep 0.3; done");
-    const { podName } = await seen.running(runName);
+    const { podName } = await seen.begun(runName);
     const stream = await seen.cluster.logs(podName, "main", { follow: true, timestamps: true });
     const lines = (await new Response(stream).text()).trimEnd().split("\n");
     deepEqual(lines.map((line) => line.slice(line.indexOf(" ") + 1)), ["line 1", "line 2", "line 3", "line 4"]);
@@ -404,6 +421,7 @@ const CASES: readonly (readonly [title: string, body: (seen: Seen) => Promise<vo
   ["parallel pods have an index each", async (seen) => {
     const runName = await seen.run("echo index $JOB_COMPLETION_INDEX", { row: { parallelism: 2 } });
     equal((await seen.ended(runName)).end!.type, "Complete");
+    await eventually(() => seen.podsOf(runName).length >= 2);
     const logs = await Promise.all(seen.podsOf(runName).map(({ podName }) => seen.log(podName)));
     deepEqual(logs.sort(), ["index 0\n", "index 1\n"]);
     await seen.cluster.delete(runName);
@@ -498,7 +516,7 @@ const CASES: readonly (readonly [title: string, body: (seen: Seen) => Promise<vo
 
   ["the pods of a run are listed as they are now, those of others not", async (seen) => {
     const [runName, other] = [await seen.run("exit 3"), await seen.run("exec sleep 60")];
-    await seen.ended(runName);
+    await Promise.all([seen.ended(runName), seen.pod(other)]);
     const [pod, ...more] = await seen.cluster.pods([runName]);
     deepEqual([pod!.runName, pod!.containers[0]!.exitCode, more], [runName, 3, []]);
     deepEqual((await seen.cluster.pods(["no-such-run", other])).map((one) => one.runName), [other]);

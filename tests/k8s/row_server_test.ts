@@ -116,8 +116,8 @@ Deno.test({
       });
       const runName = await seen.run("", { row, payload: JSON.stringify({ v: values }) });
       await seen.ended(runName);
-      const [pod] = seen.podsOf(runName);
-      const lines = (await seen.log(pod!.podName)).split("\n").slice(0, -1);
+      const { podName } = await seen.pod(runName);
+      const lines = (await seen.log(podName)).split("\n").slice(0, -1);
       deepEqual(
         lines.map((hex) => new TextDecoder("utf-8", { ignoreBOM: true }).decode(Uint8Array.fromHex(hex))),
         values,
@@ -146,8 +146,8 @@ Deno.test({
       });
       const runName = await seen.run("", { row, payload });
       await seen.ended(runName);
-      const [pod] = seen.podsOf(runName);
-      deepEqual((await seen.log(pod!.podName)).split("\n"), [
+      const { podName } = await seen.pod(runName);
+      deepEqual((await seen.log(podName)).split("\n"), [
         "x a b.txt|s3cret|slow|default|s3cret|slow",
         "s3cretslow",
         "/data",
@@ -179,8 +179,8 @@ Deno.test({
       equal(await other.create(spec, { dryRun: true }), "created");
       equal(await other.create(spec), "created");
       equal((await seen.ended(spec.runName)).end?.type, "Complete");
-      const [pod] = seen.podsOf(spec.runName);
-      equal(await seen.log(pod!.podName), `model\n/cache ${spec.runName}\n`);
+      const { podName } = await seen.pod(spec.runName);
+      equal(await seen.log(podName), `model\n/cache ${spec.runName}\n`);
       deepEqual(await eventually(() => resultOf(seen.podsOf(spec.runName)).result), [1]);
     });
 

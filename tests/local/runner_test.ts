@@ -192,7 +192,7 @@ Deno.test("LocalRunner keeps a process below the row's memory_limit", {
 
 Deno.test("LocalRunner ends a run at its active_deadline_seconds, with all that it started", async () => {
   await withRunner(async (fixture) => {
-    await fixture.runner.create(spec("r", { ...shell("sleep 61 & echo $!; wait"), activeDeadlineSeconds: 1 }));
+    await fixture.runner.create(spec("r", { ...shell("sleep 61 & echo $!; wait"), activeDeadlineSeconds: 5 }));
     equal((await ended(fixture, "r")).end?.reason, "DeadlineExceeded");
     equal(outcome(fixture, "r")?.reason, "DeadlineExceeded");
     const child = Number(await log(fixture, "r-0"));

@@ -45,9 +45,7 @@ Deno.test({
     deepEqual([...new Set(seen.topics)], ["lab/a", "lab/c"]);
     await broker.stop();
     await broker.start();
-    await eventually(async () => (await ear.publish("lab/d", "x"), seen.topics.includes("lab/d")), {
-      timeoutMs: 30_000,
-    });
+    await eventually(async () => (await ear.publish("lab/d", "x"), seen.topics.includes("lab/d")));
   },
 });
 

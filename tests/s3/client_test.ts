@@ -81,7 +81,7 @@ Deno.test({
   fn: () =>
     withTls(async ({ server, ca }) => {
       await using proxy = await ConnectProxy.start({ target: server.port });
-      const options = { url: "s3://braingeneers/p", ca, attempts: 1, connectTimeoutMs: 2_000 };
+      const options = { url: "s3://braingeneers/p", ca, attempts: 1 };
       const by = { https: proxy.url, http: proxy.url };
       // A name that nobody but the proxy knows.
       const named = { ...options, endpoint: "https://store.example:444", proxy: by };
