@@ -84,7 +84,7 @@ Deno.test.beforeAll(async () => {
     ...kit.env(),
     // So long that only REFRESH can be what makes an edit count.
     CATALOG_POLL: "1h",
-    IMAGE_PULL_GRACE: "3s",
+    IMAGE_PULL_GRACE: "20s",
     // What a run takes is free again some seconds after its end.
     UNSCHEDULABLE_GRACE: "30s",
     LOG_LEVEL: "debug",

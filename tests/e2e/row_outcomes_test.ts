@@ -7,6 +7,7 @@
 import { deepEqual, equal, match } from "node:assert/strict";
 import { JobWatch } from "../harness/job_watch.ts";
 import { removeFolder, scratchFolder } from "../harness/folder.ts";
+import { GATE_MOUNT, Gates, untilOpen } from "../harness/gate.ts";
 import { type Kit, startKit } from "../harness/kit.ts";
 import { needs } from "../harness/needs.ts";
 import { pageReason } from "../harness/page_reason.ts";
@@ -154,7 +155,7 @@ const ROWS: readonly Cells[] = [
   ...[...MISSING, ...REFUSED].map(({ name, cells }) => row(name, "true", cells)),
   row("gated", "echo through", { labels: "hold=gate" }),
   row("prepared", "echo never", { pod_template: "prepared" }),
-  row("held", "sleep 3; echo done"),
+  row("held", `${untilOpen("held")}; echo done`, { mounts: GATE_MOUNT }),
 ];
 
 function row(name: string, script: string, cells: Cells = {}): Cells {
@@ -188,7 +189,11 @@ metadata: { name: prepared }
 template:
   spec:
     initContainers:
-      - { name: fetch, image: "busybox:lab", command: [sh, -c, "sleep 5; exit 4"] }
+      - name: fetch
+        image: "busybox:lab"
+        command: [sh, -c, "${untilOpen("fetch")}; exit 4"]
+        volumeMounts: [{ name: gate, mountPath: /gate, readOnly: true }]
+    volumes: [{ name: gate, persistentVolumeClaim: { claimName: gate } }]
 `;
 
 class Bed implements AsyncDisposable {
@@ -197,6 +202,7 @@ class Bed implements AsyncDisposable {
     readonly port: number,
     readonly ear: MqttEar,
     readonly jobs: JobWatch,
+    readonly gates: Gates,
     readonly service: ServiceProcess,
     readonly files: string,
   ) {}
@@ -239,7 +245,8 @@ class Bed implements AsyncDisposable {
     await kit.s3.put(env["CATALOG_URL"]!, csv(ROWS));
     const ear = await MqttEar.connect(kit.broker.url, [`${PREFIX}/#`]);
     const jobs = await JobWatch.start(api);
-    return new Bed(kit, port, ear, jobs, await startService(env), files);
+    const gates = await Gates.make(kit.cluster);
+    return new Bed(kit, port, ear, jobs, gates, await startService(env), files);
   }
 
   async begin(jobName: string): Promise<string> {
@@ -320,6 +327,7 @@ Deno.test({
     await t.step("an init container of a pod template is named while it runs and when it has failed", async () => {
       const runName = await bed.begin("prepared");
       await bed.says(runName, /^Its init container "fetch" is running$/);
+      await bed.gates.open("fetch");
       const end = await bed.end("prepared");
       deepEqual([end.status, end.reason], ["failed", "ExitCode"]);
       match(end.message, /^Its init container "fetch" ended with exit code 4/);
@@ -330,6 +338,7 @@ Deno.test({
       const runName = await bed.begin("held");
       await api.patch(`${JOBS}/${runName}`, { spec: { suspend: true } });
       await bed.says(runName, /^Suspended: somebody has set `suspend` on its Job; it goes on when that is taken back$/);
+      await bed.gates.open("held");
       await api.patch(`${JOBS}/${runName}`, { spec: { suspend: false } });
       equal((await bed.end("held")).status, "succeeded");
       equal(bed.jobs.created("held").length, 1);
