@@ -16,7 +16,7 @@ async function once(bed: Bed, fault: HttpFault, matches = isCreate): Promise<voi
   bed.apiGate.hook = (request) => matches(request) && played++ === 0 ? fault : "pass";
   try {
     await bed.sendNormal();
-    await eventually(() => played > 0, { timeoutMs: 60_000, what: "the call" });
+    await eventually(() => played > 0, { what: "the call" });
     await bed.normalRan();
   } finally {
     bed.apiGate.hook = () => "pass";
@@ -108,7 +108,7 @@ export const API_SERVER: readonly Attack[] = [
       };
       try {
         await bed.publish("lab/any/late", "");
-        await eventually(() => refused > 0, { timeoutMs: 60_000 });
+        await eventually(() => refused > 0);
         await bed.sendNormal();
         await bed.normalRan();
         equal(bed.jobs.created("any").length, before);
@@ -145,7 +145,7 @@ export const API_SERVER: readonly Attack[] = [
             ? { answer: async (response) => void await pour(response.writeHead(200), lines()) }
             : "pass";
         bed.apiGate.cut();
-        await eventually(() => played > 0, { timeoutMs: 60_000, what: "a watch" });
+        await eventually(() => played > 0, { what: "a watch" });
         await pause(200);
         await bed.sendNormal();
         await bed.normalRan();

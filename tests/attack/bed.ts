@@ -267,7 +267,6 @@ export class Bed implements AsyncDisposable {
       return counts;
     };
     await eventually(() => this.#sent.every((n) => runs().has(String(n))), {
-      timeoutMs: 90_000,
       what: async () =>
         `normal messages ${this.#sent.filter((n) => !runs().has(String(n)))} to run; ${await this.service.logTail(15)}`,
     });
@@ -279,7 +278,6 @@ export class Bed implements AsyncDisposable {
   async podOf(runName: string): Promise<V1Pod> {
     const path = `/api/v1/namespaces/default/pods?labelSelector=${encodeURIComponent(`job-name=${runName}`)}`;
     return await eventually(async () => (await this.cluster.api.get<{ items: V1Pod[] }>(path)).items[0], {
-      timeoutMs: 60_000,
       what: `the pod of ${runName}`,
     });
   }

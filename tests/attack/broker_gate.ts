@@ -36,7 +36,7 @@ export class BrokerGate implements AsyncDisposable {
     this.#forgery = forgery;
     this.cut();
     try {
-      await eventually(() => forgery.played >= times, { timeoutMs: 60_000, what: "the client to come to the forger" });
+      await eventually(() => forgery.played >= times, { what: "the client to come to the forger" });
     } finally {
       this.#forgery = undefined;
       this.cut();

@@ -37,7 +37,7 @@ export async function startBrowser(): Promise<AsyncDisposable & { readonly port:
     const port = await eventually(async () => {
       const text = await Deno.readTextFile(`${dir}/DevToolsActivePort`).catch(() => "");
       return Number(text.split("\n")[0]) || undefined;
-    }, { timeoutMs: 60_000, what: "the browser" });
+    }, { what: "the browser" });
     return { port, [Symbol.asyncDispose]: dispose };
   } catch (error) {
     await dispose();

@@ -41,7 +41,7 @@ export async function showPipeline(): Promise<Shown> {
     },
   };
   try {
-    const url = await eventually(() => /^Page (\S+)/m.exec(said)?.[1], { timeoutMs: 60_000, what: "the demo's page" });
+    const url = await eventually(() => /^Page (\S+)/m.exec(said)?.[1], { what: "the demo's page" });
     const ended = await eventually(async () => {
       const { live, ended } = await listed(url);
       // The last one of what its message sets off.
