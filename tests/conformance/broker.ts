@@ -34,6 +34,7 @@ export interface ClientOptions {
   readonly url: string;
   readonly clientId: string;
   readonly keepaliveSeconds?: number;
+  readonly connectTimeoutMs?: number;
   readonly maxWaiting?: number;
   readonly maxWaitingBytes?: number;
   readonly state?: { readonly topic: string };
@@ -609,7 +610,9 @@ export class Bench implements AsyncDisposable {
   make(name: string, options: Partial<ClientOptions>): Broker {
     const url = `mqtt://127.0.0.1:${this.fixture.port}`;
     const backoff = { minMs: 10, maxMs: 100 };
-    const broker = this.fixture.client({ url, clientId: `${this.id}-${name}`, backoff, ...options });
+    // A broker that is late on a machine that stalls is not one that does not answer.
+    const connectTimeoutMs = 60_000;
+    const broker = this.fixture.client({ url, clientId: `${this.id}-${name}`, backoff, connectTimeoutMs, ...options });
     this.#brokers.push(broker);
     return broker;
   }

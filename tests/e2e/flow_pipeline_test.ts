@@ -150,6 +150,7 @@ Deno.test({
     await bed.until("Jobs of wells", () => bed.jobs.created("sort-wells").length >= 2);
     await bed.killAndStart();
     const report = await bed.until("the report", () => bed.ends("report")[0]);
+    await bed.until("its Job to go", () => bed.jobs.gone(report.run_name));
     equal(report.status, "succeeded");
     match(await bed.kit.s3.get(`${bed.env["LOGS_URL"]}/${report.run_name}.txt`) ?? "", /\n\nreport of e1\n$/);
     deepEqual(bed.args("split"), ["e1 rec1"]);
@@ -179,7 +180,7 @@ Deno.test({
       await bed.kit.s3.get(`${bed.env["LOGS_URL"]}/${alarm.run_name}.txt`) ?? "",
       /\n\nalarm: sort Its program ended with exit code 3/,
     );
-    await bed.until("all Jobs to end", () => bed.jobs.left().length === 0);
+    await bed.until("all Jobs to end", () => bed.jobs.gone(alarm.run_name) && bed.jobs.left().length === 0);
     // Nothing to split, and no wells: their groups are complete, and what has failed keeps the report back.
     deepEqual([bed.jobs.created("report").length, bed.jobs.created("alarm").length], [1, 1]);
     equal(bed.ear.json(`${PREFIX}/group_failed/sort`).length, 1);
