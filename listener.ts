@@ -260,7 +260,7 @@ export class Listener {
     this.#order.take(delivery.packetId!);
     this.#session.add(work!);
     if (work!.settled) this.#session.settle(work!);
-    else if (delivery.topic === this.#trial?.topic) this.#trial.received(() => this.#session.settle(work!));
+    else if (delivery.topic === this.#trial?.topic) this.#trial.received((done) => this.#session.settle(work!, done));
     emit({ type: "message", topic: delivery.topic, rows: rows.length, outcome: "duplicate" });
     this.#expectRedeliveries();
     return true;
@@ -350,7 +350,7 @@ export class Listener {
     const { delivery } = work;
     if (delivery.topic === this.#trial?.topic) {
       if (delivery.retain) this.#session.settle(work);
-      else this.#trial.received(() => this.#session.settle(work));
+      else this.#trial.received((done) => this.#session.settle(work, done));
       return;
     }
     onControl(delivery);

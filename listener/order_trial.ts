@@ -1,6 +1,6 @@
 /**
- * A trial of a broker's packet identifiers by three messages of the service's own: the first is acknowledged, the second
- * is open when the connection ends, the third comes after. What they show is packet_order.ts' to say.
+ * A trial of a broker's packet identifiers by three messages of the service's own: the first is acknowledged before the
+ * second is sent, the second is open when the connection ends, the third comes after. What they show is packet_order.ts' to say.
  * Owns the order of these steps; knows nothing of how messages are acknowledged.
  */
 
@@ -13,11 +13,14 @@ export interface TrialOptions {
   readonly signal: AbortSignal;
 }
 
+/** Settles a message; `onAcknowledged` is called when its acknowledgement has left. */
+export type Settle = (onAcknowledged?: () => void) => void;
+
 export class OrderTrial {
   readonly topic: string;
   readonly #options: TrialOptions;
   /** What settles each message that came. */
-  readonly #received: (() => void)[] = [];
+  readonly #received: Settle[] = [];
   #wake = () => {};
 
   constructor(options: TrialOptions) {
@@ -26,7 +29,7 @@ export class OrderTrial {
   }
 
   /** A message came on the topic, or came again; it is acknowledged by `settle`. */
-  received(settle: () => void): void {
+  received(settle: Settle): void {
     this.#received.push(settle);
     this.#wake();
   }
@@ -35,7 +38,14 @@ export class OrderTrial {
     const { publish, reconnect } = this.#options;
     try {
       await publish();
-      (await this.#next())();
+      const first = await this.#next();
+      let isAcknowledged = false;
+      first(() => {
+        isAcknowledged = true;
+        this.#wake();
+      });
+      // The record of the session may have to be written first; were two open, nothing would be proved.
+      await this.#until(() => isAcknowledged);
       await publish();
       const open = await this.#next();
       reconnect();
@@ -51,15 +61,19 @@ export class OrderTrial {
     }
   }
 
-  async #next(): Promise<() => void> {
+  async #next(): Promise<Settle> {
+    await this.#until(() => this.#received.length > 0);
+    return this.#received.shift()!;
+  }
+
+  async #until(isSo: () => boolean): Promise<void> {
     const { signal } = this.#options;
     const leave = () => this.#wake();
     signal.addEventListener("abort", leave, { once: true });
-    while (this.#received.length === 0) {
+    while (!isSo()) {
       signal.throwIfAborted();
       await new Promise<void>((resolve) => this.#wake = resolve);
     }
     signal.removeEventListener("abort", leave);
-    return this.#received.shift()!;
   }
 }

@@ -21,6 +21,8 @@ export interface Pending {
   settled: boolean;
   /** Has runs that are found by its number: the record has to be written first. */
   readonly counted: boolean;
+  /** Called when its acknowledgement has left. */
+  onAcknowledged?: () => void;
 }
 
 export interface SessionOptions {
@@ -196,9 +198,10 @@ export class Session<P extends Pending = Pending> {
     return this.#open.some(([first, last]) => first <= number && number <= last);
   }
 
-  /** Acknowledge it when all before it are, and when that is written. */
-  settle(pending: P): void {
+  /** Acknowledge it when all before it are, and when that is written; `onAcknowledged` is called then. */
+  settle(pending: P, onAcknowledged?: () => void): void {
     pending.settled = true;
+    if (onAcknowledged) pending.onAcknowledged = onAcknowledged;
     if (this.#queue.first?.settled) void this.#pump();
   }
 
@@ -229,10 +232,11 @@ export class Session<P extends Pending = Pending> {
         if (this.#dirty || batch.some(({ counted }) => counted)) {
           if (!await this.#written(batch)) continue;
         }
-        for (const { delivery } of batch) {
+        for (const { delivery, onAcknowledged } of batch) {
           this.#queue.shift();
           this.#waitingBytes -= delivery.payload.length;
           delivery.done();
+          onAcknowledged?.();
         }
         this.#released = { atMs: performance.now(), count: batch.length, followed: 0 };
       }
