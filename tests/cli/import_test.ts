@@ -55,15 +55,20 @@ Deno.test("import puts pod templates behind the table, or into the file that is 
     ok("template" in byName.get("fetch-then-run")!);
   };
   isUsable(yaml);
-  const file = `${await Deno.makeTempDir()}/templates.yaml`;
-  const apart = await call([manifest, "--templates", file]);
-  equal(apart.code, 0, apart.err);
-  equal(read(apart.out).rows.length, 1);
-  isUsable(await Deno.readTextFile(file));
-  match(apart.err, /1 pod template in .*templates\.yaml/);
-  const again = await call([manifest, "--templates", file]);
-  equal(again.code, 2);
-  match(again.err, /Cannot write .*templates\.yaml: the file is there already; name another one/);
+  const dir = await Deno.makeTempDir();
+  try {
+    const file = `${dir}/templates.yaml`;
+    const apart = await call([manifest, "--templates", file]);
+    equal(apart.code, 0, apart.err);
+    equal(read(apart.out).rows.length, 1);
+    isUsable(await Deno.readTextFile(file));
+    match(apart.err, /1 pod template in .*templates\.yaml/);
+    const again = await call([manifest, "--templates", file]);
+    equal(again.code, 2);
+    match(again.err, /Cannot write .*templates\.yaml: the file is there already; name another one/);
+  } finally {
+    await Deno.remove(dir, { recursive: true });
+  }
 });
 
 Deno.test("import --json gives rows, table, templates and findings in one object", async () => {

@@ -70,7 +70,9 @@ export class JavaBroker extends RestartableServer {
   protected override async launch(): Promise<ManagedProcess> {
     const program = await javaBrokerFolder(this.name);
     // The simple collector and compiler: a start takes half the time, and several brokers share a small machine.
-    const jvm = ["-Xmx512m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1"];
+    const quick = ["-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1"];
+    // HiveMQ unpacks RocksDB, 13 MB, wherever temporary files go, and one that is killed leaves it there.
+    const jvm = ["-Xmx512m", ...quick, `-Djava.io.tmpdir=${this.dir}`];
     return await spawn({
       name: this.name,
       command: commandPath("java") ?? "java",
