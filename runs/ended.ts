@@ -2,13 +2,13 @@
  * The names of runs that ended in the last ten minutes, and what made them. At hundreds of ends a second these are many, so
  * each is a few words, and a minute's are forgotten at once.
  */
-import type { LiveRun } from "../runs.ts";
+import type { JobFacts } from "../ports.ts";
 
 /** How long a name counts as taken after its Job was deleted: far longer than a create call can be under way. */
 const REMEMBER_MS = 10 * 60_000;
 const SPAN_MS = 60_000;
 
-type Ended = Pick<LiveRun["job"], "runName" | "jobName" | "messageHash" | "createdAt">;
+type Ended = Pick<JobFacts, "runName" | "jobName" | "messageHash" | "createdAt">;
 
 /** What ended within a minute. */
 interface Span {
