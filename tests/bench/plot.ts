@@ -87,14 +87,15 @@ function figuresTable({ rows }: SavedRun): string {
 /** Of what is at most linear the exponent is 1; a measured point is not better than a tenth. */
 const MOST_EXPONENT = 1.1;
 
-/** How each series grows between its last two points. */
+/** How each series grows up to its last point, from the last one of half of that at most: nearer ones differ by noise. */
 function growthTable(run: SavedRun): string {
   const all = seriesOf(run);
   if (all.length === 0) return "No growth is saved yet.";
   return markdownTable(
     ["figure", "from", "to", "exponent", "verdict"],
     all.map(({ name, points }) => {
-      const [before, last] = points.slice(-2) as [BenchPoint, BenchPoint];
+      const last = points.at(-1)!;
+      const before = points.findLast(({ x }) => x <= last.x / 2) ?? points[0]!;
       const exponent = Math.log(last.value / before.value) / Math.log(last.x / before.x);
       const said = ({ value, unit, x, xUnit }: BenchPoint) => `${number(value)} ${unit} at ${number(x)} ${xUnit}`;
       const isFault = !(exponent <= MOST_EXPONENT);
