@@ -143,7 +143,7 @@ Deno.test({
     for (const fault of ["swallow", { status: 500, body: "" }] as const) {
       let failed = 0;
       const hook: HttpHook = (request) =>
-        isPart(request) && request.path.includes("=2") && failed++ < 1 ? fault : "pass";
+        isPart(request) && request.path.includes("partNumber=2") && failed++ < 1 ? fault : "pass";
       await withStore(async ({ store, proxy }) => {
         await store.put("log", bytesOf(3 * PART));
         deepEqual(kindsOf(proxy), ["begin", "part 1", "part 2", "part 2", "part 3", "complete"]);
