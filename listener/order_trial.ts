@@ -3,6 +3,7 @@
  * second is sent, the second is open when the connection ends, the third comes after. What they show is packet_order.ts' to say.
  * Owns the order of these steps; knows nothing of how messages are acknowledged.
  */
+import { onAbort } from "../util/abort.ts";
 
 export interface TrialOptions {
   /** Where the service may publish and subscribe; it is subscribed. */
@@ -68,12 +69,11 @@ export class OrderTrial {
 
   async #until(isSo: () => boolean): Promise<void> {
     const { signal } = this.#options;
-    const leave = () => this.#wake();
-    signal.addEventListener("abort", leave, { once: true });
+    const leave = onAbort(signal, () => this.#wake());
     while (!isSo()) {
       signal.throwIfAborted();
       await new Promise<void>((resolve) => this.#wake = resolve);
     }
-    signal.removeEventListener("abort", leave);
+    leave();
   }
 }

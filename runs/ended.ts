@@ -31,21 +31,30 @@ export class EndedRuns {
   }
 
   has(runName: string): boolean {
-    return this.#spans.some(({ createdMs }) => createdMs.has(runName));
+    return this.createdMs(runName) !== undefined;
   }
 
   /** When the Job of that name was created, in milliseconds of Unix time, if the run has ended. */
   createdMs(runName: string): number | undefined {
-    return this.#spans.find(({ createdMs }) => createdMs.has(runName))?.createdMs.get(runName);
+    return this.#first(({ createdMs }) => createdMs.get(runName));
   }
 
   /** The name of the last that the message made of the row. */
   findByMessage(jobName: string, messageHash: string): string | undefined {
-    return this.#spans.find(({ byRow }) => byRow.get(jobName)?.has(messageHash))?.byRow.get(jobName)?.get(messageHash);
+    return this.#first(({ byRow }) => byRow.get(jobName)?.get(messageHash));
   }
 
   names(): string[] {
     return this.#spans.flatMap(({ createdMs }) => [...createdMs.keys()]);
+  }
+
+  /** What the newest span says that says anything. */
+  #first<T>(look: (span: Span) => T | undefined): T | undefined {
+    for (const span of this.#spans) {
+      const found = look(span);
+      if (found !== undefined) return found;
+    }
+    return undefined;
   }
 
   #current(): Span {
