@@ -12,8 +12,8 @@ import { MqttEar, startService } from "../harness/service.ts";
 import { sessionRecord } from "../harness/session_record.ts";
 import { csv } from "../harness/table.ts";
 import { eventually } from "../harness/wait.ts";
+import { ENTRY } from "./stage.ts";
 
-const ENTRY = "tests/chaos/entry.ts";
 const MESSAGES = 5;
 const MORE = 3;
 

@@ -9,10 +9,8 @@ import type { Kit } from "../harness/kit.ts";
 import { startService } from "../harness/service.ts";
 import { csv, shell } from "../harness/table.ts";
 import { eventually, pause } from "../harness/wait.ts";
-import type { Case, CaseResult } from "./stage.ts";
+import { type Case, type CaseResult, ENTRY, FINISH_MS } from "./stage.ts";
 
-const ENTRY = "tests/chaos/entry.ts";
-const FINISH_MS = 240_000;
 const HOUR_MS = 3600_000;
 
 export const DUE_TIMES: readonly Case[] = ["schedule", "create"].flatMap((operation) =>

@@ -10,10 +10,8 @@ import { boundNamespace } from "../harness/quota.ts";
 import { MqttEar, startService } from "../harness/service.ts";
 import { type Cells, csv, shell } from "../harness/table.ts";
 import { eventually, pause } from "../harness/wait.ts";
-import type { Case, CaseResult } from "./stage.ts";
+import { type Case, type CaseResult, ENTRY, FINISH_MS } from "./stage.ts";
 
-const ENTRY = "tests/chaos/entry.ts";
-const FINISH_MS = 240_000;
 const ITEMS = 3;
 
 /** What is played: rows with their Jobs, messages, and what is to be seen in the end. */

@@ -8,10 +8,7 @@ import type { Kit } from "../harness/kit.ts";
 import { MqttEar, startService } from "../harness/service.ts";
 import { csv, shell } from "../harness/table.ts";
 import { eventually, pause } from "../harness/wait.ts";
-import type { Case, CaseResult } from "./stage.ts";
-
-const ENTRY = "tests/chaos/entry.ts";
-const FINISH_MS = 240_000;
+import { type Case, type CaseResult, ENTRY, FINISH_MS } from "./stage.ts";
 
 /** Each by its number of those of one message: two runs that are needed, and the joined one. */
 const STEPS = [

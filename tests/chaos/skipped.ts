@@ -9,10 +9,7 @@ import type { Kit } from "../harness/kit.ts";
 import { MqttEar, startService } from "../harness/service.ts";
 import { csv, shell } from "../harness/table.ts";
 import { eventually, pause } from "../harness/wait.ts";
-import type { Case, CaseResult } from "./stage.ts";
-
-const ENTRY = "tests/chaos/entry.ts";
-const FINISH_MS = 240_000;
+import { type Case, type CaseResult, ENTRY, FINISH_MS } from "./stage.ts";
 
 const STEPS = [
   ["note:1", "the note of a run without a Job"],

@@ -14,8 +14,10 @@ import { sessionRecord } from "../harness/session_record.ts";
 import { csv, shell } from "../harness/table.ts";
 import { eventually, pause } from "../harness/wait.ts";
 
-const ENTRY = "tests/chaos/entry.ts";
-const FINISH_MS = 240_000;
+/** The service that can be killed at a named place. */
+export const ENTRY = "tests/chaos/entry.ts";
+/** Longest wait for what a case is to come to. */
+export const FINISH_MS = 240_000;
 
 /** What one case showed. `lost` and `doubled` count what is missing or is there twice: runs, children, logs, ends. */
 export interface CaseResult {

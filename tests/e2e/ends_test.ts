@@ -313,10 +313,10 @@ ends("an API server that is away costs no run and no outcome", async () => {
   await pause(AWAY_MS - (Date.now() - begunMs));
   equal(bed.service.status, undefined, await bed.service.logTail(20));
   await cluster.startApiServer();
-  const end = await bed.end("ticks", { timeoutMs: 120_000 });
+  const end = await bed.end("ticks");
   equal(end.status, "succeeded", end.message);
   equal(await bed.output(end), Array.from({ length: 10 }, (_, n) => `tick ${n + 1}\n`).join(""));
-  await bed.end("quick", { count: before + 5, timeoutMs: 120_000 });
+  await bed.end("quick", { count: before + 5 });
   // The watch of this test was cut off, too.
   await eventually(() => bed.jobs.created("quick").length >= before + 5);
   const payloads = bed.jobs.created("quick").slice(before).map((job) => envOf(job)["MQTT_PAYLOAD"]);

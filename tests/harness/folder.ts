@@ -3,7 +3,7 @@
  * what a killed test run left: its processes, mounts, bridge and files. Touches only folders that it made.
  */
 import { errorMessage } from "../../util/errors.ts";
-import { endLeftovers, processIdentity } from "./process.ts";
+import { endLeftovers, isOfDead, ownMark } from "./process.ts";
 import { deleteBridge, endContainers, unmountBelow } from "./containers.ts";
 
 const PREFIX = "mjl-";
@@ -16,7 +16,7 @@ let swept: Promise<void> | undefined;
 export async function scratchFolder(kind: string): Promise<string> {
   await (swept ??= sweep());
   const dir = await Deno.makeTempDir({ dir: BASE, prefix: `${PREFIX}${kind}-` });
-  await Deno.writeTextFile(`${dir}/owner`, `${Deno.pid} ${processIdentity(Deno.pid)}\n`);
+  await Deno.writeTextFile(`${dir}/owner`, `${ownMark()}\n`);
   return dir;
 }
 
@@ -45,7 +45,5 @@ export async function sweep(): Promise<void> {
 /** No `owner` file: not ours, or being made at this moment. */
 async function ownerIsDead(dir: string): Promise<boolean> {
   const owner = await Deno.readTextFile(`${dir}/owner`).catch(() => undefined);
-  if (owner === undefined) return false;
-  const [pid, identity] = owner.trim().split(" ");
-  return identity !== undefined && processIdentity(Number(pid)) !== identity;
+  return owner !== undefined && isOfDead(owner);
 }

@@ -3,7 +3,7 @@
  * often bound seconds later, and a stopped server is to have its port again. They are taken from below the kernel's
  * ephemeral range (32768 and up), so that no outgoing connection can sit on one meanwhile.
  */
-import { processIdentity } from "./process.ts";
+import { isOfDead, ownMark } from "./process.ts";
 
 const FIRST = 20_000;
 const COUNT = 12_000;
@@ -28,7 +28,7 @@ export function freePort(): number {
 function reserve(port: number): boolean {
   const file = `${FOLDER}/${port}`;
   try {
-    Deno.writeTextFileSync(file, `${Deno.pid} ${processIdentity(Deno.pid)}`, { createNew: true });
+    Deno.writeTextFileSync(file, ownMark(), { createNew: true });
     return true;
   } catch (error) {
     if (!(error instanceof Deno.errors.AlreadyExists)) throw error;
@@ -40,9 +40,7 @@ function reserve(port: number): boolean {
 /** What a process has had that is gone is anybody's from the next look on. */
 function removeOfDead(file: string): void {
   try {
-    const [pid, identity] = Deno.readTextFileSync(file).split(" ");
-    // Empty: being written at this moment.
-    if (identity !== undefined && processIdentity(Number(pid)) !== identity) Deno.removeSync(file);
+    if (isOfDead(Deno.readTextFileSync(file))) Deno.removeSync(file);
   } catch (error) {
     if (!(error instanceof Deno.errors.NotFound)) throw error;
   }

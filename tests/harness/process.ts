@@ -185,6 +185,17 @@ export function processIdentity(pid: number): string | undefined {
   }
 }
 
+/** Words of this process by which `isOfDead` tells later whether it still lives. */
+export function ownMark(): string {
+  return `${Deno.pid} ${processIdentity(Deno.pid)}`;
+}
+
+/** Whether the process of the mark is gone. False of an empty one, which is being written. */
+export function isOfDead(mark: string): boolean {
+  const [pid, identity] = mark.trim().split(" ");
+  return identity !== undefined && processIdentity(Number(pid)) !== identity;
+}
+
 /** Sends a signal and says whether there was a process to get it. */
 export function trySignal(pid: number, signal: Deno.Signal): boolean {
   try {

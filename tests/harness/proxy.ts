@@ -80,8 +80,7 @@ export class TcpProxy implements AsyncDisposable {
     }
     this.#open.add(client).add(server);
     const link = { lost: false };
-    const isMute = () => this.mode === "mute";
-    await Promise.all([this.#pump(client, server, link), this.#pump(server, client, link, isMute)]);
+    await Promise.all([this.#pump(client, server, link), this.#pump(server, client, link, { isAnswer: true })]);
     for (const connection of [client, server]) {
       close(connection);
       this.#open.delete(connection);
@@ -92,7 +91,7 @@ export class TcpProxy implements AsyncDisposable {
     from: Deno.TcpConn,
     to: Deno.TcpConn,
     link: { lost: boolean },
-    isMute = () => false,
+    { isAnswer = false } = {},
   ): Promise<void> {
     const buffer = new Uint8Array(64 * 1024);
     try {
@@ -100,7 +99,7 @@ export class TcpProxy implements AsyncDisposable {
         const count = await from.read(buffer);
         if (count === null) break;
         if (this.mode === "blackhole") link.lost = true;
-        if (link.lost || isMute()) {
+        if (link.lost || isAnswer && this.mode === "mute") {
           this.lostBytes += count;
           continue;
         }
