@@ -66,9 +66,11 @@ Deno.test("fillScale() computes cores from milliseconds a message", () => {
 });
 
 Deno.test("the pages of a program's file count once for two of its processes", async () => {
-  const sleep = () => new Deno.Command("sleep", { args: ["60"] }).spawn();
-  await using one = sleep();
-  await using two = sleep();
+  const shell = () => new Deno.Command("sh", { args: ["-c", "echo; read _"], stdin: "piped", stdout: "piped" }).spawn();
+  await using one = shell();
+  await using two = shell();
+  // One that has just begun has no pages of its file yet; one that has said something and listens takes no more of them.
+  await Promise.all([one, two].map(({ stdout }) => stdout.getReader().read()));
   ok(residentMb([one.pid, two.pid]) < residentMb([one.pid]) + residentMb([two.pid]));
   ok(residentMb([one.pid]) > 0);
 });
